@@ -1,0 +1,127 @@
+//! # Failpoints: where tests make the process fail
+//!
+//! **Problem.** "What if it dies here?" is the question behind every pattern in this crate, and *here* is a line: after the
+//! commit, before the publish. A test that kills the process from outside almost never hits it.
+//!
+//! **Guarantee.** With the feature `failpoints` a line marked `failpoint!("name")` does what the environment variable
+//! `FAILPOINTS` (or [`set`]) says for it, in the grammar of the `fail` crate:
+//!
+//! - `FAILPOINTS='outbox.after_publish=return(abort)'` ends the process there, as `kill -9` would;
+//! - `'consumer.before_commit=5*off->return(abort)'` at the sixth time;
+//! - `'payment.cancel=return(0198…)'` makes [`inject`] fail for that key alone, for as long as it is set;
+//! - `=pause`, `=delay(ms)`, `=print`, `=off` as in that crate.
+//!
+//! **Not guaranteed.** Anything without the feature: then each is an empty inlined function.
+//!
+//! **States.** One global table in the process, kept by the `fail` crate.
+//!
+//! **Failure modes.** A name that is misspelt in `FAILPOINTS` does nothing: a test must check that its point was hit
+//! (an aborted process has the exit signal SIGABRT).
+//!
+//! ```
+//! use holdfast::failpoint;
+//!
+//! # fn commit() {}
+//! # fn publish() {}
+//! commit();
+//! failpoint!("example.after_commit");
+//! publish();
+//! ```
+//!
+//! **Copying this.** This file and the crate `fail`, which comes from TiKV.
+
+/// Fails here if a test or a drill asked for it. See the module [`failpoint`](mod@crate::failpoint).
+#[macro_export]
+macro_rules! failpoint {
+    ($name:expr) => {
+        $crate::failpoint::hit($name)
+    };
+}
+
+/// A failure that a test asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected;
+
+impl std::fmt::Display for Injected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a failure injected by a failpoint")
+    }
+}
+
+impl std::error::Error for Injected {}
+
+#[cfg(feature = "failpoints")]
+mod active {
+    use super::Injected;
+
+    /// Whether failpoints are compiled in.
+    pub const ENABLED: bool = true;
+
+    /// Reads `FAILPOINTS`. First line of `main`.
+    pub fn setup() {
+        // The guard would clear the table on drop; the process keeps it until it ends.
+        std::mem::forget(fail::FailScenario::setup());
+    }
+
+    /// Sets what a failpoint of this process does, in the grammar of the `fail` crate; `off` ends it.
+    pub fn set(name: &str, actions: &str) -> Result<(), String> {
+        fail::cfg(name, actions)
+    }
+
+    /// What [`failpoint!`](crate::failpoint!) expands to.
+    pub fn hit(name: &str) {
+        fail::fail_point!(
+            name,
+            |arg: Option<String>| if arg.as_deref() == Some("abort") {
+                // Not a panic: a panic would be caught by the task, unwind and clean up. A crash does none of that.
+                std::process::abort()
+            }
+        );
+    }
+
+    /// Fails if the point is set to `return`, or to `return(key)` with this key.
+    pub fn inject(name: &str, key: &str) -> Result<(), Injected> {
+        fail::fail_point!(name, |arg: Option<String>| match arg.as_deref() {
+            None => Err(Injected),
+            Some(wanted) if wanted == key => Err(Injected),
+            Some(_) => Ok(()),
+        });
+        Ok(())
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+mod active {
+    use super::Injected;
+
+    /// Whether failpoints are compiled in.
+    pub const ENABLED: bool = false;
+
+    /// Says so if `FAILPOINTS` is set, since nothing will come of it.
+    pub fn setup() {
+        if std::env::var_os("FAILPOINTS").is_some() {
+            eprintln!(
+                "FAILPOINTS is set, but this build has no failpoints: build with --features holdfast/failpoints"
+            );
+        }
+    }
+
+    /// Never succeeds: there are no failpoints in this build.
+    pub fn set(name: &str, _actions: &str) -> Result<(), String> {
+        Err(format!(
+            "cannot set {name}: build with the feature holdfast/failpoints"
+        ))
+    }
+
+    /// What [`failpoint!`](crate::failpoint!) expands to.
+    #[inline(always)]
+    pub fn hit(_name: &str) {}
+
+    /// Never fails: there are no failpoints in this build.
+    #[inline(always)]
+    pub fn inject(_name: &str, _key: &str) -> Result<(), Injected> {
+        Ok(())
+    }
+}
+
+pub use active::{ENABLED, hit, inject, set, setup};

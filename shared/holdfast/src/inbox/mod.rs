@@ -1,0 +1,99 @@
+//! # Inbox: a message that comes twice takes effect once
+//!
+//! **Problem.** Payment debits a wallet, commits, and dies before it acknowledges the message. The broker, rightly, delivers
+//! it again. The customer pays twice, and no log shows an error.
+//!
+//! **Guarantee.** [`admit`] records the ids of a batch in the transaction of their effect, and answers which of them are
+//! new. Effect and record commit together or not at all, so a redelivery, in this process or another, now or later, is
+//! told apart from a first delivery. Two transactions that admit the same id at once wait for each other: the second
+//! sees the first's outcome.
+//!
+//! **Not guaranteed.** Anything about a message that is *sent* twice under two ids, as a sweep or a saga does when it
+//! re-sends: those need an idempotency key on the effect itself. Anything after [`prune`]: keep ids for longer than the
+//! broker can hold a message.
+//!
+//! **States.** Absent, present. Present is for ever, up to pruning.
+//!
+//! **Failure modes.** Ids admitted in another order by two transactions could deadlock, so they are sorted here. A commit
+//! whose answer is lost is resolved by running the batch again: what did commit is not new any more.
+//!
+//! ```no_run
+//! # async fn example(pool: sqlx::PgPool, batch: Vec<uuid::Uuid>) -> sqlx::Result<()> {
+//! let mut tx = pool.begin().await?;
+//! let new = holdfast::inbox::admit(&mut tx, "payment.choreography", &batch).await?;
+//! for id in new { /* the effect of message `id`, on `tx` */ }
+//! tx.commit().await?; // only now acknowledge the whole batch
+//! # Ok(()) }
+//! ```
+//!
+//! **Copying this.** This folder, and the crates `sqlx` (PostgreSQL) and `uuid`. Run [`migrator`] on the service's own
+//! database.
+//!
+//! Sources: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Idempotent Receiver"; Chris Richardson,
+//! "Microservices Patterns", 3.3.6.
+
+use std::{collections::HashSet, time::Duration};
+
+use sqlx::{PgConnection, migrate::Migrator};
+use uuid::Uuid;
+
+/// Creates the table `inbox`. Keeps its own record (`_inbox_migrations`), apart from the service's migrations.
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("src/inbox/migrations");
+    migrator.dangerous_set_table_name("_inbox_migrations");
+    migrator
+}
+
+/// Records the ids of a batch and answers those that were not recorded before.
+///
+/// On the caller's transaction, before the effects. Not cancel safe by itself; dropping the transaction undoes it.
+pub async fn admit(
+    conn: &mut PgConnection,
+    queue: &str,
+    ids: &[Uuid],
+) -> sqlx::Result<HashSet<Uuid>> {
+    // In one order for everybody: two batches that share messages then wait for each other instead of deadlocking.
+    let mut sorted = ids.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let new: Vec<Uuid> = sqlx::query_scalar(
+        "insert into inbox (queue, message_id)
+         select $1, id from unnest($2::uuid[]) with ordinality as batch (id, position) order by position
+         on conflict do nothing
+         returning message_id",
+    )
+    .bind(queue)
+    .bind(&sorted)
+    .fetch_all(conn)
+    .await?;
+    Ok(new.into_iter().collect())
+}
+
+/// Whether a message was consumed.
+pub async fn contains(conn: &mut PgConnection, queue: &str, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from inbox where queue = $1 and message_id = $2)")
+        .bind(queue)
+        .bind(id)
+        .fetch_one(conn)
+        .await
+}
+
+/// Removes up to `limit` ids that are older than `retention`; answers how many. Call it until it answers less than that.
+///
+/// Any number of processes may prune at once: each skips what another one holds.
+pub async fn prune(conn: &mut PgConnection, retention: Duration, limit: i64) -> sqlx::Result<u64> {
+    let pruned = sqlx::query(
+        "delete from inbox where (queue, message_id) in (
+             select queue, message_id from inbox
+             where received_at < now() - make_interval(secs => $1)
+             order by received_at
+             limit $2
+             for update skip locked
+         )",
+    )
+    .bind(retention.as_secs_f64())
+    .bind(limit)
+    .execute(conn)
+    .await?;
+    Ok(pruned.rows_affected())
+}

@@ -1,0 +1,318 @@
+//! A batch: decoded, handled in one transaction, and what cannot be handled sent elsewhere.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+
+use lapin::{Channel, message::Delivery};
+use metrics::{counter, gauge, histogram};
+use sqlx::PgPool;
+use tokio::time::{Instant, timeout};
+use tracing::{error, field::Empty, info, info_span, warn};
+use uuid::Uuid;
+
+use super::{
+    Publisher, RETRY_EXCHANGE, Subscription,
+    consumer::{Ended, Item, Process},
+    event::{ATTEMPT, CAUSE, DETAIL, Incoming, text_headers},
+    handler::{Error, Handler, Received, Undecodable},
+};
+use crate::{
+    backoff::Backoff,
+    failpoint, inbox,
+    outbox::{Message, Outcome, Publisher as _},
+    telemetry,
+};
+
+/// How long the transaction of a batch may take before it counts as a database that is away.
+const TRANSACTION: Duration = Duration::from_secs(30);
+/// After so many lost races in a row a batch is taken apart, and then a single message goes to the retry schedule.
+const MAX_CONFLICTS: u32 = 12;
+
+/// Consumes a queue with a [`Handler`].
+pub(super) struct Processor<H> {
+    queue: String,
+    retries: u32,
+    handler: H,
+    pool: PgPool,
+    publisher: Publisher,
+}
+
+impl<H: Handler> Processor<H> {
+    pub(super) fn new(
+        subscription: &Subscription,
+        handler: H,
+        pool: PgPool,
+        publisher: Publisher,
+    ) -> Self {
+        Self {
+            queue: subscription.queue.clone(),
+            retries: subscription.retries,
+            handler,
+            pool,
+            publisher,
+        }
+    }
+
+    async fn process(&self, channel: &Channel, batch: &[Item]) -> Result<(), Ended> {
+        let begun = Instant::now();
+        let mut received = Vec::with_capacity(batch.len());
+        let mut diverted = Vec::new();
+        for item in batch {
+            match self.decode(item) {
+                Ok(message) => received.push(message),
+                Err(message) => diverted.push(message),
+            }
+        }
+        let batch: Vec<&Received<H::Message>> = received.iter().collect();
+        diverted.extend(self.apply(channel, &batch).await?);
+        if !diverted.is_empty() {
+            self.divert(channel, diverted).await?;
+            failpoint!("consumer.after_divert");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        histogram!("message_batch_size", "queue" => self.queue.clone()).record(batch.len() as f64);
+        histogram!("message_batch_duration_seconds", "queue" => self.queue.clone())
+            .record(begun.elapsed());
+        Ok(())
+    }
+
+    /// Reads envelope and payload; what cannot be read comes back as a message for the parking lot.
+    fn decode(&self, item: &Item) -> Result<Received<H::Message>, Message> {
+        let delivery = &item.delivery;
+        let mut event = Incoming::read(delivery).map_err(|malformed| {
+            let id = delivery
+                .properties
+                .message_id()
+                .as_ref()
+                .and_then(|id| id.as_str().parse().ok());
+            let id = id.unwrap_or_else(|| id_from_content(delivery));
+            self.park(
+                id,
+                text_headers(delivery),
+                delivery.data.clone(),
+                "malformed",
+                &malformed.to_string(),
+            )
+        })?;
+        if let Some(id) = item.resent_as {
+            event.resent_as(id);
+        }
+        match self.handler.decode(&event) {
+            Ok(message) => {
+                let span = info_span!(
+                    "process",
+                    otel.kind = "consumer",
+                    queue = self.queue,
+                    kind = event.kind,
+                    order.id = event.subject,
+                    trace_id = Empty,
+                );
+                telemetry::adopt(&span, event.traceparent.as_deref());
+                Ok(Received {
+                    event,
+                    message,
+                    span,
+                })
+            }
+            Err(undecodable) => {
+                let cause = match undecodable {
+                    Undecodable::UnknownType(_) => "unknown_type",
+                    Undecodable::Malformed(_) => "malformed",
+                };
+                Err(self.park(
+                    event.id,
+                    event.headers,
+                    event.data,
+                    cause,
+                    &undecodable.to_string(),
+                ))
+            }
+        }
+    }
+
+    /// Brings the batch to its end: committed, but for the messages that it answers, which go elsewhere.
+    async fn apply(
+        &self,
+        channel: &Channel,
+        batch: &[&Received<H::Message>],
+    ) -> Result<Vec<Message>, Ended> {
+        let Err(error) = self.attempt(channel, batch).await? else {
+            return Ok(Vec::new());
+        };
+        if let [alone] = batch {
+            return Ok(vec![self.give_up(alone, &error)]);
+        }
+        // One of them failed the batch. Each runs alone, so that only that one pays for it.
+        info!(queue = self.queue, messages = batch.len(), %error, "taking the batch apart");
+        let mut diverted = Vec::new();
+        for alone in batch {
+            if let Err(error) = self.attempt(channel, std::slice::from_ref(alone)).await? {
+                diverted.push(self.give_up(alone, &error));
+            }
+        }
+        Ok(diverted)
+    }
+
+    /// Runs the transaction until it commits or fails by an error of its own. Waits while the database is away.
+    async fn attempt(
+        &self,
+        channel: &Channel,
+        batch: &[&Received<H::Message>],
+    ) -> Result<Result<(), Error>, Ended> {
+        let mut away = Backoff::RECONNECT.delays();
+        let mut conflicts = Backoff::CONFLICT.delays();
+        let paused = gauge!("consumer_paused", "queue" => self.queue.clone());
+        loop {
+            let outcome = timeout(TRANSACTION, self.transact(batch)).await;
+            match outcome.unwrap_or_else(|slow| Err(Error::Unavailable(Box::new(slow)))) {
+                Err(Error::Unavailable(error)) => {
+                    if away.failures() == 0 {
+                        warn!(queue = self.queue, %error, "paused: a dependency is away");
+                        paused.set(1.0);
+                    }
+                    away.wait().await;
+                }
+                Err(Error::Conflict(error)) if conflicts.failures() < MAX_CONFLICTS => {
+                    counter!("message_conflicts_total", "queue" => self.queue.clone()).increment(1);
+                    info!(queue = self.queue, %error, "running the batch again");
+                    conflicts.wait().await;
+                }
+                outcome => {
+                    if away.failures() > 0 {
+                        info!(queue = self.queue, "going on");
+                        paused.set(0.0);
+                    }
+                    return Ok(outcome);
+                }
+            }
+            if !channel.status().connected() {
+                paused.set(0.0);
+                return Err(Ended::Channel(self.queue.clone()));
+            }
+        }
+    }
+
+    /// Inbox and effects, in one transaction.
+    async fn transact(&self, batch: &[&Received<H::Message>]) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        let ids: Vec<Uuid> = batch.iter().map(|received| received.event.id).collect();
+        let mut new = inbox::admit(&mut tx, &self.queue, &ids).await?;
+        // `remove`: an id that stands in the batch twice is new once.
+        let fresh: Vec<_> = batch
+            .iter()
+            .copied()
+            .filter(|received| new.remove(&received.event.id))
+            .collect();
+        if !fresh.is_empty() {
+            self.handler.handle(&mut tx, &fresh).await?;
+        }
+        failpoint!("consumer.before_commit");
+        tx.commit().await?;
+        failpoint!("consumer.after_commit");
+
+        self.handler.committed();
+        let repeated = (batch.len() - fresh.len()) as u64;
+        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "handled")
+            .increment(fresh.len() as u64);
+        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "repeated")
+            .increment(repeated);
+        Ok(())
+    }
+
+    /// Where a message goes that failed alone: to its next delay, or to the parking lot.
+    fn give_up(&self, received: &Received<H::Message>, error: &Error) -> Message {
+        let Incoming {
+            id,
+            headers,
+            data,
+            attempt,
+            ..
+        } = received.event.clone();
+        if let Error::Rejected(why) = error {
+            return self.park(id, headers, data, "rejected", why);
+        }
+        if attempt > self.retries {
+            return self.park(
+                id,
+                headers,
+                data,
+                "exhausted",
+                &format!("attempt {attempt} failed: {error}"),
+            );
+        }
+        warn!(queue = self.queue, message.id = %id, kind = received.event.kind, attempt, %error, "will be tried again");
+        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "retried")
+            .increment(1);
+        let mut headers = headers;
+        headers.insert(ATTEMPT.to_owned(), (attempt + 1).to_string());
+        Message {
+            id,
+            exchange: RETRY_EXCHANGE.to_owned(),
+            routing_key: super::retry(&self.queue, attempt),
+            headers,
+            payload: data,
+        }
+    }
+
+    fn park(
+        &self,
+        id: Uuid,
+        mut headers: BTreeMap<String, String>,
+        payload: Vec<u8>,
+        cause: &str,
+        detail: &str,
+    ) -> Message {
+        error!(queue = self.queue, message.id = %id, cause, detail, "parked");
+        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "parked")
+            .increment(1);
+        headers.insert(CAUSE.to_owned(), cause.to_owned());
+        headers.insert(DETAIL.to_owned(), detail.chars().take(500).collect());
+        Message {
+            id,
+            exchange: RETRY_EXCHANGE.to_owned(),
+            routing_key: super::dead(&self.queue),
+            headers,
+            payload,
+        }
+    }
+
+    /// Publishes what goes elsewhere, and returns only when the broker has all of it: after that its originals are
+    /// acknowledged.
+    async fn divert(&self, channel: &Channel, mut messages: Vec<Message>) -> Result<(), Ended> {
+        let mut delays = Backoff::RECONNECT.delays();
+        loop {
+            let outcomes = self.publisher.publish(&messages).await;
+            let mut outcomes = outcomes.into_iter();
+            messages.retain(|message| match outcomes.next() {
+                Some(Outcome::Confirmed) => false,
+                Some(Outcome::Refused(error)) => {
+                    error!(routing_key = message.routing_key, %error, "the topology lacks a queue: cannot move a message");
+                    true
+                }
+                Some(Outcome::Unknown) | None => true,
+            });
+            if messages.is_empty() {
+                return Ok(());
+            }
+            delays.wait().await;
+            if !channel.status().connected() {
+                return Err(Ended::Channel(self.queue.clone()));
+            }
+        }
+    }
+}
+
+impl<H: Handler> Process for Processor<H> {
+    fn process<'a>(
+        &'a self,
+        channel: &'a Channel,
+        batch: &'a [Item],
+    ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>> {
+        Box::pin(self.process(channel, batch))
+    }
+}
+
+/// A message whose envelope cannot be read may have no id. It gets one that follows from its bytes, so that the same
+/// message, delivered again, is the same parked message.
+pub(super) fn id_from_content(delivery: &Delivery) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &delivery.data)
+}

@@ -1,0 +1,341 @@
+//! The envelope: `CloudEvents` 1.0, mapped to AMQP 0-9-1 headers.
+
+use std::collections::BTreeMap;
+
+use lapin::{message::Delivery, types::AMQPValue};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use crate::{
+    outbox::Message,
+    telemetry::{self, TRACEPARENT},
+};
+
+/// The header that counts the attempts at a message: 1 for its first delivery.
+pub const ATTEMPT: &str = "holdfast-attempt";
+/// Why a message was put on the dead-letter queue: one word.
+pub(super) const CAUSE: &str = "holdfast-cause";
+/// Why, in full.
+pub(super) const DETAIL: &str = "holdfast-detail";
+
+const PREFIX: &str = "cloudEvents_";
+
+/// Something that happened, on its way out.
+///
+/// Three ids, never mixed up: `id` is new for every send, and the receiver's inbox knows a redelivery by it;
+/// `idempotency_key` names the effect and stays the same however often it is asked for; `causation_id` is the `id` of
+/// the message that led to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// New for every send.
+    pub id: Uuid,
+    /// The type, with its version: `order.created.v1`.
+    pub kind: String,
+    /// Who says it: `/order`.
+    pub source: String,
+    /// What it is about: the id of an order.
+    pub subject: String,
+    /// When it was written, on the publisher's clock. For people: nothing decides by it.
+    pub time: OffsetDateTime,
+    /// The permanent name of the effect that this asks for or tells of.
+    pub idempotency_key: Option<String>,
+    /// The message that led to this one.
+    pub causation_id: Option<Uuid>,
+    /// The trace that this is part of.
+    pub traceparent: Option<String>,
+    /// JSON.
+    pub data: Vec<u8>,
+}
+
+impl Event {
+    /// A new event, now, in the current trace.
+    pub fn new(kind: &str, source: &str, subject: String, data: Vec<u8>) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            kind: kind.to_owned(),
+            source: source.to_owned(),
+            subject,
+            time: OffsetDateTime::now_utc(),
+            idempotency_key: None,
+            causation_id: None,
+            traceparent: telemetry::traceparent(),
+            data,
+        }
+    }
+
+    /// The outbox row that brings this to `exchange` under `routing_key`.
+    pub fn into_message(self, exchange: &str, routing_key: String) -> Message {
+        let attributes = [
+            ("specversion", Some("1.0".to_owned())),
+            ("id", Some(self.id.to_string())),
+            ("type", Some(self.kind)),
+            ("source", Some(self.source)),
+            ("subject", Some(self.subject)),
+            ("time", self.time.format(&Rfc3339).ok()),
+            ("idempotencykey", self.idempotency_key),
+            ("causationid", self.causation_id.map(|id| id.to_string())),
+        ];
+        let mut headers: BTreeMap<String, String> = attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((format!("{PREFIX}{name}"), value?)))
+            .collect();
+        if let Some(traceparent) = self.traceparent {
+            headers.insert(TRACEPARENT.to_owned(), traceparent);
+        }
+        Message {
+            id: self.id,
+            exchange: exchange.to_owned(),
+            routing_key,
+            headers,
+            payload: self.data,
+        }
+    }
+}
+
+/// A message that came in, its envelope checked. The payload is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The key of the inbox, together with the queue.
+    pub id: Uuid,
+    /// The type, with its version.
+    pub kind: String,
+    /// Who says it.
+    pub source: String,
+    /// What it is about.
+    pub subject: String,
+    /// When it was written, as the publisher put it.
+    pub time: Option<OffsetDateTime>,
+    /// The permanent name of the effect.
+    pub idempotency_key: Option<String>,
+    /// The message that led to this one.
+    pub causation_id: Option<Uuid>,
+    /// The trace that this is part of.
+    pub traceparent: Option<String>,
+    /// 1 for the first delivery, one more for each delay that it went through.
+    pub attempt: u32,
+    /// The text headers, as they came.
+    pub headers: BTreeMap<String, String>,
+    /// The payload.
+    pub data: Vec<u8>,
+}
+
+/// The envelope cannot be read. No delivery of it ever will be: park it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+impl Incoming {
+    /// Reads the envelope of a delivery.
+    pub(super) fn read(delivery: &Delivery) -> Result<Self, Malformed> {
+        let event = Self::from_headers(text_headers(delivery), delivery.data.clone())?;
+        // The AMQP property is what the broker's tools show; the attribute is what CloudEvents defines. Both are the id.
+        if delivery
+            .properties
+            .message_id()
+            .as_ref()
+            .is_some_and(|m| m.as_str() != event.id.to_string())
+        {
+            return Err(Malformed(
+                "the property message_id and the header cloudEvents_id differ".to_owned(),
+            ));
+        }
+        Ok(event)
+    }
+
+    /// Reads an envelope from its headers.
+    pub fn from_headers(
+        headers: BTreeMap<String, String>,
+        data: Vec<u8>,
+    ) -> Result<Self, Malformed> {
+        let attribute = |name: &str| attribute(&headers, name).map(str::to_owned);
+        let required = |name: &str| {
+            attribute(name).ok_or_else(|| {
+                Malformed(format!("the header {PREFIX}{name} is missing or no text"))
+            })
+        };
+        let uuid = |text: String, name: &str| {
+            text.parse::<Uuid>()
+                .map_err(|_| Malformed(format!("the header {PREFIX}{name} is no UUID: {text:?}")))
+        };
+        match required("specversion")?.as_str() {
+            "1.0" => {}
+            other => {
+                return Err(Malformed(format!(
+                    "CloudEvents {other:?} is not supported, only 1.0"
+                )));
+            }
+        }
+        Ok(Self {
+            id: uuid(required("id")?, "id")?,
+            kind: required("type")?,
+            source: required("source")?,
+            subject: required("subject")?,
+            time: attribute("time").and_then(|time| OffsetDateTime::parse(&time, &Rfc3339).ok()),
+            idempotency_key: attribute("idempotencykey"),
+            causation_id: attribute("causationid")
+                .map(|id| uuid(id, "causationid"))
+                .transpose()?,
+            traceparent: headers.get(TRACEPARENT).cloned(),
+            attempt: headers
+                .get(ATTEMPT)
+                .and_then(|attempt| attempt.parse().ok())
+                .unwrap_or(1),
+            data,
+            headers,
+        })
+    }
+
+    /// Makes it look as if it had been sent again.
+    pub(super) fn resent_as(&mut self, id: Uuid) {
+        self.headers.insert(format!("{PREFIX}id"), id.to_string());
+        self.id = id;
+    }
+}
+
+/// Turns stored headers into those of a new send: a new id, caused by the old one, on its first attempt. An envelope that
+/// lacks a source or a subject gets them.
+pub(super) fn resend(
+    headers: &BTreeMap<String, String>,
+    old: Uuid,
+    new: Uuid,
+    kind: &str,
+    subject: Option<&str>,
+) -> BTreeMap<String, String> {
+    let mut headers = headers.clone();
+    for ours in [ATTEMPT, CAUSE, DETAIL] {
+        headers.remove(ours);
+    }
+    headers.insert(format!("{PREFIX}specversion"), "1.0".to_owned());
+    headers.insert(format!("{PREFIX}id"), new.to_string());
+    headers.insert(format!("{PREFIX}type"), kind.to_owned());
+    headers.insert(format!("{PREFIX}causationid"), old.to_string());
+    headers
+        .entry(format!("{PREFIX}source"))
+        .or_insert_with(|| "/operator".to_owned());
+    if let Some(subject) = subject {
+        headers
+            .entry(format!("{PREFIX}subject"))
+            .or_insert_with(|| subject.to_owned());
+    }
+    headers
+}
+
+/// The attribute `name` in stored headers.
+pub(super) fn attribute<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    headers.get(&format!("{PREFIX}{name}")).map(String::as_str)
+}
+
+/// The headers that are text. Brokers add others (`x-death`), which must not travel on: they describe a past life.
+pub(super) fn text_headers(delivery: &Delivery) -> BTreeMap<String, String> {
+    let Some(table) = delivery.properties.headers() else {
+        return BTreeMap::new();
+    };
+    table
+        .inner()
+        .iter()
+        .filter(|(name, _)| !name.as_str().starts_with("x-"))
+        .filter_map(|(name, value)| {
+            let text = match value {
+                AMQPValue::LongString(text) => str::from_utf8(text.as_bytes()).ok()?,
+                AMQPValue::ShortString(text) => text.as_str(),
+                _ => return None,
+            };
+            // PostgreSQL's text holds every character but this one, and these headers end in a table.
+            let clean = |text: &str| text.replace('\0', "\u{fffd}");
+            Some((clean(name.as_str()), clean(text)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::{
+        BasicProperties,
+        types::{FieldTable, LongString},
+    };
+
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            idempotency_key: Some("order/1/charge".into()),
+            causation_id: Some(Uuid::from_u128(7)),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            ..Event::new("order.created.v1", "/order", "1".into(), b"{}".to_vec())
+        }
+    }
+
+    fn delivered(headers: &BTreeMap<String, String>) -> Delivery {
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert(
+                name.as_str().into(),
+                AMQPValue::LongString(LongString::from(value.as_bytes())),
+            );
+        }
+        let mut delivery = Delivery::mock(1, "events".into(), "key".into(), false, b"{}".to_vec());
+        delivery.properties = BasicProperties::default().with_headers(table);
+        delivery
+    }
+
+    #[test]
+    fn an_envelope_arrives_as_it_was_sent() {
+        let sent = event();
+        let message = sent
+            .clone()
+            .into_message("events", "choreography.order.created.v1".into());
+        let got = Incoming::read(&delivered(&message.headers)).expect("whole");
+        assert_eq!(
+            (got.id, &got.kind, &got.source, &got.subject),
+            (sent.id, &sent.kind, &sent.source, &sent.subject)
+        );
+        assert_eq!((got.time, got.attempt), (Some(sent.time), 1));
+        assert_eq!(
+            (got.idempotency_key, got.causation_id, got.traceparent),
+            (sent.idempotency_key, sent.causation_id, sent.traceparent)
+        );
+    }
+
+    #[test]
+    fn an_envelope_that_lacks_something_says_what() {
+        let whole = event().into_message("events", "key".into()).headers;
+        for (name, value, complaint) in [
+            (
+                "cloudEvents_specversion",
+                None,
+                "cloudEvents_specversion is missing",
+            ),
+            (
+                "cloudEvents_specversion",
+                Some("0.3"),
+                "\"0.3\" is not supported",
+            ),
+            ("cloudEvents_id", None, "cloudEvents_id is missing"),
+            (
+                "cloudEvents_id",
+                Some("17"),
+                "cloudEvents_id is no UUID: \"17\"",
+            ),
+            ("cloudEvents_type", None, "cloudEvents_type is missing"),
+            ("cloudEvents_source", None, "cloudEvents_source is missing"),
+            (
+                "cloudEvents_subject",
+                None,
+                "cloudEvents_subject is missing",
+            ),
+            (
+                "cloudEvents_causationid",
+                Some("x"),
+                "causationid is no UUID",
+            ),
+        ] {
+            let mut headers = whole.clone();
+            match value {
+                Some(value) => headers.insert(name.into(), value.into()),
+                None => headers.remove(name),
+            };
+            let Malformed(why) = Incoming::read(&delivered(&headers)).expect_err(name);
+            assert!(why.contains(complaint), "{why:?} should say {complaint:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What an operator may change in a parked message.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Parked;
+use crate::messaging::event::{self, Incoming};
+
+/// Knows what the messages of a service look like: its decoders.
+pub trait Schema: Send + Sync {
+    /// Whether `queue`'s handler could decode this; if not, why.
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String>;
+}
+
+/// The names of the fields that hold ids and amounts, at any depth. An operator repairs a message; to change who pays how
+/// much for what is another order.
+fn is_protected(name: &str) -> bool {
+    name == "id"
+        || name.ends_with("_id")
+        || [
+            "amount_minor",
+            "currency",
+            "quantity",
+            "sku",
+            "token",
+            "method",
+        ]
+        .contains(&name)
+}
+
+/// The message as it would be sent again, with this type and payload, if its queue could decode it.
+pub(super) fn candidate(
+    schema: &dyn Schema,
+    parked: &Parked,
+    id: Uuid,
+    kind: &str,
+    payload: &[u8],
+) -> Result<Incoming, String> {
+    let about = serde_json::from_slice::<Value>(payload).ok();
+    let about = about
+        .as_ref()
+        .and_then(|payload| payload.get("order_id")?.as_str());
+    let headers = event::resend(&parked.headers, parked.message_id, id, kind, about);
+    let event =
+        Incoming::from_headers(headers, payload.to_vec()).map_err(|malformed| malformed.0)?;
+    schema.check(&parked.queue, &event)?;
+    Ok(event)
+}
+
+/// Whether a parked message may become this.
+pub(super) fn check(
+    schema: &dyn Schema,
+    parked: &Parked,
+    kind: &str,
+    payload: &[u8],
+) -> Result<(), String> {
+    candidate(schema, parked, parked.message_id, kind, payload)?;
+    let new: Value = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
+    let new_fields = protected(&new);
+    if let (Some(subject), Some(order)) = (&parked.subject, new_fields.get("/order_id"))
+        && *order != subject.as_str()
+    {
+        return Err(format!(
+            "order_id must stay {subject:?}, which the message is about"
+        ));
+    }
+    // A payload that is no JSON holds nothing that could be kept; its subject was checked above.
+    let Ok(old) = serde_json::from_slice::<Value>(&parked.payload) else {
+        return Ok(());
+    };
+    let old_fields = protected(&old);
+    for (path, value) in &old_fields {
+        match new_fields.get(path) {
+            Some(same) if same == value => {}
+            Some(_) => {
+                return Err(format!(
+                    "{path} must stay {value}: ids and amounts cannot be changed"
+                ));
+            }
+            None => {
+                return Err(format!(
+                    "{path} must stay: ids and amounts cannot be removed"
+                ));
+            }
+        }
+    }
+    // A message that was whole gains none either (another line, say). One that was not may get what it lacks.
+    let before = parked.kind.as_deref().unwrap_or_default();
+    let was_whole = candidate(schema, parked, parked.message_id, before, &parked.payload).is_ok();
+    if let Some(path) = new_fields
+        .keys()
+        .find(|path| was_whole && !old_fields.contains_key(*path))
+    {
+        return Err(format!(
+            "{path} cannot be added: ids and amounts cannot be changed"
+        ));
+    }
+    Ok(())
+}
+
+/// Every protected field, by its JSON pointer.
+fn protected(value: &Value) -> BTreeMap<String, Value> {
+    fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = format!("{path}/{name}");
+                    if is_protected(name) {
+                        found.insert(path, value.clone());
+                    } else {
+                        walk(value, &path, found);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    walk(item, &format!("{path}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(value, "", &mut found);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sqlx::types::Json;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// A message is whole when it has an `order_id`, `lines` and a numeric `amount.amount_minor`.
+    struct Whole;
+
+    impl Schema for Whole {
+        fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
+            let value: Value = serde_json::from_slice(&event.data).map_err(|e| e.to_string())?;
+            let whole = value["order_id"].is_string()
+                && value["lines"].is_array()
+                && value
+                    .pointer("/amount/amount_minor")
+                    .is_some_and(Value::is_i64);
+            if event.kind == "order.created.v1" && whole {
+                Ok(())
+            } else {
+                Err("not whole".into())
+            }
+        }
+    }
+
+    fn parked(payload: &[u8]) -> Parked {
+        Parked {
+            id: Uuid::nil(),
+            queue: "q".into(),
+            message_id: Uuid::nil(),
+            kind: Some("order.created.v1".into()),
+            subject: Some("o-1".into()),
+            headers: Json(BTreeMap::new()),
+            payload: payload.to_vec(),
+            cause: "malformed".into(),
+            detail: String::new(),
+            state: "parked".into(),
+            parked_at: OffsetDateTime::UNIX_EPOCH,
+            resolved_at: None,
+            requeued_as: None,
+        }
+    }
+
+    fn edit(old: &[u8], new: &Value) -> Result<(), String> {
+        check(
+            &Whole,
+            &parked(old),
+            "order.created.v1",
+            new.to_string().as_bytes(),
+        )
+    }
+
+    #[test]
+    fn an_edit_repairs_but_does_not_change_who_pays_what() {
+        let line = |sku: &str, quantity: i64| json!({ "sku": sku, "quantity": quantity });
+        let order = |amount: i64, lines: Vec<Value>, note: &str| json!({ "order_id": "o-1", "amount": { "amount_minor": amount }, "lines": lines, "note": note });
+        let old = order(100, vec![line("A", 1)], "").to_string();
+        let old = old.as_bytes();
+
+        assert_eq!(edit(old, &order(100, vec![line("A", 1)], "mended")), Ok(()));
+        for (new, path) in [
+            (order(101, vec![line("A", 1)], ""), "/amount/amount_minor"),
+            (order(100, vec![line("A", 2)], ""), "/lines/0/quantity"),
+            (order(100, vec![line("B", 1)], ""), "/lines/0/sku"),
+            (order(100, vec![], ""), "/lines/0/quantity"),
+            (
+                order(100, vec![line("A", 1), line("B", 1)], ""),
+                "/lines/1/quantity",
+            ),
+        ] {
+            let refusal = edit(old, &new).expect_err(path);
+            assert!(refusal.starts_with(path), "{refusal:?} should name {path}");
+        }
+        let mut other = order(100, vec![line("A", 1)], "");
+        other["order_id"] = "o-2".into();
+        assert!(
+            edit(old, &other)
+                .expect_err("another order")
+                .contains("o-1")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_may_be_given() {
+        let whole = json!({ "order_id": "o-1", "amount": { "amount_minor": 5 }, "lines": [] });
+        assert_eq!(edit(br#"{"order_id":"o-1","lines":[]}"#, &whole), Ok(()));
+        assert_eq!(edit(b"\xff\xfe no JSON", &whole), Ok(()));
+        // But not another order's, and not nonsense.
+        let foreign = json!({ "order_id": "o-2", "amount": { "amount_minor": 5 }, "lines": [] });
+        assert!(edit(b"\xff\xfe no JSON", &foreign).is_err());
+        assert!(edit(b"{}", &json!({ "order_id": "o-1" })).is_err());
+    }
+}

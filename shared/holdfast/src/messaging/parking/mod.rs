@@ -1,0 +1,272 @@
+//! # Parking lot: what could not be handled waits for a person, with its cause
+//!
+//! **Problem.** The dead-letter queue holds 312 messages. Nobody knows since when, or why. Somebody finds the button that
+//! moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
+//!
+//! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the broker
+//! delivers it. An operator lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one
+//! transaction. An edit is checked against the schema of its type, and cannot change ids and amounts.
+//!
+//! **Not guaranteed.** That a requeued message works. If it fails again it is parked again, as a new message. The
+//! order that it was about does not wait: its deadline, or a sweep, may have moved it on meanwhile.
+//!
+//! **States.** `parked -> requeued`, `parked -> dropped`. Both ends are final.
+//!
+//! **Failure modes.** The database is away: the dead-letter queue keeps the messages. Two operators act at once: the
+//! second is told the state that the first left.
+//!
+//! **Copying this.** It goes with [`messaging`](super).
+//!
+//! Source: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Dead Letter Channel", "Message Store".
+
+mod drain;
+mod edit;
+
+use std::collections::BTreeMap;
+
+pub(super) use drain::Drain;
+pub use edit::Schema;
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::RETRY_EXCHANGE;
+use crate::outbox::{self, Message};
+
+/// A message that could not be handled.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Parked {
+    /// The id of the row.
+    pub id: Uuid,
+    /// The queue that could not handle it.
+    pub queue: String,
+    /// The id under which it was sent.
+    pub message_id: Uuid,
+    /// Its type, if the envelope could be read.
+    pub kind: Option<String>,
+    /// What it is about, if the envelope could be read.
+    pub subject: Option<String>,
+    /// Its text headers.
+    pub headers: Json<BTreeMap<String, String>>,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Why, in one word: `malformed`, `unknown_type`, `rejected`, `exhausted`, `delivery_limit`, `dead_lettered`.
+    pub cause: String,
+    /// Why, in full.
+    pub detail: String,
+    /// `parked`, `requeued` or `dropped`.
+    pub state: String,
+    /// When it was parked.
+    pub parked_at: OffsetDateTime,
+    /// When an operator ended it.
+    pub resolved_at: Option<OffsetDateTime>,
+    /// The id under which it was sent again.
+    pub requeued_as: Option<Uuid>,
+}
+
+/// What was done to a parked message.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Deed {
+    /// `edited`, `requeued` or `dropped`.
+    pub action: String,
+    /// By whom.
+    pub operator: String,
+    /// Why.
+    pub note: String,
+    /// When.
+    pub at: OffsetDateTime,
+    /// The payload before an edit.
+    pub before: Option<Vec<u8>>,
+    /// The payload after an edit.
+    pub after: Option<Vec<u8>>,
+}
+
+/// Why an operator's deed was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such parked message.
+    #[error("there is no parked message {0}")]
+    NotFound(Uuid),
+    /// It was requeued or dropped before: look at it again.
+    #[error("it is {0} already")]
+    NotParked(String),
+    /// The new content does not fit the type's schema, or changes what must not change: correct it.
+    #[error("{0}")]
+    Edit(String),
+    /// The database failed: try again.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+const COLUMNS: &str =
+    "id, queue, message_id, kind, subject, headers, payload, cause, detail, state, parked_at,
+                       resolved_at, requeued_as";
+
+/// Parked messages, oldest first: those in `state` that come after the row `after`, up to `limit`.
+pub async fn list(
+    db: impl PgExecutor<'_>,
+    state: &str,
+    after: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Parked>> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from parked_message
+         where state = $1
+           and ($2::uuid is null
+                or (parked_at, id) > (select parked_at, id from parked_message where id = $2))
+         order by parked_at, id
+         limit $3"
+    )))
+    .bind(state)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}
+
+/// How many wait for an operator.
+pub async fn open(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select count(*) from parked_message where state = 'parked'")
+        .fetch_one(db)
+        .await
+}
+
+/// One parked message.
+pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from parked_message where id = $1"
+    )))
+    .bind(id)
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::NotFound(id))
+}
+
+/// What was done to it, oldest first.
+pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
+    sqlx::query_as(
+        "select action, operator, note, at, before, after from parked_message_audit where parked_id = $1 order by id",
+    )
+    .bind(id)
+    .fetch_all(db)
+    .await
+}
+
+/// Replaces the type and the payload of a parked message.
+///
+/// On the caller's transaction. The payload must fit `schema`, and must keep every id and amount that it has.
+pub async fn edit(
+    conn: &mut PgConnection,
+    schema: &dyn Schema,
+    id: Uuid,
+    operator: &str,
+    note: &str,
+    kind: &str,
+    payload: &[u8],
+) -> Result<(), Error> {
+    let parked = lock(conn, id).await?;
+    edit::check(schema, &parked, kind, payload).map_err(Error::Edit)?;
+    sqlx::query("update parked_message set kind = $2, payload = $3 where id = $1")
+        .bind(id)
+        .bind(kind)
+        .bind(payload)
+        .execute(&mut *conn)
+        .await?;
+    audit(
+        conn,
+        id,
+        "edited",
+        operator,
+        note,
+        Some((&parked.payload, payload)),
+    )
+    .await
+}
+
+/// Sends a parked message again, to the queue that could not handle it; answers its new id.
+///
+/// On the caller's transaction; wake the outbox's relay after the commit.
+pub async fn requeue(
+    conn: &mut PgConnection,
+    schema: &dyn Schema,
+    id: Uuid,
+    operator: &str,
+    note: &str,
+) -> Result<Uuid, Error> {
+    let parked = lock(conn, id).await?;
+    let new = Uuid::now_v7();
+    let kind = parked.kind.as_deref().unwrap_or_default();
+    // What still cannot be read would be parked again at once: say so now.
+    let event =
+        edit::candidate(schema, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
+    let message = Message {
+        id: new,
+        exchange: RETRY_EXCHANGE.to_owned(),
+        routing_key: parked.queue,
+        headers: event.headers,
+        payload: event.data,
+    };
+    outbox::enqueue(conn, &[message]).await?;
+    sqlx::query("update parked_message set state = 'requeued', resolved_at = now(), requeued_as = $2 where id = $1")
+        .bind(id)
+        .bind(new)
+        .execute(&mut *conn)
+        .await?;
+    audit(conn, id, "requeued", operator, note, None).await?;
+    Ok(new)
+}
+
+/// Ends a parked message without handling it.
+///
+/// On the caller's transaction.
+pub async fn discard(
+    conn: &mut PgConnection,
+    id: Uuid,
+    operator: &str,
+    note: &str,
+) -> Result<(), Error> {
+    lock(conn, id).await?;
+    sqlx::query("update parked_message set state = 'dropped', resolved_at = now() where id = $1")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    audit(conn, id, "dropped", operator, note, None).await
+}
+
+/// Locks a row that is still parked.
+async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Parked, Error> {
+    let parked: Option<Parked> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from parked_message where id = $1 for update"
+    )))
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    match parked {
+        None => Err(Error::NotFound(id)),
+        Some(parked) if parked.state != "parked" => Err(Error::NotParked(parked.state)),
+        Some(parked) => Ok(parked),
+    }
+}
+
+async fn audit(
+    conn: &mut PgConnection,
+    id: Uuid,
+    action: &str,
+    operator: &str,
+    note: &str,
+    change: Option<(&[u8], &[u8])>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "insert into parked_message_audit (parked_id, action, operator, note, before, after)
+         values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id)
+    .bind(action)
+    .bind(operator)
+    .bind(note)
+    .bind(change.map(|(before, _)| before))
+    .bind(change.map(|(_, after)| after))
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Publishes what is committed.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use sqlx::PgPool;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Backlog, Message, Outcome, Publisher, Waker, backlog, store};
+use crate::{backoff::Backoff, failpoint};
+
+/// How a [`Relay`] works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Rows per transaction. More is faster and repeats more after a crash.
+    pub batch: u16,
+    /// How often to look when nobody wakes the relay.
+    pub poll: Duration,
+    /// How often a row may be refused before it is put aside.
+    pub max_attempts: u16,
+    /// How long a refused row waits.
+    pub backoff: Backoff,
+    /// How often the metrics `outbox_waiting`, `outbox_quarantined` and `outbox_oldest_seconds` are sampled.
+    pub sample: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch: 200,
+            poll: Duration::from_millis(100),
+            max_attempts: 10,
+            backoff: Backoff::RECONNECT,
+            sample: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Publishes what is committed. Any number may run on one table.
+#[derive(Debug)]
+pub struct Relay<P> {
+    pool: PgPool,
+    publisher: P,
+    waker: Waker,
+    config: Config,
+}
+
+/// Why a round of the relay ended early. The rows stay; the caller waits and goes on.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Broker(#[from] super::Unavailable),
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// What a round of the relay came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Round {
+    claimed: usize,
+    confirmed: usize,
+    /// Neither confirmed nor refused: the connection broke on the way.
+    unknown: usize,
+}
+
+impl<P: Publisher> Relay<P> {
+    /// A relay that publishes the rows of `pool`'s outbox through `publisher`.
+    pub fn new(pool: PgPool, publisher: P, waker: Waker, config: Config) -> Self {
+        Self {
+            pool,
+            publisher,
+            waker,
+            config,
+        }
+    }
+
+    /// Publishes until `shutdown`, then once more what is already committed, for at most 5 s.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut delays = Backoff::RECONNECT.delays();
+        let mut sample = interval(self.config.sample);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !shutdown.is_cancelled() {
+            match self.round().await {
+                // More may wait: go on at once.
+                Ok(round)
+                    if round.claimed == usize::from(self.config.batch) && round.unknown == 0 =>
+                {
+                    delays.reset()
+                }
+                Ok(round) if round.unknown > 0 => tokio::select! {
+                    () = delays.wait() => {}
+                    () = shutdown.cancelled() => {}
+                },
+                Ok(_) => {
+                    if delays.failures() > 0 {
+                        info!("the outbox relay publishes again");
+                        delays.reset();
+                    }
+                    tokio::select! {
+                        () = self.waker.woken() => {}
+                        () = crate::backoff::pause(self.config.poll) => {}
+                        _ = sample.tick() => self.sample().await,
+                        () = shutdown.cancelled() => {}
+                    }
+                }
+                Err(interrupted) => {
+                    if delays.failures() == 0 {
+                        warn!(%interrupted, "the outbox relay waits");
+                    }
+                    tokio::select! {
+                        () = delays.wait() => {}
+                        () = shutdown.cancelled() => {}
+                    }
+                    self.sample().await;
+                }
+            }
+        }
+        let last = timeout(Duration::from_secs(5), async {
+            while matches!(self.round().await, Ok(round) if round.confirmed > 0) {}
+        });
+        if last.await.is_err() {
+            warn!(
+                "the outbox relay stopped with rows left; they are published after the next start"
+            );
+        }
+    }
+
+    /// Claims a batch, publishes it, deletes what was confirmed.
+    async fn round(&self) -> Result<Round, Interrupted> {
+        self.publisher.ready().await?;
+        let mut tx = self.pool.begin().await?;
+        let rows = store::claim(&mut tx, self.config.batch.into()).await?;
+        if rows.is_empty() {
+            return Ok(Round::default());
+        }
+        let seqs: Vec<(i64, i32)> = rows.iter().map(|row| (row.seq, row.attempts)).collect();
+        let batch: Vec<Message> = rows.into_iter().map(store::Row::into_message).collect();
+
+        failpoint!("outbox.before_publish");
+        let outcomes = self.publish(&batch).await;
+        failpoint!("outbox.after_publish");
+
+        let mut round = Round {
+            claimed: batch.len(),
+            ..Round::default()
+        };
+        let mut confirmed = Vec::with_capacity(batch.len());
+        for (((seq, attempts), outcome), message) in seqs.into_iter().zip(outcomes).zip(&batch) {
+            match outcome {
+                Outcome::Confirmed => confirmed.push(seq),
+                Outcome::Unknown => round.unknown += 1,
+                Outcome::Refused(error) => {
+                    let failures = u32::try_from(attempts).unwrap_or(u32::MAX);
+                    let quarantine = failures + 1 >= u32::from(self.config.max_attempts);
+                    warn!(message.id = %message.id, message.routing_key, %error, quarantine, "the broker refused a message");
+                    let delay = self.config.backoff.ceiling(failures).as_secs_f64();
+                    store::refuse(&mut tx, seq, &error, delay, quarantine).await?;
+                }
+            }
+        }
+        round.confirmed = confirmed.len();
+        store::delete(&mut tx, &confirmed).await?;
+        tx.commit().await?;
+        counter!("outbox_published_total").increment(confirmed.len() as u64);
+        Ok(round)
+    }
+
+    /// Publishes the batch; under a drill in two halves, so that a crash can fall between them.
+    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        if !failpoint::ENABLED || batch.len() < 2 {
+            return self.publisher.publish(batch).await;
+        }
+        let (first, second) = batch.split_at(batch.len() / 2);
+        let mut outcomes = self.publisher.publish(first).await;
+        failpoint!("outbox.mid_publish");
+        outcomes.extend(self.publisher.publish(second).await);
+        outcomes
+    }
+
+    /// Sets the gauges. A database that is away leaves them as they are.
+    async fn sample(&self) {
+        if let Ok(Backlog {
+            waiting,
+            quarantined,
+            oldest_seconds,
+        }) = backlog(&self.pool).await
+        {
+            #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+            {
+                gauge!("outbox_waiting").set(waiting as f64);
+                gauge!("outbox_quarantined").set(quarantined as f64);
+            }
+            gauge!("outbox_oldest_seconds").set(oldest_seconds);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The outbox's SQL.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Message;
+
+/// Writes messages on the caller's transaction. They are published after it commits, and only if it does.
+pub async fn enqueue(conn: &mut PgConnection, messages: &[Message]) -> sqlx::Result<()> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = messages.iter().map(|m| m.id).collect();
+    let exchanges: Vec<&str> = messages.iter().map(|m| m.exchange.as_str()).collect();
+    let routing_keys: Vec<&str> = messages.iter().map(|m| m.routing_key.as_str()).collect();
+    let headers: Vec<Json<&BTreeMap<String, String>>> =
+        messages.iter().map(|m| Json(&m.headers)).collect();
+    let payloads: Vec<&[u8]> = messages.iter().map(|m| m.payload.as_slice()).collect();
+    sqlx::query(
+        "insert into outbox (message_id, exchange, routing_key, headers, payload)
+         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])",
+    )
+    .bind(ids)
+    .bind(exchanges)
+    .bind(routing_keys)
+    .bind(headers)
+    .bind(payloads)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A claimed row.
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    pub(super) seq: i64,
+    message_id: Uuid,
+    exchange: String,
+    routing_key: String,
+    headers: Json<BTreeMap<String, String>>,
+    payload: Vec<u8>,
+    pub(super) attempts: i32,
+}
+
+impl Row {
+    pub(super) fn into_message(self) -> Message {
+        Message {
+            id: self.message_id,
+            exchange: self.exchange,
+            routing_key: self.routing_key,
+            headers: self.headers.0,
+            payload: self.payload,
+        }
+    }
+}
+
+/// Claims up to `limit` rows that are due and that no other relay holds, until the transaction ends.
+pub(super) async fn claim(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as(
+        "select seq, message_id, exchange, routing_key, headers, payload, attempts
+         from outbox
+         where quarantined_at is null and available_at <= now()
+         order by seq
+         limit $1
+         for update skip locked",
+    )
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// The broker has these.
+pub(super) async fn delete(conn: &mut PgConnection, seqs: &[i64]) -> sqlx::Result<()> {
+    sqlx::query("delete from outbox where seq = any($1)")
+        .bind(seqs)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The broker refused this one: `delay` seconds from now again, or never before an operator says so.
+pub(super) async fn refuse(
+    conn: &mut PgConnection,
+    seq: i64,
+    error: &str,
+    delay: f64,
+    quarantine: bool,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update outbox
+         set attempts = attempts + 1,
+             last_error = $2,
+             available_at = now() + make_interval(secs => $3),
+             quarantined_at = case when $4 then now() end
+         where seq = $1",
+    )
+    .bind(seq)
+    .bind(error)
+    .bind(delay)
+    .bind(quarantine)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How much waits, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, sqlx::FromRow)]
+pub struct Backlog {
+    /// Rows that wait to be published.
+    pub waiting: i64,
+    /// Rows that were refused too often.
+    pub quarantined: i64,
+    /// The age of the oldest row that waits, in seconds on the database's clock; zero if none does.
+    pub oldest_seconds: f64,
+}
+
+/// Counts what is in the outbox.
+pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
+    sqlx::query_as(
+        "select count(*) filter (where quarantined_at is null) as waiting,
+                count(*) filter (where quarantined_at is not null) as quarantined,
+                coalesce(extract(epoch from now() - min(created_at) filter (where quarantined_at is null)), 0)::float8
+                    as oldest_seconds
+         from outbox",
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// A row that the broker refused too often.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Quarantined {
+    /// The message's id.
+    pub message_id: Uuid,
+    /// Where it should have gone.
+    pub exchange: String,
+    /// By what key.
+    pub routing_key: String,
+    /// How often it was refused.
+    pub attempts: i32,
+    /// What the broker said last.
+    pub last_error: Option<String>,
+    /// When it was put aside.
+    pub quarantined_at: OffsetDateTime,
+}
+
+/// The rows that were put aside, oldest first, up to `limit`.
+pub async fn quarantined(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Quarantined>> {
+    sqlx::query_as(
+        "select message_id, exchange, routing_key, attempts, last_error, quarantined_at
+         from outbox where quarantined_at is not null order by quarantined_at limit $1",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}
+
+/// Lets a row that was put aside try again; answers whether there was one. Its error stays on record until it is gone.
+pub async fn release(db: impl PgExecutor<'_>, message_id: Uuid) -> sqlx::Result<bool> {
+    let released = sqlx::query(
+        "update outbox set quarantined_at = null, attempts = 0, available_at = now()
+         where message_id = $1 and quarantined_at is not null",
+    )
+    .bind(message_id)
+    .execute(db)
+    .await?;
+    Ok(released.rows_affected() == 1)
+}
