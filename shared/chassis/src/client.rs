@@ -1,0 +1,165 @@
+//! Calling another service: within the caller's deadline, in the caller's trace, under our own token.
+
+use std::{path::PathBuf, time::Duration};
+
+use holdfast::{
+    deadline::{self, Deadline},
+    retry::{Advice, Retryable},
+    telemetry,
+};
+use reqwest::{RequestBuilder, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+/// A client for one other service.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: TokenFile,
+}
+
+/// A file that holds our service token. Whoever issues tokens rewrites it before the old one expires.
+#[derive(Clone, Debug)]
+pub struct TokenFile(PathBuf);
+
+impl TokenFile {
+    /// The token in the file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Reads it. Each time: it is small, and it is renewed while we run.
+    pub async fn read(&self) -> Result<String, Error> {
+        let token = tokio::fs::read_to_string(&self.0)
+            .await
+            .map_err(|error| Error::Token(format!("{}: {error}", self.0.display())))?;
+        Ok(token.trim().to_owned())
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It answered that it will not, and would answer the same again: give up.
+    #[error("{service} answered {status}: {body}")]
+    Refused {
+        /// Whom we asked.
+        service: String,
+        /// What it answered.
+        status: StatusCode,
+        /// Why.
+        body: String,
+    },
+    /// It cannot now; `retry_after` is what it said about when it can. Try again, if the call is safe to repeat.
+    #[error("{service} is not available ({status})")]
+    Unavailable {
+        /// Whom we asked.
+        service: String,
+        /// What it answered.
+        status: StatusCode,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// No connection, or it broke. Try again, if the call is safe to repeat.
+    #[error("{service} cannot be reached: {source}")]
+    Unreachable {
+        /// Whom we asked.
+        service: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer did not come in time. What was asked for may have happened.
+    #[error(transparent)]
+    Late(#[from] deadline::Exceeded),
+    /// We have no token to show.
+    #[error("no service token: {0}")]
+    Token(String),
+}
+
+impl Retryable for Error {
+    /// For calls that are safe to repeat.
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Refused { .. } | Self::Late(_) => Advice::Never,
+            Self::Unavailable {
+                retry_after: Some(after),
+                ..
+            } => Advice::After(*after),
+            Self::Unavailable {
+                retry_after: None, ..
+            }
+            | Self::Unreachable { .. }
+            | Self::Token(_) => Advice::Backoff,
+        }
+    }
+}
+
+impl Client {
+    /// A client for the service at `base` (`http://host:port`).
+    pub fn new(base: &str, token: TokenFile) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        })
+    }
+
+    /// A request to `path`, to be finished and given to [`Self::send`].
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.http.post(format!("{}{path}", self.base))
+    }
+
+    /// Sends a request and decodes the answer, all by `deadline`, whose rest travels along.
+    ///
+    /// Dropping it, like [`Error::Late`], leaves the outcome unknown.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        let service = || self.base.clone();
+        let call = async {
+            let mut request = request
+                .header(
+                    header::AUTHORIZATION,
+                    format!("Bearer {}", self.token.read().await?),
+                )
+                .header(deadline::HEADER, deadline.header_value()?);
+            if let Some(traceparent) = telemetry::traceparent() {
+                request = request.header(telemetry::TRACEPARENT, traceparent);
+            }
+            let unreachable = |source| Error::Unreachable {
+                service: service(),
+                source,
+            };
+            let response = request.send().await.map_err(unreachable)?;
+            let status = response.status();
+            if status.is_success() {
+                return response.json().await.map_err(unreachable);
+            }
+            if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                let retry_after = response.headers().get(header::RETRY_AFTER);
+                let retry_after = retry_after.and_then(|after| after.to_str().ok()?.parse().ok());
+                let retry_after = retry_after.map(Duration::from_secs);
+                return Err(Error::Unavailable {
+                    service: service(),
+                    status,
+                    retry_after,
+                });
+            }
+            let body = response.text().await.map_err(unreachable)?;
+            Err(Error::Refused {
+                service: service(),
+                status,
+                body,
+            })
+        };
+        deadline.run(call).await?
+    }
+}

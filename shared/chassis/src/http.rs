@@ -1,0 +1,10 @@
+//! The HTTP side of a service: limits, problems, and extractors that say what is wrong with a request.
+
+mod body;
+mod problem;
+mod server;
+
+pub use body::{JsonBody, Note, PathId, QueryString};
+pub use problem::{FieldError, Problem};
+pub use server::deadline_of;
+pub(crate) use server::{Shared, serve};

@@ -1,0 +1,292 @@
+//! RFC 9457 problem details: what went wrong, in a form that a program can act on.
+
+use std::{fmt, time::Duration};
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError,
+    http::{StatusCode, header},
+};
+use holdfast::{
+    deadline,
+    messaging::{Class, classify},
+    telemetry,
+};
+use serde::Serialize;
+use tracing::{error, warn};
+use utoipa::ToSchema;
+
+/// An RFC 9457 problem. Its `type` is stable: programs may match on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// What kind of problem this is; the last segment of a URN.
+    #[serde(rename = "type", serialize_with = "urn")]
+    #[schema(value_type = String, example = "urn:holdfast:problem:invalid-field")]
+    kind: &'static str,
+    /// The same, for people.
+    #[schema(value_type = String)]
+    title: &'static str,
+    /// The HTTP status, again.
+    status: u16,
+    /// What exactly, this time.
+    detail: String,
+    /// Each field that is wrong, with the limit that it should keep.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// The trace under which the logs tell more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    #[serde(skip)]
+    retry_after: Option<Duration>,
+}
+
+/// A field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where: `lines[2].quantity`, `header Idempotency-Key`, `query limit`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn urn<S: serde::Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("urn:holdfast:problem:{kind}"))
+}
+
+/// How long a client should wait before it comes back to a service that cannot serve it now.
+const COME_BACK: Duration = Duration::from_secs(2);
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl ToString,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.to_string(),
+            errors: Vec::new(),
+            traceparent: None,
+            retry_after: None,
+        }
+    }
+
+    /// 400: the request cannot be read.
+    pub fn bad_request(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request cannot be read",
+            detail,
+        )
+    }
+
+    /// 422: a field is wrong. `field` says where, `detail` what would be right.
+    pub fn invalid_field(field: impl Into<String>, detail: impl ToString) -> Self {
+        let (field, detail) = (field.into(), detail.to_string());
+        let problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-field",
+            "A field of the request is not valid",
+            format!("{field}: {detail}"),
+        );
+        Self {
+            errors: vec![FieldError { field, detail }],
+            ..problem
+        }
+    }
+
+    /// 401: no token, or none that is believed.
+    pub fn unauthenticated(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "A valid bearer token is needed",
+            detail,
+        )
+    }
+
+    /// 403: this token may not do that.
+    pub fn forbidden(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "This token does not allow that",
+            detail,
+        )
+    }
+
+    /// 404: it does not exist, or not for this token.
+    pub fn not_found(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing",
+            detail,
+        )
+    }
+
+    /// 405: it exists, but that cannot be done to it.
+    pub fn method_not_allowed(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "That method is not supported here",
+            detail,
+        )
+    }
+
+    /// 408: the body did not arrive in time.
+    pub fn timeout(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The request did not arrive in time",
+            detail,
+        )
+    }
+
+    /// 409: not in the state that it is in.
+    pub fn conflict(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "conflict",
+            "That is not possible in its present state",
+            detail,
+        )
+    }
+
+    /// 413: the body is larger than the limit.
+    pub fn too_large(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The request body is too large",
+            detail,
+        )
+    }
+
+    /// 415: not JSON.
+    pub fn unsupported_media_type(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The content type is not supported",
+            detail,
+        )
+    }
+
+    /// 422: the Idempotency-Key was used for another request.
+    pub fn idempotency_key_reused(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "This Idempotency-Key belongs to another request",
+            detail,
+        )
+    }
+
+    /// 500: it is our fault. `cause` goes to the log and not to the client.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        error!(%cause, "a request failed");
+        let problem = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong on our side",
+            "it was logged under this trace",
+        );
+        Self {
+            traceparent: telemetry::traceparent(),
+            ..problem
+        }
+    }
+
+    /// 503 with Retry-After: not now. Nothing is known to have happened; repeat it under the same Idempotency-Key.
+    pub fn unavailable(detail: impl ToString) -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not now; please come back",
+            detail,
+        );
+        Self {
+            retry_after: Some(COME_BACK),
+            ..problem
+        }
+    }
+
+    /// Another time than the usual to come back.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        Self {
+            retry_after: Some(after),
+            ..self
+        }
+    }
+
+    /// A problem for a status that something else answered.
+    pub(super) fn from_status(status: StatusCode) -> Self {
+        let detail = status.canonical_reason().unwrap_or("refused");
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed("see /docs for what is"),
+            status if status.is_server_error() => Self::internal(detail),
+            _ => Self {
+                status: status.as_u16(),
+                ..Self::bad_request(detail)
+            },
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.title, self.status, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.status_code());
+        if let Some(after) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, after.as_secs().max(1).to_string()));
+        }
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
+        response.body(serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+/// The media type of problems.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        match classify(&error) {
+            Class::Other => Self::internal(error),
+            Class::Unavailable => {
+                warn!(%error, "the database is away");
+                Self::unavailable("the database is away")
+            }
+            Class::Conflict => Self::unavailable("lost a race with another request")
+                .retry_after(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl From<deadline::Exceeded> for Problem {
+    fn from(exceeded: deadline::Exceeded) -> Self {
+        Self::unavailable(exceeded)
+    }
+}

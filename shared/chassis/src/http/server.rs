@@ -1,0 +1,218 @@
+//! The HTTP server: every request is traced, counted and bounded before a handler sees it.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::{
+    App, HttpMessage, HttpRequest, HttpServer, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{Server, ServiceRequest, ServiceResponse},
+    error::Error,
+    http::header,
+    middleware::{Next, from_fn},
+    web,
+};
+use holdfast::{
+    deadline::{self, Deadline},
+    telemetry::{self, TRACEPARENT},
+};
+use metrics::{counter, histogram};
+use tokio::{sync::Semaphore, time::Instant};
+use tracing::{Instrument, field::Empty, info_span};
+
+use super::{Problem, problem};
+use crate::{health, settings::HttpSettings};
+
+/// What a request may use up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Bytes of its body.
+    pub(super) body: usize,
+    /// Time in all.
+    pub(super) time: Duration,
+}
+
+/// What all workers of a server share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) health: health::Health,
+    pub(crate) verifier: crate::identity::Verifier,
+    pub(crate) openapi: utoipa::openapi::OpenApi,
+}
+
+/// Serves `routes`, and what every service has: health, metrics and documentation.
+pub(crate) fn serve(
+    listener: TcpListener,
+    settings: &HttpSettings,
+    shared: Shared,
+    routes: impl Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
+) -> std::io::Result<Server> {
+    let limits = web::Data::new(Limits {
+        body: settings.http_max_body_bytes as usize,
+        time: settings.request_timeout(),
+    });
+    let permits = web::Data::new(Semaphore::new(settings.http_max_concurrent as usize));
+    let health = web::Data::new(shared.health);
+    let verifier = web::Data::new(shared.verifier);
+    let openapi = shared.openapi;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(limits.clone())
+            .app_data(permits.clone())
+            .app_data(health.clone())
+            .app_data(verifier.clone())
+            .wrap(from_fn(bound))
+            .wrap(from_fn(observe))
+            .service(health::live)
+            .service(health::ready)
+            .service(health::metrics)
+            .configure(routes.clone())
+            .service(
+                utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
+                    .config(
+                        utoipa_swagger_ui::Config::default()
+                            .persist_authorization(true)
+                            .try_it_out_enabled(true),
+                    )
+                    .url("/openapi.json", openapi.clone()),
+            )
+            .route(
+                "/docs",
+                web::get().to(async || web::Redirect::to("/docs/").permanent()),
+            )
+            .default_service(web::to(async || {
+                Problem::not_found("there is nothing at this path").error_response()
+            }))
+    })
+    .workers(settings.http_workers.into())
+    .worker_max_blocking_threads(1)
+    // Slow clients: the head within 5 s; the body within the request's time (`JsonBody`).
+    .client_request_timeout(Duration::from_secs(5))
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .shutdown_timeout(10)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+/// What asks for nothing and must be answered always: also by a server that is busy.
+fn is_ours(path: &str) -> bool {
+    path.starts_with("/health/") || path == "/metrics"
+}
+
+/// Traces and counts a request, and gives every error the form of a [`Problem`].
+async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let begun = Instant::now();
+    let quiet = is_ours(request.path());
+    let method = request.method().to_string();
+    let span = if quiet {
+        tracing::Span::none()
+    } else {
+        let span = info_span!(
+            "request",
+            otel.kind = "server",
+            method,
+            path = request.path(),
+            trace_id = Empty
+        );
+        let traceparent = request
+            .headers()
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok());
+        telemetry::adopt(&span, traceparent);
+        span
+    };
+    // Nothing may hold on to the request meanwhile: the router wants it for itself.
+    let answer = next
+        .call(request)
+        .instrument(span)
+        .await
+        .map(|response| as_problem(response.map_into_boxed_body()));
+    if !quiet {
+        let (route, status) = match &answer {
+            Ok(response) => (response.request().match_pattern(), response.status()),
+            Err(error) => (None, error.as_response_error().status_code()),
+        };
+        let (route, status) = (
+            route.unwrap_or_else(|| "none".to_owned()),
+            status.as_u16().to_string(),
+        );
+        counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status)
+            .increment(1);
+        histogram!("http_request_duration_seconds", "method" => method, "route" => route)
+            .record(begun.elapsed());
+    }
+    answer
+}
+
+/// What the framework answers by itself (a wrong path, a wrong method) becomes a problem like every other.
+fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| {
+            [problem::CONTENT_TYPE, "application/json"]
+                .iter()
+                .any(|json| kind == json)
+        });
+    if !(status.is_client_error() || status.is_server_error()) || is_problem {
+        return response;
+    }
+    response.into_response(Problem::from_status(status).error_response())
+}
+
+/// Bounds what is in progress at a time, and how long each request takes.
+async fn bound(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if is_ours(request.path()) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    let refuse = |request: ServiceRequest, problem: Problem| {
+        Ok(request.into_response(problem.error_response()))
+    };
+    let limits = request
+        .app_data::<web::Data<Limits>>()
+        .map(|limits| ***limits)
+        .unwrap_or_default();
+    let permits = request
+        .app_data::<web::Data<Semaphore>>()
+        .map(|permits| Arc::clone(permits));
+    let Some(permits) = permits else {
+        return refuse(request, Problem::internal("the server has no semaphore"));
+    };
+    let Ok(_permit) = permits.try_acquire() else {
+        counter!("http_requests_refused_total").increment(1);
+        let busy = Problem::unavailable("too many requests are in progress")
+            .retry_after(Duration::from_secs(1));
+        return refuse(request, busy);
+    };
+    let header = request
+        .headers()
+        .get(deadline::HEADER)
+        .and_then(|value| value.to_str().ok());
+    let deadline = Deadline::from_header(header, limits.time);
+    request.extensions_mut().insert(deadline);
+    match deadline.run(next.call(request)).await {
+        Ok(response) => Ok(response?.map_into_boxed_body()),
+        Err(deadline::Exceeded) => Err(Problem::unavailable(format!(
+            "no answer within {} ms",
+            limits.time.as_millis()
+        ))
+        .into()),
+    }
+}
+
+/// The time by which the caller wants its answer: pass it on to every call that the request leads to.
+pub fn deadline_of(request: &HttpRequest) -> Deadline {
+    request
+        .extensions()
+        .get::<Deadline>()
+        .copied()
+        .unwrap_or_else(|| Deadline::after(Limits::default().time))
+}

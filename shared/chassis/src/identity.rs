@@ -1,0 +1,115 @@
+//! Who is asking.
+//!
+//! Every endpoint but health, metrics and documentation wants a bearer token: a JWT, signed with Ed25519 (`EdDSA`, and
+//! nothing else), by a key of the configured JWKS, for the configured audience and from the configured issuer. A token has
+//! one [`Role`]. The extractors [`Customer`], [`Operator`], [`Service`] and [`Anyone`] let a handler say who may call it.
+
+mod development;
+mod ed25519;
+mod verifier;
+
+use std::{future::Future, pin::Pin};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use contracts::value::{CustomerId, Email};
+pub use development::{DevelopmentKey, InvalidKey};
+use serde::{Deserialize, Serialize};
+pub use verifier::{ConfigurationError, Verifier};
+
+use crate::http::Problem;
+
+/// What a token lets its bearer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sees and changes what is its own.
+    Customer,
+    /// Uses the operator APIs, and sees everything.
+    Operator,
+    /// Another service.
+    Service,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// The subject of the token.
+    #[serde(rename = "sub")]
+    pub id: CustomerId,
+    /// What it may do.
+    pub role: Role,
+    /// Where to write to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+impl Principal {
+    /// Whether it may see what belongs to `customer`.
+    pub fn may_see(&self, customer: &CustomerId) -> bool {
+        match self.role {
+            Role::Customer => self.id == *customer,
+            Role::Operator => true,
+            Role::Service => false,
+        }
+    }
+}
+
+/// Makes an extractor that lets in the given roles.
+macro_rules! extractor {
+    ($(#[$meta:meta])* $name:ident: $($role:ident)|+) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub Principal);
+
+        impl FromRequest for $name {
+            type Error = Problem;
+            type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let request = request.clone();
+                Box::pin(async move {
+                    let principal = authenticate(&request).await?;
+                    match principal.role {
+                        $(Role::$role)|+ => Ok(Self(principal)),
+                        #[allow(unreachable_patterns, reason = "one of the extractors lets in every role")]
+                        role => Err(Problem::forbidden(format!("this is not for the role {role:?}").to_lowercase())),
+                    }
+                })
+            }
+        }
+    };
+}
+
+extractor! {
+    /// A customer.
+    Customer: Customer
+}
+extractor! {
+    /// An operator.
+    Operator: Operator
+}
+extractor! {
+    /// Another service.
+    Service: Service
+}
+extractor! {
+    /// A customer, who sees what is its own, or an operator, who sees everything.
+    Anyone: Customer | Operator
+}
+
+async fn authenticate(request: &HttpRequest) -> Result<Principal, Problem> {
+    let verifier = request
+        .app_data::<web::Data<Verifier>>()
+        .ok_or_else(|| Problem::internal("the server has no verifier"))?;
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            value
+                .strip_prefix("Bearer ")
+                .or_else(|| value.strip_prefix("bearer "))
+        })
+        .ok_or_else(|| Problem::unauthenticated("send a header Authorization: Bearer TOKEN"))?;
+    verifier.verify(token.trim()).await
+}

@@ -1,0 +1,81 @@
+//! Outward work that must not be lost: rows that are claimed by leases, worked on outside of any transaction, and answered.
+//!
+//! A claim sets a row's due time to the end of its lease, on the database's clock. A worker that dies says nothing: the
+//! lease ends, and the row is due again. So the work may be done twice, and must be idempotent.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use holdfast::{
+    backoff::{Backoff, pause},
+    outbox::Waker,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+/// What is worked on.
+pub trait LeasedWork: Send + Sync + 'static {
+    /// A claimed row.
+    type Claimed: Send + 'static;
+
+    /// Claims up to `limit` rows that are due, for as long as working on one can take.
+    fn claim(&self, limit: i64) -> impl Future<Output = sqlx::Result<Vec<Self::Claimed>>> + Send;
+
+    /// Works on a row, and stores what came of it. Must be idempotent: after a crash it is done again.
+    fn work(&self, claimed: Self::Claimed) -> impl Future<Output = ()> + Send;
+
+    /// Sets gauges. Called now and then while there is little to do.
+    fn sample(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// How it is worked on.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Rows that are worked on at a time.
+    pub concurrency: usize,
+    /// How often to look for rows when nobody wakes the worker.
+    pub poll: Duration,
+    /// Wakes the worker.
+    pub waker: Waker,
+}
+
+/// Works until `shutdown`; then finishes what is in hand.
+pub async fn run<W: LeasedWork>(work: W, pace: Pace, shutdown: CancellationToken) {
+    let work = Arc::new(work);
+    let mut in_hand = JoinSet::new();
+    let mut away = Backoff::RECONNECT.delays();
+    while !shutdown.is_cancelled() {
+        let free = pace.concurrency.saturating_sub(in_hand.len());
+        let mut claimed = Vec::new();
+        if free > 0 {
+            match work.claim(i64::try_from(free).unwrap_or(i64::MAX)).await {
+                Ok(rows) => {
+                    claimed = rows;
+                    away.reset();
+                }
+                Err(error) => {
+                    warn!(%error, "cannot claim work");
+                    let _ = shutdown.run_until_cancelled(away.wait()).await;
+                    continue;
+                }
+            }
+        }
+        // With every place taken there is nothing to look for until one is free.
+        let full = claimed.len() == free;
+        for claimed in claimed {
+            let work = Arc::clone(&work);
+            in_hand.spawn(async move { work.work(claimed).await });
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            Some(ended) = in_hand.join_next(), if !in_hand.is_empty() => {
+                if let Err(panic) = ended {
+                    error!(%panic, "leased work panicked; its lease will end");
+                }
+            }
+            () = pace.waker.woken(), if !full => {}
+            () = pause(pace.poll), if !full => work.sample().await,
+        }
+    }
+    while in_hand.join_next().await.is_some() {}
+}

@@ -1,0 +1,29 @@
+//! The chassis: what every Holdfast service has in common, so that a service's own code is about its own subject.
+//!
+//! *Microservice chassis* is the field's name for it (Chris Richardson, "Microservices Patterns", 11.4).
+//!
+//! - [`settings`]: the environment variables that all services share;
+//! - [`Chassis`]: database, broker, HTTP server and background work, started and stopped in the right order;
+//! - [`http`]: limits, problem+json, request extractors that say what is wrong with a request;
+//! - [`identity`]: who is asking;
+//! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
+//! - [`events`]: from a typed message to an outbox row;
+//! - [`client`]: calling another service within the caller's deadline;
+//! - [`leased`]: outward work that survives the death of its worker.
+
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod database;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod identity;
+pub mod leased;
+pub mod operator;
+mod service;
+pub mod settings;
+mod start;
+
+pub use service::Chassis;
+pub use start::{on_signal, start};

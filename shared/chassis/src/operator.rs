@@ -1,0 +1,389 @@
+//! What an operator can do on every service: see and end what could not be handled.
+//!
+//! Everything here is recorded with the operator's name and a note.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, get, post, put, web};
+use holdfast::{
+    messaging::parking::{self, Deed, Parked, Schema},
+    outbox::{self, Quarantined, Waker},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    http::{JsonBody, Note, PathId, Problem, QueryString},
+    identity::Operator,
+};
+
+/// What the operator's routes work on.
+#[derive(Clone)]
+pub struct Desk {
+    pool: PgPool,
+    waker: Waker,
+    schema: Arc<dyn Schema>,
+}
+
+impl Desk {
+    /// A desk for the parked messages and the outbox in `pool`, whose messages look as `schema` says.
+    pub fn new(pool: PgPool, waker: Waker, schema: Arc<dyn Schema>) -> Self {
+        Self {
+            pool,
+            waker,
+            schema,
+        }
+    }
+}
+
+/// The operator's part of the API of every service that has messages.
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        list_parked, show_parked, edit_parked, requeue_parked, drop_parked, list_quarantined, release_quarantined,
+    ),
+    security(("bearer" = [])),
+)]
+pub(crate) struct OperatorApi;
+
+/// Adds the operator's routes.
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(list_parked)
+        .service(show_parked)
+        .service(edit_parked)
+        .service(requeue_parked)
+        .service(drop_parked)
+        .service(list_quarantined)
+        .service(release_quarantined);
+}
+
+/// A message that could not be handled.
+#[derive(Debug, Serialize, ToSchema)]
+struct ParkedView {
+    /// The id of this parked message: what the other calls take.
+    id: Uuid,
+    /// The queue that could not handle it.
+    queue: String,
+    /// The id under which it was sent.
+    message_id: Uuid,
+    /// Its type, if the envelope could be read.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The order that it is about, if the envelope could be read.
+    subject: Option<String>,
+    /// Why it was parked: malformed, unknown_type, rejected, exhausted, delivery_limit, dead_lettered.
+    cause: String,
+    /// Why, in full.
+    detail: String,
+    /// parked, requeued or dropped.
+    state: String,
+    #[serde(with = "time::serde::rfc3339")]
+    parked_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    resolved_at: Option<OffsetDateTime>,
+    /// The id under which it was sent again.
+    requeued_as: Option<Uuid>,
+}
+
+impl From<&Parked> for ParkedView {
+    fn from(parked: &Parked) -> Self {
+        Self {
+            id: parked.id,
+            queue: parked.queue.clone(),
+            message_id: parked.message_id,
+            kind: parked.kind.clone(),
+            subject: parked.subject.clone(),
+            cause: parked.cause.clone(),
+            detail: parked.detail.clone(),
+            state: parked.state.clone(),
+            parked_at: parked.parked_at,
+            resolved_at: parked.resolved_at,
+            requeued_as: parked.requeued_as,
+        }
+    }
+}
+
+/// A parked message with all that is known of it.
+#[derive(Debug, Serialize, ToSchema)]
+struct ParkedDetail {
+    #[serde(flatten)]
+    parked: ParkedView,
+    /// Its text headers.
+    headers: std::collections::BTreeMap<String, String>,
+    /// Its payload, if that is JSON.
+    #[schema(value_type = Option<Object>)]
+    data: Option<serde_json::Value>,
+    /// Its payload as text, with the bytes that are none replaced, if it is not JSON.
+    text: Option<String>,
+    /// What operators did to it.
+    deeds: Vec<DeedView>,
+}
+
+/// What an operator did.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeedView {
+    /// edited, requeued or dropped.
+    action: String,
+    operator: String,
+    note: String,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    /// The payload before an edit.
+    before: Option<String>,
+    /// The payload after an edit.
+    after: Option<String>,
+}
+
+impl From<Deed> for DeedView {
+    fn from(deed: Deed) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self {
+            action: deed.action,
+            operator: deed.operator,
+            note: deed.note,
+            at: deed.at,
+            before: deed.before.map(text),
+            after: deed.after.map(text),
+        }
+    }
+}
+
+/// Which parked messages to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ParkedQuery {
+    /// parked (the default), requeued or dropped.
+    state: Option<ParkedState>,
+    /// The id of the last one of the page before.
+    after: Option<Uuid>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ParkedState {
+    Parked,
+    Requeued,
+    Dropped,
+}
+
+/// Why it is done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    note: Note,
+}
+
+/// A new type and payload.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    note: Note,
+    /// The type; as it is, if it is not given.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The payload. Ids and amounts must stay.
+    #[schema(value_type = Object)]
+    data: serde_json::Value,
+}
+
+/// The id of the new message.
+#[derive(Debug, Serialize, ToSchema)]
+struct Requeued {
+    message_id: Uuid,
+}
+
+/// An outbox row that the broker refused too often.
+#[derive(Debug, Serialize, ToSchema)]
+struct QuarantinedView {
+    message_id: Uuid,
+    exchange: String,
+    routing_key: String,
+    attempts: i32,
+    last_error: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    quarantined_at: OffsetDateTime,
+}
+
+impl From<Quarantined> for QuarantinedView {
+    fn from(row: Quarantined) -> Self {
+        Self {
+            message_id: row.message_id,
+            exchange: row.exchange,
+            routing_key: row.routing_key,
+            attempts: row.attempts,
+            last_error: row.last_error,
+            quarantined_at: row.quarantined_at,
+        }
+    }
+}
+
+impl From<parking::Error> for Problem {
+    fn from(error: parking::Error) -> Self {
+        match error {
+            parking::Error::NotFound(_) => Self::not_found(error),
+            parking::Error::NotParked(_) => Self::conflict(error),
+            parking::Error::Edit(why) => Self::invalid_field("data", why),
+            parking::Error::Database(error) => error.into(),
+        }
+    }
+}
+
+/// The messages that this service could not handle, oldest first.
+#[utoipa::path(tag = "operator", params(ParkedQuery), responses(
+    (status = 200, body = Vec<ParkedView>),
+    (status = 401, body = Problem), (status = 403, body = Problem),
+))]
+#[get("/operator/parked")]
+async fn list_parked(
+    _: Operator,
+    desk: web::Data<Desk>,
+    QueryString(query): QueryString<ParkedQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 200",
+        ));
+    }
+    let state = match query.state {
+        None | Some(ParkedState::Parked) => "parked",
+        Some(ParkedState::Requeued) => "requeued",
+        Some(ParkedState::Dropped) => "dropped",
+    };
+    let parked = parking::list(&desk.pool, state, query.after, limit).await?;
+    Ok(HttpResponse::Ok().json(parked.iter().map(ParkedView::from).collect::<Vec<_>>()))
+}
+
+/// One of them, whole.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = ParkedDetail), (status = 404, body = Problem),
+))]
+#[get("/operator/parked/{id}")]
+async fn show_parked(
+    _: Operator,
+    desk: web::Data<Desk>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let parked = parking::get(&desk.pool, id).await?;
+    let deeds = parking::deeds(&desk.pool, id).await?;
+    let data: Option<serde_json::Value> = serde_json::from_slice(&parked.payload).ok();
+    let text = data
+        .is_none()
+        .then(|| String::from_utf8_lossy(&parked.payload).into_owned());
+    Ok(HttpResponse::Ok().json(ParkedDetail {
+        parked: ParkedView::from(&parked),
+        headers: parked.headers.0,
+        data,
+        text,
+        deeds: deeds.into_iter().map(DeedView::from).collect(),
+    }))
+}
+
+/// Repairs one. The result must fit its type, and must keep every id and amount.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Edit, responses(
+    (status = 204, description = "Edited"), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem),
+))]
+#[put("/operator/parked/{id}")]
+async fn edit_parked(
+    Operator(operator): Operator,
+    desk: web::Data<Desk>,
+    PathId(id): PathId,
+    JsonBody(edit): JsonBody<Edit>,
+) -> Result<HttpResponse, Problem> {
+    let mut tx = desk.pool.begin().await?;
+    let kind = match edit.kind {
+        Some(kind) => kind,
+        None => parking::get(&mut *tx, id).await?.kind.unwrap_or_default(),
+    };
+    let payload = serde_json::to_vec(&edit.data).map_err(Problem::internal)?;
+    let (who, note) = (operator.id.as_str(), edit.note.as_str());
+    parking::edit(
+        &mut tx,
+        desk.schema.as_ref(),
+        id,
+        who,
+        note,
+        &kind,
+        &payload,
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Sends one again, to the queue that could not handle it.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
+    (status = 202, body = Requeued), (status = 404, body = Problem),
+    (status = 409, body = Problem), (status = 422, body = Problem),
+))]
+#[post("/operator/parked/{id}/requeue")]
+async fn requeue_parked(
+    Operator(operator): Operator,
+    desk: web::Data<Desk>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    let mut tx = desk.pool.begin().await?;
+    let (who, note) = (operator.id.as_str(), reason.note.as_str());
+    let message_id = parking::requeue(&mut tx, desk.schema.as_ref(), id, who, note).await?;
+    tx.commit().await?;
+    desk.waker.wake();
+    Ok(HttpResponse::Accepted().json(Requeued { message_id }))
+}
+
+/// Ends one without handling it. The order that it is about becomes stuck, if it depends on it.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
+    (status = 204, description = "Dropped"), (status = 404, body = Problem), (status = 409, body = Problem),
+))]
+#[post("/operator/parked/{id}/drop")]
+async fn drop_parked(
+    Operator(operator): Operator,
+    desk: web::Data<Desk>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    let mut tx = desk.pool.begin().await?;
+    parking::discard(&mut tx, id, operator.id.as_str(), reason.note.as_str()).await?;
+    tx.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The outbox rows that the broker refused too often.
+#[utoipa::path(tag = "operator", responses((status = 200, body = Vec<QuarantinedView>)))]
+#[get("/operator/outbox")]
+async fn list_quarantined(_: Operator, desk: web::Data<Desk>) -> Result<HttpResponse, Problem> {
+    let rows = outbox::quarantined(&desk.pool, 200).await?;
+    Ok(HttpResponse::Ok().json(
+        rows.into_iter()
+            .map(QuarantinedView::from)
+            .collect::<Vec<_>>(),
+    ))
+}
+
+/// Lets one of them try again.
+#[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path)), responses(
+    (status = 202, description = "It tries again"), (status = 404, body = Problem),
+))]
+#[post("/operator/outbox/{message_id}/release")]
+async fn release_quarantined(
+    Operator(operator): Operator,
+    desk: web::Data<Desk>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    if !outbox::release(&desk.pool, id).await? {
+        return Err(Problem::not_found(format!(
+            "no outbox row with message id {id} is quarantined"
+        )));
+    }
+    tracing::info!(message.id = %id, operator = %operator.id, "released an outbox row");
+    desk.waker.wake();
+    Ok(HttpResponse::Accepted().finish())
+}

@@ -1,0 +1,354 @@
+//! The parts of a service, started and stopped in the right order.
+
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::web;
+use holdfast::{
+    backoff::Backoff,
+    inbox,
+    messaging::{self, Consumers, Handler, Link, Publisher, parking::Schema},
+    outbox::{self, Relay, Waker},
+};
+use sqlx::{PgPool, migrate::Migrator};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use utoipa::{OpenApi as _, openapi::OpenApi};
+
+use crate::{
+    database,
+    health::{self, Health},
+    http::{Shared, serve},
+    identity::Verifier,
+    operator::{self, Desk, OperatorApi},
+    settings::{BrokerSettings, Settings},
+};
+
+/// A piece of background work: it runs until its token is cancelled, finishes what it has in hand, and returns.
+type Work =
+    Box<dyn FnOnce(CancellationToken) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// How long each stage of stopping may take before what is left is abandoned.
+const STAGE: Duration = Duration::from_secs(12);
+
+/// A service being put together: its database, its connections to the broker, its HTTP server and its background work.
+///
+/// Nothing runs before [`Chassis::run`]. Then the HTTP server answers at once (503 where the database is needed and away);
+/// everything else starts when the schema is up to date. Stopping goes from the entrance to the exit: no more requests,
+/// no more messages, no more work, then the outbox is drained once more and the connections are closed.
+pub struct Chassis {
+    name: &'static str,
+    settings: Settings,
+    pool: PgPool,
+    messaging: Option<Messaging>,
+    listener: TcpListener,
+    health: Health,
+    verifier: Verifier,
+    migrators: Vec<Migrator>,
+    work: Vec<(&'static str, Work)>,
+    routes: Routes,
+    openapi: OpenApi,
+}
+
+/// What a service has that sends and receives messages.
+struct Messaging {
+    settings: BrokerSettings,
+    publisher: Publisher,
+    waker: Waker,
+    consumers: Consumers,
+}
+
+impl Chassis {
+    /// Binds the address and reads the keys; connects to nothing yet. `migrator` is the service's own schema.
+    pub fn new(name: &'static str, settings: Settings, migrator: Migrator) -> anyhow::Result<Self> {
+        let pool = database::pool(name, &settings.database)?;
+        let listener = TcpListener::bind(settings.http.http_listen)?;
+        let verifier = Verifier::new(&settings.identity)?;
+        let health = Health::default().with_database(pool.clone());
+        Ok(Self {
+            name,
+            settings,
+            pool,
+            messaging: None,
+            listener,
+            health,
+            verifier,
+            migrators: vec![migrator],
+            work: Vec::new(),
+            routes: Arc::new(|_| {}),
+            openapi: OpenApi::default(),
+        })
+    }
+
+    /// The service's database.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Consumes `queue` with `handler`. After [`Chassis::with_messaging`].
+    #[must_use]
+    pub fn consume(mut self, queue: &str, handler: impl Handler) -> Self {
+        self.messaging = self.messaging.map(|messaging| {
+            let subscription = messaging.settings.subscription(queue);
+            Messaging {
+                consumers: messaging.consumers.consume(subscription, handler),
+                ..messaging
+            }
+        });
+        debug_assert!(self.messaging.is_some(), "with_messaging comes first");
+        self
+    }
+
+    /// Runs background work.
+    #[must_use]
+    pub fn work<F>(
+        mut self,
+        name: &'static str,
+        work: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.work
+            .push((name, Box::new(move |token| Box::pin(work(token)))));
+        self
+    }
+
+    /// Serves `routes`, documented by `openapi`.
+    #[must_use]
+    pub fn serve(
+        mut self,
+        openapi: OpenApi,
+        routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static,
+    ) -> Self {
+        self.openapi.merge(openapi);
+        let others = self.routes;
+        self.routes = Arc::new(move |config| {
+            others(config);
+            routes(config);
+        });
+        self
+    }
+
+    /// Makes it a service that sends and receives messages: an outbox with its relay, an inbox with its pruning, consumers,
+    /// and the operator's routes for parked messages, which look as `schema` says. Answers also what wakes the relay (to be
+    /// called after each commit that wrote to the outbox), and whether messages come in.
+    pub fn with_messaging(
+        mut self,
+        settings: BrokerSettings,
+        schema: impl Schema + 'static,
+    ) -> (Self, Waker, Link) {
+        let (name, pool) = (self.name, self.pool.clone());
+        let waker = Waker::default();
+        let publisher = Publisher::new(&settings.amqp_url, format!("{name} publisher"));
+        let consumers = Consumers::new(
+            &settings.amqp_url,
+            format!("{name} consumer"),
+            publisher.clone(),
+            pool.clone(),
+        );
+        let consuming = consumers.link();
+        let retention = Duration::from_secs(settings.inbox_retention_hours * 3600);
+        self.migrators
+            .extend([outbox::migrator(), inbox::migrator(), messaging::migrator()]);
+        self.health = self
+            .health
+            .with_link("broker, publishing", publisher.link())
+            .with_link("broker, consuming", consuming.clone());
+        self.messaging = Some(Messaging {
+            settings,
+            publisher,
+            waker: waker.clone(),
+            consumers,
+        });
+
+        let desk = web::Data::new(Desk::new(pool.clone(), waker.clone(), Arc::new(schema)));
+        let chassis = self
+            .work("inbox pruning", move |token| {
+                prune_inbox(pool, retention, token)
+            })
+            .serve(OperatorApi::openapi(), move |config| {
+                config.app_data(desk.clone()).configure(operator::routes);
+            });
+        (chassis, waker, consuming)
+    }
+
+    /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            name,
+            settings,
+            pool,
+            messaging,
+            routes,
+            ..
+        } = self;
+        let (migrated, is_migrated) = watch::channel(false);
+        let mut openapi = health::HealthApi::openapi();
+        openapi.merge(self.openapi);
+        openapi.info.title = format!("Holdfast: {name}");
+        let health = self.health.with_flag("schema", is_migrated);
+        let address = self.listener.local_addr()?;
+
+        let shared = Shared {
+            health,
+            verifier: self.verifier,
+            openapi,
+        };
+        let server = serve(self.listener, &settings.http, shared, move |config| {
+            routes(config)
+        })?;
+        let handle = server.handle();
+        let server = tokio::spawn(server);
+        info!(service = name, %address, "listening");
+
+        // Three stages, stopped one after the other.
+        let (consuming, working, relaying) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let mut consumer_tasks = JoinSet::new();
+        let mut work_tasks = JoinSet::new();
+        let mut relay_tasks = JoinSet::new();
+        let mut publishers = Vec::new();
+
+        let started = tokio::select! {
+            migration = database::migrate(&pool, &self.migrators) => migration.map(|()| true),
+            () = shutdown.cancelled() => Ok(false),
+        };
+        let failed = match started {
+            Ok(true) => {
+                migrated.send_replace(true);
+                if let Some(Messaging {
+                    publisher,
+                    waker,
+                    consumers,
+                    ..
+                }) = messaging
+                {
+                    let relay = Relay::new(
+                        pool.clone(),
+                        publisher.clone(),
+                        waker,
+                        outbox::Config::default(),
+                    );
+                    relay_tasks.spawn(relay.run(relaying.clone()));
+                    consumer_tasks.spawn(consumers.run(consuming.clone()));
+                    publishers.push(publisher);
+                }
+                let sampled = pool.clone();
+                let sampling = working.clone();
+                work_tasks
+                    .spawn(async move { ("pool gauges", sample_pool(sampled, sampling).await).0 });
+                for (task, work) in self.work {
+                    let running = work(working.clone());
+                    work_tasks.spawn(async move {
+                        running.await;
+                        task
+                    });
+                }
+                // Background work ends only when it is told to. A panic in it must not leave half a service running.
+                tokio::select! {
+                    () = shutdown.cancelled() => None,
+                    Some(ended) = work_tasks.join_next() => Some(format!("background work ended early: {ended:?}")),
+                    Some(ended) = consumer_tasks.join_next() => Some(format!("the consumers ended early: {ended:?}")),
+                    Some(ended) = relay_tasks.join_next() => Some(format!("the relay ended early: {ended:?}")),
+                }
+            }
+            Ok(false) => None,
+            Err(error) => Some(format!("the schema cannot be brought up to date: {error}")),
+        };
+
+        if timeout(STAGE, handle.stop(true)).await.is_err() {
+            warn!("abandoned the requests in progress");
+        }
+        server.abort();
+        stop("consumers", &consuming, &mut consumer_tasks).await;
+        stop("background work", &working, &mut work_tasks).await;
+        stop("outbox relay", &relaying, &mut relay_tasks).await;
+        for publisher in publishers {
+            publisher.close().await;
+        }
+        if timeout(STAGE, pool.close()).await.is_err() {
+            warn!("abandoned connections to the database");
+        }
+        match failed {
+            None => {
+                info!(service = name, "stopped");
+                Ok(())
+            }
+            Some(why) => {
+                error!(service = name, why, "stopped");
+                Err(anyhow::anyhow!(why))
+            }
+        }
+    }
+}
+
+/// Tells the tasks of a stage to end, and waits for them.
+async fn stop<T: 'static>(stage: &str, token: &CancellationToken, tasks: &mut JoinSet<T>) {
+    token.cancel();
+    if timeout(STAGE, async { while tasks.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
+        warn!(
+            stage,
+            "abandoned; what it had in hand is done again after the next start"
+        );
+        tasks.abort_all();
+    }
+}
+
+async fn sample_pool(pool: PgPool, shutdown: CancellationToken) {
+    while shutdown
+        .run_until_cancelled(holdfast::backoff::pause(Duration::from_secs(5)))
+        .await
+        .is_some()
+    {
+        database::sample(&pool);
+    }
+}
+
+/// Prunes the inbox every ten minutes.
+async fn prune_inbox(pool: PgPool, retention: Duration, shutdown: CancellationToken) {
+    const CHUNK: i64 = 5_000;
+    let mut delays = Backoff::RECONNECT.delays();
+    loop {
+        let pruned: sqlx::Result<()> = async {
+            let mut conn = pool.acquire().await?;
+            while inbox::prune(&mut conn, retention, CHUNK).await? == CHUNK as u64 {}
+            Ok(())
+        }
+        .await;
+        let pause = match pruned {
+            Ok(()) => {
+                delays.reset();
+                Duration::from_secs(600)
+            }
+            Err(error) => {
+                warn!(%error, "cannot prune the inbox");
+                Duration::from_secs(30)
+            }
+        };
+        if shutdown
+            .run_until_cancelled(holdfast::backoff::pause(pause))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The settings that all services share. Each is an environment variable; `--help` documents it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+use holdfast::telemetry::Format;
+
+/// Everything that a service needs whatever it does.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// HTTP.
+    #[command(flatten)]
+    pub http: HttpSettings,
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Tokens.
+    #[command(flatten)]
+    pub identity: IdentitySettings,
+}
+
+/// The HTTP server.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpSettings {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, env = "HTTP_LISTEN", default_value = "127.0.0.1:0")]
+    pub http_listen: SocketAddr,
+
+    /// Threads that serve requests
+    #[arg(long, env = "HTTP_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub http_workers: u16,
+
+    /// Requests in progress at a time, in number; more are answered 503 with Retry-After
+    #[arg(long, env = "HTTP_MAX_CONCURRENT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub http_max_concurrent: u32,
+
+    /// Largest request body, in bytes; a larger one is answered 413
+    #[arg(long, env = "HTTP_MAX_BODY_BYTES", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub http_max_body_bytes: u32,
+
+    /// Longest that a request may take, its body included, in milliseconds; a caller's deadline can only shorten it
+    #[arg(long, env = "HTTP_REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub http_request_timeout_ms: u64,
+}
+
+impl HttpSettings {
+    /// Longest that a request may take.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.http_request_timeout_ms)
+    }
+}
+
+/// The service's own database.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseSettings {
+    /// The service's own database, as postgres://ROLE:PASSWORD@HOST:PORT/NAME
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+
+    /// Most connections to the database, in number
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub database_max_connections: u32,
+
+    /// Longest to wait for a connection to the database, in milliseconds
+    #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub database_acquire_timeout_ms: u64,
+
+    /// Longest that one statement may take, in milliseconds
+    #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub database_statement_timeout_ms: u64,
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseSettings").finish_non_exhaustive() // the URL has a password in it
+    }
+}
+
+/// The broker.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Broker")]
+pub struct BrokerSettings {
+    /// The broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: String,
+
+    /// Messages that one transaction handles, at most
+    #[arg(long, env = "CONSUMER_BATCH", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub consumer_batch: u16,
+
+    /// How long to wait for a batch to fill once it has a message, in milliseconds
+    #[arg(long, env = "CONSUMER_LINGER_MS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pub consumer_linger_ms: u64,
+
+    /// Delay queues that a failing message goes through before it is parked, in number; as many as the topology has
+    #[arg(long, env = "CONSUMER_RETRIES", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=20))]
+    pub consumer_retries: u32,
+
+    /// How long the ids of consumed messages are kept, in hours; longer than a message can wait anywhere
+    #[arg(long, env = "INBOX_RETENTION_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=87_600))]
+    pub inbox_retention_hours: u64,
+}
+
+impl BrokerSettings {
+    /// How `queue` is consumed.
+    pub fn subscription(&self, queue: &str) -> holdfast::messaging::Subscription {
+        holdfast::messaging::Subscription {
+            queue: queue.to_owned(),
+            batch: self.consumer_batch,
+            prefetch: self.consumer_batch.saturating_mul(2),
+            linger: Duration::from_millis(self.consumer_linger_ms),
+            retries: self.consumer_retries,
+        }
+    }
+}
+
+impl std::fmt::Debug for BrokerSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerSettings").finish_non_exhaustive() // the URL has a password in it
+    }
+}
+
+/// Whose tokens to believe.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Identity")]
+pub struct IdentitySettings {
+    /// The keys that sign tokens: a JWKS file, or the http(s) URL of one
+    #[arg(long, env = "JWKS", default_value = "deploy/development/jwks.json")]
+    pub jwks: String,
+
+    /// The issuer that a token must name
+    #[arg(
+        long,
+        env = "TOKEN_ISSUER",
+        default_value = "https://issuer.holdfast.example"
+    )]
+    pub token_issuer: String,
+
+    /// The audience that a token must name
+    #[arg(long, env = "TOKEN_AUDIENCE", default_value = "holdfast")]
+    pub token_audience: String,
+
+    /// Where this runs; `production` refuses the development key
+    #[arg(long, env = "ENVIRONMENT", default_value = "development")]
+    pub environment: String,
+}
+
+/// Logs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Telemetry")]
+pub struct TelemetrySettings {
+    /// What to log: a level, and levels of modules
+    #[arg(
+        long,
+        env = "LOG",
+        default_value = "info,lapin=error,sqlx=warn,actix_server=warn"
+    )]
+    pub log: String,
+
+    /// How log lines look
+    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+}
+
+impl TelemetrySettings {
+    /// How log lines look.
+    pub fn format(&self) -> Format {
+        if self.log_format == "json" {
+            Format::Json
+        } else {
+            Format::Text
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The first lines of every `main`.
+
+use holdfast::{failpoint, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::settings::TelemetrySettings;
+
+/// Sets up what the process has one of: telemetry, failpoints, and the cryptography of TLS.
+pub fn start(service: &'static str, settings: &TelemetrySettings) -> Result<(), telemetry::Error> {
+    // An error means that there is a provider already: that is what we want.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    failpoint::setup();
+    telemetry::init(service, &settings.log, settings.format())
+}
+
+/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+pub fn on_signal() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if token.is_cancelled() {
+                std::process::exit(130);
+            }
+            info!(signal = name, "stopping");
+            token.cancel();
+        }
+    });
+    Ok(shutdown)
+}
