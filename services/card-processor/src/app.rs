@@ -1,0 +1,37 @@
+//! How the parts are put together.
+
+use std::net::SocketAddr;
+
+use actix_web::web;
+use chassis::Chassis;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{config::Config, http, store};
+
+/// The card processor, ready to run.
+pub struct App(Chassis);
+
+impl App {
+    /// Puts the service together; connects to nothing yet.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let chassis = Chassis::new("card-processor", config.chassis, store::migrator())?;
+        let state = web::Data::new(http::State {
+            pool: chassis.pool().clone(),
+        });
+        let chassis = chassis.serve(http::Api::openapi(), move |config| {
+            config.app_data(state.clone()).configure(http::routes);
+        });
+        Ok(Self(chassis))
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.address()
+    }
+
+    /// Runs until `shutdown`, and stops in good order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.0.run(shutdown).await
+    }
+}

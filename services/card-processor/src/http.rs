@@ -1,0 +1,303 @@
+//! The API: the merchant's (charges), and ours (the ledger and the knobs).
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
+use chassis::{
+    http::{JsonBody, PathId, Problem, QueryString},
+    identity::{Operator, Service},
+};
+use contracts::{
+    payment::DeclineReason,
+    value::{CardToken, Money, OrderId},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    commands,
+    domain::{Knobs, Status},
+    store::{self, Charge, Entry},
+};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast: card processor",
+        description = "Stand-in for an outside card company. Cards: tok_visa, tok_mastercard (and any other) are charged; \
+                       tok_declined, tok_expired, tok_insufficient_funds, tok_unknown are declined; tok_slow takes 2 s longer.",
+        version = "1",
+    ),
+    paths(charge, refund, ledger, show_knobs, turn_knobs),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(charge)
+        .service(refund)
+        .service(ledger)
+        .service(show_knobs)
+        .service(turn_knobs);
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChargeRequest {
+    /// The merchant's name for what is paid.
+    reference: OrderId,
+    token: CardToken,
+    amount: Money,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ChargeView {
+    id: Uuid,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<DeclineReason>,
+}
+
+/// Charges a card, once per Idempotency-Key.
+#[utoipa::path(
+    tag = "charges",
+    params(("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters")),
+    request_body = ChargeRequest,
+    responses(
+        (status = 200, description = "Captured or declined", body = ChargeView),
+        (status = 409, description = "In progress; ask again", body = Problem), (status = 422, body = Problem),
+        (status = 503, description = "It failed; nobody knows whether it was charged", body = Problem),
+    ),
+)]
+#[post("/charges")]
+async fn charge(
+    _: Service,
+    request: HttpRequest,
+    state: web::Data<State>,
+    JsonBody(body): JsonBody<ChargeRequest>,
+) -> Result<HttpResponse, Problem> {
+    if body.amount.amount_minor <= 0 {
+        return Err(Problem::invalid_field(
+            "amount.amount_minor",
+            "must be more than zero",
+        ));
+    }
+    let asked = Charge {
+        id: Uuid::now_v7(),
+        idempotency_key: idempotency_key(&request)?,
+        request_hash: Sha256::digest(serde_json::to_vec(&body).map_err(Problem::internal)?)
+            .to_vec(),
+        reference: body.reference.to_string(),
+        token: body.token,
+        amount: body.amount,
+        status: Status::Processing,
+        is_abandoned: false,
+    };
+    // A task of its own: it goes on if the merchant hangs up.
+    let done = tokio::spawn(commands::charge(state.pool.clone(), asked))
+        .await
+        .map_err(Problem::internal)??;
+    let (status, reason) = match done.status {
+        Status::Processing => ("processing", None),
+        Status::Captured => ("captured", None),
+        Status::Declined(reason) => ("declined", Some(reason)),
+    };
+    Ok(HttpResponse::Ok().json(ChargeView {
+        id: done.id,
+        status,
+        reason,
+    }))
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<String, Problem> {
+    request
+        .headers()
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| (1..=128).contains(&key.len()))
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Problem::invalid_field(
+                "header Idempotency-Key",
+                "is needed, with 1 to 128 characters",
+            )
+        })
+}
+
+/// Refunds a charge, once.
+#[utoipa::path(
+    tag = "charges",
+    params(
+        ("id" = Uuid, Path),
+        ("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters"),
+    ),
+    responses(
+        (status = 200, description = "Refunded", body = ChargeView), (status = 404, body = Problem),
+        (status = 409, description = "It was not captured", body = Problem),
+        (status = 503, description = "It failed; nobody knows whether it was refunded", body = Problem),
+    ),
+)]
+#[post("/charges/{id}/refund")]
+async fn refund(
+    _: Service,
+    request: HttpRequest,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let key = idempotency_key(&request)?;
+    let done = tokio::spawn(commands::refund(state.pool.clone(), id, key))
+        .await
+        .map_err(Problem::internal)??;
+    Ok(HttpResponse::Ok().json(ChargeView {
+        id: done.id,
+        status: "refunded",
+        reason: None,
+    }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct LedgerQuery {
+    /// The `seq` of the last entry of the page before.
+    after: Option<i64>,
+    /// How many, from 1 to 1000 (default 100).
+    limit: Option<i64>,
+}
+
+/// Money that moved.
+#[derive(Debug, Serialize, ToSchema)]
+struct EntryView {
+    seq: i64,
+    charge_id: Uuid,
+    reference: String,
+    /// capture or refund.
+    kind: String,
+    amount_minor: i64,
+    currency: String,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+/// The ledger: money that moved.
+#[utoipa::path(tag = "operator", params(LedgerQuery), responses((status = 200, body = Vec<EntryView>)))]
+#[get("/ledger")]
+async fn ledger(
+    _: Operator,
+    state: web::Data<State>,
+    QueryString(query): QueryString<LedgerQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 1000",
+        ));
+    }
+    let entries = store::ledger(&state.pool, query.after.unwrap_or(0), limit).await?;
+    let view = |Entry {
+                    seq,
+                    charge_id,
+                    reference,
+                    kind,
+                    amount_minor,
+                    currency,
+                    at,
+                }| EntryView {
+        seq,
+        charge_id,
+        reference,
+        kind,
+        amount_minor,
+        currency,
+        at,
+    };
+    Ok(HttpResponse::Ok().json(entries.into_iter().map(view).collect::<Vec<_>>()))
+}
+
+/// What goes wrong, for demonstrations and drills.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct KnobsView {
+    /// The shortest time that a decision takes, in milliseconds, up to 600000.
+    #[schema(maximum = 600_000)]
+    latency_min_ms: u64,
+    /// The longest time that a decision takes, in milliseconds, up to 600000.
+    #[schema(maximum = 600_000)]
+    latency_max_ms: u64,
+    /// The share of requests that fail with nothing done, from 0 to 1.
+    fail_before: f64,
+    /// The share of requests that fail after it was done, from 0 to 1: the answer is lost.
+    fail_after: f64,
+    /// The share of charges that are declined, from 0 to 1.
+    decline: f64,
+}
+
+/// How the knobs stand.
+#[utoipa::path(tag = "operator", responses((status = 200, body = KnobsView)))]
+#[get("/knobs")]
+async fn show_knobs(_: Operator, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let knobs = store::knobs(&state.pool).await?;
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Ok(HttpResponse::Ok().json(KnobsView {
+        latency_min_ms: millis(knobs.latency_min),
+        latency_max_ms: millis(knobs.latency_max),
+        fail_before: knobs.fail_before,
+        fail_after: knobs.fail_after,
+        decline: knobs.decline,
+    }))
+}
+
+/// Turns the knobs. They stay as they are when the service restarts.
+#[utoipa::path(tag = "operator", request_body = KnobsView, responses(
+    (status = 204, description = "Turned"), (status = 422, body = Problem),
+))]
+#[put("/knobs")]
+async fn turn_knobs(
+    _: Operator,
+    state: web::Data<State>,
+    JsonBody(knobs): JsonBody<KnobsView>,
+) -> Result<HttpResponse, Problem> {
+    if knobs.latency_max_ms > 600_000 {
+        return Err(Problem::invalid_field(
+            "latency_max_ms",
+            "must be at most 600000",
+        ));
+    }
+    if knobs.latency_min_ms > knobs.latency_max_ms {
+        return Err(Problem::invalid_field(
+            "latency_min_ms",
+            "must be at most latency_max_ms",
+        ));
+    }
+    let shares = [
+        ("fail_before", knobs.fail_before),
+        ("fail_after", knobs.fail_after),
+        ("decline", knobs.decline),
+    ];
+    if let Some((name, _)) = shares
+        .iter()
+        .find(|(_, share)| !(0.0..=1.0).contains(share))
+    {
+        return Err(Problem::invalid_field(*name, "must be from 0 to 1"));
+    }
+    let knobs = Knobs {
+        latency_min: Duration::from_millis(knobs.latency_min_ms),
+        latency_max: Duration::from_millis(knobs.latency_max_ms),
+        fail_before: knobs.fail_before,
+        fail_after: knobs.fail_after,
+        decline: knobs.decline,
+    };
+    store::turn(&state.pool, &knobs).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
