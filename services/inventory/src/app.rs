@@ -1,0 +1,47 @@
+//! How the parts are put together.
+
+use std::net::SocketAddr;
+
+use actix_web::web;
+use chassis::Chassis;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{
+    config::Config,
+    consumer::{self, Choreography, Messages},
+    http, store,
+};
+
+/// The inventory service, ready to run.
+pub struct App(Chassis);
+
+impl App {
+    /// Puts the service together; connects to nothing yet.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let Config {
+            chassis, broker, ..
+        } = config;
+        let (chassis, waker, _) =
+            Chassis::new("inventory", chassis, store::migrator())?.with_messaging(broker, Messages);
+        let state = web::Data::new(http::State {
+            pool: chassis.pool().clone(),
+        });
+        let chassis = chassis
+            .consume(consumer::CHOREOGRAPHY, Choreography { waker })
+            .serve(http::Api::openapi(), move |config| {
+                config.app_data(state.clone()).configure(http::routes);
+            });
+        Ok(Self(chassis))
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.address()
+    }
+
+    /// Runs until `shutdown`, and stops in good order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.0.run(shutdown).await
+    }
+}

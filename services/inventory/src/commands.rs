@@ -1,0 +1,266 @@
+//! The use cases, each on the caller's transaction.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chassis::events::Publishing;
+use contracts::{
+    inventory::{
+        InventoryCommitted, InventoryNothingToUndo, InventoryRejected, InventoryReleased,
+        InventoryReserved, InventorySettled, RejectReason,
+    },
+    value::{OrderId, OrderLine, Sku},
+};
+use holdfast::{failpoint, messaging::Incoming, outbox};
+use sqlx::PgConnection;
+use tracing::Span;
+
+use crate::{
+    domain::{self, Answer, Decision, Input, Rejection, Shelf, State, Stock, decide},
+    error::Error,
+    store::{self, Reservation, Settlement},
+};
+
+const PUBLISHING: Publishing<'static> = Publishing {
+    service: "inventory",
+    cause: None,
+};
+
+/// What a message asks of a reservation.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Set these units aside.
+    Reserve(Vec<OrderLine>),
+    /// They are sold.
+    Commit,
+    /// Give them back.
+    Release,
+    /// Write them off; nothing, if the settlement is another participant's.
+    Settle { operator: String, note: String },
+}
+
+/// One message about an order.
+pub(crate) struct Told<'a> {
+    pub(crate) order: OrderId,
+    pub(crate) order_version: u32,
+    pub(crate) command: &'a Command,
+    pub(crate) event: &'a Incoming,
+    /// What is published because of it belongs to this trace.
+    pub(crate) span: &'a Span,
+}
+
+/// Applies a batch of messages: locks reservations, then stock, each in one order; folds the messages over them in memory;
+/// writes each row once.
+pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<(), Error> {
+    let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut reservations = store::lock(conn, &ids).await?;
+    let known: HashSet<OrderId> = reservations.keys().copied().collect();
+
+    let asked = batch.iter().flat_map(|told| match told.command {
+        Command::Reserve(lines) => lines.as_slice(),
+        _ => &[],
+    });
+    let held = reservations
+        .values()
+        .flat_map(|reservation| &reservation.lines);
+    let mut skus: Vec<Sku> = asked.chain(held).map(|line| line.sku.clone()).collect();
+    skus.sort_unstable();
+    skus.dedup();
+    let mut stock = store::lock_stock(conn, &skus).await?;
+    let before = stock.clone();
+
+    let mut messages = Vec::new();
+    let mut settlements = Vec::new();
+    let mut touched = HashSet::new();
+    for told in batch {
+        let current = reservations.get(&told.order);
+        let input = match told.command {
+            Command::Reserve(lines) => Input::Reserve(availability(&stock, lines)),
+            Command::Commit => Input::Commit,
+            Command::Release => Input::Release,
+            Command::Settle { .. } => Input::Settle,
+        };
+        let Decision {
+            state,
+            moves,
+            answer,
+        } = decide(current.map(|current| &current.state), input)?;
+        let lines = match (current, told.command) {
+            (Some(current), _) => current.lines.clone(),
+            (None, Command::Reserve(lines)) if state == State::Reserved => lines.clone(),
+            (None, _) => Vec::new(),
+        };
+        if let Some((from, to)) = moves {
+            for line in &lines {
+                let stock = stock
+                    .get_mut(&line.sku)
+                    .ok_or_else(|| Error::NoStock(line.sku.clone()))?;
+                stock.move_units(line.quantity.get().into(), from, to)?;
+            }
+            if let (Shelf::WrittenOff, Command::Settle { operator, note }) = (to, told.command) {
+                settlements.push((
+                    told.order,
+                    lines.clone(),
+                    from == Shelf::Sold,
+                    operator,
+                    note,
+                ));
+            }
+        }
+        let order_version = current
+            .map_or(0, |current| current.order_version)
+            .max(told.order_version);
+        let reservation = Reservation {
+            order_id: told.order,
+            state,
+            lines,
+            order_version,
+            updated_at: time::OffsetDateTime::UNIX_EPOCH, // set by the database
+        };
+        if let Some(answer) = answer {
+            let publishing = PUBLISHING.because_of(told.event);
+            messages.push(
+                told.span
+                    .in_scope(|| message(&publishing, &reservation, answer)),
+            );
+        }
+        reservations.insert(told.order, reservation);
+        touched.insert(told.order);
+    }
+
+    let changed = reservations
+        .into_values()
+        .filter(|reservation| touched.contains(&reservation.order_id));
+    let (old, new): (Vec<_>, Vec<_>) =
+        changed.partition(|reservation| known.contains(&reservation.order_id));
+    if store::insert(conn, &new).await? < new.len() {
+        return Err(Error::Raced);
+    }
+    store::update(conn, &old).await?;
+    stock.retain(|sku, stock| before.get(sku) != Some(stock));
+    store::save_stock(conn, &stock).await?;
+    failpoint!("inventory.mid_batch");
+    for (order_id, lines, was_sold, operator, note) in settlements {
+        store::settle(
+            conn,
+            &Settlement {
+                order_id,
+                lines: &lines,
+                was_sold,
+                operator,
+                note,
+            },
+        )
+        .await?;
+    }
+    outbox::enqueue(conn, &messages).await?;
+    Ok(())
+}
+
+/// Whether every line can be served from what is there now.
+fn availability(stock: &BTreeMap<Sku, Stock>, lines: &[OrderLine]) -> Result<(), Rejection> {
+    for line in lines {
+        let rejection = |reason| {
+            Err(Rejection {
+                reason,
+                sku: Some(line.sku.clone()),
+            })
+        };
+        match stock.get(&line.sku) {
+            None => return rejection(RejectReason::UnknownSku),
+            Some(stock) if stock.available < i64::from(line.quantity.get()) => {
+                return rejection(RejectReason::OutOfStock);
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The outbox row for an answer.
+fn message(
+    publishing: &Publishing<'_>,
+    reservation: &Reservation,
+    answer: Answer,
+) -> outbox::Message {
+    let Reservation {
+        order_id,
+        order_version,
+        ..
+    } = *reservation;
+    match answer {
+        Answer::Reserved => publishing.message(
+            &InventoryReserved {
+                order_id,
+                order_version,
+            },
+            "inventory/do",
+        ),
+        Answer::Rejected(Rejection { reason, sku }) => publishing.message(
+            &InventoryRejected {
+                order_id,
+                order_version,
+                reason,
+                sku,
+            },
+            "inventory/do",
+        ),
+        Answer::Committed => publishing.message(
+            &InventoryCommitted {
+                order_id,
+                order_version,
+            },
+            "inventory/commit",
+        ),
+        Answer::Released { restocked } => publishing.message(
+            &InventoryReleased {
+                order_id,
+                order_version,
+                restocked,
+            },
+            "inventory/undo",
+        ),
+        Answer::NothingToUndo => publishing.message(
+            &InventoryNothingToUndo {
+                order_id,
+                order_version,
+            },
+            "inventory/undo",
+        ),
+        Answer::Settled => publishing.message(
+            &InventorySettled {
+                order_id,
+                order_version,
+            },
+            "inventory/settle",
+        ),
+    }
+}
+
+/// Adds delivered units; answers whether this delivery is new.
+pub(crate) async fn deliver(
+    conn: &mut PgConnection,
+    key: &str,
+    sku: &Sku,
+    quantity: i64,
+    operator: &str,
+) -> Result<bool, Error> {
+    if store::show(&mut *conn, sku).await?.is_none() {
+        return Err(Error::UnknownSku(sku.clone()));
+    }
+    if store::deliver(conn, key, sku, quantity, operator).await? {
+        return Ok(true);
+    }
+    // Here before: the same delivery, or another one under its name?
+    match store::delivery(conn, key).await? {
+        Some((before, units)) if before == *sku && units == quantity => Ok(false),
+        _ => Err(Error::OtherDelivery),
+    }
+}
+
+impl From<domain::Shortfall> for Error {
+    fn from(shortfall: domain::Shortfall) -> Self {
+        Self::Shortfall(shortfall)
+    }
+}

@@ -1,0 +1,20 @@
+//! The inventory service: catalogue, prices, stock and reservations.
+//!
+//! Where to look:
+//!
+//! - [`domain`]: a reservation's life as one pure function;
+//! - `http`: the catalogue, prices for the order service, deliveries; `consumer`: what it hears from the broker;
+//! - `commands`: the use cases, on the caller's transaction;
+//! - `store`: all SQL; `app`: how the parts are put together.
+
+mod app;
+mod commands;
+mod config;
+mod consumer;
+pub mod domain;
+mod error;
+mod http;
+mod store;
+
+pub use app::App;
+pub use config::Config;
