@@ -1,0 +1,328 @@
+//! The use cases, each on the caller's transaction.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chassis::events::Publishing;
+use contracts::{
+    payment::{
+        DeclineReason, PaymentCompleted, PaymentDeclined, PaymentNothingToUndo, PaymentRefunded,
+        PaymentSettled,
+    },
+    value::{CustomerId, Money, OrderId, PaymentMethod},
+};
+use holdfast::{failpoint, messaging::Incoming, outbox};
+use sqlx::PgConnection;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::{
+    domain::{Answer, Booking, Decision, Input, Means, State, decide},
+    error::Error,
+    store::{self, AccountKey, Payment, Settlement, Terms},
+};
+
+const PUBLISHING: Publishing<'static> = Publishing {
+    service: "payment",
+    cause: None,
+};
+
+/// What a message asks of a payment.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Take the money.
+    Charge(Terms),
+    /// Give it back.
+    Cancel,
+    /// Write it off.
+    Settle { operator: String, note: String },
+}
+
+/// One message about an order.
+pub(crate) struct Told<'a> {
+    pub(crate) order: OrderId,
+    pub(crate) order_version: u32,
+    pub(crate) command: &'a Command,
+    pub(crate) event: &'a Incoming,
+    /// What is published because of it belongs to this trace.
+    pub(crate) span: &'a Span,
+}
+
+/// Applies a batch of messages: locks payments, then wallets, each in one order; folds the messages over them in memory;
+/// writes each row once.
+pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<(), Error> {
+    let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut payments = store::lock(conn, &ids).await?;
+    let known: HashSet<OrderId> = payments.keys().copied().collect();
+
+    let asked = batch.iter().filter_map(|told| match told.command {
+        Command::Charge(terms) => Some(terms),
+        _ => None,
+    });
+    let held = payments
+        .values()
+        .filter_map(|payment| payment.terms.as_ref());
+    let mut keys: Vec<AccountKey> = asked.chain(held).filter_map(account).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut balances = store::lock_accounts(conn, &keys).await?;
+    let before = balances.clone();
+
+    let mut messages = Vec::new();
+    let mut settlements = Vec::new();
+    let mut touched = HashSet::new();
+    for told in batch {
+        let current = payments.remove(&told.order);
+        let input = match told.command {
+            Command::Charge(terms) => Input::Charge(means(terms, &balances)),
+            Command::Cancel => Input::Cancel,
+            Command::Settle { .. } => Input::Settle,
+        };
+        let was = current.as_ref().map(|current| current.state);
+        let Decision {
+            state,
+            booking,
+            answer,
+        } = decide(was, input)?;
+        let mut payment = current.unwrap_or_else(|| new(told));
+        payment.order_version = payment.order_version.max(told.order_version);
+        if was != Some(state) {
+            // The card company's answer to what begins now will be caused by this message.
+            payment.causation_id = Some(told.event.id);
+            payment.traceparent = told.span.in_scope(holdfast::telemetry::traceparent);
+        }
+        if let (
+            Some(State::Charging { .. } | State::Captured(_) | State::Refunding),
+            State::Settled,
+        ) = (was, state)
+            && let Command::Settle { operator, note } = told.command
+        {
+            let was_captured = !matches!(was, Some(State::Charging { .. }));
+            settlements.push((told.order, was_captured, operator, note));
+        }
+        payment.state = state;
+        if let Some(booking) = booking {
+            book(&mut balances, &payment, booking)?;
+        }
+        if let Some(answer) = answer {
+            let publishing = PUBLISHING.because_of(told.event);
+            messages.push(
+                told.span
+                    .in_scope(|| message(&publishing, &payment, answer))?,
+            );
+        }
+        payments.insert(told.order, payment);
+        touched.insert(told.order);
+    }
+
+    let changed = payments
+        .values()
+        .filter(|payment| touched.contains(&payment.order_id))
+        .cloned();
+    let (old, new): (Vec<_>, Vec<_>) =
+        changed.partition(|payment| known.contains(&payment.order_id));
+    if store::insert(conn, &new).await? < new.len() {
+        return Err(Error::Raced);
+    }
+    store::update(conn, &old).await?;
+    balances.retain(|key, balance| before.get(key) != Some(balance));
+    store::save_accounts(conn, &balances).await?;
+    failpoint!("payment.mid_batch");
+    for (order_id, was_captured, operator, note) in settlements {
+        if let Some(terms) = payments
+            .get(&order_id)
+            .and_then(|payment| payment.terms.as_ref())
+        {
+            store::settle(
+                conn,
+                &Settlement {
+                    order_id,
+                    terms,
+                    was_captured,
+                    operator,
+                    note,
+                },
+            )
+            .await?;
+        }
+    }
+    outbox::enqueue(conn, &messages).await?;
+    Ok(())
+}
+
+/// The wallet that is charged, if it is one.
+fn account(terms: &Terms) -> Option<AccountKey> {
+    match terms.method {
+        PaymentMethod::Wallet => Some(AccountKey {
+            customer: terms.customer.clone(),
+            currency: terms.amount.currency,
+        }),
+        PaymentMethod::Card { .. } => None,
+    }
+}
+
+/// How these terms can be met from what is there now.
+fn means(terms: &Terms, balances: &BTreeMap<AccountKey, i64>) -> Means {
+    match account(terms) {
+        None => Means::Card,
+        Some(key) => Means::Wallet(match balances.get(&key) {
+            None => Err(DeclineReason::NoAccount),
+            Some(balance) if *balance < terms.amount.amount_minor => {
+                Err(DeclineReason::InsufficientFunds)
+            }
+            Some(_) => Ok(()),
+        }),
+    }
+}
+
+/// A payment that nothing is known of but this message.
+fn new(told: &Told<'_>) -> Payment {
+    let terms = match told.command {
+        Command::Charge(terms) => Some(terms.clone()),
+        Command::Cancel | Command::Settle { .. } => None,
+    };
+    Payment {
+        order_id: told.order,
+        state: State::Void,
+        terms,
+        charge_id: None,
+        order_version: told.order_version,
+        causation_id: None,
+        traceparent: None,
+        attempts: 0,
+        last_error: None,
+        updated_at: time::OffsetDateTime::UNIX_EPOCH, // set by the database
+    }
+}
+
+fn book(
+    balances: &mut BTreeMap<AccountKey, i64>,
+    payment: &Payment,
+    booking: Booking,
+) -> Result<(), Error> {
+    let terms = payment.terms.as_ref().ok_or(Error::NoTerms)?;
+    let balance = account(terms)
+        .and_then(|key| balances.get_mut(&key))
+        .ok_or(Error::NoAccount)?;
+    let amount = terms.amount.amount_minor;
+    let after = match booking {
+        Booking::Debit => balance.checked_sub(amount),
+        Booking::Credit => balance.checked_add(amount),
+    };
+    *balance = after.filter(|after| *after >= 0).ok_or(Error::Balance)?;
+    Ok(())
+}
+
+/// The outbox row for an answer.
+fn message(
+    publishing: &Publishing<'_>,
+    payment: &Payment,
+    answer: Answer,
+) -> Result<outbox::Message, Error> {
+    let Payment {
+        order_id,
+        order_version,
+        ..
+    } = *payment;
+    let terms = || payment.terms.as_ref().ok_or(Error::NoTerms);
+    Ok(match answer {
+        Answer::Completed => {
+            let Terms { amount, lines, .. } = terms()?.clone();
+            publishing.message(
+                &PaymentCompleted {
+                    order_id,
+                    order_version,
+                    amount,
+                    lines,
+                },
+                "payment/do",
+            )
+        }
+        Answer::Declined(reason) => publishing.message(
+            &PaymentDeclined {
+                order_id,
+                order_version,
+                reason,
+            },
+            "payment/do",
+        ),
+        Answer::Refunded => {
+            let amount = terms()?.amount;
+            publishing.message(
+                &PaymentRefunded {
+                    order_id,
+                    order_version,
+                    amount,
+                },
+                "payment/undo",
+            )
+        }
+        Answer::NothingToUndo => publishing.message(
+            &PaymentNothingToUndo {
+                order_id,
+                order_version,
+            },
+            "payment/undo",
+        ),
+        Answer::Settled => publishing.message(
+            &PaymentSettled {
+                order_id,
+                order_version,
+            },
+            "payment/settle",
+        ),
+    })
+}
+
+/// A definite answer of the card company.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CardAnswer {
+    pub(crate) input: Input,
+    pub(crate) charge_id: Option<Uuid>,
+}
+
+/// Takes in an answer of the card company. The row is read again under its lock: a cancel may have come while we asked.
+pub(crate) async fn card_answered(
+    conn: &mut PgConnection,
+    id: OrderId,
+    answer: CardAnswer,
+) -> Result<(), Error> {
+    let mut payment = store::lock_one(conn, id).await?.ok_or(Error::NoTerms)?;
+    let Decision {
+        state,
+        answer: published,
+        ..
+    } = decide(Some(payment.state), answer.input)?;
+    let changed = state != payment.state;
+    payment.state = state;
+    payment.charge_id = payment.charge_id.or(answer.charge_id);
+    if changed {
+        store::update(conn, std::slice::from_ref(&payment)).await?;
+    }
+    if let Some(published) = published {
+        let mut message = message(&PUBLISHING, &payment, published)?;
+        if let Some(cause) = payment.causation_id {
+            message
+                .headers
+                .insert("cloudEvents_causationid".to_owned(), cause.to_string());
+        }
+        outbox::enqueue(conn, &[message]).await?;
+    }
+    Ok(())
+}
+
+/// Pays money into a wallet; answers whether this deposit is new.
+pub(crate) async fn deposit(
+    conn: &mut PgConnection,
+    key: &str,
+    customer: &CustomerId,
+    amount: Money,
+    operator: &str,
+) -> Result<bool, Error> {
+    match store::deposit(conn, key, customer, amount, operator).await? {
+        None => Ok(true),
+        Some((before, paid)) if before == *customer && paid == amount => Ok(false),
+        Some(_) => Err(Error::OtherDeposit),
+    }
+}

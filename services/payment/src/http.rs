@@ -1,0 +1,157 @@
+//! The API.
+
+use actix_web::{HttpResponse, get, post, web};
+use chassis::{
+    http::{JsonBody, Note, PathId, Problem},
+    identity::{Anyone, Operator},
+};
+use contracts::value::{Currency, CustomerId, Money, OrderId};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::{commands, store};
+
+/// The most that one deposit may bring, in minor units.
+const MOST: i64 = 1_000_000_000;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Holdfast: payment", description = "Wallet accounts, charges and refunds.", version = "1"),
+    paths(show_wallet, deposit, show_payment),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(show_wallet)
+        .service(deposit)
+        .service(show_payment);
+}
+
+/// A customer's wallet: one balance per currency.
+#[derive(Debug, Serialize, ToSchema)]
+struct Wallet {
+    customer: CustomerId,
+    balances: Vec<Money>,
+}
+
+/// A customer's wallet.
+#[utoipa::path(tag = "wallets", params(("customer" = String, Path)), responses(
+    (status = 200, body = Wallet), (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[get("/wallets/{customer}")]
+async fn show_wallet(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    customer: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    // A stranger's wallet is none at all: the answer must not tell that it exists.
+    let customer: Option<CustomerId> = customer
+        .parse()
+        .ok()
+        .filter(|customer| principal.may_see(customer));
+    let none = || Problem::not_found("there is no such wallet");
+    let customer = customer.ok_or_else(none)?;
+    let balances = store::balances(&state.pool, &customer).await?;
+    if balances.is_empty() {
+        return Err(none());
+    }
+    Ok(HttpResponse::Ok().json(Wallet { customer, balances }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Deposit {
+    /// Names this deposit: sent again, it is the same one.
+    deposit: Note,
+    /// In minor units, from 1 to 1000000000.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    amount_minor: i64,
+    currency: Currency,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Deposited {
+    /// False: this deposit had come before.
+    new: bool,
+}
+
+/// Pays money into a wallet, which is opened if there is none, once per deposit.
+#[utoipa::path(tag = "operator", params(("customer" = String, Path)), request_body = Deposit, responses(
+    (status = 200, body = Deposited),
+    (status = 409, description = "That deposit was another one", body = Problem), (status = 422, body = Problem),
+))]
+#[post("/operator/wallets/{customer}/deposits")]
+async fn deposit(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    customer: web::Path<String>,
+    JsonBody(deposit): JsonBody<Deposit>,
+) -> Result<HttpResponse, Problem> {
+    let customer: CustomerId = customer
+        .parse()
+        .map_err(|error| Problem::invalid_field("path customer", error))?;
+    if !(1..=MOST).contains(&deposit.amount_minor) {
+        return Err(Problem::invalid_field(
+            "amount_minor",
+            format!("must be from 1 to {MOST}"),
+        ));
+    }
+    let amount = Money::new(deposit.amount_minor, deposit.currency);
+    let mut tx = state.pool.begin().await?;
+    let key = deposit.deposit.as_str();
+    let new = commands::deposit(&mut tx, key, &customer, amount, operator.id.as_str()).await?;
+    tx.commit().await?;
+    Ok(HttpResponse::Ok().json(Deposited { new }))
+}
+
+/// What became of an order here.
+#[derive(Debug, Serialize, ToSchema)]
+struct PaymentView {
+    order_id: OrderId,
+    /// charging, captured, declined, refunding, refunded, void or settled.
+    state: &'static str,
+    customer: Option<CustomerId>,
+    amount: Option<Money>,
+    order_version: u32,
+    /// How often the card company was asked for what is awaited now.
+    attempts: i32,
+    /// Why it did not answer the last time.
+    last_error: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+/// What became of an order here.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = PaymentView), (status = 404, body = Problem),
+))]
+#[get("/operator/payments/{id}")]
+async fn show_payment(
+    _: Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let payment = store::find(&state.pool, OrderId(id)).await?;
+    let payment =
+        payment.ok_or_else(|| Problem::not_found("nothing was heard of this order here"))?;
+    Ok(HttpResponse::Ok().json(PaymentView {
+        order_id: payment.order_id,
+        state: store::state_name(payment.state),
+        customer: payment.terms.as_ref().map(|terms| terms.customer.clone()),
+        amount: payment.terms.as_ref().map(|terms| terms.amount),
+        order_version: payment.order_version,
+        attempts: payment.attempts,
+        last_error: payment.last_error,
+        updated_at: payment.updated_at,
+    }))
+}

@@ -1,0 +1,11 @@
+//! The payment service. `payment --help` lists its settings.
+
+use clap::Parser;
+
+#[actix_web::main]
+async fn main() -> anyhow::Result<()> {
+    let config = payment::Config::parse();
+    chassis::start("payment", &config.telemetry)?;
+    let shutdown = chassis::on_signal()?;
+    payment::App::build(config)?.run(shutdown).await
+}

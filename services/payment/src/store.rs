@@ -1,0 +1,17 @@
+//! All SQL of this service, on the caller's transaction.
+
+mod accounts;
+mod payments;
+mod work;
+
+pub(crate) use accounts::{AccountKey, balances, deposit, lock_accounts, save_accounts};
+pub(crate) use payments::{
+    Payment, Settlement, Terms, find, insert, lock, lock_one, settle, state_name, update,
+};
+use sqlx::migrate::Migrator;
+pub(crate) use work::{Claimed, Due, claim, in_hand, put_off};
+
+/// The service's own schema.
+pub(crate) fn migrator() -> Migrator {
+    sqlx::migrate!()
+}

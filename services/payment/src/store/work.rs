@@ -1,0 +1,85 @@
+//! What waits for the card company: claimed by leases, on the database's clock.
+
+use std::time::Duration;
+
+use contracts::value::OrderId;
+use sqlx::{PgConnection, PgExecutor};
+
+/// A payment that this worker alone works on until its lease ends.
+pub(crate) struct Claimed {
+    pub(crate) order_id: OrderId,
+    pub(crate) due: Due,
+    /// How often it was tried, with this time.
+    pub(crate) attempts: u32,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Take the money.
+    Charge,
+    /// Give it back.
+    Refund,
+}
+
+/// Claims up to `limit` payments that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+pub(crate) async fn claim(
+    db: impl PgExecutor<'_>,
+    limit: i64,
+    lease: Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    let rows = sqlx::query!(
+        "update payment
+         set due_at = now() + make_interval(secs => $2), attempts = attempts + 1
+         where order_id in (
+             select order_id from payment
+             where due_at <= now()
+             order by due_at
+             limit $1
+             for update skip locked
+         )
+         returning order_id, state, attempts",
+        limit,
+        lease.as_secs_f64(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Claimed {
+            order_id: OrderId(row.order_id),
+            due: if row.state == "refunding" {
+                Due::Refund
+            } else {
+                Due::Charge
+            },
+            attempts: row.attempts.try_into().unwrap_or(u32::MAX),
+        })
+        .collect())
+}
+
+/// There was no definite answer: it is due again after `delay`.
+pub(crate) async fn put_off(
+    conn: &mut PgConnection,
+    id: OrderId,
+    delay: Duration,
+    error: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update payment set due_at = now() + make_interval(secs => $2), last_error = $3
+         where order_id = $1 and due_at is not null",
+        id.0,
+        delay.as_secs_f64(),
+        error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How many wait for the card company, for the gauge.
+pub(crate) async fn in_hand(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from payment where due_at is not null"#)
+        .fetch_one(db)
+        .await
+}
