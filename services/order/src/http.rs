@@ -1,0 +1,50 @@
+//! The API.
+
+mod operator;
+mod orders;
+mod view;
+
+use actix_web::web;
+use holdfast::outbox::Waker;
+use sqlx::PgPool;
+use utoipa::OpenApi;
+
+use crate::{client::Prices, config::WaitingSettings};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+    pub(crate) waker: Waker,
+    pub(crate) prices: Prices,
+    pub(crate) waiting: WaitingSettings,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast: order",
+        description = "Takes orders and carries each to exactly one end. Get a token with `cargo xtask token alice`.",
+        version = "1",
+    ),
+    paths(
+        orders::place, orders::show, orders::list, orders::cancel, orders::timeline,
+        operator::list, operator::show, operator::cancel, operator::resume, operator::settle,
+    ),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(orders::place)
+        .service(orders::list)
+        .service(orders::timeline)
+        .service(orders::cancel)
+        .service(orders::show)
+        .service(operator::list)
+        .service(operator::cancel)
+        .service(operator::resume)
+        .service(operator::settle)
+        .service(operator::show);
+}

@@ -1,0 +1,179 @@
+//! What operators do to orders that do not come to rest by themselves. Everything is recorded with name and note.
+
+use actix_web::{HttpResponse, get, post, web};
+use chassis::{
+    http::{JsonBody, Note, PathId, Problem, QueryString},
+    identity::Operator,
+};
+use contracts::{
+    order::Participant,
+    value::{CustomerId, OrderId},
+};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{State, orders::page, view::OperatorView};
+use crate::{
+    commands::{self, ByOperator},
+    store,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Only orders that wait for an operator (default true).
+    stuck: Option<bool>,
+    /// Whose orders.
+    customer: Option<CustomerId>,
+    /// The `next` of the page before.
+    before: Option<Uuid>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    note: Note,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Settlement {
+    /// Why, and what was done instead.
+    note: Note,
+    /// Who writes off its part.
+    #[schema(min_items = 1, max_items = 2)]
+    participants: Vec<Participant>,
+}
+
+/// Orders that wait for an operator, newest first.
+#[utoipa::path(tag = "operator", operation_id = "list_stuck_orders", params(ListQuery), responses(
+    (status = 200, body = super::view::OrderPage),
+))]
+#[get("/operator/orders")]
+pub(super) async fn list(
+    _: Operator,
+    state: web::Data<State>,
+    QueryString(query): QueryString<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    page(
+        &state,
+        query.customer,
+        query.stuck.unwrap_or(true),
+        query.before,
+        query.limit,
+    )
+    .await
+}
+
+/// An order, what it awaits, and what operators did to it.
+#[utoipa::path(tag = "operator", operation_id = "show_order_to_operator", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = OperatorView), (status = 404, body = Problem),
+))]
+#[get("/operator/orders/{id}")]
+pub(super) async fn show(
+    _: Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let stored = store::find(&state.pool, OrderId(id)).await?;
+    let stored = stored.ok_or_else(|| Problem::not_found("there is no such order"))?;
+    let deeds = store::deeds(&state.pool, OrderId(id)).await?;
+    Ok(HttpResponse::Ok().json(OperatorView::new(&stored, deeds)))
+}
+
+/// Cancels a pending order.
+#[utoipa::path(
+    tag = "operator", operation_id = "cancel_order_as_operator", params(("id" = Uuid, Path)), request_body = Reason,
+    responses((status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem)),
+)]
+#[post("/operator/orders/{id}/cancel")]
+pub(super) async fn cancel(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    let by = ByOperator {
+        operator: operator.id.as_str(),
+        note: reason.note.as_str(),
+    };
+    let mut tx = state.pool.begin().await?;
+    commands::cancel_by_operator(&mut tx, OrderId(id), &by, &state.waiting).await?;
+    tx.commit().await?;
+    done(&state, id).await
+}
+
+/// Asks again for what the order awaits, and starts its wait anew.
+#[utoipa::path(
+    tag = "operator", operation_id = "resume_order", params(("id" = Uuid, Path)), request_body = Reason,
+    responses((status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem)),
+)]
+#[post("/operator/orders/{id}/resume")]
+pub(super) async fn resume(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    let by = ByOperator {
+        operator: operator.id.as_str(),
+        note: reason.note.as_str(),
+    };
+    let mut tx = state.pool.begin().await?;
+    commands::resume(&mut tx, OrderId(id), &by, &state.waiting).await?;
+    tx.commit().await?;
+    done(&state, id).await
+}
+
+/// Has participants write off what they cannot undo; the order ends when they have.
+///
+/// For a stuck order. What is written off was, or will be, put right outside of this system: by a bank transfer, say. A
+/// participant that has undone its part meanwhile answers so, and writes off nothing.
+#[utoipa::path(
+    tag = "operator", operation_id = "settle_order", params(("id" = Uuid, Path)), request_body = Settlement,
+    responses(
+        (status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem),
+    ),
+)]
+#[post("/operator/orders/{id}/settle")]
+pub(super) async fn settle(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(settlement): JsonBody<Settlement>,
+) -> Result<HttpResponse, Problem> {
+    if !(1..=2).contains(&settlement.participants.len()) {
+        return Err(Problem::invalid_field(
+            "participants",
+            "must name payment, inventory, or both",
+        ));
+    }
+    let by = ByOperator {
+        operator: operator.id.as_str(),
+        note: settlement.note.as_str(),
+    };
+    let mut tx = state.pool.begin().await?;
+    commands::settle(
+        &mut tx,
+        OrderId(id),
+        &settlement.participants,
+        &by,
+        &state.waiting,
+    )
+    .await?;
+    tx.commit().await?;
+    done(&state, id).await
+}
+
+/// Answers the order as it is after the deed.
+async fn done(state: &State, id: Uuid) -> Result<HttpResponse, Problem> {
+    state.waker.wake();
+    let stored = store::find(&state.pool, OrderId(id)).await?;
+    let stored = stored.ok_or_else(|| Problem::not_found("there is no such order"))?;
+    let deeds = store::deeds(&state.pool, OrderId(id)).await?;
+    Ok(HttpResponse::Accepted().json(OperatorView::new(&stored, deeds)))
+}

@@ -1,0 +1,289 @@
+//! What customers do.
+
+use std::collections::HashMap;
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use chassis::{
+    http::{JsonBody, PathId, Problem, QueryString, deadline_of},
+    identity::{Anyone, Customer, Principal, Role},
+};
+use contracts::{
+    order::{CancelReason, Customer as OrderCustomer},
+    value::{CustomerId, Lines, Money, OrderId, PaymentMethod, PricedLine, Sku},
+};
+use holdfast::failpoint;
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{
+    State,
+    view::{EntryView, OrderPage, OrderView},
+};
+use crate::{
+    commands::{self, Placed},
+    store::{self, Filter, NewOrder, StoredOrder},
+};
+
+/// What to order.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PlaceOrder {
+    /// How the services agree on the order's end.
+    #[serde(default)]
+    coordination: Coordination,
+    lines: Lines,
+    payment: PaymentMethod,
+}
+
+/// How the services agree on an order's end.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Coordination {
+    /// Each service reacts to the events of the others.
+    #[default]
+    Choreography,
+}
+
+/// Places an order. Safe to repeat under the same Idempotency-Key: it is one order, and the same answer.
+#[utoipa::path(
+    tag = "orders",
+    params(("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters, new for each order")),
+    request_body(content = PlaceOrder, example = json!({
+        "lines": [{ "sku": "TEA-EARL-GREY", "quantity": 2 }], "payment": { "method": "wallet" }
+    })),
+    responses(
+        (status = 202, description = "Accepted; see Location for where it stands", body = OrderView),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 413, body = Problem),
+        (status = 415, body = Problem), (status = 422, body = Problem),
+        (status = 503, description = "Not now; repeat it after Retry-After, under the same key", body = Problem),
+    ),
+)]
+#[post("/orders")]
+pub(super) async fn place(
+    Customer(principal): Customer,
+    request: HttpRequest,
+    state: web::Data<State>,
+    JsonBody(order): JsonBody<PlaceOrder>,
+) -> Result<HttpResponse, Problem> {
+    let key = idempotency_key(&request)?;
+    // Of the parsed request, so that spaces and the order of fields make no other request.
+    let request_hash =
+        Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
+    if let Some(before) =
+        commands::placed_before(&state.pool, &principal.id, &key, &request_hash).await?
+    {
+        return Ok(accepted(before.order_id, &before.response));
+    }
+
+    let skus: Vec<&Sku> = order
+        .lines
+        .as_slice()
+        .iter()
+        .map(|line| &line.sku)
+        .collect();
+    let prices = state.prices.of(&skus, deadline_of(&request)).await?;
+    let (lines, amount) = price(&order.lines, &prices)?;
+    let order = NewOrder {
+        id: OrderId::new(),
+        customer: OrderCustomer {
+            id: principal.id,
+            email: principal.email,
+        },
+        lines,
+        amount,
+        payment: order.payment,
+    };
+
+    let mut tx = state.pool.begin().await?;
+    let view =
+        |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored)).unwrap_or_default();
+    match commands::place(&mut tx, &order, &key, &request_hash, view, &state.waiting).await? {
+        Placed::New(stored) => {
+            tx.commit().await?;
+            failpoint!("order.after_commit");
+            state.waker.wake();
+            counter!("orders_accepted_total").increment(1);
+            Ok(accepted(order.id, &view(&stored)))
+        }
+        Placed::Before(before) => {
+            tx.rollback().await?;
+            Ok(accepted(before.order_id, &before.response))
+        }
+    }
+}
+
+fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
+    HttpResponse::Accepted()
+        .insert_header((header::LOCATION, format!("/orders/{id}")))
+        .json(view)
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<String, Problem> {
+    const FIELD: &str = "header Idempotency-Key";
+    let rule = "is needed once, with 1 to 128 visible ASCII characters, new for each order";
+    let mut keys = request.headers().get_all("idempotency-key");
+    match (keys.next(), keys.next()) {
+        (Some(key), None) => key
+            .to_str()
+            .ok()
+            .filter(|key| {
+                (1..=128).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+            })
+            .map(str::to_owned)
+            .ok_or_else(|| Problem::invalid_field(FIELD, rule)),
+        _ => Err(Problem::invalid_field(FIELD, rule)),
+    }
+}
+
+/// Puts prices to the lines. One currency for all: an order is paid in one piece.
+fn price(lines: &Lines, prices: &HashMap<Sku, Money>) -> Result<(Vec<PricedLine>, Money), Problem> {
+    let mut priced: Vec<PricedLine> = Vec::with_capacity(lines.as_slice().len());
+    let mut total: Option<Money> = None;
+    for (index, line) in lines.as_slice().iter().enumerate() {
+        let field = || format!("lines[{index}].sku");
+        let unit_price = *prices.get(&line.sku).ok_or_else(|| {
+            Problem::invalid_field(field(), format!("there is no product {}", line.sku))
+        })?;
+        let line = PricedLine {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            unit_price,
+        };
+        let amount = line
+            .amount()
+            .map_err(|error| Problem::invalid_field(field(), error))?;
+        total = Some(match total {
+            None => amount,
+            Some(before) => before
+                .checked_add(amount)
+                .map_err(|error| Problem::invalid_field(field(), error))?,
+        });
+        priced.push(line);
+    }
+    // `Lines` has at least one.
+    let total = total.ok_or_else(|| Problem::invalid_field("lines", "must not be empty"))?;
+    Ok((priced, total))
+}
+
+/// Where an order stands.
+#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = OrderView), (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[get("/orders/{id}")]
+pub(super) async fn show(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let stored = store::find(&state.pool, OrderId(id)).await?;
+    Ok(HttpResponse::Ok().json(OrderView::from(&visible(stored, &principal)?)))
+}
+
+/// A stranger's order is none at all: the answer must not tell that it exists.
+fn visible(stored: Option<StoredOrder>, principal: &Principal) -> Result<StoredOrder, Problem> {
+    stored
+        .filter(|stored| principal.may_see(&stored.new.customer.id))
+        .ok_or_else(|| Problem::not_found("there is no such order"))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Whose orders; a customer's own, if not given.
+    customer: Option<CustomerId>,
+    /// The `next` of the page before.
+    before: Option<Uuid>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+/// Orders, newest first.
+#[utoipa::path(tag = "orders", params(ListQuery), responses(
+    (status = 200, body = OrderPage), (status = 403, description = "Not your orders", body = Problem),
+))]
+#[get("/orders")]
+pub(super) async fn list(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    QueryString(query): QueryString<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    let customer = match (principal.role, query.customer) {
+        (Role::Customer, None) => Some(principal.id),
+        (Role::Customer, Some(customer)) if customer != principal.id => {
+            return Err(Problem::forbidden("a customer lists its own orders"));
+        }
+        (_, customer) => customer,
+    };
+    page(&state, customer, false, query.before, query.limit).await
+}
+
+/// A page of orders.
+pub(super) async fn page(
+    state: &State,
+    customer: Option<CustomerId>,
+    stuck: bool,
+    before: Option<Uuid>,
+    limit: Option<i64>,
+) -> Result<HttpResponse, Problem> {
+    let limit = limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 200",
+        ));
+    }
+    let filter = Filter {
+        customer,
+        stuck,
+        before: before.map(OrderId),
+        limit: limit + 1,
+    };
+    let stored = store::list(&state.pool, &filter).await?;
+    Ok(HttpResponse::Ok().json(OrderPage::new(
+        stored,
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    )))
+}
+
+/// Cancels an order, also after it was confirmed. Asked again, it answers the same.
+#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
+    (status = 202, description = "It is being undone, or is undone already", body = OrderView),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[post("/orders/{id}/cancel")]
+pub(super) async fn cancel(
+    Customer(principal): Customer,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(store::find(&state.pool, OrderId(id)).await?, &principal)?;
+    let mut tx = state.pool.begin().await?;
+    let stored =
+        commands::cancel(&mut tx, OrderId(id), CancelReason::Customer, &state.waiting).await?;
+    tx.commit().await?;
+    state.waker.wake();
+    Ok(HttpResponse::Accepted().json(OrderView::from(&stored)))
+}
+
+/// What happened to an order, in the order in which it was heard.
+#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = Vec<EntryView>), (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[get("/orders/{id}/timeline")]
+pub(super) async fn timeline(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(store::find(&state.pool, OrderId(id)).await?, &principal)?;
+    let entries = store::timeline(&state.pool, OrderId(id)).await?;
+    let in_full = principal.role == Role::Operator;
+    let entries: Vec<_> = entries
+        .into_iter()
+        .map(|entry| EntryView::new(entry, in_full))
+        .collect();
+    Ok(HttpResponse::Ok().json(entries))
+}

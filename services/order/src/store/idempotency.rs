@@ -1,0 +1,77 @@
+//! What was answered under an Idempotency-Key.
+
+use std::time::Duration;
+
+use contracts::value::{CustomerId, OrderId};
+use sqlx::{PgConnection, PgExecutor, types::Json};
+
+/// What was answered before.
+pub(crate) struct Answered {
+    pub(crate) request_hash: Vec<u8>,
+    pub(crate) order_id: OrderId,
+    pub(crate) response: serde_json::Value,
+}
+
+/// What was answered to this customer under this key.
+pub(crate) async fn lookup(
+    db: impl PgExecutor<'_>,
+    customer: &CustomerId,
+    key: &str,
+) -> sqlx::Result<Option<Answered>> {
+    let row = sqlx::query!(
+        "select request_hash, order_id, response from idempotency_key where customer_id = $1 and key = $2",
+        customer.as_str(),
+        key,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Answered {
+        request_hash: row.request_hash,
+        order_id: OrderId(row.order_id),
+        response: row.response,
+    }))
+}
+
+/// Keeps an answer; false if there is one already. A request under the same key that is not committed yet is waited for.
+pub(crate) async fn answer(
+    conn: &mut PgConnection,
+    customer: &CustomerId,
+    key: &str,
+    answered: &Answered,
+) -> sqlx::Result<bool> {
+    let inserted = sqlx::query!(
+        "insert into idempotency_key (customer_id, key, request_hash, order_id, response)
+         values ($1, $2, $3, $4, $5)
+         on conflict do nothing",
+        customer.as_str(),
+        key,
+        answered.request_hash,
+        answered.order_id.0,
+        Json(&answered.response) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Forgets up to `limit` answers that are older than `retention`; answers how many.
+pub(crate) async fn forget_old(
+    db: impl PgExecutor<'_>,
+    retention: Duration,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from idempotency_key where (customer_id, key) in (
+             select customer_id, key from idempotency_key
+             where created_at < now() - make_interval(secs => $1)
+             order by created_at
+             limit $2
+             for update skip locked
+         )",
+        retention.as_secs_f64(),
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(deleted.rows_affected())
+}

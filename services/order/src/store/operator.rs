@@ -1,0 +1,61 @@
+//! What operators did, and what waits for them.
+
+use contracts::value::OrderId;
+use sqlx::{PgConnection, PgExecutor};
+use time::OffsetDateTime;
+
+/// What an operator did to an order.
+pub(crate) struct Deed {
+    pub(crate) action: String,
+    pub(crate) operator: String,
+    pub(crate) note: String,
+    pub(crate) at: OffsetDateTime,
+}
+
+/// Records what an operator does, in the transaction in which it is done.
+pub(crate) async fn record_deed(
+    conn: &mut PgConnection,
+    order: OrderId,
+    action: &str,
+    operator: &str,
+    note: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into operator_deed (order_id, action, operator, note) values ($1, $2, $3, $4)",
+        order.0,
+        action,
+        operator,
+        note,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What operators did to an order.
+pub(crate) async fn deeds(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Result<Vec<Deed>> {
+    sqlx::query_as!(
+        Deed,
+        "select action, operator, note, at from operator_deed where order_id = $1 order by id",
+        order.0,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// How many orders are not at rest, for the gauges.
+pub(crate) struct Counts {
+    pub(crate) stuck: i64,
+    pub(crate) awaiting: i64,
+}
+
+/// Counts what is stuck and what awaits an answer.
+pub(crate) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
+    sqlx::query_as!(
+        Counts,
+        r#"select (select count(*) from orders where stuck_since is not null) as "stuck!",
+                  (select count(*) from orders where sweep_at is not null) as "awaiting!""#,
+    )
+    .fetch_one(db)
+    .await
+}

@@ -1,0 +1,461 @@
+//! Orders.
+
+use std::{collections::HashMap, time::Duration};
+
+use contracts::{
+    order::{CancelReason, Customer},
+    value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
+};
+use sqlx::{PgConnection, PgExecutor, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::{Order, State, Undo, Undoing};
+
+/// What a customer ordered.
+#[derive(Clone, Debug)]
+pub(crate) struct NewOrder {
+    pub(crate) id: OrderId,
+    pub(crate) customer: Customer,
+    pub(crate) lines: Vec<PricedLine>,
+    pub(crate) amount: Money,
+    pub(crate) payment: PaymentMethod,
+}
+
+/// An order as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredOrder {
+    pub(crate) new: NewOrder,
+    pub(crate) coordination: String,
+    /// Its state.
+    pub(crate) order: Order,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+    pub(crate) deadline_at: Option<OffsetDateTime>,
+    pub(crate) stuck_since: Option<OffsetDateTime>,
+    /// How often what is awaited was asked for again.
+    pub(crate) sweeps: i32,
+}
+
+/// What a transition leaves to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saved {
+    pub(crate) id: OrderId,
+    pub(crate) order: Order,
+    pub(crate) start_deadline: bool,
+}
+
+/// The columns of `orders`, as they come.
+struct Row {
+    id: Uuid,
+    customer_id: String,
+    email: Option<String>,
+    coordination: String,
+    lines: Json<Vec<PricedLine>>,
+    payment: Json<PaymentMethod>,
+    amount_minor: i64,
+    currency: String,
+    state: String,
+    version: i32,
+    committed: bool,
+    reason: Option<String>,
+    payment_answer: Option<String>,
+    inventory_answer: Option<String>,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    deadline_at: Option<OffsetDateTime>,
+    stuck_since: Option<OffsetDateTime>,
+    sweeps: i32,
+}
+
+/// Runs a query that selects whole orders; `$rest` follows `from orders`.
+macro_rules! select_orders {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select id, customer_id, email, coordination, lines as "lines: Json<Vec<PricedLine>>",
+                      payment as "payment: Json<PaymentMethod>", amount_minor, currency, state, version, committed, reason,
+                      payment_answer, inventory_answer, created_at, updated_at, deadline_at, stuck_since, sweeps
+               from orders "# + $rest
+            $(, $argument)*
+        )
+    };
+}
+
+/// Writes a new order. It is swept if nobody is known to have heard of it by then.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    order: &NewOrder,
+    coordination: &str,
+    sweep_after: Duration,
+) -> sqlx::Result<StoredOrder> {
+    let times = sqlx::query!(
+        "insert into orders (id, customer_id, email, coordination, lines, payment, amount_minor, currency, state, version,
+                             sweep_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', 1, now() + make_interval(secs => $9))
+         returning created_at, updated_at",
+        order.id.0,
+        order.customer.id.as_str(),
+        order.customer.email.as_ref().map(|email| email.as_str()),
+        coordination,
+        Json(&order.lines) as _,
+        Json(&order.payment) as _,
+        order.amount.amount_minor,
+        order.amount.currency.as_str(),
+        sweep_after.as_secs_f64(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(StoredOrder {
+        new: order.clone(),
+        coordination: coordination.to_owned(),
+        order: Order::NEW,
+        created_at: times.created_at,
+        updated_at: times.updated_at,
+        deadline_at: None,
+        stuck_since: None,
+        sweeps: 0,
+    })
+}
+
+/// Locks these orders, in the order of their ids.
+pub(crate) async fn lock(
+    conn: &mut PgConnection,
+    ids: &[OrderId],
+) -> sqlx::Result<HashMap<OrderId, StoredOrder>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = select_orders!("where id = any($1) order by id for update", &ids)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| Ok((OrderId(row.id), row.try_into()?)))
+        .collect()
+}
+
+/// Locks one order.
+pub(crate) async fn lock_one(
+    conn: &mut PgConnection,
+    id: OrderId,
+) -> sqlx::Result<Option<StoredOrder>> {
+    Ok(lock(conn, &[id]).await?.remove(&id))
+}
+
+/// Reads one order.
+pub(crate) async fn find(
+    db: impl PgExecutor<'_>,
+    id: OrderId,
+) -> sqlx::Result<Option<StoredOrder>> {
+    select_orders!("where id = $1", id.0)
+        .fetch_optional(db)
+        .await?
+        .map(TryInto::try_into)
+        .transpose()
+}
+
+/// Which orders to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) stuck: bool,
+    /// The last one of the page before.
+    pub(crate) before: Option<OrderId>,
+    pub(crate) limit: i64,
+}
+
+/// Lists orders, newest first.
+pub(crate) async fn list(
+    db: impl PgExecutor<'_>,
+    filter: &Filter,
+) -> sqlx::Result<Vec<StoredOrder>> {
+    let rows = select_orders!(
+        "where ($1::text is null or customer_id = $1)
+           and ($2::uuid is null or id < $2)
+           and (not $3 or stuck_since is not null)
+         order by id desc
+         limit $4",
+        filter.customer.as_ref().map(CustomerId::as_str),
+        filter.before.map(|id| id.0),
+        filter.stuck,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Locks up to `limit` pending orders whose deadline has passed; skips what somebody else has locked.
+pub(crate) async fn overdue(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<StoredOrder>> {
+    let rows = select_orders!(
+        "where state = 'pending' and deadline_at < now() order by deadline_at limit $1 for update skip locked",
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Locks up to `limit` orders that have waited for an answer long enough; skips what somebody else has locked.
+pub(crate) async fn due_for_sweep(
+    conn: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<StoredOrder>> {
+    let rows = select_orders!(
+        "where sweep_at < now() order by sweep_at limit $1 for update skip locked",
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Writes the new states of locked orders: one final row per order.
+///
+/// Each starts a new wait for its next answer, of `sweep_after`, or none if nothing is awaited, or if the deadline is what
+/// ends the wait.
+pub(crate) async fn save(
+    conn: &mut PgConnection,
+    orders: &[Saved],
+    deadline: Duration,
+    sweep_after: Duration,
+) -> sqlx::Result<()> {
+    let ids: Vec<Uuid> = orders.iter().map(|saved| saved.id.0).collect();
+    let flat: Vec<Flat> = orders.iter().map(|saved| Flat::from(saved.order)).collect();
+    let states: Vec<String> = flat.iter().map(|flat| flat.state.to_owned()).collect();
+    let versions: Vec<i32> = flat.iter().map(|flat| flat.version).collect();
+    let committed: Vec<bool> = flat.iter().map(|flat| flat.committed).collect();
+    let reasons: Vec<Option<String>> = flat
+        .iter()
+        .map(|flat| flat.reason.map(str::to_owned))
+        .collect();
+    let payment: Vec<Option<String>> = flat
+        .iter()
+        .map(|flat| flat.payment_answer.map(str::to_owned))
+        .collect();
+    let inventory: Vec<Option<String>> = flat
+        .iter()
+        .map(|flat| flat.inventory_answer.map(str::to_owned))
+        .collect();
+    let start_deadline: Vec<bool> = orders.iter().map(|saved| saved.start_deadline).collect();
+    let awaits: Vec<bool> = orders
+        .iter()
+        .map(|saved| !saved.order.is_at_rest() && saved.order.state != State::Pending)
+        .collect();
+    sqlx::query!(
+        "update orders
+         set state = new.state,
+             version = new.version,
+             committed = new.committed,
+             reason = new.reason,
+             payment_answer = new.payment_answer,
+             inventory_answer = new.inventory_answer,
+             deadline_at = case when new.start_deadline
+                                then coalesce(deadline_at, now() + make_interval(secs => $10))
+                                else deadline_at end,
+             sweep_at = case when new.awaits then now() + make_interval(secs => $11) end,
+             sweeps = 0,
+             stuck_since = null,
+             updated_at = now()
+         from unnest($1::uuid[], $2::text[], $3::int4[], $4::bool[], $5::text[], $6::text[], $7::text[], $8::bool[],
+                     $9::bool[])
+              as new (id, state, version, committed, reason, payment_answer, inventory_answer, start_deadline, awaits)
+         where orders.id = new.id",
+        &ids,
+        &states,
+        &versions,
+        &committed,
+        &reasons as &[Option<String>],
+        &payment as &[Option<String>],
+        &inventory as &[Option<String>],
+        &start_deadline,
+        &awaits,
+        deadline.as_secs_f64(),
+        sweep_after.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that what an order awaits was asked for again: the next time is `next` from now, or never, as it is stuck.
+pub(crate) async fn swept(
+    conn: &mut PgConnection,
+    id: OrderId,
+    next: Option<Duration>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update orders
+         set sweeps = sweeps + 1,
+             sweep_at = now() + make_interval(secs => $2),
+             stuck_since = case when $2::float8 is null then coalesce(stuck_since, now()) end
+         where id = $1",
+        id.0,
+        next.map(|next| next.as_secs_f64()),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Starts the wait for an answer anew, at an operator's word.
+pub(crate) async fn unstick(
+    conn: &mut PgConnection,
+    id: OrderId,
+    sweep_after: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update orders set sweeps = 0, stuck_since = null, sweep_at = now() + make_interval(secs => $2) where id = $1",
+        id.0,
+        sweep_after.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A state, flat.
+struct Flat {
+    state: &'static str,
+    version: i32,
+    committed: bool,
+    reason: Option<&'static str>,
+    payment_answer: Option<&'static str>,
+    inventory_answer: Option<&'static str>,
+}
+
+impl From<Order> for Flat {
+    fn from(Order { state, version }: Order) -> Self {
+        let version = i32::try_from(version).unwrap_or(i32::MAX);
+        let flat = Self {
+            state: "pending",
+            version,
+            committed: false,
+            reason: None,
+            payment_answer: None,
+            inventory_answer: None,
+        };
+        let undoing = |state,
+                       Undoing {
+                           reason,
+                           payment,
+                           inventory,
+                       }: Undoing| Self {
+            state,
+            version,
+            committed: false,
+            reason: Some(reason_name(reason)),
+            payment_answer: payment.map(undo_name),
+            inventory_answer: inventory.map(undo_name),
+        };
+        match state {
+            State::Pending => flat,
+            State::Confirmed { committed } => Self {
+                state: "confirmed",
+                committed,
+                ..flat
+            },
+            State::Cancelling(doing) => undoing("cancelling", doing),
+            State::Cancelled(done) => undoing("cancelled", done),
+        }
+    }
+}
+
+impl TryFrom<Row> for StoredOrder {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let undoing = || -> Result<Undoing, sqlx::Error> {
+            Ok(Undoing {
+                reason: row
+                    .reason
+                    .as_deref()
+                    .and_then(reason_named)
+                    .ok_or_else(|| damaged("reason"))?,
+                payment: row.payment_answer.as_deref().map(undo_named).transpose()?,
+                inventory: row
+                    .inventory_answer
+                    .as_deref()
+                    .map(undo_named)
+                    .transpose()?,
+            })
+        };
+        let state = match row.state.as_str() {
+            "pending" => State::Pending,
+            "confirmed" => State::Confirmed {
+                committed: row.committed,
+            },
+            "cancelling" => State::Cancelling(undoing()?),
+            "cancelled" => State::Cancelled(undoing()?),
+            _ => return Err(damaged("state")),
+        };
+        let currency = row.currency.parse().map_err(|_| damaged("currency"))?;
+        Ok(Self {
+            new: NewOrder {
+                id: OrderId(row.id),
+                customer: Customer {
+                    id: row
+                        .customer_id
+                        .parse()
+                        .map_err(|_| damaged("customer_id"))?,
+                    email: row.email.and_then(|email| email.parse().ok()),
+                },
+                lines: row.lines.0,
+                amount: Money::new(row.amount_minor, currency),
+                payment: row.payment.0,
+            },
+            coordination: row.coordination,
+            order: Order {
+                state,
+                version: row.version.try_into().map_err(|_| damaged("version"))?,
+            },
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            deadline_at: row.deadline_at,
+            stuck_since: row.stuck_since,
+            sweeps: row.sweeps,
+        })
+    }
+}
+
+/// A value that the table's checks should have kept out.
+fn damaged(column: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(
+        format!("orders.{column} holds a value that this version does not know").into(),
+    )
+}
+
+pub(crate) fn reason_name(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::PaymentDeclined => "payment_declined",
+        CancelReason::OutOfStock => "out_of_stock",
+        CancelReason::Customer => "customer",
+        CancelReason::Operator => "operator",
+        CancelReason::Deadline => "deadline",
+    }
+}
+
+fn reason_named(name: &str) -> Option<CancelReason> {
+    [
+        CancelReason::PaymentDeclined,
+        CancelReason::OutOfStock,
+        CancelReason::Customer,
+        CancelReason::Operator,
+        CancelReason::Deadline,
+    ]
+    .into_iter()
+    .find(|reason| reason_name(*reason) == name)
+}
+
+pub(crate) fn undo_name(undo: Undo) -> &'static str {
+    match undo {
+        Undo::Undone => "undone",
+        Undo::NothingToUndo => "nothing_to_undo",
+        Undo::Settled => "settled",
+    }
+}
+
+fn undo_named(name: &str) -> Result<Undo, sqlx::Error> {
+    [Undo::Undone, Undo::NothingToUndo, Undo::Settled]
+        .into_iter()
+        .find(|undo| undo_name(*undo) == name)
+        .ok_or_else(|| damaged("payment_answer or inventory_answer"))
+}

@@ -1,0 +1,93 @@
+//! What no message leads to: deadlines, and asking again for what was not answered.
+//!
+//! Both only while messages come in, and have come in for as long as the wait itself: time in which an answer could not have
+//! reached us does not count. So an outage of the broker, or of our database, gives up no order and calls no operator.
+
+use std::time::Duration;
+
+use holdfast::{backoff::pause, messaging::Link, outbox::Waker};
+use metrics::gauge;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{commands, config::WaitingSettings, error::Error, store};
+
+/// Orders per transaction.
+const BATCH: i64 = 100;
+
+/// Looks for deadlines and unanswered questions.
+pub(crate) struct Sweeper {
+    pub(crate) pool: PgPool,
+    pub(crate) waker: Waker,
+    pub(crate) consuming: Link,
+    pub(crate) waiting: WaitingSettings,
+}
+
+impl Sweeper {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let poll = Duration::from_millis(self.waiting.worker_poll_ms);
+        // Since when messages have come in without a break; `None` while they do not.
+        let mut hearing_since: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.consuming.down(), if hearing_since.is_some() => hearing_since = None,
+                () = self.consuming.up(), if hearing_since.is_none() => hearing_since = Some(Instant::now()),
+                () = pause(poll) => {
+                    if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
+                        warn!(%error, "cannot look for deadlines and sweeps");
+                        // Nor could an answer be taken in: the wait begins anew.
+                        hearing_since = hearing_since.map(|_| Instant::now());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&self, heard_for: Option<Duration>) -> Result<(), Error> {
+        if heard_for.is_some_and(|heard| heard >= self.waiting.deadline()) {
+            self.until_none(Chore::GiveUpOverdue).await?;
+        }
+        if heard_for.is_some_and(|heard| heard >= self.waiting.sweep_after()) {
+            self.until_none(Chore::Sweep).await?;
+        }
+        let retention = Duration::from_secs(self.waiting.idempotency_retention_hours * 3600);
+        store::forget_old(&self.pool, retention, BATCH).await?;
+        let counts = store::counts(&self.pool).await?;
+        #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+        {
+            gauge!("orders_stuck").set(counts.stuck as f64);
+            gauge!("orders_awaiting_answer").set(counts.awaiting as f64);
+        }
+        Ok(())
+    }
+
+    /// Does a batch after the other, each in a transaction of its own, until one is not full.
+    async fn until_none(&self, chore: Chore) -> Result<(), Error> {
+        loop {
+            let mut tx = self.pool.begin().await?;
+            let done = match chore {
+                Chore::GiveUpOverdue => {
+                    commands::give_up_overdue(&mut tx, BATCH, &self.waiting).await?
+                }
+                Chore::Sweep => commands::sweep(&mut tx, BATCH, &self.waiting).await?,
+            };
+            tx.commit().await?;
+            if done > 0 {
+                self.waker.wake();
+            }
+            if done < BATCH as usize {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Chore {
+    GiveUpOverdue,
+    Sweep,
+}
