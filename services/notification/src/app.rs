@@ -1,0 +1,68 @@
+//! How the parts are put together.
+
+use std::net::SocketAddr;
+
+use actix_web::web;
+use chassis::{Chassis, leased};
+use holdfast::outbox::Waker;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{
+    client::Post,
+    config::Config,
+    consumer::{self, Choreography, Messages},
+    http, store,
+    template::Templates,
+    worker::Postman,
+};
+
+/// The notification service, ready to run.
+pub struct App(Chassis);
+
+impl App {
+    /// Puts the service together; connects to nothing yet.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let Config {
+            chassis,
+            broker,
+            mail: settings,
+            ..
+        } = config;
+        let (chassis, _, _) = Chassis::new("notification", chassis, store::migrator())?
+            .with_messaging(broker, Messages);
+        let pool = chassis.pool().clone();
+        let post = Waker::default();
+        let state = web::Data::new(http::State {
+            pool: pool.clone(),
+            post: post.clone(),
+        });
+        let postman = Postman::new(pool, Post::new(&settings)?, &settings)?;
+        let templates = Templates::new()?;
+        let chassis = chassis
+            .consume(
+                consumer::CHOREOGRAPHY,
+                Choreography {
+                    templates,
+                    post: post.clone(),
+                },
+            )
+            .work("mails", move |shutdown| {
+                leased::run(postman, settings.pace(post), shutdown)
+            })
+            .serve(http::Api::openapi(), move |config| {
+                config.app_data(state.clone()).configure(http::routes);
+            });
+        Ok(Self(chassis))
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.address()
+    }
+
+    /// Runs until `shutdown`, and stops in good order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.0.run(shutdown).await
+    }
+}

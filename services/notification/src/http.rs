@@ -1,0 +1,137 @@
+//! The API: for operators.
+
+use actix_web::{HttpResponse, get, post, web};
+use chassis::{
+    http::{PathId, Problem, QueryString},
+    identity::Operator,
+};
+use contracts::value::OrderId;
+use holdfast::outbox::Waker;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use uuid::Uuid;
+
+use crate::store::{self, Mail};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+    /// Wakes the worker that sends.
+    pub(crate) post: Waker,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Holdfast: notification", description = "Mails to customers, and how they were delivered.", version = "1"),
+    paths(list, requeue),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list).service(requeue);
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Of one order only.
+    order: Option<Uuid>,
+    /// queued, sent, failed or skipped.
+    state: Option<MailState>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum MailState {
+    Queued,
+    Sent,
+    Failed,
+    Skipped,
+}
+
+/// A mail.
+#[derive(Debug, Serialize, ToSchema)]
+struct MailView {
+    id: Uuid,
+    order_id: Uuid,
+    /// order.confirmed or order.cancelled.
+    kind: String,
+    recipient: Option<String>,
+    subject: String,
+    /// queued, sent, failed or skipped (there was no address).
+    state: String,
+    attempts: i32,
+    /// What the mail server said last.
+    last_reply: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+impl From<Mail> for MailView {
+    fn from(mail: Mail) -> Self {
+        Self {
+            id: mail.id,
+            order_id: mail.order_id,
+            kind: mail.kind,
+            recipient: mail.recipient,
+            subject: mail.subject,
+            state: mail.state,
+            attempts: mail.attempts,
+            last_reply: mail.last_reply,
+            created_at: mail.created_at,
+            updated_at: mail.updated_at,
+        }
+    }
+}
+
+/// Mails, newest first.
+#[utoipa::path(tag = "operator", params(ListQuery), responses((status = 200, body = Vec<MailView>)))]
+#[get("/operator/mails")]
+async fn list(
+    _: Operator,
+    state: web::Data<State>,
+    QueryString(query): QueryString<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 200",
+        ));
+    }
+    let wanted = query.state.map(|state| match state {
+        MailState::Queued => "queued",
+        MailState::Sent => "sent",
+        MailState::Failed => "failed",
+        MailState::Skipped => "skipped",
+    });
+    let mails = store::list(&state.pool, query.order.map(OrderId), wanted, limit).await?;
+    Ok(HttpResponse::Ok().json(mails.into_iter().map(MailView::from).collect::<Vec<_>>()))
+}
+
+/// Queues a mail again that failed.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
+    (status = 202, description = "It is queued"),
+    (status = 404, description = "No such mail has failed", body = Problem),
+))]
+#[post("/operator/mails/{id}/requeue")]
+async fn requeue(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    if !store::requeue(&state.pool, id).await? {
+        return Err(Problem::not_found("no mail with this id has failed"));
+    }
+    tracing::info!(mail.id = %id, operator = %operator.id, "queued a mail again");
+    state.post.wake();
+    Ok(HttpResponse::Accepted().finish())
+}

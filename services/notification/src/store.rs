@@ -1,0 +1,268 @@
+//! All SQL of this service, on the caller's transaction.
+
+use std::{collections::HashMap, time::Duration};
+
+use contracts::value::{Email, OrderId};
+use sqlx::{PgConnection, PgExecutor, migrate::Migrator};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The service's own schema.
+pub(crate) fn migrator() -> Migrator {
+    sqlx::migrate!()
+}
+
+/// Locks what customers were told of these orders, in the order of their ids. What there is not yet cannot be locked: see
+/// [`tell_first`].
+pub(crate) async fn lock_told(
+    conn: &mut PgConnection,
+    ids: &[OrderId],
+) -> sqlx::Result<HashMap<OrderId, u32>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        "select order_id, order_version from told where order_id = any($1) order by order_id for update",
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (OrderId(row.order_id), version(row.order_version)))
+        .collect())
+}
+
+fn version(version: i32) -> u32 {
+    version.try_into().unwrap_or(0)
+}
+
+fn columns(told: &[(OrderId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
+    told.iter()
+        .map(|(id, version)| (id.0, i32::try_from(*version).unwrap_or(i32::MAX)))
+        .unzip()
+}
+
+/// Writes what customers are told of orders for the first time; answers how many. Fewer than were given: another transaction
+/// told one of them meanwhile, so what this one decided is void.
+pub(crate) async fn tell_first(
+    conn: &mut PgConnection,
+    told: &[(OrderId, u32)],
+) -> sqlx::Result<usize> {
+    let (ids, versions) = columns(told);
+    let inserted = sqlx::query!(
+        "insert into told (order_id, order_version) select * from unnest($1::uuid[], $2::int4[]) on conflict do nothing",
+        &ids,
+        &versions,
+    )
+    .execute(conn)
+    .await?;
+    Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Writes what customers are told of orders again.
+pub(crate) async fn tell_again(
+    conn: &mut PgConnection,
+    told: &[(OrderId, u32)],
+) -> sqlx::Result<()> {
+    let (ids, versions) = columns(told);
+    sqlx::query!(
+        "update told set order_version = new.order_version, updated_at = now()
+         from unnest($1::uuid[], $2::int4[]) as new (order_id, order_version)
+         where told.order_id = new.order_id",
+        &ids,
+        &versions,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A mail to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMail {
+    pub(crate) id: Uuid,
+    pub(crate) order_id: OrderId,
+    pub(crate) kind: &'static str,
+    pub(crate) recipient: Option<Email>,
+    pub(crate) subject: String,
+    pub(crate) body: String,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// Queues mails; one without an address is recorded as skipped.
+pub(crate) async fn queue(conn: &mut PgConnection, mails: &[NewMail]) -> sqlx::Result<()> {
+    let ids: Vec<Uuid> = mails.iter().map(|mail| mail.id).collect();
+    let orders: Vec<Uuid> = mails.iter().map(|mail| mail.order_id.0).collect();
+    let kinds: Vec<String> = mails.iter().map(|mail| mail.kind.to_owned()).collect();
+    let recipients: Vec<Option<String>> = mails
+        .iter()
+        .map(|mail| mail.recipient.clone().map(String::from))
+        .collect();
+    let subjects: Vec<String> = mails.iter().map(|mail| mail.subject.clone()).collect();
+    let bodies: Vec<String> = mails.iter().map(|mail| mail.body.clone()).collect();
+    let traces: Vec<Option<String>> = mails.iter().map(|mail| mail.traceparent.clone()).collect();
+    sqlx::query!(
+        "insert into mail (id, order_id, kind, recipient, subject, body, traceparent, state, due_at)
+         select *, case when recipient is null then 'skipped' else 'queued' end,
+                   case when recipient is not null then now() end
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+              as new (id, order_id, kind, recipient, subject, body, traceparent)
+         on conflict (order_id, kind) do nothing",
+        &ids,
+        &orders,
+        &kinds,
+        &recipients as &[Option<String>],
+        &subjects,
+        &bodies,
+        &traces as &[Option<String>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A mail that this worker alone sends until its lease ends.
+pub(crate) struct Claimed {
+    pub(crate) id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) recipient: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) body: String,
+    pub(crate) traceparent: Option<String>,
+    /// How often it was tried, with this time.
+    pub(crate) attempts: i32,
+    /// How long it has been queued, in seconds.
+    pub(crate) age_seconds: f64,
+}
+
+/// Claims up to `limit` mails that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+pub(crate) async fn claim(
+    db: impl PgExecutor<'_>,
+    limit: i64,
+    lease: Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    sqlx::query_as!(
+        Claimed,
+        r#"update mail
+           set due_at = now() + make_interval(secs => $2), attempts = attempts + 1
+           where id in (select id from mail where due_at <= now() order by due_at limit $1 for update skip locked)
+           returning id, order_id, recipient, subject, body, traceparent, attempts,
+                     extract(epoch from now() - created_at)::float8 as "age_seconds!""#,
+        limit,
+        lease.as_secs_f64(),
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The server has it.
+    Accepted,
+    /// The server will not have it.
+    Refused,
+    /// Not now: try again.
+    Deferred,
+    /// No answer: it may have been taken. Try again.
+    Unknown,
+}
+
+/// Records an attempt. The mail is over, or due again after `again`.
+pub(crate) async fn delivered(
+    conn: &mut PgConnection,
+    mail: &Claimed,
+    outcome: Outcome,
+    reply: &str,
+    again: Option<Duration>,
+) -> sqlx::Result<()> {
+    let name = match outcome {
+        Outcome::Accepted => "accepted",
+        Outcome::Refused => "refused",
+        Outcome::Deferred => "deferred",
+        Outcome::Unknown => "unknown",
+    };
+    sqlx::query!(
+        "insert into delivery (mail_id, attempt, outcome, reply) values ($1, $2, $3, $4)",
+        mail.id,
+        mail.attempts,
+        name,
+        reply,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let state = match (outcome, again) {
+        (Outcome::Accepted, _) => "sent",
+        (_, Some(_)) => "queued",
+        (_, None) => "failed",
+    };
+    // A worker whose lease had ended may come late: what is sent stays sent.
+    sqlx::query!(
+        "update mail
+         set state = $2,
+             due_at = case when $2 = 'queued' then now() + make_interval(secs => coalesce($3::float8, 0)) end,
+             updated_at = now()
+         where id = $1 and state <> 'sent'",
+        mail.id,
+        state,
+        again.map(|again| again.as_secs_f64()),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How many wait to be sent.
+pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from mail where due_at is not null"#)
+        .fetch_one(db)
+        .await
+}
+
+/// A mail, for operators.
+pub(crate) struct Mail {
+    pub(crate) id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) recipient: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) state: String,
+    pub(crate) attempts: i32,
+    pub(crate) last_reply: Option<String>,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+/// Mails, newest first: of one order, or of all; in one state, or in all.
+pub(crate) async fn list(
+    db: impl PgExecutor<'_>,
+    order: Option<OrderId>,
+    state: Option<&str>,
+    limit: i64,
+) -> sqlx::Result<Vec<Mail>> {
+    sqlx::query_as!(
+        Mail,
+        r#"select id, order_id, kind, recipient, subject, state, attempts, created_at, updated_at,
+                  (select reply from delivery where mail_id = mail.id order by delivery.id desc limit 1) as last_reply
+           from mail
+           where ($1::uuid is null or order_id = $1) and ($2::text is null or state = $2)
+           order by created_at desc, id
+           limit $3"#,
+        order.map(|order| order.0),
+        state,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Queues a mail again that failed; false if there is none.
+pub(crate) async fn requeue(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
+    let requeued = sqlx::query!(
+        "update mail set state = 'queued', due_at = now(), created_at = now(), updated_at = now()
+         where id = $1 and state = 'failed'",
+        id,
+    )
+    .execute(db)
+    .await?;
+    Ok(requeued.rows_affected() == 1)
+}

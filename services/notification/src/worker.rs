@@ -1,0 +1,88 @@
+//! Sends the mails that are queued.
+
+use std::time::Duration;
+
+use chassis::leased::LeasedWork;
+use holdfast::{backoff::Backoff, failpoint, telemetry};
+use metrics::{counter, gauge};
+use sqlx::PgPool;
+use tracing::{Instrument, field::Empty, info_span, warn};
+
+use crate::{
+    client::{Post, Reply},
+    config::MailSettings,
+    store::{self, Claimed, Outcome},
+};
+
+/// Sends the mails that are queued.
+pub(crate) struct Postman {
+    pool: PgPool,
+    post: Post,
+    backoff: Backoff,
+    give_up: Duration,
+    /// How long a claim is ours: longer than sending can take.
+    lease: Duration,
+}
+
+impl Postman {
+    pub(crate) fn new(pool: PgPool, post: Post, settings: &MailSettings) -> anyhow::Result<Self> {
+        Ok(Self {
+            pool,
+            post,
+            backoff: Backoff::new(
+                Duration::from_millis(500),
+                Duration::from_millis(settings.mail_backoff_cap_ms.max(500)),
+            )?,
+            give_up: Duration::from_secs(settings.mail_give_up_hours * 3600),
+            lease: Duration::from_millis(settings.smtp_timeout_ms) * 2 + Duration::from_secs(10),
+        })
+    }
+
+    async fn send(&self, mail: &Claimed) {
+        let Reply { outcome, text } = self.post.send(mail).await;
+        failpoint!("notification.after_smtp");
+        let is_too_old = mail.age_seconds > self.give_up.as_secs_f64();
+        let again = match outcome {
+            Outcome::Accepted | Outcome::Refused => None,
+            Outcome::Deferred | Outcome::Unknown if is_too_old => None,
+            Outcome::Deferred | Outcome::Unknown => Some(
+                self.backoff
+                    .delay(u32::try_from(mail.attempts - 1).unwrap_or(0)),
+            ),
+        };
+        if outcome != Outcome::Accepted {
+            warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail did not go");
+        }
+        counter!("mails_total", "outcome" => format!("{outcome:?}").to_lowercase()).increment(1);
+        let recorded: sqlx::Result<()> = async {
+            let mut tx = self.pool.begin().await?;
+            store::delivered(&mut tx, mail, outcome, &text, again).await?;
+            tx.commit().await
+        }
+        .await;
+        if let Err(error) = recorded {
+            warn!(mail.id = %mail.id, %error, "cannot record a delivery; the lease will end and the mail goes again");
+        }
+    }
+}
+
+impl LeasedWork for Postman {
+    type Claimed = Claimed;
+
+    async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
+        store::claim(&self.pool, limit, self.lease).await
+    }
+
+    async fn work(&self, mail: Claimed) {
+        let span = info_span!("send mail", otel.kind = "client", order.id = %mail.order_id, trace_id = Empty);
+        telemetry::adopt(&span, mail.traceparent.as_deref());
+        self.send(&mail).instrument(span).await;
+    }
+
+    async fn sample(&self) {
+        if let Ok(count) = store::queued(&self.pool).await {
+            #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+            gauge!("mails_queued").set(count as f64);
+        }
+    }
+}
