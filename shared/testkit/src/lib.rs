@@ -1,0 +1,33 @@
+//! What the tests have in common. A dev-dependency only.
+//!
+//! - [`Database`], [`Vhost`]: of their own for each test, on the servers that `cargo xtask test` started;
+//! - [`Probe`]: sees every event on a vhost, and publishes what a test makes up;
+//! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
+//! - [`SmtpSink`]: a mail server that keeps what it gets, and can refuse it;
+//! - [`eventually`]: waits for a condition, and says what it saw when it does not come;
+//! - [`token`]: whoever a test wants to be.
+
+#![warn(missing_docs)]
+
+mod database;
+mod eventually;
+mod probe;
+mod proxy;
+mod smtp;
+mod token;
+mod vhost;
+
+pub use database::Database;
+pub use eventually::{PATIENCE, eventually};
+pub use probe::{Probe, Seen};
+pub use proxy::Proxy;
+pub use smtp::{Mail, SmtpMode, SmtpSink};
+pub use token::{client, service_token_file, token, token_with};
+pub use vhost::Vhost;
+
+/// An environment variable that `cargo xtask test` sets.
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests with `cargo xtask test`, which starts the servers")
+    })
+}

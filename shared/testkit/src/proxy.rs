@@ -1,0 +1,128 @@
+//! A TCP proxy that fails on demand.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    sync::watch,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What the proxy does with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Passes them on, after this long.
+    Open(Duration),
+    /// Keeps them: neither side hears anything, and nobody hangs up.
+    Paused,
+    /// Hangs up on everybody, and on whoever comes.
+    Cut,
+}
+
+/// Stands between a service and a server. Ends with its last handle.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    mode: watch::Sender<Mode>,
+    _running: DropGuard,
+}
+
+impl Proxy {
+    /// Passes everything on to `upstream`.
+    pub async fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound port");
+        let (mode, watched) = watch::channel(Mode::Open(Duration::ZERO));
+        let running = CancellationToken::new();
+        let stop = running.clone();
+        tokio::spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                let Ok((client, _)) = accepted else { continue };
+                let mode = watched.clone();
+                let stop = stop.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = connect(client, upstream, mode) => {}
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            mode,
+            _running: running.drop_guard(),
+        }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Hangs up on everybody, and on whoever comes: the server is gone.
+    pub fn cut(&self) {
+        self.mode.send_replace(Mode::Cut);
+    }
+
+    /// Says nothing any more, and does not hang up: the network is gone.
+    pub fn pause(&self) {
+        self.mode.send_replace(Mode::Paused);
+    }
+
+    /// Passes everything on, each piece after `latency`.
+    pub fn slow(&self, latency: Duration) {
+        self.mode.send_replace(Mode::Open(latency));
+    }
+
+    /// Passes everything on again.
+    pub fn restore(&self) {
+        self.slow(Duration::ZERO);
+    }
+}
+
+async fn connect(client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>) {
+    if *mode.borrow_and_update() == Mode::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(upstream).await else {
+        return;
+    };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let mut cut = mode.clone();
+    tokio::select! {
+        () = pump(from_client, to_server, mode.clone()) => {}
+        () = pump(from_server, to_client, mode) => {}
+        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+    }
+}
+
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else {
+            return;
+        };
+        let open = mode
+            .wait_for(|mode| matches!(mode, Mode::Open(_)))
+            .await
+            .map(|mode| *mode);
+        let Ok(Mode::Open(latency)) = open else {
+            return;
+        };
+        if !latency.is_zero() {
+            holdfast::backoff::pause(latency).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}

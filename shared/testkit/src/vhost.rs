@@ -1,0 +1,157 @@
+//! A virtual host of the broker per test, with the whole topology of `deploy/`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{setting, token::client};
+
+const DEFINITIONS: &str = include_str!("../../../deploy/rabbitmq/definitions.json");
+
+/// A virtual host of its own, with every queue, binding and permission of the real one, and short delays between retries.
+#[derive(Clone, Debug)]
+pub struct Vhost {
+    name: String,
+    /// The AMQP listener, as HOST:PORT.
+    server: SocketAddr,
+    api: String,
+    http: reqwest::Client,
+}
+
+/// How much is in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting for a consumer.
+    pub ready: u64,
+    /// With a consumer.
+    pub unacknowledged: u64,
+}
+
+impl Vhost {
+    /// Creates a virtual host in which the delays before retries are 20, 40, 60 and 80 ms.
+    pub async fn create() -> Self {
+        Self::with_delays(&[20, 40, 60, 80]).await
+    }
+
+    /// Creates a virtual host with these delays, in milliseconds, for the first, second, … retry.
+    pub async fn with_delays(delays: &[u64]) -> Self {
+        let vhost = Self {
+            name: format!("test-{}", Uuid::now_v7().simple()),
+            server: setting("HOLDFAST_TEST_AMQP")
+                .parse()
+                .expect("HOLDFAST_TEST_AMQP is HOST:PORT"),
+            api: setting("HOLDFAST_TEST_RABBITMQ_API"),
+            http: client(),
+        };
+        let mut definitions: Value =
+            serde_json::from_str(DEFINITIONS).expect("the definitions are JSON");
+        let sections = definitions
+            .as_object_mut()
+            .expect("the definitions are an object");
+        sections.remove("users"); // the broker has them already
+        for (section, entries) in sections {
+            for entry in entries.as_array_mut().expect("each section is a list") {
+                entry[if section == "vhosts" { "name" } else { "vhost" }] = json!(vhost.name);
+                let name = entry["name"].as_str().unwrap_or_default().to_owned();
+                if let Some((_, level)) = name.rsplit_once(".retry.") {
+                    let level: usize = level.parse().expect("retry queues are numbered");
+                    entry["arguments"]["x-message-ttl"] = json!(delays[level - 1]);
+                }
+            }
+        }
+        vhost
+            .http
+            .post(format!("{}/definitions", vhost.api))
+            .json(&definitions)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .expect("the broker takes the definitions");
+        vhost
+    }
+
+    /// How the service `user` connects to it.
+    pub fn url(&self, user: &str) -> String {
+        self.url_via(user, self.server)
+    }
+
+    /// How the service `user` connects to it through a proxy at `address`.
+    pub fn url_via(&self, user: &str, address: SocketAddr) -> String {
+        format!("amqp://{user}:development-{user}@{address}/{}", self.name)
+    }
+
+    /// The broker's address.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is in the queue. The broker counts with a delay of a moment.
+    pub async fn depth(&self, queue: &str) -> Depth {
+        let url = format!(
+            "{}/queues/{}/{queue}?disable_stats=true&enable_queue_totals=true",
+            self.api, self.name
+        );
+        let answer: Value = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .expect("the API answers")
+            .json()
+            .await
+            .expect("JSON");
+        let count = |name: &str| answer[name].as_u64().unwrap_or(0);
+        Depth {
+            ready: count("messages_ready"),
+            unacknowledged: count("messages_unacknowledged"),
+        }
+    }
+
+    /// Closes every connection whose name contains `part`, as an operator would.
+    pub async fn close_connections(&self, part: &str) -> usize {
+        let url = format!("{}/vhosts/{}/connections", self.api, self.name);
+        let connections: Vec<Value> = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .expect("the API answers")
+            .json()
+            .await
+            .expect("JSON");
+        let mut closed = 0;
+        for connection in connections {
+            let provided = connection["user_provided_name"]
+                .as_str()
+                .unwrap_or_default();
+            if provided.contains(part) {
+                let name = connection["name"]
+                    .as_str()
+                    .expect("a connection has a name");
+                let url = format!(
+                    "{}/connections/{}",
+                    self.api,
+                    name.replace(' ', "%20").replace('>', "%3E")
+                );
+                let _ = self.http.delete(url).send().await;
+                closed += 1;
+            }
+        }
+        closed
+    }
+
+    /// Deletes it, with everything in it. Not needed, but the broker breathes more easily with fewer queues.
+    pub async fn delete(&self) {
+        let deleted = self
+            .http
+            .delete(format!("{}/vhosts/{}", self.api, self.name))
+            .timeout(Duration::from_secs(30));
+        let _ = deleted.send().await;
+    }
+}
