@@ -1,0 +1,245 @@
+//! The services' HTTP APIs, as a customer and an operator see them.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use chassis::identity::{DevelopmentKey, Principal, Role};
+use contracts::value::OrderId;
+use reqwest::{Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Where the services are. The variables are those of `target/stack/env`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Services")]
+pub struct Places {
+    /// The order service, as http://HOST:PORT
+    #[arg(long, env = "ORDER_URL")]
+    pub order_url: String,
+    /// The payment service
+    #[arg(long, env = "PAYMENT_URL")]
+    pub payment_url: String,
+    /// The inventory service
+    #[arg(long, env = "INVENTORY_URL")]
+    pub inventory_url: String,
+    /// The notification service
+    #[arg(long, env = "NOTIFICATION_URL")]
+    pub notification_url: String,
+    /// The card processor
+    #[arg(long, env = "CARD_PROCESSOR_URL")]
+    pub card_processor_url: String,
+}
+
+/// Talks to the services, as whoever is asked for.
+pub struct Api {
+    places: Places,
+    http: reqwest::Client,
+    key: DevelopmentKey,
+    /// A token per name, for as long as this lives.
+    tokens: Mutex<HashMap<(String, Role), String>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// It says that it cannot now, and when to come back.
+    #[error("busy or away; come back after {0:?}")]
+    Later(Duration),
+    /// It says no.
+    #[error("{status}: {body}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// The problem.
+        body: String,
+    },
+    /// Nobody answers.
+    #[error("no answer: {0}")]
+    Unreachable(#[from] reqwest::Error),
+    /// There is no token to show.
+    #[error(transparent)]
+    Token(#[from] chassis::identity::InvalidKey),
+}
+
+impl Api {
+    /// An API at these places, with development tokens.
+    pub fn new(places: Places) -> anyhow::Result<Self> {
+        // An error means that there is a provider already: that is what we want.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let environment = std::env::var("ENVIRONMENT").unwrap_or_else(|_| "development".to_owned());
+        Ok(Self {
+            places,
+            http: reqwest::Client::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .timeout(Duration::from_secs(15))
+                .build()?,
+            key: DevelopmentKey::load(&environment)?,
+            tokens: Mutex::default(),
+        })
+    }
+
+    fn token(&self, name: &str, role: Role) -> Result<String, ApiError> {
+        let mut tokens = self
+            .tokens
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(token) = tokens.get(&(name.to_owned(), role)) {
+            return Ok(token.clone());
+        }
+        let principal = Principal {
+            // Names are ours, and valid.
+            id: name
+                .parse()
+                .unwrap_or_else(|_| unreachable!("{name:?} is a valid customer id")),
+            role,
+            email: format!("{name}@example.test").parse().ok(),
+        };
+        let lifetime = Duration::from_secs(7 * 24 * 3600);
+        let token = self.key.sign(
+            &principal,
+            "https://issuer.holdfast.example",
+            "holdfast",
+            lifetime,
+        )?;
+        tokens.insert((name.to_owned(), role), token.clone());
+        Ok(token)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: String,
+        (name, role): (&str, Role),
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<T, ApiError> {
+        let mut request = self
+            .http
+            .request(method, url)
+            .bearer_auth(self.token(name, role)?);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let after = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|after| after.to_str().ok()?.parse().ok());
+            return Err(ApiError::Later(Duration::from_secs(after.unwrap_or(1))));
+        }
+        let body = response.text().await?;
+        if !status.is_success() {
+            return Err(ApiError::Refused { status, body });
+        }
+        let body = if body.is_empty() { "null" } else { &body };
+        serde_json::from_str(body).map_err(|error| ApiError::Refused {
+            status,
+            body: format!("{error}: {body}"),
+        })
+    }
+
+    /// Places an order.
+    pub async fn place(&self, customer: &str, key: &str, order: &Value) -> Result<Value, ApiError> {
+        let url = format!("{}/orders", self.places.order_url);
+        self.call(
+            Method::POST,
+            url,
+            (customer, Role::Customer),
+            Some(key),
+            Some(order),
+        )
+        .await
+    }
+
+    /// Where an order stands.
+    pub async fn order(&self, id: OrderId) -> Result<Value, ApiError> {
+        let url = format!("{}/orders/{id}", self.places.order_url);
+        self.operator(Method::GET, url, None).await
+    }
+
+    /// Cancels an order.
+    pub async fn cancel(&self, customer: &str, id: OrderId) -> Result<Value, ApiError> {
+        let url = format!("{}/orders/{id}/cancel", self.places.order_url);
+        self.call(Method::POST, url, (customer, Role::Customer), None, None)
+            .await
+    }
+
+    /// What payment knows of an order.
+    pub async fn payment(&self, id: OrderId) -> Result<Value, ApiError> {
+        self.operator(
+            Method::GET,
+            format!("{}/operator/payments/{id}", self.places.payment_url),
+            None,
+        )
+        .await
+    }
+
+    /// What inventory knows of an order.
+    pub async fn reservation(&self, id: OrderId) -> Result<Value, ApiError> {
+        self.operator(
+            Method::GET,
+            format!("{}/operator/reservations/{id}", self.places.inventory_url),
+            None,
+        )
+        .await
+    }
+
+    /// The mails about an order.
+    pub async fn mails(&self, id: OrderId) -> Result<Vec<Value>, ApiError> {
+        self.operator(
+            Method::GET,
+            format!("{}/operator/mails?order={id}", self.places.notification_url),
+            None,
+        )
+        .await
+    }
+
+    /// Creates a product, and has units of it delivered, once.
+    pub async fn stock(
+        &self,
+        sku: &str,
+        name: &str,
+        price: i64,
+        currency: &str,
+        units: i64,
+    ) -> Result<(), ApiError> {
+        let url = format!("{}/operator/products/{sku}", self.places.inventory_url);
+        let product = json!({ "name": name, "price_minor": price, "currency": currency });
+        let _: Value = self
+            .operator(Method::PUT, url.clone(), Some(&product))
+            .await?;
+        if units > 0 {
+            let delivery = json!({ "delivery": format!("seed {sku}"), "quantity": units });
+            let _: Value = self
+                .operator(Method::POST, format!("{url}/deliveries"), Some(&delivery))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Pays money into a wallet, once.
+    pub async fn fund(&self, customer: &str, amount: i64, currency: &str) -> Result<(), ApiError> {
+        let url = format!(
+            "{}/operator/wallets/{customer}/deposits",
+            self.places.payment_url
+        );
+        let deposit = format!("seed {customer} {currency}");
+        let body = json!({ "deposit": deposit, "amount_minor": amount, "currency": currency });
+        let _: Value = self.operator(Method::POST, url, Some(&body)).await?;
+        Ok(())
+    }
+
+    async fn operator<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: String,
+        body: Option<&Value>,
+    ) -> Result<T, ApiError> {
+        self.call(method, url, ("traffic", Role::Operator), None, body)
+            .await
+    }
+}

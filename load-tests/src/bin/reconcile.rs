@@ -1,0 +1,51 @@
+//! Proves from the books of all services that nothing was lost.
+
+use std::{collections::HashSet, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+use load_tests::reconcile::{Sources, reconcile};
+
+/// Proves from the books of all services that nothing was lost; exits 1 if something was
+#[derive(Parser)]
+#[command(name = "reconcile")]
+struct Arguments {
+    #[command(flatten)]
+    sources: Sources,
+
+    /// How long to wait until nothing moves, in seconds
+    #[arg(long, default_value_t = 120)]
+    within: u64,
+
+    /// A file with the ids of orders that were accepted, one a line: each must exist
+    #[arg(long)]
+    journal: Option<PathBuf>,
+}
+
+#[expect(clippy::print_stdout, reason = "it is what its user sees")]
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Arguments {
+        sources,
+        within,
+        journal,
+    } = Arguments::parse();
+    let accepted = match journal {
+        None => HashSet::new(),
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            text.lines()
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("{}: not an order id", path.display()))?
+        }
+    };
+    let report = reconcile(&sources, Duration::from_secs(within), &accepted).await?;
+    println!("{report}");
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,11 @@
+//! Traffic for a running stack, and `reconcile`, which proves from the books of all services that nothing was lost.
+//!
+//! - [`reconcile`]: reads every database, the broker and the card company's ledger, and compares them;
+//! - [`traffic`]: places orders of every ending, once or at a rate;
+//! - [`api`]: the services' HTTP APIs, as a customer and an operator see them;
+//! - [`table`]: what a person is shown.
+
+pub mod api;
+pub mod reconcile;
+pub mod table;
+pub mod traffic;

@@ -1,0 +1,125 @@
+//! Reconcile: proves from the books of all services that nothing was lost.
+//!
+//! Waits until nothing moves any more (every order at rest, outboxes, queues and outward work empty), within a bound; then
+//! reads every service's database, the broker, and the card company's own ledger, and compares them:
+//!
+//! - every accepted order exists, and is at rest in one state;
+//! - wallet money: what was paid in is in a wallet, or taken for a confirmed order, or settled by an operator; per currency;
+//! - card money: what the card company captured and did not refund is what confirmed orders cost, order by order;
+//! - stock: available + reserved + sold + written off = stocked; confirmed means sold, cancelled means neither;
+//! - each effect happened at most once;
+//! - outboxes, queues and parking lots are empty; each ended order has its mail.
+
+mod books;
+mod broker;
+mod checks;
+mod quiescence;
+
+use std::{collections::HashSet, time::Duration};
+
+pub use books::Books;
+use contracts::value::OrderId;
+pub use quiescence::Unrest;
+
+/// Where the books are: a role that reads everything and changes nothing.
+#[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Books")]
+pub struct Sources {
+    /// The order service's database
+    #[arg(long, env = "ORDER_DATABASE_URL", hide_env_values = true)]
+    pub order_database_url: String,
+    /// The payment service's database
+    #[arg(long, env = "PAYMENT_DATABASE_URL", hide_env_values = true)]
+    pub payment_database_url: String,
+    /// The inventory service's database
+    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true)]
+    pub inventory_database_url: String,
+    /// The notification service's database
+    #[arg(long, env = "NOTIFICATION_DATABASE_URL", hide_env_values = true)]
+    pub notification_database_url: String,
+    /// The card processor's database
+    #[arg(long, env = "CARD_PROCESSOR_DATABASE_URL", hide_env_values = true)]
+    pub card_processor_database_url: String,
+    /// The broker's management API, as http://USER:PASSWORD@HOST:PORT/api
+    #[arg(long, env = "RABBITMQ_API", hide_env_values = true)]
+    pub rabbitmq_api: String,
+    /// The broker's virtual host
+    #[arg(long, env = "RABBITMQ_VHOST", default_value = "holdfast")]
+    pub rabbitmq_vhost: String,
+}
+
+/// Something that should not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What should be.
+    pub rule: &'static str,
+    /// What is.
+    pub detail: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was compared, for a person to read.
+    pub facts: Vec<String>,
+    /// What should not be; empty if the books agree.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether the books agree.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, rule: &'static str, detail: impl Into<String>) {
+        self.findings.push(Finding {
+            rule,
+            detail: detail.into(),
+        });
+    }
+
+    fn fact(&mut self, fact: impl Into<String>) {
+        self.facts.push(fact.into());
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for fact in &self.facts {
+            writeln!(f, "  {fact}")?;
+        }
+        for Finding { rule, detail } in &self.findings {
+            writeln!(f, "  NOT TRUE: {rule}: {detail}")?;
+        }
+        match self.findings.len() {
+            0 => write!(f, "reconcile: clean"),
+            n => write!(f, "reconcile: {n} findings"),
+        }
+    }
+}
+
+/// Waits up to `within` until nothing moves, then compares all books. `accepted` are orders that must exist.
+pub async fn reconcile(
+    sources: &Sources,
+    within: Duration,
+    accepted: &HashSet<OrderId>,
+) -> anyhow::Result<Report> {
+    let reader = books::Reader::new(sources)?;
+    let broker = broker::Broker::new(sources)?;
+    let mut report = Report::default();
+    let waited = quiescence::wait(&reader, &broker, within).await?;
+    match waited.unrest {
+        None => report.fact(format!(
+            "nothing moves any more, after {:.1} s",
+            waited.took.as_secs_f64()
+        )),
+        Some(unrest) => report.find(
+            "everything comes to rest",
+            format!("not within {within:?}: {unrest}"),
+        ),
+    }
+    let books = reader.read().await?;
+    checks::check(&books, accepted, &mut report);
+    Ok(report)
+}

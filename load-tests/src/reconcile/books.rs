@@ -1,0 +1,273 @@
+//! What each service has written down.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Context;
+use contracts::value::PricedLine;
+use sqlx::{
+    PgPool,
+    postgres::PgPoolOptions,
+    types::{Json, Uuid},
+};
+
+use super::{Sources, quiescence::Unrest};
+
+/// All books, read when nothing moves.
+#[derive(Debug, Default)]
+pub struct Books {
+    pub(super) orders: HashMap<Uuid, Order>,
+    /// Orders of which the timeline has heard that they were created.
+    pub(super) heard: Vec<Uuid>,
+    pub(super) payments: HashMap<Uuid, Payment>,
+    /// Per customer and currency: what is in the wallet.
+    pub(super) balances: BTreeMap<(String, String), i64>,
+    /// Per customer and currency: what was paid in.
+    pub(super) deposits: BTreeMap<(String, String), i64>,
+    /// Per order: what an operator wrote off, by our books.
+    pub(super) settled_money: HashMap<Uuid, i64>,
+    pub(super) reservations: HashMap<Uuid, Reservation>,
+    pub(super) stock: BTreeMap<String, Stock>,
+    /// Per product: what was delivered.
+    pub(super) deliveries: BTreeMap<String, i64>,
+    /// The card company's: per reference.
+    pub(super) ledger: HashMap<Uuid, Vec<LedgerEntry>>,
+    /// Per order: kind and state.
+    pub(super) mails: HashMap<Uuid, Vec<(String, String)>>,
+    /// Per service: what waits for an operator, with its cause.
+    pub(super) parked: Vec<Parked>,
+    /// Settlements, parked and resolved messages, for a person to read.
+    pub(super) resolved: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Order {
+    id: Uuid,
+    pub(super) customer_id: String,
+    pub(super) state: String,
+    pub(super) committed: bool,
+    pub(super) payment_answer: Option<String>,
+    pub(super) inventory_answer: Option<String>,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) method: String,
+    pub(super) lines: Json<Vec<PricedLine>>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Payment {
+    order_id: Uuid,
+    pub(super) state: String,
+    pub(super) customer_id: Option<String>,
+    pub(super) amount_minor: Option<i64>,
+    pub(super) currency: Option<String>,
+    pub(super) method: Option<String>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Reservation {
+    order_id: Uuid,
+    pub(super) state: String,
+    pub(super) lines: Option<Json<Vec<contracts::value::OrderLine>>>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Stock {
+    sku: String,
+    pub(super) available: i64,
+    pub(super) reserved: i64,
+    pub(super) sold: i64,
+    pub(super) written_off: i64,
+    pub(super) stocked: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct LedgerEntry {
+    reference: String,
+    pub(super) kind: String,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Parked {
+    pub(super) queue: String,
+    pub(super) kind: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) cause: String,
+    pub(super) detail: String,
+}
+
+/// Reads the books.
+pub(super) struct Reader {
+    order: PgPool,
+    payment: PgPool,
+    inventory: PgPool,
+    notification: PgPool,
+    card_processor: PgPool,
+}
+
+impl Reader {
+    pub(super) fn new(sources: &Sources) -> anyhow::Result<Self> {
+        let pool = |url: &str| PgPoolOptions::new().max_connections(2).connect_lazy(url);
+        Ok(Self {
+            order: pool(&sources.order_database_url)?,
+            payment: pool(&sources.payment_database_url)?,
+            inventory: pool(&sources.inventory_database_url)?,
+            notification: pool(&sources.notification_database_url)?,
+            card_processor: pool(&sources.card_processor_database_url)?,
+        })
+    }
+
+    /// The services with an outbox.
+    fn services(&self) -> [(&'static str, &PgPool); 4] {
+        [
+            ("order", &self.order),
+            ("payment", &self.payment),
+            ("inventory", &self.inventory),
+            ("notification", &self.notification),
+        ]
+    }
+
+    /// What still moves, but for the queues.
+    pub(super) async fn unrest(&self) -> anyhow::Result<Unrest> {
+        let ids = |ids: Vec<Uuid>| ids.iter().map(Uuid::to_string).collect();
+        let moving = "select id from orders
+                      where not (state = 'cancelled' or (state = 'confirmed' and committed)) order by id";
+        let stuck = "select id from orders where stuck_since is not null order by id";
+        let mut unrest = Unrest {
+            orders: ids(sqlx::query_scalar(moving)
+                .fetch_all(&self.order)
+                .await
+                .context("orders")?),
+            stuck: ids(sqlx::query_scalar(stuck).fetch_all(&self.order).await?),
+            card_calls: sqlx::query_scalar("select count(*) from payment where due_at is not null")
+                .fetch_one(&self.payment)
+                .await?,
+            mails: sqlx::query_scalar("select count(*) from mail where state = 'queued'")
+                .fetch_one(&self.notification)
+                .await?,
+            ..Unrest::default()
+        };
+        for (service, pool) in self.services() {
+            let backlog = holdfast::outbox::backlog(pool)
+                .await
+                .with_context(|| format!("{service}'s outbox"))?;
+            if backlog.waiting + backlog.quarantined > 0 {
+                unrest
+                    .outboxes
+                    .push((service.to_owned(), backlog.waiting, backlog.quarantined));
+            }
+        }
+        Ok(unrest)
+    }
+
+    /// Reads everything.
+    pub(super) async fn read(&self) -> anyhow::Result<Books> {
+        let mut books = Books::default();
+        let orders: Vec<Order> = sqlx::query_as(
+            "select id, customer_id, state, committed, payment_answer, inventory_answer, amount_minor, currency,
+                    payment ->> 'method' as method, lines
+             from orders",
+        )
+        .fetch_all(&self.order)
+        .await?;
+        books.orders = orders.into_iter().map(|order| (order.id, order)).collect();
+        books.heard = sqlx::query_scalar(
+            "select distinct order_id from timeline where kind = 'order.created.v1'",
+        )
+        .fetch_all(&self.order)
+        .await?;
+
+        let payments: Vec<Payment> = sqlx::query_as(
+            "select order_id, state, customer_id, amount_minor, currency, method from payment",
+        )
+        .fetch_all(&self.payment)
+        .await?;
+        books.payments = payments
+            .into_iter()
+            .map(|payment| (payment.order_id, payment))
+            .collect();
+        let balances: Vec<(String, String, i64)> =
+            sqlx::query_as("select customer_id, currency, balance_minor from account")
+                .fetch_all(&self.payment)
+                .await?;
+        books.balances = balances
+            .into_iter()
+            .map(|(who, currency, amount)| ((who, currency), amount))
+            .collect();
+        let deposits: Vec<(String, String, i64)> = sqlx::query_as(
+            "select customer_id, currency, sum(amount_minor)::int8 from deposit group by customer_id, currency",
+        )
+        .fetch_all(&self.payment)
+        .await?;
+        books.deposits = deposits
+            .into_iter()
+            .map(|(who, currency, amount)| ((who, currency), amount))
+            .collect();
+        let settled: Vec<(Uuid, i64)> =
+            sqlx::query_as("select order_id, amount_minor from settlement")
+                .fetch_all(&self.payment)
+                .await?;
+        books.settled_money = settled.into_iter().collect();
+
+        let reservations: Vec<Reservation> =
+            sqlx::query_as("select order_id, state, lines from reservation")
+                .fetch_all(&self.inventory)
+                .await?;
+        books.reservations = reservations
+            .into_iter()
+            .map(|row| (row.order_id, row))
+            .collect();
+        let stock: Vec<Stock> = sqlx::query_as(
+            "select sku, available, reserved, sold, written_off, stocked from stock",
+        )
+        .fetch_all(&self.inventory)
+        .await?;
+        books.stock = stock
+            .into_iter()
+            .map(|stock| (stock.sku.clone(), stock))
+            .collect();
+        let deliveries: Vec<(String, i64)> =
+            sqlx::query_as("select sku, sum(quantity)::int8 from delivery group by sku")
+                .fetch_all(&self.inventory)
+                .await?;
+        books.deliveries = deliveries.into_iter().collect();
+
+        let ledger: Vec<LedgerEntry> = sqlx::query_as(
+            "select reference, kind, ledger.amount_minor, ledger.currency
+             from ledger join charge on charge.id = charge_id order by seq",
+        )
+        .fetch_all(&self.card_processor)
+        .await?;
+        for entry in ledger {
+            let reference = entry
+                .reference
+                .parse()
+                .context("the card company's reference")?;
+            books.ledger.entry(reference).or_default().push(entry);
+        }
+
+        let mails: Vec<(Uuid, String, String)> =
+            sqlx::query_as("select order_id, kind, state from mail")
+                .fetch_all(&self.notification)
+                .await?;
+        for (order, kind, state) in mails {
+            books.mails.entry(order).or_default().push((kind, state));
+        }
+        for (service, pool) in self.services() {
+            let parked: Vec<Parked> = sqlx::query_as(
+                "select queue, kind, subject, cause, detail from parked_message where state = 'parked' order by parked_at",
+            )
+            .fetch_all(pool)
+            .await
+            .with_context(|| format!("{service}'s parked messages"))?;
+            books.parked.extend(parked);
+            let resolved: i64 =
+                sqlx::query_scalar("select count(*) from parked_message where state <> 'parked'")
+                    .fetch_one(pool)
+                    .await?;
+            books.resolved += resolved;
+        }
+        Ok(books)
+    }
+}

@@ -1,0 +1,60 @@
+//! What the broker holds.
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::Sources;
+
+/// Asks the broker's management API.
+pub(super) struct Broker {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Broker {
+    pub(super) fn new(sources: &Sources) -> anyhow::Result<Self> {
+        // An error means that there is a provider already: that is what we want.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .timeout(std::time::Duration::from_secs(10))
+            .build()?;
+        let Sources {
+            rabbitmq_api,
+            rabbitmq_vhost,
+            ..
+        } = sources;
+        let url = format!(
+            "{rabbitmq_api}/queues/{rabbitmq_vhost}?disable_stats=true&enable_queue_totals=true"
+        );
+        Ok(Self { http, url })
+    }
+
+    /// The queues that hold something: name, messages waiting, messages with a consumer.
+    pub(super) async fn busy(&self) -> anyhow::Result<Vec<(String, u64, u64)>> {
+        let queues: Vec<Value> = async {
+            self.http
+                .get(&self.url)
+                .send()
+                .await?
+                .error_for_status()?
+                .json()
+                .await
+        }
+        .await
+        .context("the broker's management API")?;
+        anyhow::ensure!(!queues.is_empty(), "the broker shows no queues");
+        Ok(queues
+            .iter()
+            .map(|queue| {
+                let count = |field: &str| queue[field].as_u64().unwrap_or(0);
+                let name = queue["name"].as_str().unwrap_or_default().to_owned();
+                (
+                    name,
+                    count("messages_ready"),
+                    count("messages_unacknowledged"),
+                )
+            })
+            .filter(|(_, ready, unacknowledged)| ready + unacknowledged > 0)
+            .collect())
+    }
+}

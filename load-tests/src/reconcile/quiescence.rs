@@ -1,0 +1,127 @@
+//! Waiting until nothing moves.
+
+use std::{fmt, time::Duration};
+
+use holdfast::backoff::pause;
+use tokio::time::Instant;
+
+use super::{books::Reader, broker::Broker};
+
+/// What still moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unrest {
+    /// Orders that are neither confirmed and committed, nor cancelled.
+    pub orders: Vec<String>,
+    /// Orders that wait for an operator.
+    pub stuck: Vec<String>,
+    /// Outboxes with rows: service, waiting, quarantined.
+    pub outboxes: Vec<(String, i64, i64)>,
+    /// Queues with messages: name, waiting, with a consumer.
+    pub queues: Vec<(String, u64, u64)>,
+    /// Payments that wait for the card company.
+    pub card_calls: i64,
+    /// Mails that wait to be sent.
+    pub mails: i64,
+}
+
+impl Unrest {
+    fn is_over(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether waiting is all that can be done about it.
+    fn can_end_by_itself(&self) -> bool {
+        self.stuck.is_empty() || self.orders.len() > self.stuck.len()
+    }
+}
+
+impl fmt::Display for Unrest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = |ids: &[String]| {
+            let more = ids.len().saturating_sub(10);
+            let shown = ids[..ids.len().min(10)].join(", ");
+            if more > 0 {
+                format!("{shown} and {more} more")
+            } else {
+                shown
+            }
+        };
+        let mut parts = Vec::new();
+        if !self.orders.is_empty() {
+            parts.push(format!(
+                "{} orders not at rest ({})",
+                self.orders.len(),
+                some(&self.orders)
+            ));
+        }
+        if !self.stuck.is_empty() {
+            parts.push(format!(
+                "{} of them stuck ({})",
+                self.stuck.len(),
+                some(&self.stuck)
+            ));
+        }
+        for (service, waiting, quarantined) in &self.outboxes {
+            parts.push(format!(
+                "{service}'s outbox: {waiting} waiting, {quarantined} quarantined"
+            ));
+        }
+        for (queue, ready, unacknowledged) in &self.queues {
+            parts.push(format!(
+                "{queue}: {ready} waiting, {unacknowledged} unacknowledged"
+            ));
+        }
+        if self.card_calls > 0 {
+            parts.push(format!(
+                "{} payments wait for the card company",
+                self.card_calls
+            ));
+        }
+        if self.mails > 0 {
+            parts.push(format!("{} mails wait to be sent", self.mails));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// How the waiting ended.
+pub(super) struct Waited {
+    pub(super) took: Duration,
+    pub(super) unrest: Option<Unrest>,
+}
+
+/// Waits until nothing has moved twice in a row: a message may be between an outbox and a queue when one looks.
+pub(super) async fn wait(
+    reader: &Reader,
+    broker: &Broker,
+    within: Duration,
+) -> anyhow::Result<Waited> {
+    let begun = Instant::now();
+    let mut calm = 0;
+    loop {
+        let unrest = look(reader, broker).await?;
+        calm = if unrest.is_over() { calm + 1 } else { 0 };
+        if calm == 2 {
+            return Ok(Waited {
+                took: begun.elapsed(),
+                unrest: None,
+            });
+        }
+        let only_an_operator = !unrest.is_over() && !unrest.can_end_by_itself();
+        if begun.elapsed() > within
+            || (only_an_operator && begun.elapsed() > Duration::from_secs(5))
+        {
+            return Ok(Waited {
+                took: begun.elapsed(),
+                unrest: Some(unrest),
+            });
+        }
+        pause(Duration::from_millis(250)).await;
+    }
+}
+
+async fn look(reader: &Reader, broker: &Broker) -> anyhow::Result<Unrest> {
+    let mut unrest = reader.unrest().await?;
+    unrest.queues = broker.busy().await?;
+    Ok(unrest)
+}

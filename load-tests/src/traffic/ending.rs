@@ -1,0 +1,147 @@
+//! The ways in which an order can end, and what to order to get there.
+
+use serde_json::{Value, json};
+
+/// A way in which an order can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Paid from the wallet.
+    ConfirmedWallet,
+    /// Paid by card.
+    ConfirmedCard,
+    /// The card was declined.
+    DeclinedCard,
+    /// The wallet does not hold enough.
+    DeclinedWallet,
+    /// Charged, out of stock, refunded.
+    OutOfStock,
+    /// Cancelled by the customer while it was pending.
+    CancelledBefore,
+    /// Cancelled by the customer after it was confirmed.
+    CancelledAfter,
+}
+
+/// When the customer cancels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// Never.
+    Never,
+    /// At once.
+    AtOnce,
+    /// When it is confirmed.
+    WhenConfirmed,
+}
+
+const SKUS: [&str; 8] = [
+    "TEA-EARL-GREY",
+    "TEA-ASSAM",
+    "TEA-SENCHA",
+    "COFFEE-HOUSE",
+    "COFFEE-ESPRESSO",
+    "CUP-BLUE",
+    "HONEY-LIME",
+    "BISCUIT-OAT",
+];
+const CUSTOMERS: [&str; 7] = ["alice", "bob", "carol", "erin", "frank", "grace", "heidi"];
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::ConfirmedWallet,
+        Self::ConfirmedCard,
+        Self::DeclinedCard,
+        Self::DeclinedWallet,
+        Self::OutOfStock,
+        Self::CancelledBefore,
+        Self::CancelledAfter,
+    ];
+
+    /// One of them, most of them confirmed.
+    pub fn random() -> Self {
+        match fastrand::u8(..100) {
+            0..50 => Self::ConfirmedWallet,
+            50..70 => Self::ConfirmedCard,
+            70..77 => Self::DeclinedCard,
+            77..81 => Self::DeclinedWallet,
+            81..89 => Self::OutOfStock,
+            89..94 => Self::CancelledBefore,
+            _ => Self::CancelledAfter,
+        }
+    }
+
+    /// What happens.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::ConfirmedWallet => "paid from the wallet",
+            Self::ConfirmedCard => "paid by card",
+            Self::DeclinedCard => "the card is declined",
+            Self::DeclinedWallet => "the wallet does not hold enough",
+            Self::OutOfStock => "charged, then out of stock",
+            Self::CancelledBefore => "cancelled before it is confirmed",
+            Self::CancelledAfter => "cancelled after it was confirmed",
+        }
+    }
+
+    /// The end that it is expected to come to: state, and why.
+    pub fn expected(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::ConfirmedWallet | Self::ConfirmedCard => ("confirmed", None),
+            Self::DeclinedCard | Self::DeclinedWallet => ("cancelled", Some("payment_declined")),
+            Self::OutOfStock => ("cancelled", Some("out_of_stock")),
+            Self::CancelledBefore | Self::CancelledAfter => ("cancelled", Some("customer")),
+        }
+    }
+
+    /// What payment and inventory are expected to have done in the end.
+    pub fn expected_books(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ConfirmedWallet | Self::ConfirmedCard => ("captured", "sold"),
+            Self::DeclinedCard | Self::DeclinedWallet => ("declined", "void"),
+            Self::OutOfStock => ("refunded", "rejected"),
+            Self::CancelledBefore => ("refunded", "void"),
+            Self::CancelledAfter => ("refunded", "released"),
+        }
+    }
+
+    /// When the customer cancels.
+    pub fn cancel(self) -> Cancel {
+        match self {
+            Self::CancelledBefore => Cancel::AtOnce,
+            Self::CancelledAfter => Cancel::WhenConfirmed,
+            _ => Cancel::Never,
+        }
+    }
+
+    /// Who orders.
+    pub fn customer(self) -> &'static str {
+        match self {
+            Self::DeclinedWallet => "dave", // who has one euro
+            _ => CUSTOMERS[fastrand::usize(..CUSTOMERS.len())],
+        }
+    }
+
+    /// What is ordered.
+    pub fn order(self) -> Value {
+        let wallet = json!({ "method": "wallet" });
+        let card = |token: &str| json!({ "method": "card", "token": token });
+        let payment = match self {
+            Self::ConfirmedWallet
+            | Self::DeclinedWallet
+            | Self::OutOfStock
+            | Self::CancelledAfter => wallet,
+            Self::ConfirmedCard => card("tok_visa"),
+            Self::DeclinedCard => card("tok_declined"),
+            // Slow enough to be cancelled before the card company has answered.
+            Self::CancelledBefore => card("tok_slow"),
+        };
+        let lines = if self == Self::OutOfStock {
+            json!([{ "sku": "SAMOVAR", "quantity": 1 }])
+        } else {
+            let first = fastrand::usize(..SKUS.len());
+            let second = (first + fastrand::usize(1..SKUS.len())) % SKUS.len();
+            let quantity = || fastrand::u32(1..=3);
+            json!([{ "sku": SKUS[first], "quantity": quantity() }, { "sku": SKUS[second], "quantity": quantity() }])
+        };
+        json!({ "lines": lines, "payment": payment })
+    }
+}

@@ -1,0 +1,166 @@
+//! One order of each ending, watched to its rest.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use contracts::value::OrderId;
+use holdfast::backoff::pause;
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::ending::{Cancel, Ending};
+use crate::{api::Api, table};
+
+/// How long an order may take to its rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Places one order of each ending, waits for all, and shows the table; false if one did not end as expected.
+#[expect(clippy::print_stdout, reason = "it is what its user sees")]
+pub async fn once(api: &Api) -> anyhow::Result<bool> {
+    println!("placing one order of each ending");
+    let watched = futures(api).await;
+    let mut rows = Vec::new();
+    let mut as_expected = true;
+    for (ending, watched) in Ending::ALL.into_iter().zip(watched) {
+        let (id, end) = watched.with_context(|| ending.describe())?;
+        let (state, reason) = ending.expected();
+        let (payment, stock) = ending.expected_books();
+        let good = end.state == state
+            && end.reason.as_deref() == reason
+            && end.payment == payment
+            && end.stock == stock
+            && end.mails > 0;
+        as_expected &= good;
+        rows.push(vec![
+            id.to_string(),
+            ending.describe().to_owned(),
+            end.reason.map_or(end.state.clone(), |reason| {
+                format!("{}: {reason}", end.state)
+            }),
+            end.payment,
+            end.stock,
+            end.mails.to_string(),
+            format!("{} ms", end.took.as_millis()),
+            if good {
+                "as it should".to_owned()
+            } else {
+                format!("should be {state}, {payment}, {stock}")
+            },
+        ]);
+    }
+    let head = [
+        "order",
+        "what happens",
+        "end",
+        "payment",
+        "stock",
+        "mails",
+        "at rest after",
+        "",
+    ];
+    println!("\n{}\n", table::render(&head, &rows));
+    Ok(as_expected)
+}
+
+async fn futures(api: &Api) -> Vec<anyhow::Result<(OrderId, End)>> {
+    let mut watched = Vec::new();
+    // One after the other would take as long as all of them together.
+    let (a, b, c, d, e, f, g) = tokio::join!(
+        watch(api, Ending::ALL[0]),
+        watch(api, Ending::ALL[1]),
+        watch(api, Ending::ALL[2]),
+        watch(api, Ending::ALL[3]),
+        watch(api, Ending::ALL[4]),
+        watch(api, Ending::ALL[5]),
+        watch(api, Ending::ALL[6]),
+    );
+    watched.extend([a, b, c, d, e, f, g]);
+    watched
+}
+
+/// Where an order came to rest.
+struct End {
+    state: String,
+    reason: Option<String>,
+    payment: String,
+    stock: String,
+    mails: usize,
+    took: Duration,
+}
+
+async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
+    let begun = Instant::now();
+    let customer = ending.customer();
+    let placed = api
+        .place(customer, &Uuid::now_v7().to_string(), &ending.order())
+        .await?;
+    let id: OrderId = text(&placed, "id").parse()?;
+    if ending.cancel() == Cancel::AtOnce {
+        api.cancel(customer, id).await?;
+    }
+    let mut order = at_rest(api, id).await?;
+    if ending.cancel() == Cancel::WhenConfirmed {
+        anyhow::ensure!(
+            text(&order, "state") == "confirmed",
+            "not confirmed, so it cannot be cancelled after that: {order}"
+        );
+        api.cancel(customer, id).await?;
+        order = at_rest(api, id).await?;
+    }
+    let took = begun.elapsed();
+    Ok((
+        id,
+        End {
+            state: text(&order, "state"),
+            reason: order["reason"].as_str().map(str::to_owned),
+            payment: text(&api.payment(id).await?, "state"),
+            stock: text(&api.reservation(id).await?, "state"),
+            mails: mails_sent(api, id, &text(&order, "state")).await?,
+            took,
+        },
+    ))
+}
+
+/// Waits until an order is at rest.
+async fn at_rest(api: &Api, id: OrderId) -> anyhow::Result<Value> {
+    let resting = async {
+        loop {
+            let order = api.order(id).await?;
+            if order["at_rest"] == true {
+                return anyhow::Ok(order);
+            }
+            pause(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, resting)
+        .await
+        .with_context(|| format!("order {id} is not at rest after {PATIENCE:?}"))?
+}
+
+/// Waits until the mail about an order's end is sent; answers how many were.
+async fn mails_sent(api: &Api, id: OrderId, state: &str) -> anyhow::Result<usize> {
+    let sent = async {
+        loop {
+            let mails = api.mails(id).await?;
+            let sent: Vec<&Value> = mails
+                .iter()
+                .filter(|mail| mail["state"] == "sent")
+                .collect();
+            if sent
+                .iter()
+                .any(|mail| mail["kind"] == format!("order.{state}"))
+            {
+                return anyhow::Ok(sent.len());
+            }
+            pause(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, sent)
+        .await
+        .with_context(|| format!("no mail about order {id} after {PATIENCE:?}"))?
+}
+
+pub(super) fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_default().to_owned()
+}

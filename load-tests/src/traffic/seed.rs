@@ -1,0 +1,73 @@
+//! The demo's products and wallets, brought in through the operator's API. Safe to repeat.
+
+use std::future::Future;
+
+use anyhow::Context;
+use holdfast::backoff::Backoff;
+use serde::Deserialize;
+
+use crate::api::{Api, ApiError};
+
+const DEMO: &str = include_str!("../../../deploy/seed/demo.json");
+
+#[derive(Deserialize)]
+struct Demo {
+    products: Vec<Product>,
+    wallets: Vec<Wallet>,
+}
+
+#[derive(Deserialize)]
+struct Product {
+    sku: String,
+    name: String,
+    price_minor: i64,
+    currency: String,
+    stock: i64,
+}
+
+#[derive(Deserialize)]
+struct Wallet {
+    customer: String,
+    currency: String,
+    amount_minor: i64,
+}
+
+/// Brings in what `deploy/seed/demo.json` lists; answers how many products and wallets that are.
+pub async fn seed(api: &Api) -> anyhow::Result<(usize, usize)> {
+    let demo: Demo = serde_json::from_str(DEMO).context("deploy/seed/demo.json")?;
+    for product in &demo.products {
+        let Product {
+            sku,
+            name,
+            price_minor,
+            currency,
+            stock,
+        } = product;
+        persist(|| api.stock(sku, name, *price_minor, currency, *stock)).await?;
+    }
+    for wallet in &demo.wallets {
+        let Wallet {
+            customer,
+            currency,
+            amount_minor,
+        } = wallet;
+        persist(|| api.fund(customer, *amount_minor, currency)).await?;
+    }
+    Ok((demo.products.len(), demo.wallets.len()))
+}
+
+/// Repeats what is safe to repeat while a service is away.
+async fn persist<F: Future<Output = Result<(), ApiError>>>(
+    mut call: impl FnMut() -> F,
+) -> anyhow::Result<()> {
+    let mut delays = Backoff::RECONNECT.delays();
+    loop {
+        match call().await {
+            Ok(()) => return Ok(()),
+            Err(ApiError::Later(_) | ApiError::Unreachable(_)) if delays.failures() < 20 => {
+                delays.wait().await
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
