@@ -1,0 +1,1 @@
+//! Tests across services, and the model of the protocol.

@@ -1,0 +1,73 @@
+//! What a person can ask for.
+
+mod down;
+mod prepare;
+mod test;
+mod token;
+mod up;
+mod verify;
+
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::{Result, error, process, progress::show, servers::Install};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  up                 start private servers and all services, with light traffic, until Ctrl-C
+      --once         one order of each ending; wait for all; print the table; exit 0 or 1
+      --no-install   say what is missing instead of installing it
+      --no-traffic   no orders but yours
+      --rate N       orders per second of the light traffic (default 1)
+  down               end what a killed `up`, `test` or `verify` left
+  test [ARGUMENTS]   start the servers and run every test; ARGUMENTS go to `cargo test`
+      --no-install   say what is missing instead of installing it
+  token NAME         print a development token; --operator, --service, --hours N
+  verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
+      --minutes N    of each outage, instead of what the drill asks for
+  prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
+  help               this text
+";
+
+/// Does what the arguments ask for.
+pub fn run() -> Result<ExitCode> {
+    let mut arguments = Parser::from_env();
+    let command = match arguments.next()? {
+        Some(Arg::Value(command)) => command.string()?,
+        Some(Arg::Short('h') | Arg::Long("help")) | None => "help".to_owned(),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    process::catch_signals()?;
+    match command.as_str() {
+        "up" => up::run(arguments),
+        "down" => down::run(),
+        "test" => test::run(arguments),
+        "token" => token::run(arguments),
+        "verify" => verify::run(arguments),
+        "prepare" => prepare::run(arguments),
+        "help" => {
+            show(HELP.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(error(format!("there is no command {other:?}\n\n{HELP}"))),
+    }
+}
+
+/// What `--no-install` means.
+fn install(no_install: bool) -> Install {
+    if no_install {
+        Install::Refused
+    } else {
+        Install::Allowed
+    }
+}
+
+/// The exit code of a child, as ours.
+fn exit_code(status: std::process::ExitStatus) -> ExitCode {
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from)
+}

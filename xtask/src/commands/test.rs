@@ -1,0 +1,110 @@
+//! `cargo xtask test`: every test, on real servers.
+
+use std::{
+    fs,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use lexopt::Parser;
+
+use super::{exit_code, install};
+use crate::{
+    Context, Result, error, ports, process,
+    progress::say,
+    servers::{Durability, Postgres, RabbitMq, find_or_install},
+    workspace::{self, Claim},
+};
+
+pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let mut no_install = false;
+    let mut passed_on = Vec::new();
+    for argument in arguments.raw_args()? {
+        if argument == "--no-install" && passed_on.is_empty() {
+            no_install = true
+        } else {
+            passed_on.push(argument)
+        }
+    }
+    let claim = Claim::take("test")?;
+    let logs = claim.folder.join("logs");
+    fs::create_dir_all(&logs).context(logs.display())?;
+    say(format!("private servers in {}", claim.folder.display()));
+
+    // The compiler needs the processor, the servers mostly wait: both at once.
+    let cargo = || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace::root()).stdin(Stdio::null());
+        cargo
+    };
+    // The binaries too: e2e starts the services as processes.
+    let build_arguments = ["--workspace", "--features", "holdfast/failpoints"];
+    let mut binaries = cargo()
+        .arg("build")
+        .args(build_arguments)
+        .arg("--bins")
+        .spawn()
+        .context("cargo build")?;
+
+    let installed = find_or_install(install(no_install), &logs.join("install.log"))?;
+    let rabbit_ports = (ports::free()?, ports::free()?);
+    let rabbitmq = RabbitMq::create(&installed, &claim.data, &logs, &claim.folder, rabbit_ports)?;
+    let _epmd = rabbitmq.start_epmd()?;
+    let mut broker = rabbitmq.start()?;
+    let postgres = Postgres::create(
+        &installed,
+        "postgres",
+        &claim.data,
+        &logs,
+        &claim.folder,
+        Durability::None,
+    )?;
+    let mut server = postgres.start()?;
+    postgres.wait(&mut server)?;
+    rabbitmq.wait(&mut broker)?;
+    say("PostgreSQL and RabbitMQ answer");
+
+    let built = process::wait_for("cargo build", Duration::from_secs(3600), || {
+        Ok(binaries.try_wait()?)
+    });
+    if !built.inspect_err(|_| drop(binaries.kill()))?.success() {
+        return Err(error("cargo build failed"));
+    }
+    let mut tests = cargo()
+        .arg("test")
+        .args(build_arguments)
+        .args(passed_on)
+        .env("HOLDFAST_TEST_POSTGRES", postgres.superuser())
+        .env("HOLDFAST_TEST_AMQP", format!("127.0.0.1:{}", rabbitmq.amqp))
+        .env(
+            "HOLDFAST_TEST_RABBITMQ_API",
+            format!(
+                "http://admin:development-admin@127.0.0.1:{}/api",
+                rabbitmq.management
+            ),
+        )
+        .env(process::MARK, &claim.folder)
+        .spawn()
+        .context("cargo test")?;
+    let status = process::wait_for("cargo test", Duration::from_secs(6 * 3600), || {
+        if server.ended()?.is_some() || broker.ended()?.is_some() {
+            return Err(error(format!(
+                "a server died under the tests\n{}",
+                process::tail(&logs.join("rabbitmq.log"), 20)
+            )));
+        }
+        Ok(tests.try_wait()?)
+    });
+    if status.is_err() {
+        let _ = tests.kill();
+        let _ = tests.wait();
+    }
+    broker.kill()?;
+    server.kill()?;
+    // What a test left running carries our mark.
+    for pid in process::marked(&claim.folder) {
+        say(format!("a test left process {pid} running"));
+    }
+    claim.discard_data();
+    Ok(exit_code(status?))
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask up`: the main job.
+
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use super::{exit_code, install};
+use crate::{
+    Context, Result, process,
+    progress::{say, show},
+    stack::{Options, Stack},
+    wiring::SERVICES,
+};
+
+pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let (mut once, mut no_install, mut traffic, mut rate) = (false, false, true, "1".to_owned());
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("once") => once = true,
+            Arg::Long("no-install") => no_install = true,
+            Arg::Long("no-traffic") => traffic = false,
+            Arg::Long("rate") => rate = arguments.value()?.string()?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut stack = Stack::start(&Options {
+        name: if once { "once" } else { "stack" },
+        install: install(no_install),
+        database_each: false,
+        failpoints: false,
+        extra: Vec::new(),
+    })?;
+    let code = if once {
+        run_once(&mut stack)
+    } else {
+        run_until_interrupted(&mut stack, traffic, &rate)
+    };
+    say("stopping");
+    stack.shut_down()?;
+    say("stopped");
+    code
+}
+
+/// One order of each ending, and then the books.
+fn run_once(stack: &mut Stack) -> Result<ExitCode> {
+    for mut tool in [
+        {
+            let mut traffic = stack.tool("traffic");
+            traffic.arg("once");
+            traffic
+        },
+        stack.tool("reconcile"),
+    ] {
+        let status = attend(stack, &mut tool)?;
+        if !status.success() {
+            return Ok(exit_code(status));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_until_interrupted(stack: &mut Stack, traffic: bool, rate: &str) -> Result<ExitCode> {
+    let mut seed = stack.tool("traffic");
+    if !attend(stack, seed.arg("seed"))?.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    show_places(stack);
+    if traffic {
+        say(format!(
+            "light traffic: {rate} orders per second, each shown as it comes to rest (--no-traffic: none)"
+        ));
+        let mut tool = stack.tool("traffic");
+        let status = attend(stack, tool.args(["run", "--rate", rate]))?;
+        // Interrupted is how it is meant to end.
+        return Ok(if process::is_interrupted() {
+            ExitCode::SUCCESS
+        } else {
+            exit_code(status)
+        });
+    }
+    say("no traffic but yours; Ctrl-C ends it");
+    while !process::is_interrupted() {
+        stack.supervise()?;
+        process::nap(Duration::from_millis(100));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a tool, and keeps the stack alive meanwhile. Ends the tool when somebody wants this to end.
+fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::process::ExitStatus> {
+    let mut child = tool
+        .spawn()
+        .context(format!("cannot run {}", tool.get_program().display()))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if process::is_interrupted() {
+            // It got the same Ctrl-C; give it a moment for its last lines.
+            for _ in 0..50 {
+                if let Some(status) = child.try_wait()? {
+                    return Ok(status);
+                }
+                process::nap(Duration::from_millis(20));
+            }
+            child.kill()?;
+            return Ok(child.wait()?);
+        }
+        if let Err(error) = stack.supervise() {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
+        process::nap(Duration::from_millis(50));
+    }
+}
+
+fn show_places(stack: &Stack) {
+    show("");
+    for service in SERVICES {
+        show(format!(
+            "  {service:<15} {}/docs/",
+            stack.wiring.url(service)
+        ));
+    }
+    show(format!(
+        "  {:<15} {}  (admin, development-admin)",
+        "RabbitMQ",
+        stack.rabbitmq_page()
+    ));
+    show(format!("  {:<15} {}", "mails", stack.mails().display()));
+    show(format!(
+        "  {:<15} {}",
+        "logs",
+        stack.claim.folder.join("logs").display()
+    ));
+    let order = stack.wiring.url("order");
+    show(format!(
+        "\nPlace an order of your own:\n\n  \
+         TOKEN=$(cargo xtask token alice)\n  \
+         curl -i {order}/orders -H \"Authorization: Bearer $TOKEN\" -H \"Idempotency-Key: $(date +%s%N)\" \\\n       \
+         -H 'Content-Type: application/json' \\\n       \
+         -d '{{\"lines\":[{{\"sku\":\"TEA-EARL-GREY\",\"quantity\":2}}],\"payment\":{{\"method\":\"wallet\"}}}}'\n"
+    ));
+}

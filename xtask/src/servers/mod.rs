@@ -1,0 +1,27 @@
+//! Private servers: found or installed, started on free ports, never touching what already runs.
+
+mod install;
+mod postgres;
+mod rabbitmq;
+
+use std::path::{Path, PathBuf};
+
+pub use install::{Install, Installed, find_or_install};
+pub use postgres::{Durability, Postgres};
+pub use rabbitmq::RabbitMq;
+
+/// The first of these programs that is on the PATH.
+fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    names.iter().find_map(|name| {
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|program| is_program(program))
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path)
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}

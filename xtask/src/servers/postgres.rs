@@ -1,0 +1,186 @@
+//! A private PostgreSQL.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use super::Installed;
+use crate::{
+    Context, Result, error, ports,
+    process::{self, Process, Recipe, User},
+    workspace,
+};
+
+/// The superuser's password. The server listens on the loopback interface only, and lives as long as the stack.
+const PASSWORD: &str = "development";
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Its server being killed, but not the machine: for stacks on which things are killed.
+    Process,
+    /// Nothing: for tests.
+    None,
+}
+
+/// A private PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres {
+    /// The port on 127.0.0.1.
+    pub port: u16,
+    bin: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    environment: Vec<(String, String)>,
+    recipe: Recipe,
+}
+
+impl Postgres {
+    /// Makes a database cluster in `data`, to be started. `name` tells several apart.
+    pub fn create(
+        installed: &Installed,
+        name: &str,
+        data: &Path,
+        logs: &Path,
+        stack: &Path,
+        durability: Durability,
+    ) -> Result<Self> {
+        let port = ports::free()?;
+        let cluster = data.join(name);
+        let log = logs.join(format!("{name}.log"));
+        fs::create_dir_all(&cluster).context(cluster.display())?;
+        let password = data.join(format!("{name}.password"));
+        fs::write(&password, PASSWORD).context(password.display())?;
+
+        // initdb refuses to run as root.
+        let user = if workspace::is_root() {
+            let user = User::named("postgres").ok_or_else(|| error("there is no user postgres"))?;
+            user.own(&cluster)?;
+            user.own(&password)?;
+            Some(user)
+        } else {
+            None
+        };
+        let recipe = |program: PathBuf, arguments: Vec<String>| Recipe {
+            name: name.to_owned(),
+            program,
+            arguments,
+            environment: installed.environment.clone(),
+            folder: data.to_path_buf(),
+            user,
+            log: log.clone(),
+            stack: stack.to_path_buf(),
+            stop: libc::SIGINT, // "fast": does not wait for clients
+        };
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+
+        let mut arguments =
+            words("-U postgres --auth=scram-sha-256 --no-sync --encoding=UTF8 --locale=C.UTF-8 -D");
+        arguments.extend([
+            cluster.display().to_string(),
+            format!("--pwfile={}", password.display()),
+        ]);
+        process::run(
+            &mut recipe(installed.postgres.join("initdb"), arguments).command()?,
+            &log,
+        )
+        .context("initdb")?;
+
+        let mut arguments = vec!["-D".to_owned(), cluster.display().to_string()];
+        let mut set = |setting: String| arguments.extend(["-c".to_owned(), setting]);
+        set(format!("port={port}"));
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "jit=off",
+            "max_connections=400",
+        ] {
+            set(setting.to_owned());
+        }
+        // A machine that crashes takes the stack with it; nothing here has to survive that.
+        set("fsync=off".to_owned());
+        set("full_page_writes=off".to_owned());
+        if durability == Durability::None {
+            set("synchronous_commit=off".to_owned());
+        }
+        let recipe = recipe(installed.postgres.join("postgres"), arguments);
+        Ok(Self {
+            port,
+            bin: installed.postgres.clone(),
+            data: cluster,
+            log,
+            environment: installed.environment.clone(),
+            recipe,
+        })
+    }
+
+    /// How a superuser connects, without the name of a database.
+    pub fn superuser(&self) -> String {
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it, also after it was killed.
+    pub fn start(&self) -> Result<Process> {
+        // A server that was killed leaves its lock file; whoever it names is not running any more, as we reaped it.
+        let _ = fs::remove_file(self.data.join("postmaster.pid"));
+        self.recipe.start()
+    }
+
+    /// Waits until it takes connections.
+    pub fn wait(&self, process: &mut Process) -> Result {
+        process::wait_for("PostgreSQL", Duration::from_secs(60), || {
+            if let Some(status) = process.ended()? {
+                return Err(error(format!(
+                    "PostgreSQL ended ({status})\n{}",
+                    process::tail(&self.log, 15)
+                )));
+            }
+            Ok((ports::answers(self.port) && self.psql(&["-c", "select 1"]).is_ok()).then_some(()))
+        })
+    }
+
+    /// Runs the statements of a file.
+    pub fn execute_file(&self, database: &str, file: &Path) -> Result {
+        self.psql(&["-d", database, "-f", &file.display().to_string()])
+            .context(file.display())
+    }
+
+    /// Runs a statement.
+    pub fn execute(&self, database: &str, statement: &str) -> Result {
+        self.psql(&["-d", database, "-c", statement])
+            .context(statement)
+    }
+
+    fn psql(&self, arguments: &[&str]) -> Result {
+        let output = Command::new(self.bin.join("psql"))
+            .args([
+                "-q",
+                "-w",
+                "-X",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-p",
+            ])
+            .arg(self.port.to_string())
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGCONNECT_TIMEOUT", "3")
+            .output()
+            .context("psql")?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(error(
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            ))
+        }
+    }
+}

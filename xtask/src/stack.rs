@@ -1,0 +1,468 @@
+//! Servers and services together, supervised: what `up` shows and what `verify` breaks.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    Context, Result, error, http, ports,
+    process::{self, Process, Recipe},
+    progress::say,
+    servers::{Durability, Install, Postgres, RabbitMq, find_or_install},
+    wiring::{SERVICES, Wiring, database_of, preferred_port},
+    workspace::{self, Claim},
+};
+
+/// The mail server of a stack.
+const SMTP: &str = "smtp-sink";
+
+/// What a stack is to be like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its folder below `target/`.
+    pub name: &'static str,
+    /// Whether missing servers are installed.
+    pub install: Install,
+    /// A PostgreSQL for each service instead of one for all: then each can be stopped by itself.
+    pub database_each: bool,
+    /// Whether failpoints, and the consumer's chaos switch, are compiled in.
+    pub failpoints: bool,
+    /// More settings, for all services.
+    pub extra: Vec<(String, String)>,
+}
+
+/// Servers and services, running.
+pub struct Stack {
+    /// Its folders.
+    pub claim: Claim,
+    /// Where everything is.
+    pub wiring: Wiring,
+    postgres: BTreeMap<String, Postgres>,
+    rabbitmq: RabbitMq,
+    recipes: BTreeMap<String, Recipe>,
+    running: BTreeMap<String, Process>,
+    /// What was stopped on purpose, and is not to be restarted.
+    stopped: Vec<String>,
+    /// How often each died by itself.
+    deaths: BTreeMap<String, u32>,
+}
+
+/// A `cargo build`, under way.
+struct Build(Child);
+
+impl Build {
+    fn start(failpoints: bool) -> Result<Self> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(workspace::root()).arg("build");
+        for service in SERVICES {
+            command.args(["-p", service]);
+        }
+        command.args([
+            "-p",
+            "chassis",
+            "-p",
+            "load-tests",
+            "-p",
+            "testkit",
+            "--bins",
+        ]);
+        if failpoints {
+            command.args(["--features", "holdfast/failpoints"]);
+        }
+        Ok(Self(
+            command
+                .stdin(Stdio::null())
+                .spawn()
+                .context("cannot run cargo")?,
+        ))
+    }
+
+    fn wait(mut self) -> Result {
+        process::wait_for("cargo build", Duration::from_secs(3600), || {
+            Ok(self.0.try_wait()?)
+        })
+        .and_then(|status| {
+            if status.success() {
+                Ok(())
+            } else {
+                Err(error(format!("cargo build failed ({status})")))
+            }
+        })
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        // An error means that it is done.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Stack {
+    /// Builds the services, starts the servers, and then the services; returns when all of them are ready.
+    pub fn start(options: &Options) -> Result<Self> {
+        let claim = Claim::take(options.name)?;
+        let logs = claim.folder.join("logs");
+        fs::create_dir_all(&logs).context(logs.display())?;
+        say(format!(
+            "private servers and services in {}",
+            claim.folder.display()
+        ));
+
+        // The compiler needs the processor, the installation the network and the disk: both at once.
+        let build = Build::start(options.failpoints)?;
+        let mut stack = Self::with_servers(claim, options)?;
+        build.wait()?;
+        say("built");
+        stack.start_services()?;
+        Ok(stack)
+    }
+
+    fn with_servers(claim: Claim, options: &Options) -> Result<Self> {
+        let logs = claim.folder.join("logs");
+        let installed = find_or_install(options.install, &logs.join("install.log"))?;
+        let folder = claim.folder.clone();
+
+        let rabbit_ports = (ports::prefer(7072)?, ports::prefer(7073)?);
+        let rabbitmq = RabbitMq::create(&installed, &claim.data, &logs, &folder, rabbit_ports)?;
+        let mut running = BTreeMap::new();
+        running.insert("epmd".to_owned(), rabbitmq.start_epmd()?);
+        running.insert("rabbitmq".to_owned(), rabbitmq.start()?);
+
+        // Which server holds whose database.
+        let servers: Vec<(String, Vec<&'static str>)> = if options.database_each {
+            SERVICES
+                .iter()
+                .map(|service| (format!("postgres-{service}"), vec![*service]))
+                .collect()
+        } else {
+            vec![("postgres".to_owned(), SERVICES.to_vec())]
+        };
+        let mut postgres = BTreeMap::new();
+        let mut databases = BTreeMap::new();
+        for (name, services) in servers {
+            let server = Postgres::create(
+                &installed,
+                &name,
+                &claim.data,
+                &logs,
+                &folder,
+                Durability::Process,
+            )?;
+            let mut process = server.start()?;
+            server.wait(&mut process)?;
+            server.execute_file(
+                "postgres",
+                &workspace::root().join("deploy/postgres/roles.sql"),
+            )?;
+            for service in services {
+                let role = database_of(service);
+                let url = format!(
+                    "postgres://{role}:development-{service}@127.0.0.1:{}/{role}",
+                    server.port
+                );
+                databases.insert(service, url);
+            }
+            running.insert(name.clone(), process);
+            postgres.insert(name, server);
+        }
+        say(format!(
+            "PostgreSQL answers on port {}",
+            postgres.values().next().map_or(0, |server| server.port)
+        ));
+
+        let brokers = SERVICES
+            .iter()
+            .filter(|service| **service != "card-processor")
+            .map(|service| {
+                let url = format!(
+                    "amqp://{service}:development-{service}@127.0.0.1:{}/holdfast",
+                    rabbitmq.amqp
+                );
+                (*service, url)
+            })
+            .collect();
+        let mut service_ports = BTreeMap::new();
+        for service in SERVICES {
+            service_ports.insert(service, ports::prefer(preferred_port(service))?);
+        }
+        let smtp_port = ports::prefer(7025)?;
+        let wiring = Wiring {
+            ports: service_ports,
+            databases,
+            brokers,
+            smtp: format!("smtp://127.0.0.1:{smtp_port}"),
+            card_processor: None,
+            token_file: folder.join("service.token"),
+            extra: options.extra.clone(),
+        };
+        let mut stack = Self {
+            claim,
+            wiring,
+            postgres,
+            rabbitmq,
+            recipes: BTreeMap::new(),
+            running,
+            stopped: Vec::new(),
+            deaths: BTreeMap::new(),
+        };
+        for service in SERVICES {
+            stack.recipe(service, stack.wiring.environment(service));
+        }
+        let mails = stack.mails().display().to_string();
+        let listen = format!("127.0.0.1:{smtp_port}");
+        let environment = [("SMTP_SINK_LISTEN", listen), ("SMTP_SINK_FOLDER", mails)];
+        stack.recipe(
+            SMTP,
+            environment
+                .map(|(name, value)| (name.to_owned(), value))
+                .to_vec(),
+        );
+        Ok(stack)
+    }
+
+    /// How a program of ours is started.
+    fn recipe(&mut self, name: &str, environment: Vec<(String, String)>) {
+        let folder = self.claim.folder.clone();
+        let recipe = Recipe {
+            name: name.to_owned(),
+            program: workspace::binary(name),
+            arguments: Vec::new(),
+            environment,
+            log: folder.join(format!("logs/{name}.log")),
+            stack: folder.clone(),
+            folder,
+            user: None,
+            stop: libc::SIGTERM,
+        };
+        self.recipes.insert(name.to_owned(), recipe);
+    }
+
+    fn start_services(&mut self) -> Result {
+        let token = Command::new(workspace::binary("token"))
+            .args(["holdfast", "--service", "--hours", "8760"])
+            .env_clear()
+            .output()
+            .context("token")?;
+        if !token.status.success() {
+            return Err(error(format!(
+                "token: {}",
+                String::from_utf8_lossy(&token.stderr)
+            )));
+        }
+        fs::write(&self.wiring.token_file, &token.stdout)
+            .context(self.wiring.token_file.display())?;
+        for name in SERVICES.into_iter().chain([SMTP]) {
+            self.revive(name)?;
+        }
+        let (name, mut broker) = self
+            .running
+            .remove_entry("rabbitmq")
+            .ok_or_else(|| error("no broker"))?;
+        let answered = self.rabbitmq.wait(&mut broker);
+        self.running.insert(name, broker);
+        answered?;
+        say(format!("RabbitMQ answers on port {}", self.rabbitmq.amqp));
+        for service in SERVICES {
+            self.wait_ready(service, Duration::from_secs(60))?;
+        }
+        say("all services are ready");
+        self.write_environment()
+    }
+
+    /// Starts something of the stack that does not run.
+    pub fn revive(&mut self, name: &str) -> Result {
+        let process = match name {
+            "rabbitmq" => self.rabbitmq.start()?,
+            "epmd" => self.rabbitmq.start_epmd()?,
+            name => match (self.postgres.get(name), self.recipes.get(name)) {
+                (Some(server), _) => server.start()?,
+                (None, Some(recipe)) => recipe.start()?,
+                (None, None) => return Err(error(format!("there is no {name} in this stack"))),
+            },
+        };
+        self.stopped.retain(|stopped| stopped != name);
+        self.running.insert(name.to_owned(), process);
+        Ok(())
+    }
+
+    /// Kills something of the stack, as `kill -9` does, and leaves it dead until [`Self::revive`].
+    pub fn kill(&mut self, name: &str) -> Result {
+        let mut process = self
+            .running
+            .remove(name)
+            .ok_or_else(|| error(format!("{name} does not run")))?;
+        self.stopped.push(name.to_owned());
+        process.kill()
+    }
+
+    /// Stops something of the stack in good order, and leaves it stopped until [`Self::revive`].
+    pub fn stop(&mut self, name: &str) -> Result {
+        let mut process = self
+            .running
+            .remove(name)
+            .ok_or_else(|| error(format!("{name} does not run")))?;
+        self.stopped.push(name.to_owned());
+        process.stop(Duration::from_secs(40))
+    }
+
+    /// Everything that runs, servers first.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.postgres.keys().cloned().collect();
+        names.extend(["rabbitmq", SMTP].map(str::to_owned));
+        names.extend(SERVICES.map(str::to_owned));
+        names
+    }
+
+    /// The servers that hold databases.
+    pub fn database_servers(&self) -> Vec<String> {
+        self.postgres.keys().cloned().collect()
+    }
+
+    /// Waits until a service says that it is ready.
+    pub fn wait_ready(&mut self, service: &'static str, patience: Duration) -> Result {
+        let port = self.wiring.ports.get(service).copied().unwrap_or(0);
+        let mut last = String::new();
+        let log = self.claim.folder.join(format!("logs/{service}.log"));
+        let ready = process::wait_for(service, patience, || {
+            if let Some(status) = self
+                .running
+                .get_mut(service)
+                .map(Process::ended)
+                .transpose()?
+                .flatten()
+            {
+                return Err(error(format!(
+                    "{service} ended ({status})\n{}",
+                    process::tail(&log, 15)
+                )));
+            }
+            match http::get(port, "/health/ready") {
+                Ok((200, _)) => Ok(Some(())),
+                Ok((_, body)) => {
+                    last = body;
+                    Ok(None)
+                }
+                Err(_) => Ok(None),
+            }
+        });
+        ready.map_err(|e| error(format!("{e} {last}\n{}", process::tail(&log, 15))))
+    }
+
+    /// Waits until everything is there and ready.
+    pub fn wait_all_ready(&mut self, patience: Duration) -> Result {
+        for service in SERVICES {
+            self.wait_ready(service, patience)?;
+        }
+        Ok(())
+    }
+
+    /// Restarts what died by itself, and says so. To be called now and then.
+    pub fn supervise(&mut self) -> Result {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        for name in names {
+            let Some(process) = self.running.get_mut(&name) else {
+                continue;
+            };
+            let Some(status) = process.ended()? else {
+                continue;
+            };
+            let lived = process.started.elapsed();
+            let deaths = self.deaths.entry(name.clone()).or_default();
+            *deaths = if lived > Duration::from_secs(30) {
+                1
+            } else {
+                *deaths + 1
+            };
+            if *deaths > 5 {
+                let log = self.claim.folder.join(format!("logs/{name}.log"));
+                return Err(error(format!(
+                    "{name} keeps dying ({status})\n{}",
+                    process::tail(&log, 20)
+                )));
+            }
+            say(format!("{name} died ({status}); starting it again"));
+            self.running.remove(&name);
+            self.revive(&name)?;
+        }
+        Ok(())
+    }
+
+    /// The folder in which the mails end.
+    pub fn mails(&self) -> PathBuf {
+        self.claim.folder.join("mails")
+    }
+
+    /// The broker's pages for people.
+    pub fn rabbitmq_page(&self) -> String {
+        format!("http://127.0.0.1:{}", self.rabbitmq.management)
+    }
+
+    /// The variables by which `traffic` and `reconcile` find everything.
+    pub fn tools_environment(&self) -> Vec<(String, String)> {
+        let api = format!(
+            "http://auditor:development-auditor@127.0.0.1:{}/api",
+            self.rabbitmq.management
+        );
+        let audit = self
+            .wiring
+            .databases
+            .iter()
+            .map(|(service, url)| {
+                let (_, place) = url.split_once('@').unwrap_or_default();
+                (
+                    *service,
+                    format!("postgres://auditor:development-auditor@{place}"),
+                )
+            })
+            .collect();
+        self.wiring.tools_environment(&api, &audit)
+    }
+
+    /// A command of `load-tests` on this stack.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(workspace::binary(name));
+        command
+            .envs(self.tools_environment())
+            .env(process::MARK, &self.claim.folder)
+            .current_dir(workspace::root());
+        command
+    }
+
+    /// Writes the variables to a file, for a person's shell.
+    fn write_environment(&self) -> Result {
+        let mut text = String::from("# What is where: `source` this file in a shell.\n");
+        for (name, value) in self.tools_environment() {
+            text.push_str(&format!("export {name}='{value}'\n"));
+        }
+        let path = self.claim.folder.join("env");
+        fs::write(&path, text).context(path.display())
+    }
+
+    /// Stops everything, from the entrance to the exit.
+    pub fn shut_down(mut self) -> Result {
+        let services: Vec<&str> = SERVICES.into_iter().chain([SMTP]).collect();
+        // All at once: each finishes what it has in hand.
+        for name in &services {
+            if let Some(process) = self.running.get(*name) {
+                process.signal(process.recipe.stop);
+            }
+        }
+        for name in &services {
+            if let Some(mut process) = self.running.remove(*name) {
+                process.stop(Duration::from_secs(45))?;
+            }
+        }
+        // The servers' data go with them, so there is nothing for them to finish.
+        for (_, mut process) in std::mem::take(&mut self.running) {
+            process.kill()?;
+        }
+        self.claim.discard_data();
+        Ok(())
+    }
+}

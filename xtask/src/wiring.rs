@@ -1,0 +1,130 @@
+//! Which service is told what: the one place that knows every service's environment on one machine.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::workspace;
+
+/// The services, in the order in which they are shown.
+pub const SERVICES: [&str; 5] = [
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    "card-processor",
+];
+
+/// The port that a service has if nobody else does, so that bookmarks and the README's commands work.
+pub fn preferred_port(service: &str) -> u16 {
+    7001 + u16::try_from(
+        SERVICES
+            .iter()
+            .position(|name| *name == service)
+            .unwrap_or(0),
+    )
+    .unwrap_or(0)
+}
+
+/// The name of a service's database, and of the role that owns it: as in `deploy/postgres/roles.sql`.
+pub fn database_of(service: &str) -> String {
+    match service {
+        "card-processor" => "card_processor".to_owned(),
+        service => format!("{service}_service"),
+    }
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// The port of each service on 127.0.0.1.
+    pub ports: BTreeMap<&'static str, u16>,
+    /// The database of each service.
+    pub databases: BTreeMap<&'static str, String>,
+    /// The broker, as each service connects to it; the card processor has none.
+    pub brokers: BTreeMap<&'static str, String>,
+    /// The mail server.
+    pub smtp: String,
+    /// The card processor, as payment reaches it, if not directly.
+    pub card_processor: Option<String>,
+    /// The file with the services' token.
+    pub token_file: PathBuf,
+    /// More settings, for all services: `CONSUMER_CHAOS`, say.
+    pub extra: Vec<(String, String)>,
+}
+
+impl Wiring {
+    /// Where a service answers.
+    pub fn url(&self, service: &str) -> String {
+        format!(
+            "http://127.0.0.1:{}",
+            self.ports.get(service).copied().unwrap_or(0)
+        )
+    }
+
+    /// The environment of a service.
+    pub fn environment(&self, service: &'static str) -> Vec<(String, String)> {
+        let port = self.ports.get(service).copied().unwrap_or(0);
+        let mut environment = vec![
+            ("HTTP_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+            (
+                "JWKS".to_owned(),
+                workspace::root()
+                    .join("deploy/development/jwks.json")
+                    .display()
+                    .to_string(),
+            ),
+        ];
+        let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+        if let Some(database) = self.databases.get(service) {
+            set("DATABASE_URL", database.clone());
+        }
+        if let Some(broker) = self.brokers.get(service) {
+            set("AMQP_URL", broker.clone());
+        }
+        match service {
+            "order" => {
+                set("INVENTORY_URL", self.url("inventory"));
+                set("SERVICE_TOKEN_FILE", self.token_file.display().to_string());
+            }
+            "payment" => {
+                set(
+                    "CARD_PROCESSOR_URL",
+                    self.card_processor
+                        .clone()
+                        .unwrap_or_else(|| self.url("card-processor")),
+                );
+                set("SERVICE_TOKEN_FILE", self.token_file.display().to_string());
+            }
+            "notification" => set("SMTP_URL", self.smtp.clone()),
+            // A decision may take longer than other requests: the knob for latency goes further.
+            "card-processor" => set("HTTP_REQUEST_TIMEOUT_MS", "60000".to_owned()),
+            _ => {}
+        }
+        environment.extend(self.extra.iter().cloned());
+        environment
+    }
+
+    /// The variables by which `traffic` and `reconcile` find everything.
+    pub fn tools_environment(
+        &self,
+        rabbitmq_api: &str,
+        audit: &BTreeMap<&'static str, String>,
+    ) -> Vec<(String, String)> {
+        let mut environment: Vec<(String, String)> = SERVICES
+            .iter()
+            .map(|service| {
+                (
+                    format!("{}_URL", service.to_uppercase().replace('-', "_")),
+                    self.url(service),
+                )
+            })
+            .collect();
+        environment.extend(audit.iter().map(|(service, url)| {
+            (
+                format!("{}_DATABASE_URL", service.to_uppercase().replace('-', "_")),
+                url.clone(),
+            )
+        }));
+        environment.push(("RABBITMQ_API".to_owned(), rabbitmq_api.to_owned()));
+        environment
+    }
+}
