@@ -436,12 +436,15 @@ impl Stack {
 
     /// Writes the variables to a file, for a person's shell.
     fn write_environment(&self) -> Result {
-        let mut text = String::from("# What is where: `source` this file in a shell.\n");
-        for (name, value) in self.tools_environment() {
-            text.push_str(&format!("export {name}='{value}'\n"));
-        }
+        let mut lines = vec!["# What is where: `source` this file in a shell.".to_owned()];
+        let environment = self.tools_environment();
+        lines.extend(
+            environment
+                .iter()
+                .map(|(name, value)| format!("export {name}='{value}'")),
+        );
         let path = self.claim.folder.join("env");
-        fs::write(&path, text).context(path.display())
+        fs::write(&path, lines.join("\n")).context(path.display())
     }
 
     /// Stops everything, from the entrance to the exit.

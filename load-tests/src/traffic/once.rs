@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use contracts::value::OrderId;
+use futures_util::future::join_all;
 use holdfast::backoff::pause;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
 pub async fn once(api: &Api) -> anyhow::Result<bool> {
     println!("placing one order of each ending");
-    let watched = futures(api).await;
+    // All at once: one after the other would take as long as all of them together.
+    let watched = join_all(Ending::ALL.map(|ending| watch(api, ending))).await;
     let mut rows = Vec::new();
     let mut as_expected = true;
     for (ending, watched) in Ending::ALL.into_iter().zip(watched) {
@@ -61,22 +63,6 @@ pub async fn once(api: &Api) -> anyhow::Result<bool> {
     ];
     println!("\n{}\n", table::render(&head, &rows));
     Ok(as_expected)
-}
-
-async fn futures(api: &Api) -> Vec<anyhow::Result<(OrderId, End)>> {
-    let mut watched = Vec::new();
-    // One after the other would take as long as all of them together.
-    let (a, b, c, d, e, f, g) = tokio::join!(
-        watch(api, Ending::ALL[0]),
-        watch(api, Ending::ALL[1]),
-        watch(api, Ending::ALL[2]),
-        watch(api, Ending::ALL[3]),
-        watch(api, Ending::ALL[4]),
-        watch(api, Ending::ALL[5]),
-        watch(api, Ending::ALL[6]),
-    );
-    watched.extend([a, b, c, d, e, f, g]);
-    watched
 }
 
 /// Where an order came to rest.

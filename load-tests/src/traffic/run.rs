@@ -187,9 +187,9 @@ impl Shared {
             };
             let waited = async {
                 if wait.is_zero() {
-                    delays.wait().await
+                    delays.wait().await;
                 } else {
-                    pause(wait).await
+                    pause(wait).await;
                 }
             };
             // A watched run ends when it is told to; a planned one gets every order in.

@@ -65,7 +65,7 @@ async fn persist<F: Future<Output = Result<(), ApiError>>>(
         match call().await {
             Ok(()) => return Ok(()),
             Err(ApiError::Later(_) | ApiError::Unreachable(_)) if delays.failures() < 20 => {
-                delays.wait().await
+                delays.wait().await;
             }
             Err(error) => return Err(error.into()),
         }

@@ -52,8 +52,12 @@ impl Knobs {
 
     /// How long this decision takes.
     pub(crate) fn latency(&self, token: Option<&CardToken>, chance: &Chance) -> Duration {
-        let latency =
-            self.latency_min + (self.latency_max - self.latency_min).mul_f64(chance.latency);
+        let latency = self.latency_min
+            + self
+                .latency_max
+                .checked_sub(self.latency_min)
+                .unwrap()
+                .mul_f64(chance.latency);
         if token.is_some_and(|token| token.as_str() == "tok_slow") {
             latency + SLOW
         } else {

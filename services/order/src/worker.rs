@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{commands, config::WaitingSettings, error::Error, store};
 
 /// Orders per transaction.
-const BATCH: i64 = 100;
+const BATCH: u16 = 100;
 
 /// Looks for deadlines and unanswered questions.
 pub(crate) struct Sweeper {
@@ -55,7 +55,7 @@ impl Sweeper {
             self.until_none(Chore::Sweep).await?;
         }
         let retention = Duration::from_secs(self.waiting.idempotency_retention_hours * 3600);
-        store::forget_old(&self.pool, retention, BATCH).await?;
+        store::forget_old(&self.pool, retention, BATCH.into()).await?;
         let counts = store::counts(&self.pool).await?;
         #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
         {
@@ -71,15 +71,15 @@ impl Sweeper {
             let mut tx = self.pool.begin().await?;
             let done = match chore {
                 Chore::GiveUpOverdue => {
-                    commands::give_up_overdue(&mut tx, BATCH, &self.waiting).await?
+                    commands::give_up_overdue(&mut tx, BATCH.into(), &self.waiting).await?
                 }
-                Chore::Sweep => commands::sweep(&mut tx, BATCH, &self.waiting).await?,
+                Chore::Sweep => commands::sweep(&mut tx, BATCH.into(), &self.waiting).await?,
             };
             tx.commit().await?;
             if done > 0 {
                 self.waker.wake();
             }
-            if done < BATCH as usize {
+            if done < BATCH.into() {
                 return Ok(());
             }
         }

@@ -207,7 +207,7 @@ impl Chassis {
             openapi,
         };
         let server = serve(self.listener, &settings.http, shared, move |config| {
-            routes(config)
+            routes(config);
         })?;
         let handle = server.handle();
         let server = tokio::spawn(server);

@@ -87,7 +87,7 @@ impl Probe {
                     .properties
                     .headers()
                     .iter()
-                    .flat_map(|table| table.inner())
+                    .flat_map(FieldTable::inner)
                     .filter_map(|(name, value)| {
                         let text = String::from_utf8_lossy(value.as_long_string()?.as_bytes())
                             .into_owned();

@@ -21,9 +21,9 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let mut passed_on = Vec::new();
     for argument in arguments.raw_args()? {
         if argument == "--no-install" && passed_on.is_empty() {
-            no_install = true
+            no_install = true;
         } else {
-            passed_on.push(argument)
+            passed_on.push(argument);
         }
     }
     let claim = Claim::take("test")?;

@@ -211,10 +211,7 @@ impl KeptQuiet {
             "epmd@.service",
             "epmd@.socket",
         ];
-        let preset: String = units
-            .iter()
-            .map(|unit| format!("disable {unit}\n"))
-            .collect();
+        let preset = units.map(|unit| format!("disable {unit}\n")).concat();
         kept_quiet.write(
             "/etc/systemd/system-preset/00-holdfast.preset",
             &preset,

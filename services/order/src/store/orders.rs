@@ -96,7 +96,7 @@ pub(crate) async fn insert(
          returning created_at, updated_at",
         order.id.0,
         order.customer.id.as_str(),
-        order.customer.email.as_ref().map(|email| email.as_str()),
+        order.customer.email.as_ref().map(contracts::value::Email::as_str),
         coordination,
         Json(&order.lines) as _,
         Json(&order.payment) as _,

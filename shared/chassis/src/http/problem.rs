@@ -48,7 +48,6 @@ pub struct FieldError {
     pub detail: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn urn<S: serde::Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format!("urn:holdfast:problem:{kind}"))
 }

@@ -58,6 +58,10 @@ impl JwtVerifier for Ed25519Verifier {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the provider's signature"
+)]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     only_eddsa(*algorithm)?;
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes())
@@ -65,6 +69,10 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
     Ok(Box::new(Ed25519Signer(pair)))
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the provider's signature"
+)]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     only_eddsa(*algorithm)?;
     Ok(Box::new(Ed25519Verifier(key.try_get_as_bytes()?.to_vec())))

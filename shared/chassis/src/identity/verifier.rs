@@ -117,14 +117,13 @@ impl Verifier {
         let id = header
             .kid
             .ok_or_else(|| untrusted("the token does not say which key signed it"))?;
-        let key = match self.0.key(&id) {
-            Some(key) => key,
-            None => {
-                self.0.reload().await?;
-                self.0.key(&id).ok_or_else(|| {
-                    untrusted("the token is signed with a key that we do not know")
-                })?
-            }
+        let key = if let Some(key) = self.0.key(&id) {
+            key
+        } else {
+            self.0.reload().await?;
+            self.0
+                .key(&id)
+                .ok_or_else(|| untrusted("the token is signed with a key that we do not know"))?
         };
         match jsonwebtoken::decode::<Principal>(token, &key, &self.0.validation) {
             Ok(token) => Ok(token.claims),

@@ -87,7 +87,7 @@ impl<P: Publisher> Relay<P> {
                 Ok(round)
                     if round.claimed == usize::from(self.config.batch) && round.unknown == 0 =>
                 {
-                    delays.reset()
+                    delays.reset();
                 }
                 Ok(round) if round.unknown > 0 => tokio::select! {
                     () = delays.wait() => {}
