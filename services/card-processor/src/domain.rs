@@ -55,8 +55,7 @@ impl Knobs {
         let latency = self.latency_min
             + self
                 .latency_max
-                .checked_sub(self.latency_min)
-                .unwrap()
+                .saturating_sub(self.latency_min)
                 .mul_f64(chance.latency);
         if token.is_some_and(|token| token.as_str() == "tok_slow") {
             latency + SLOW

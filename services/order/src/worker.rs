@@ -79,7 +79,7 @@ impl Sweeper {
             if done > 0 {
                 self.waker.wake();
             }
-            if done < BATCH.into() {
+            if done < usize::from(BATCH) {
                 return Ok(());
             }
         }
