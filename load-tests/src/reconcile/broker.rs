@@ -43,18 +43,23 @@ impl Broker {
         .await
         .context("the broker's management API")?;
         anyhow::ensure!(!queues.is_empty(), "the broker shows no queues");
-        Ok(queues
-            .iter()
-            .map(|queue| {
-                let count = |field: &str| queue[field].as_u64().unwrap_or(0);
-                let name = queue["name"].as_str().unwrap_or_default().to_owned();
-                (
-                    name,
-                    count("messages_ready"),
-                    count("messages_unacknowledged"),
-                )
-            })
-            .filter(|(_, ready, unacknowledged)| ready + unacknowledged > 0)
-            .collect())
+        let mut busy = Vec::new();
+        for queue in &queues {
+            let name = queue["name"]
+                .as_str()
+                .context("a queue has a name")?
+                .to_owned();
+            let count = |field: &str| {
+                queue[field]
+                    .as_u64()
+                    .with_context(|| format!("the broker does not count {field} of {name}"))
+            };
+            let (ready, unacknowledged) =
+                (count("messages_ready")?, count("messages_unacknowledged")?);
+            if ready + unacknowledged > 0 {
+                busy.push((name, ready, unacknowledged));
+            }
+        }
+        Ok(busy)
     }
 }

@@ -36,6 +36,15 @@ impl Vhost {
 
     /// Creates a virtual host with these delays, in milliseconds, for the first, second, … retry.
     pub async fn with_delays(delays: &[u64]) -> Self {
+        Self::with(delays, None).await
+    }
+
+    /// Creates a virtual host whose work queues dead-letter a message after so many deliveries.
+    pub async fn with_delivery_limit(limit: u64) -> Self {
+        Self::with(&[20, 40, 60, 80], Some(limit)).await
+    }
+
+    async fn with(delays: &[u64], delivery_limit: Option<u64>) -> Self {
         let vhost = Self {
             name: format!("test-{}", Uuid::now_v7().simple()),
             server: setting("HOLDFAST_TEST_AMQP")
@@ -57,6 +66,12 @@ impl Vhost {
                 if let Some((_, level)) = name.rsplit_once(".retry.") {
                     let level: usize = level.parse().expect("retry queues are numbered");
                     entry["arguments"]["x-message-ttl"] = json!(delays[level - 1]);
+                }
+                if let (Some(limit), true) = (
+                    delivery_limit,
+                    entry["arguments"]["x-delivery-limit"].is_u64(),
+                ) {
+                    entry["arguments"]["x-delivery-limit"] = json!(limit);
                 }
             }
         }
@@ -93,11 +108,12 @@ impl Vhost {
 
     /// What is in the queue. The broker counts with a delay of a moment.
     pub async fn depth(&self, queue: &str) -> Depth {
+        // Only the list has the totals.
         let url = format!(
-            "{}/queues/{}/{queue}?disable_stats=true&enable_queue_totals=true",
+            "{}/queues/{}?disable_stats=true&enable_queue_totals=true",
             self.api, self.name
         );
-        let answer: Value = self
+        let queues: Vec<Value> = self
             .http
             .get(url)
             .send()
@@ -106,14 +122,19 @@ impl Vhost {
             .json()
             .await
             .expect("JSON");
-        let count = |name: &str| answer[name].as_u64().unwrap_or(0);
+        let queue = queues
+            .iter()
+            .find(|entry| entry["name"] == queue)
+            .expect("there is such a queue");
+        let count = |name: &str| queue[name].as_u64().expect("the API counts");
         Depth {
             ready: count("messages_ready"),
             unacknowledged: count("messages_unacknowledged"),
         }
     }
 
-    /// Closes every connection whose name contains `part`, as an operator would.
+    /// Closes every connection whose name contains `part`, as an operator would; answers how many the broker knew of. It
+    /// hears of a new connection after a moment.
     pub async fn close_connections(&self, part: &str) -> usize {
         let url = format!("{}/vhosts/{}/connections", self.api, self.name);
         let connections: Vec<Value> = self

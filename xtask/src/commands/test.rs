@@ -39,6 +39,15 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     };
     // The binaries too: e2e starts the services as processes.
     let build_arguments = ["--workspace", "--features", "holdfast/failpoints"];
+    // Somebody who names a package wants that one.
+    let names_package = passed_on
+        .iter()
+        .any(|argument| argument == "-p" || argument == "--package");
+    let test_arguments = if names_package {
+        &build_arguments[1..]
+    } else {
+        &build_arguments[..]
+    };
     let mut binaries = cargo()
         .arg("build")
         .args(build_arguments)
@@ -49,7 +58,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let installed = find_or_install(install(no_install), &logs.join("install.log"))?;
     let rabbit_ports = (ports::free()?, ports::free()?);
     let rabbitmq = RabbitMq::create(&installed, &claim.data, &logs, &claim.folder, rabbit_ports)?;
-    let _epmd = rabbitmq.start_epmd()?;
+    let epmd = rabbitmq.start_epmd()?;
     let mut broker = rabbitmq.start()?;
     let postgres = Postgres::create(
         &installed,
@@ -72,7 +81,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
     let mut tests = cargo()
         .arg("test")
-        .args(build_arguments)
+        .args(test_arguments)
         .args(passed_on)
         .env("HOLDFAST_TEST_POSTGRES", postgres.superuser())
         .env("HOLDFAST_TEST_AMQP", format!("127.0.0.1:{}", rabbitmq.amqp))
@@ -84,6 +93,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             ),
         )
         .env(process::MARK, &claim.folder)
+        // A failing test says what it saw; where it stood when it gave up is noise.
+        .env("RUST_BACKTRACE", "0")
         .spawn()
         .context("cargo test")?;
     let status = process::wait_for("cargo test", Duration::from_secs(6 * 3600), || {
@@ -101,6 +112,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
     broker.kill()?;
     server.kill()?;
+    drop(epmd);
     // What a test left running carries our mark.
     for pid in process::marked(&claim.folder) {
         say(format!("a test left process {pid} running"));

@@ -44,9 +44,10 @@ impl Link {
 
 /// Connects under `name`, which the broker's tools show.
 pub(super) async fn connect(url: &str, name: &str) -> Result<Connection, String> {
-    // A silent peer is noticed after two heartbeats.
+    // A silent peer is noticed after two heartbeats. Lapin keeps room for 32 frames each way, at the broker's default of
+    // 128 KiB that is 8 MiB for each connection; a larger message just takes several frames.
     let joint = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{joint}heartbeat=10&connection_timeout=3000");
+    let url = format!("{url}{joint}heartbeat=10&connection_timeout=3000&frame_max=16384");
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     match timeout(CONNECT, Connection::connect(&url, properties)).await {
         Ok(Ok(connection)) => Ok(connection),

@@ -42,7 +42,7 @@
 //!     exchange: "events".into(),
 //!     routing_key: "choreography.order.created.v1".into(),
 //!     headers: [("content-type".into(), "application/json".into())].into(),
-//!     payload: br#"{"order_id":"…"}"#.to_vec(),
+//!     payload: br#"{"order_id":"0198"}"#.to_vec(),
 //! };
 //! outbox::enqueue(&mut tx, &[message]).await?;
 //! tx.commit().await?;

@@ -1,0 +1,219 @@
+//! A service that is only its patterns: a database with outbox, inbox and parking lot, and a table of effects.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use holdfast::{
+    inbox,
+    messaging::{
+        self, Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription,
+        Undecodable,
+    },
+    outbox::{self, Message},
+};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use testkit::{Database, Vhost, eventually};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The queue that the tests consume.
+pub(crate) const QUEUE: &str = "payment.choreography";
+/// A type that is routed to it, and to the timeline.
+pub(crate) const KIND: &str = "order.created.v1";
+
+/// A database with the tables of the patterns, and one for effects.
+pub(crate) async fn database(label: &str) -> (Database, PgPool) {
+    let database = Database::create(label).await;
+    let pool = database.pool();
+    for migrator in [outbox::migrator(), inbox::migrator(), messaging::migrator()] {
+        migrator.run(&pool).await.expect("the migrations run");
+    }
+    // No key on the message: an effect that happens twice shows.
+    sqlx::query(
+        "create table effect (message_id uuid not null, label text not null, batch uuid not null)",
+    )
+    .execute(&pool)
+    .await
+    .expect("a table");
+    (database, pool)
+}
+
+/// A message for the queue that asks its handler to `behave`.
+pub(crate) fn message(label: &str, behave: &str) -> Message {
+    let data = json!({ "order_id": Uuid::now_v7(), "label": label, "do": behave });
+    raw(KIND, &data)
+}
+
+/// A message of any type and payload.
+pub(crate) fn raw(kind: &str, data: &Value) -> Message {
+    let subject = data["order_id"].as_str().unwrap_or_default().to_owned();
+    let event = Event::new(kind, "/order", subject, data.to_string().into_bytes());
+    event.into_message("events", format!("choreography.{kind}"))
+}
+
+/// Writes an effect for each message, or does what the message asks for.
+#[derive(Clone)]
+pub(crate) struct Effects {
+    /// How often `handle` was called for each behaviour that counts.
+    pub(crate) attempts: Arc<AtomicU32>,
+}
+
+impl Effects {
+    pub(crate) fn new() -> Self {
+        Self {
+            attempts: Arc::default(),
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) struct Asked {
+    label: String,
+    behave: String,
+}
+
+pub(crate) fn decode(event: &Incoming) -> Result<Asked, Undecodable> {
+    if event.kind != KIND {
+        return Err(Undecodable::UnknownType(event.kind.clone()));
+    }
+    let data: Value = serde_json::from_slice(&event.data)
+        .map_err(|error| Undecodable::Malformed(error.to_string()))?;
+    match (data["label"].as_str(), data["do"].as_str()) {
+        (Some(label), Some(behave)) => Ok(Asked {
+            label: label.to_owned(),
+            behave: behave.to_owned(),
+        }),
+        _ => Err(Undecodable::Malformed("label or do is missing".to_owned())),
+    }
+}
+
+impl Handler for Effects {
+    type Message = Asked;
+
+    fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
+        decode(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Asked>],
+    ) -> Result<(), Error> {
+        let batch_id = Uuid::now_v7();
+        for Received { event, message, .. } in batch {
+            sqlx::query("insert into effect (message_id, label, batch) values ($1, $2, $3)")
+                .bind(event.id)
+                .bind(&message.label)
+                .bind(batch_id)
+                .execute(&mut *conn)
+                .await?;
+            match message.behave.as_str() {
+                "work" => {}
+                "fail" => {
+                    self.attempts.fetch_add(1, Ordering::SeqCst);
+                    return Err(Error::Failed("it always does".into()));
+                }
+                "fail twice" => {
+                    if self.attempts.fetch_add(1, Ordering::SeqCst) < 2 {
+                        return Err(Error::Failed("it does twice".into()));
+                    }
+                }
+                "reject" => return Err(Error::rejected("that must not be")),
+                "conflict five times" => {
+                    if self.attempts.fetch_add(1, Ordering::SeqCst) < 5 {
+                        return Err(Error::conflict("somebody was faster"));
+                    }
+                }
+                other => return Err(Error::rejected(format!("what is {other:?}?"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn committed(&self) {}
+}
+
+/// A running consumer. Stops in good order with [`Running::stop`].
+pub(crate) struct Running {
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    link: messaging::Link,
+    publisher: Publisher,
+}
+
+/// Consumes the queue into `pool`, and waits until it does.
+pub(crate) async fn consume(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
+    let running = consume_without_waiting(url, pool, handler);
+    running.link.up().await;
+    running
+}
+
+/// Consumes the queue into `pool`.
+pub(crate) fn consume_without_waiting(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
+    let publisher = Publisher::new(url, "test publisher");
+    let consumers = Consumers::new(url, "test consumer", publisher.clone(), pool.clone())
+        .consume(Subscription::new(QUEUE), handler);
+    let shutdown = CancellationToken::new();
+    let link = consumers.link();
+    let task = tokio::spawn(consumers.run(shutdown.clone()));
+    Running {
+        shutdown,
+        task,
+        link,
+        publisher,
+    }
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.expect("the consumer does not panic");
+        self.publisher.close().await;
+    }
+}
+
+/// The labels of the effects, in any order.
+pub(crate) async fn effects(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar("select label from effect order by label")
+        .fetch_all(pool)
+        .await
+        .expect("the table is there")
+}
+
+/// Waits until the effects are these and no others.
+pub(crate) async fn wait_for_effects(pool: &PgPool, labels: &[&str]) {
+    eventually(&format!("effects {labels:?}"), || async {
+        let seen = effects(pool).await;
+        if seen == labels {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+}
+
+/// Waits until the queues of the vhost that matter are empty.
+pub(crate) async fn wait_for_empty(vhost: &Vhost) {
+    eventually("empty queues", || async {
+        for queue in [
+            QUEUE.to_owned(),
+            format!("{QUEUE}.retry.1"),
+            format!("{QUEUE}.retry.4"),
+            format!("{QUEUE}.dead"),
+        ] {
+            let depth = vhost.depth(&queue).await;
+            if depth.ready + depth.unacknowledged > 0 {
+                return Err(format!("{queue}: {depth:?}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,8 @@
+//! The patterns on real servers.
+
+mod consumer;
+mod helpers;
+mod inbox;
+mod outbox;
+mod parking;
+mod publisher;

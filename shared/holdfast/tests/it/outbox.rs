@@ -1,0 +1,288 @@
+//! A state change and the message about it happen both or not at all.
+
+use std::time::Duration;
+
+use holdfast::{
+    backoff::Backoff,
+    messaging::Publisher,
+    outbox::{self, Config, Message, Relay, Waker},
+};
+use sqlx::PgPool;
+use testkit::{Probe, Proxy, Vhost, eventually};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::helpers::{database, message};
+
+fn config() -> Config {
+    Config {
+        batch: 10,
+        max_attempts: 3,
+        backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(5)).expect("valid"),
+        ..Config::default()
+    }
+}
+
+fn relay(
+    url: &str,
+    pool: &PgPool,
+    waker: &Waker,
+) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let shutdown = CancellationToken::new();
+    let publisher = Publisher::new(url, "relay");
+    let relay = Relay::new(pool.clone(), publisher, waker.clone(), config());
+    (shutdown.clone(), tokio::spawn(relay.run(shutdown)))
+}
+
+async fn enqueue(pool: &PgPool, messages: &[Message]) {
+    let mut tx = pool.begin().await.expect("a transaction");
+    outbox::enqueue(&mut tx, messages).await.expect("rows");
+    tx.commit().await.expect("a commit");
+}
+
+async fn wait_for_empty(pool: &PgPool) {
+    eventually("an empty outbox", || async {
+        let backlog = outbox::backlog(pool).await.expect("the table is there");
+        if backlog.waiting + backlog.quarantined == 0 {
+            Ok(())
+        } else {
+            Err(format!("{backlog:?}"))
+        }
+    })
+    .await;
+}
+
+fn subjects(messages: &[Message]) -> Vec<String> {
+    messages
+        .iter()
+        .map(|message| message.headers["cloudEvents_subject"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_committed_is_published_once_and_what_is_rolled_back_is_not() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let waker = Waker::default();
+    let (stop, task) = relay(&vhost.url("order"), &pool, &waker);
+
+    let undone = message("undone", "work");
+    let mut tx = pool.begin().await.expect("a transaction");
+    outbox::enqueue(&mut tx, std::slice::from_ref(&undone))
+        .await
+        .expect("rows");
+    tx.rollback().await.expect("a rollback");
+    let done: Vec<Message> = (0..35)
+        .map(|n| message(&format!("done {n}"), "work"))
+        .collect();
+    enqueue(&pool, &done).await;
+    waker.wake();
+
+    wait_for_empty(&pool).await;
+    for (message, subject) in done.iter().zip(subjects(&done)) {
+        let seen = probe.wait_for("order.created.v1", &subject).await;
+        assert_eq!(
+            (seen.id, seen.headers),
+            (message.id, message.headers.clone())
+        );
+        assert_eq!(seen.routing_key, "choreography.order.created.v1");
+        assert_eq!(probe.seen(&subject).len(), 1);
+    }
+    assert!(probe.seen(&subjects(&[undone])[0]).is_empty());
+    stop.cancel();
+    task.await.expect("the relay does not panic");
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_commits_late_is_not_skipped() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
+
+    // Takes the lower number, and commits after the higher one is long gone.
+    let (late, early) = (message("late", "work"), message("early", "work"));
+    let mut slow = pool.begin().await.expect("a transaction");
+    outbox::enqueue(&mut slow, std::slice::from_ref(&late))
+        .await
+        .expect("rows");
+    enqueue(&pool, std::slice::from_ref(&early)).await;
+    let [early, late] =
+        [&early, &late].map(|message| message.headers["cloudEvents_subject"].clone());
+    probe.wait_for("order.created.v1", &early).await;
+    assert!(probe.seen(&late).is_empty());
+    slow.commit().await.expect("a commit");
+
+    // Nobody woke the relay: its poll finds it.
+    probe.wait_for("order.created.v1", &late).await;
+    wait_for_empty(&pool).await;
+    stop.cancel();
+    task.await.expect("the relay does not panic");
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn any_number_of_relays_share_the_work() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let messages: Vec<Message> = (0..200).map(|n| message(&format!("{n}"), "work")).collect();
+    enqueue(&pool, &messages).await;
+    let waker = Waker::default();
+    let relays: Vec<_> = (0..3)
+        .map(|_| relay(&vhost.url("order"), &pool, &waker))
+        .collect();
+    wait_for_empty(&pool).await;
+    for subject in subjects(&messages) {
+        probe.wait_for("order.created.v1", &subject).await;
+        assert_eq!(probe.seen(&subject).len(), 1, "published by one relay only");
+    }
+    for (stop, task) in relays {
+        stop.cancel();
+        task.await.expect("the relay does not panic");
+    }
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
+
+    // No queue is bound to it; no such exchange; no right to speak for payment.
+    let mut unroutable = message("unroutable", "work");
+    unroutable.exchange = "retry".to_owned();
+    unroutable.routing_key = "nobody".to_owned();
+    let mut nowhere = message("nowhere", "work");
+    nowhere.exchange = "no such exchange".to_owned();
+    let mut forbidden = message("forbidden", "work");
+    forbidden.routing_key = "choreography.payment.completed.v1".to_owned();
+    let good: Vec<Message> = (0..5)
+        .map(|n| message(&format!("good {n}"), "work"))
+        .collect();
+    let mut all = vec![unroutable.clone(), nowhere.clone(), forbidden.clone()];
+    all.extend(good.clone());
+    enqueue(&pool, &all).await;
+
+    for subject in subjects(&good) {
+        probe.wait_for("order.created.v1", &subject).await;
+    }
+    let aside = eventually("three rows put aside", || async {
+        let aside = outbox::quarantined(&pool, 10)
+            .await
+            .expect("the table is there");
+        if aside.len() == 3 {
+            Ok(aside)
+        } else {
+            Err(format!("{aside:?}"))
+        }
+    })
+    .await;
+    let error = |id: Uuid| {
+        let row = aside
+            .iter()
+            .find(|row| row.message_id == id)
+            .expect("it is put aside");
+        assert_eq!(row.attempts, 3);
+        row.last_error.clone().unwrap_or_default()
+    };
+    assert!(
+        error(unroutable.id).contains("NO_ROUTE"),
+        "{}",
+        error(unroutable.id)
+    );
+    assert!(
+        error(nowhere.id).contains("no such exchange"),
+        "{}",
+        error(nowhere.id)
+    );
+    assert!(
+        error(forbidden.id).contains("ACCESS_REFUSED"),
+        "{}",
+        error(forbidden.id)
+    );
+
+    // An operator who has mended the cause lets it try again.
+    sqlx::query("update outbox set exchange = 'events', routing_key = 'choreography.order.created.v1' where message_id = $1")
+        .bind(unroutable.id)
+        .execute(&pool)
+        .await
+        .expect("mended");
+    assert!(
+        outbox::release(&pool, unroutable.id)
+            .await
+            .expect("released")
+    );
+    assert!(!outbox::release(&pool, Uuid::now_v7()).await.expect("asked"));
+    probe
+        .wait_for("order.created.v1", &subjects(&[unroutable])[0])
+        .await;
+    stop.cancel();
+    task.await.expect("the relay does not panic");
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_broker_costs_no_attempt_and_loses_nothing() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let proxy = Proxy::start(vhost.server()).await;
+    let waker = Waker::default();
+    let (stop, task) = relay(&vhost.url_via("order", proxy.address()), &pool, &waker);
+    let first = message("first", "work");
+    enqueue(&pool, std::slice::from_ref(&first)).await;
+    probe
+        .wait_for("order.created.v1", &subjects(&[first])[0])
+        .await;
+
+    proxy.cut();
+    let meanwhile: Vec<Message> = (0..25).map(|n| message(&format!("{n}"), "work")).collect();
+    enqueue(&pool, &meanwhile).await;
+    waker.wake();
+    // It is tried, in vain: the connection is lost and not made again.
+    eventually("attempts to connect", || async {
+        let backlog = outbox::backlog(&pool).await.expect("the table is there");
+        if backlog.waiting == 25 && backlog.oldest_seconds > 0.5 {
+            Ok(())
+        } else {
+            Err(format!("{backlog:?}"))
+        }
+    })
+    .await;
+    let attempts: i32 = sqlx::query_scalar("select max(attempts) from outbox")
+        .fetch_one(&pool)
+        .await
+        .expect("rows");
+    assert_eq!(attempts, 0);
+
+    proxy.restore();
+    wait_for_empty(&pool).await;
+    for subject in subjects(&meanwhile) {
+        probe.wait_for("order.created.v1", &subject).await;
+    }
+    stop.cancel();
+    task.await.expect("the relay does not panic");
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_stopping_relay_publishes_what_is_committed() {
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let messages: Vec<Message> = (0..30).map(|n| message(&format!("{n}"), "work")).collect();
+    enqueue(&pool, &messages).await;
+    let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
+    stop.cancel();
+    task.await.expect("the relay does not panic");
+    assert_eq!(
+        outbox::backlog(&pool)
+            .await
+            .expect("the table is there")
+            .waiting,
+        0
+    );
+    for subject in subjects(&messages) {
+        probe.wait_for("order.created.v1", &subject).await;
+    }
+    vhost.delete().await;
+}

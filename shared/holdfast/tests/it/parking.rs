@@ -1,0 +1,180 @@
+//! What could not be handled waits for a person.
+
+use holdfast::{
+    messaging::{
+        Incoming,
+        parking::{self, Schema},
+    },
+    outbox,
+};
+use serde_json::json;
+use sqlx::PgPool;
+use testkit::{Probe, Vhost, eventually};
+use uuid::Uuid;
+
+use crate::helpers::{
+    Effects, KIND, QUEUE, Running, consume, database, decode, effects, raw, wait_for_effects,
+};
+
+struct Known;
+
+impl Schema for Known {
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
+        assert_eq!(queue, QUEUE);
+        decode(event).map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// A service with one parked message, which lacks its label.
+async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
+    let ((_, pool), vhost) = tokio::join!(database("parking"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    let order = Uuid::now_v7();
+    probe
+        .send(raw(
+            KIND,
+            &json!({ "order_id": order, "amount_minor": 5, "do": "work" }),
+        ))
+        .await;
+    let parked = eventually("it is parked", || async {
+        let mut parked = parking::list(&pool, "parked", None, 10)
+            .await
+            .expect("the table is there");
+        parked.pop().ok_or("nothing")
+    })
+    .await;
+    assert_eq!(parked.subject, Some(order.to_string()));
+    (pool, vhost, probe, running, parked)
+}
+
+/// Publishes the outbox of the service, as its relay would.
+async fn relay(pool: &PgPool, vhost: &Vhost) {
+    use holdfast::{messaging::Publisher, outbox::Relay};
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let publisher = Publisher::new(vhost.url("payment"), "relay");
+    let relay = Relay::new(
+        pool.clone(),
+        publisher,
+        outbox::Waker::default(),
+        outbox::Config::default(),
+    );
+    shutdown.cancel();
+    relay.run(shutdown).await;
+}
+
+#[tokio::test]
+async fn edited_and_requeued_it_takes_effect_once() {
+    let (pool, vhost, _probe, running, parked) = one_parked().await;
+    let mut tx = pool.begin().await.expect("a transaction");
+    let order = parked.subject.clone().expect("known");
+    let mend = |amount: i64, label: &str| {
+        json!({ "order_id": order, "amount_minor": amount, "label": label, "do": "work" })
+            .to_string()
+            .into_bytes()
+    };
+
+    // As it is it would be parked again at once.
+    let refusal = parking::requeue(&mut tx, &Known, parked.id, "olga", "try")
+        .await
+        .expect_err("refused");
+    assert!(
+        refusal.to_string().contains("label or do is missing"),
+        "{refusal}"
+    );
+    // Amounts stay.
+    let refusal = parking::edit(&mut tx, &Known, parked.id, "olga", "n", KIND, &mend(6, "x"))
+        .await
+        .expect_err("refused");
+    assert!(
+        refusal.to_string().contains("/amount_minor must stay 5"),
+        "{refusal}"
+    );
+
+    parking::edit(
+        &mut tx,
+        &Known,
+        parked.id,
+        "olga",
+        "label added",
+        KIND,
+        &mend(5, "mended"),
+    )
+    .await
+    .expect("edited");
+    let new = parking::requeue(&mut tx, &Known, parked.id, "olga", "mended")
+        .await
+        .expect("requeued");
+    assert_ne!(new, parked.message_id, "a new send has a new id");
+    tx.commit().await.expect("a commit");
+    relay(&pool, &vhost).await;
+    wait_for_effects(&pool, &["mended"]).await;
+
+    let after = parking::get(&pool, parked.id).await.expect("it is kept");
+    assert_eq!(
+        (after.state.as_str(), after.requeued_as),
+        ("requeued", Some(new))
+    );
+    let deeds = parking::deeds(&pool, parked.id).await.expect("kept");
+    let told: Vec<_> = deeds
+        .iter()
+        .map(|d| (d.action.as_str(), d.operator.as_str(), d.note.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("edited", "olga", "label added"),
+            ("requeued", "olga", "mended")
+        ]
+    );
+    assert_eq!(deeds[0].before.as_deref(), Some(parked.payload.as_slice()));
+
+    // Both ends are final.
+    let mut conn = pool.acquire().await.expect("a connection");
+    for refusal in [
+        parking::requeue(&mut conn, &Known, parked.id, "olga", "again")
+            .await
+            .map(|_| ()),
+        parking::discard(&mut conn, parked.id, "olga", "again").await,
+        parking::edit(
+            &mut conn,
+            &Known,
+            parked.id,
+            "olga",
+            "again",
+            KIND,
+            &mend(5, "x"),
+        )
+        .await,
+    ] {
+        assert!(matches!(refusal, Err(parking::Error::NotParked(state)) if state == "requeued"));
+    }
+    assert_eq!(effects(&pool).await, ["mended"]);
+    running.stop().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn dropped_it_is_over_and_remembered() {
+    let (pool, vhost, _probe, running, parked) = one_parked().await;
+    let mut conn = pool.acquire().await.expect("a connection");
+    parking::discard(&mut conn, parked.id, "olga", "a test")
+        .await
+        .expect("dropped");
+    assert_eq!(parking::open(&pool).await.expect("counted"), 0);
+    let dropped = parking::list(&pool, "dropped", None, 10)
+        .await
+        .expect("listed");
+    assert_eq!(dropped.len(), 1);
+    assert!(
+        parking::list(&pool, "dropped", Some(parked.id), 10)
+            .await
+            .expect("listed")
+            .is_empty(),
+        "after the last"
+    );
+    let missing = parking::discard(&mut conn, Uuid::now_v7(), "olga", "n").await;
+    assert!(matches!(missing, Err(parking::Error::NotFound(_))));
+    running.stop().await;
+    vhost.delete().await;
+}
