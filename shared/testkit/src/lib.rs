@@ -1,5 +1,6 @@
 //! What the tests have in common. A dev-dependency only.
 //!
+//! - [`TestApp`]: a service under test, in the test's process;
 //! - [`Database`], [`Vhost`]: of their own for each test, on the servers that `cargo xtask test` started;
 //! - [`Probe`]: sees every event on a vhost, and publishes what a test makes up;
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
@@ -9,6 +10,7 @@
 
 #![warn(missing_docs)]
 
+mod app;
 mod database;
 mod eventually;
 mod probe;
@@ -17,13 +19,14 @@ mod smtp;
 mod token;
 mod vhost;
 
+pub use app::{Answer, TestApp, answer, arguments, broker_arguments};
 pub use database::Database;
 pub use eventually::{PATIENCE, eventually};
 pub use probe::{Probe, Seen};
 pub use proxy::Proxy;
 pub use smtp::{Mail, SmtpMode, SmtpSink};
 pub use token::{client, service_token_file, token, token_with};
-pub use vhost::Vhost;
+pub use vhost::{Depth, Vhost};
 
 /// An environment variable that `cargo xtask test` sets.
 fn setting(name: &str) -> String {

@@ -25,6 +25,11 @@ pub struct Mail {
 }
 
 impl Mail {
+    /// Headers and body with their soft line breaks taken out.
+    pub fn unwrapped(&self) -> String {
+        self.text.replace("=\r\n", "")
+    }
+
     /// The value of a header, unfolded.
     pub fn header(&self, name: &str) -> Option<String> {
         let head = self

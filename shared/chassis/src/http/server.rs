@@ -3,11 +3,11 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpMessage, HttpRequest, HttpServer, ResponseError,
+    App, HttpMessage, HttpRequest, HttpResponse, HttpServer, ResponseError,
     body::{BoxBody, MessageBody},
-    dev::{Server, ServiceRequest, ServiceResponse},
+    dev::{ResourceDef, Server, ServiceRequest, ServiceResponse},
     error::Error,
-    http::header,
+    http::header::{self, HeaderValue},
     middleware::{Next, from_fn},
     web,
 };
@@ -18,6 +18,7 @@ use holdfast::{
 use metrics::{counter, histogram};
 use tokio::{sync::Semaphore, time::Instant};
 use tracing::{Instrument, field::Empty, info_span};
+use utoipa::openapi::{OpenApi, path::PathItem};
 
 use super::{Problem, problem};
 use crate::{health, settings::HttpSettings};
@@ -36,7 +37,7 @@ pub(super) struct Limits {
 pub(crate) struct Shared {
     pub(crate) health: health::Health,
     pub(crate) verifier: crate::identity::Verifier,
-    pub(crate) openapi: utoipa::openapi::OpenApi,
+    pub(crate) openapi: OpenApi,
 }
 
 /// Serves `routes`, and what every service has: health, metrics and documentation.
@@ -54,12 +55,14 @@ pub(crate) fn serve(
     let health = web::Data::new(shared.health);
     let verifier = web::Data::new(shared.verifier);
     let openapi = shared.openapi;
+    let paths = web::Data::new(Paths::new(&openapi));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(limits.clone())
             .app_data(permits.clone())
             .app_data(health.clone())
             .app_data(verifier.clone())
+            .app_data(paths.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
             .service(health::live)
@@ -79,9 +82,7 @@ pub(crate) fn serve(
                 "/docs",
                 web::get().to(async || web::Redirect::to("/docs/").permanent()),
             )
-            .default_service(web::to(async || {
-                Problem::not_found("there is nothing at this path").error_response()
-            }))
+            .default_service(web::to(nothing_here))
     })
     .workers(settings.http_workers.into())
     .worker_max_blocking_threads(1)
@@ -93,6 +94,54 @@ pub(crate) fn serve(
     .listen(listener)?
     .run();
     Ok(server)
+}
+
+/// What there is, by the document: it tells a wrong method from a wrong path.
+struct Paths(Vec<(ResourceDef, Vec<&'static str>)>);
+
+impl Paths {
+    fn new(openapi: &OpenApi) -> Self {
+        let methods = |item: &PathItem| {
+            let operations = [
+                ("GET", &item.get),
+                ("PUT", &item.put),
+                ("POST", &item.post),
+                ("DELETE", &item.delete),
+            ];
+            operations
+                .into_iter()
+                .filter(|(_, operation)| operation.is_some())
+                .map(|(method, _)| method)
+                .collect()
+        };
+        Self(
+            openapi
+                .paths
+                .paths
+                .iter()
+                .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)))
+                .collect(),
+        )
+    }
+}
+
+async fn nothing_here(request: HttpRequest) -> HttpResponse {
+    let paths = request.app_data::<web::Data<Paths>>();
+    let known = paths.and_then(|paths| {
+        paths
+            .0
+            .iter()
+            .find(|(path, _)| path.is_match(request.path()))
+    });
+    let Some((_, methods)) = known else {
+        return Problem::not_found("there is nothing at this path").error_response();
+    };
+    let allow = methods.join(", ");
+    let mut response = Problem::method_not_allowed(format!("only {allow}")).error_response();
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
 }
 
 /// What asks for nothing and must be answered always: also by a server that is busy.

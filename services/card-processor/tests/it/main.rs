@@ -1,0 +1,4 @@
+//! The card processor through its API.
+
+mod charges;
+mod helpers;

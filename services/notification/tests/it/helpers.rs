@@ -1,0 +1,119 @@
+//! A notification service of its own for each test, with a mail server of its own.
+
+use clap::Parser;
+use contracts::{
+    order::{CancelReason, Customer, OrderCancelled, OrderConfirmed},
+    value::{Currency, Money, OrderId},
+};
+use notification::{App, Config};
+use reqwest::Method;
+use serde_json::Value;
+use testkit::{
+    Database, Mail, Probe, Proxy, SmtpSink, TestApp, Vhost, answer, arguments, broker_arguments,
+    eventually,
+};
+
+pub(crate) struct Notification {
+    pub(crate) app: TestApp,
+    pub(crate) vhost: Vhost,
+    pub(crate) probe: Probe,
+    pub(crate) sink: SmtpSink,
+    /// The line to the mail server.
+    pub(crate) line: Proxy,
+}
+
+pub(crate) async fn spawn_app() -> Notification {
+    let (database, vhost) = tokio::join!(Database::create("notification"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let sink = SmtpSink::start().await;
+    let line = Proxy::start(sink.address()).await;
+    let mut all = arguments("notification", database.url());
+    all.extend(broker_arguments(&vhost, "notification"));
+    all.extend([
+        format!("--smtp-url=smtp://{}", line.address()),
+        "--smtp-timeout-ms=500".to_owned(),
+        "--mail-poll-ms=20".to_owned(),
+        "--mail-backoff-cap-ms=500".to_owned(),
+    ]);
+    let app = App::build(Config::parse_from(all)).expect("it is put together");
+    let address = app.address().expect("it is bound");
+    let app = TestApp::start(address, database, |shutdown| app.run(shutdown)).await;
+    Notification {
+        app,
+        vhost,
+        probe,
+        sink,
+        line,
+    }
+}
+
+fn customer(email: Option<&str>) -> Customer {
+    let email = email.map(|email| email.parse().expect("an address"));
+    Customer {
+        id: "alice".parse().expect("an id"),
+        email,
+    }
+}
+
+pub(crate) fn confirmed(order_id: OrderId) -> OrderConfirmed {
+    OrderConfirmed {
+        order_id,
+        order_version: 2,
+        customer: customer(Some("alice@example.test")),
+        amount: Money::new(1250, Currency::EUR),
+    }
+}
+
+pub(crate) fn cancelled(order_id: OrderId, email: Option<&str>) -> OrderCancelled {
+    OrderCancelled {
+        order_id,
+        order_version: 4,
+        reason: CancelReason::OutOfStock,
+        customer: customer(email),
+        amount: Money::new(1250, Currency::EUR),
+        refunded: true,
+    }
+}
+
+impl Notification {
+    /// The mails that were delivered about an order.
+    pub(crate) fn delivered(&self, order: OrderId) -> Vec<Mail> {
+        self.sink.mails(&order.to_string())
+    }
+
+    /// What the operator sees of the mails about an order.
+    pub(crate) async fn mails(&self, order: OrderId) -> Vec<Value> {
+        let list = answer(
+            self.app
+                .as_operator(Method::GET, &format!("/operator/mails?order={order}")),
+        )
+        .await;
+        list.expect(200).as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the mail of this kind about an order is in this state, and answers it.
+    pub(crate) async fn wait_for(&self, order: OrderId, kind: &str, state: &str) -> Value {
+        eventually(&format!("{kind} about {order} is {state}"), || async {
+            let mails = self.mails(order).await;
+            let found = mails
+                .iter()
+                .find(|mail| mail["kind"] == kind && mail["state"] == state)
+                .cloned();
+            found.ok_or_else(|| format!("{mails:?}"))
+        })
+        .await
+    }
+
+    /// The outcomes of each attempt to deliver, over all mails.
+    pub(crate) async fn outcomes(&self) -> Vec<String> {
+        sqlx::query_scalar("select outcome from delivery order by id")
+            .fetch_all(&self.app.pool)
+            .await
+            .expect("the table is there")
+    }
+
+    pub(crate) async fn stop(self) {
+        self.app.stop().await;
+        self.vhost.delete().await;
+    }
+}

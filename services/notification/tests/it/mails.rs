@@ -1,0 +1,193 @@
+//! Each end of an order is one mail, whatever the mail server does.
+
+use contracts::value::OrderId;
+use reqwest::Method;
+use testkit::{SmtpMode, answer, eventually};
+
+use crate::helpers::{cancelled, confirmed, spawn_app};
+
+#[tokio::test]
+async fn one_mail_per_end_however_often_the_event_comes() {
+    let notification = spawn_app().await;
+    let order = OrderId::new();
+    for _ in 0..3 {
+        notification.probe.publish(&confirmed(order)).await;
+    }
+    let mail = notification
+        .wait_for(order, "order.confirmed", "sent")
+        .await;
+    assert_eq!(
+        (mail["attempts"].as_i64(), mail["recipient"].as_str()),
+        (Some(1), Some("alice@example.test"))
+    );
+    notification
+        .probe
+        .publish(&cancelled(order, Some("alice@example.test")))
+        .await;
+    notification
+        .wait_for(order, "order.cancelled", "sent")
+        .await;
+
+    let delivered = notification.delivered(order);
+    assert_eq!(delivered.len(), 2, "{delivered:#?}");
+    assert_eq!(delivered[0].to, ["alice@example.test"]);
+    assert_eq!(delivered[0].from, "orders@holdfast.example");
+    assert!(
+        delivered[0]
+            .unwrapped()
+            .contains("12.50 EUR has been charged"),
+        "{}",
+        delivered[0].unwrapped()
+    );
+    assert!(
+        delivered[1].unwrapped().contains("on its way back"),
+        "{}",
+        delivered[1].unwrapped()
+    );
+    assert_eq!(notification.outcomes().await, ["accepted", "accepted"]);
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_hears_that_an_order_is_confirmed_after_it_was_cancelled() {
+    let notification = spawn_app().await;
+    let order = OrderId::new();
+    notification
+        .probe
+        .publish(&cancelled(order, Some("alice@example.test")))
+        .await;
+    notification
+        .wait_for(order, "order.cancelled", "sent")
+        .await;
+    notification.probe.publish(&confirmed(order)).await;
+    // Another order behind it in the queue: when that is told, the late one was handled.
+    let next = OrderId::new();
+    notification.probe.publish(&confirmed(next)).await;
+    notification.wait_for(next, "order.confirmed", "sent").await;
+    assert_eq!(notification.mails(order).await.len(), 1);
+    assert_eq!(notification.delivered(order).len(), 1);
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_address_is_recorded_as_skipped() {
+    let notification = spawn_app().await;
+    let order = OrderId::new();
+    notification.probe.publish(&cancelled(order, None)).await;
+    notification
+        .wait_for(order, "order.cancelled", "skipped")
+        .await;
+    assert!(notification.outcomes().await.is_empty());
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_or_busy_gets_it_later() {
+    let notification = spawn_app().await;
+    notification.line.cut();
+    let (away, busy) = (OrderId::new(), OrderId::new());
+    notification.probe.publish(&confirmed(away)).await;
+    eventually("an attempt in vain", || async {
+        let outcomes = notification.outcomes().await;
+        if outcomes.contains(&"unknown".to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("{outcomes:?}"))
+        }
+    })
+    .await;
+    notification.line.restore();
+    notification.wait_for(away, "order.confirmed", "sent").await;
+
+    notification.sink.set(SmtpMode::Defer);
+    notification.probe.publish(&confirmed(busy)).await;
+    eventually("an attempt in vain", || async {
+        let outcomes = notification.outcomes().await;
+        if outcomes.contains(&"deferred".to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("{outcomes:?}"))
+        }
+    })
+    .await;
+    notification.sink.set(SmtpMode::Accept);
+    notification.wait_for(busy, "order.confirmed", "sent").await;
+    assert_eq!(
+        (
+            notification.delivered(away).len(),
+            notification.delivered(busy).len()
+        ),
+        (1, 1)
+    );
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_server_that_says_never_is_believed_and_an_operator_can_try_again() {
+    let notification = spawn_app().await;
+    notification.sink.set(SmtpMode::Refuse);
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    let mail = notification
+        .wait_for(order, "order.confirmed", "failed")
+        .await;
+    assert!(
+        mail["last_reply"]
+            .as_str()
+            .is_some_and(|reply| reply.contains("never")),
+        "{mail}"
+    );
+    assert_eq!(notification.outcomes().await, ["refused"]);
+
+    notification.sink.set(SmtpMode::Accept);
+    let path = format!(
+        "/operator/mails/{}/requeue",
+        mail["id"].as_str().expect("an id")
+    );
+    answer(notification.app.as_operator(Method::POST, &path))
+        .await
+        .expect(202);
+    notification
+        .wait_for(order, "order.confirmed", "sent")
+        .await;
+    answer(notification.app.as_operator(Method::POST, &path))
+        .await
+        .expect_problem(404, "not-found", None);
+    answer(
+        notification
+            .app
+            .as_customer("alice", Method::GET, "/operator/mails"),
+    )
+    .await
+    .expect_problem(403, "forbidden", None);
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_goes_twice_is_known_by_its_id() {
+    let notification = spawn_app().await;
+    notification.sink.set(SmtpMode::TakeAndHangUp);
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    eventually("it is taken without a word", || async {
+        let outcomes = notification.outcomes().await;
+        if outcomes.first().is_some_and(|outcome| outcome == "unknown") {
+            Ok(())
+        } else {
+            Err(format!("{outcomes:?}"))
+        }
+    })
+    .await;
+    notification.sink.set(SmtpMode::Accept);
+    notification
+        .wait_for(order, "order.confirmed", "sent")
+        .await;
+    let delivered = notification.delivered(order);
+    assert!(delivered.len() >= 2);
+    let ids: std::collections::HashSet<_> = delivered
+        .iter()
+        .map(|mail| mail.header("Message-ID"))
+        .collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    notification.stop().await;
+}

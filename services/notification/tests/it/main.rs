@@ -1,0 +1,4 @@
+//! The notification service through its queue, and the mail server behind it.
+
+mod helpers;
+mod mails;

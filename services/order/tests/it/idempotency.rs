@@ -1,0 +1,103 @@
+//! One key, one order, one answer.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use testkit::answer;
+
+use crate::helpers::{spawn_app, tea};
+
+#[tokio::test]
+async fn the_same_request_under_the_same_key_is_the_same_answer() {
+    let orders = spawn_app().await;
+    let first = answer(orders.request("alice", "k-1", &tea())).await;
+    let location = first.header("location").map(str::to_owned);
+    let first = first.expect(202);
+    // Spaces and the order of fields make no other request, and neither does a default that is spelt out.
+    let respelt = r#"{ "payment": { "method": "wallet" }, "coordination": "choreography",
+                       "lines": [ { "quantity": 2, "sku": "TEA" } ] }"#;
+    let again = orders
+        .app
+        .as_customer("alice", reqwest::Method::POST, "/orders")
+        .header("Idempotency-Key", "k-1")
+        .header("Content-Type", "application/json")
+        .body(respelt);
+    let again = answer(again).await;
+    assert_eq!(again.header("location").map(str::to_owned), location);
+    assert_eq!(again.expect(202), first);
+
+    // It is answered also when inventory is away, and whatever became of the order since.
+    orders.prices.cut();
+    let id = first["id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a UUID");
+    orders.cancel("alice", id).await.expect(202);
+    assert_eq!(
+        answer(orders.request("alice", "k-1", &tea()))
+            .await
+            .expect(202),
+        first
+    );
+    assert_eq!(orders.count().await, 1);
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn another_request_under_the_same_key_is_refused() {
+    let orders = spawn_app().await;
+    answer(orders.request("alice", "k-1", &tea()))
+        .await
+        .expect(202);
+    let other =
+        json!({ "lines": [{ "sku": "TEA", "quantity": 3 }], "payment": { "method": "wallet" } });
+    answer(orders.request("alice", "k-1", &other))
+        .await
+        .expect_problem(422, "idempotency-key-reused", None);
+    // Keys are each customer's own.
+    answer(orders.request("bob", "k-1", &other))
+        .await
+        .expect(202);
+    assert_eq!(orders.count().await, 2);
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_failed_leaves_no_trace_under_its_key() {
+    let orders = spawn_app().await;
+    let unknown =
+        json!({ "lines": [{ "sku": "NOPE", "quantity": 1 }], "payment": { "method": "wallet" } });
+    answer(orders.request("alice", "k-1", &unknown))
+        .await
+        .expect_problem(422, "invalid-field", Some("lines[0].sku"));
+    orders.prices.cut();
+    answer(orders.request("alice", "k-1", &tea()))
+        .await
+        .expect_problem(503, "unavailable", None);
+    orders.prices.restore();
+    answer(orders.request("alice", "k-1", &tea()))
+        .await
+        .expect(202);
+    assert_eq!(orders.count().await, 1);
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn thirty_at_once_are_one_order() {
+    let orders = spawn_app().await;
+    let answers = join_all((0..30).map(|_| answer(orders.request("alice", "k-1", &tea())))).await;
+    let bodies: Vec<_> = answers
+        .into_iter()
+        .map(|answer| answer.expect(202))
+        .collect();
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+    assert_eq!(orders.count().await, 1);
+    let id: contracts::value::OrderId = bodies[0]["id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a UUID");
+    orders.probe.wait_for("order.created.v1", id).await;
+    assert_eq!(orders.probe.seen(id).len(), 1);
+    orders.stop().await;
+}

@@ -1,0 +1,9 @@
+//! The order service through its API and its queues.
+
+mod choreography;
+mod helpers;
+mod idempotency;
+mod identity;
+mod input;
+mod outage;
+mod waiting;

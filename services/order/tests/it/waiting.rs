@@ -1,0 +1,251 @@
+//! Deadlines, asking again, and orders that wait for an operator.
+
+use contracts::{
+    inventory::{InventoryNothingToUndo, InventoryReserved},
+    payment::{PaymentNothingToUndo, PaymentSettled},
+};
+use reqwest::Method;
+use serde_json::json;
+use testkit::{answer, eventually};
+
+use crate::helpers::{spawn_app_with, tea};
+
+#[tokio::test]
+async fn a_pending_order_is_given_up_at_its_deadline() {
+    let orders = spawn_app_with(&["--order-deadline-seconds=1"]).await;
+    let id = orders.place("alice", &tea()).await;
+    let cancelling = orders.probe.wait_for("order.cancelling.v1", id).await;
+    assert_eq!(cancelling.data["reason"], "deadline");
+    orders
+        .probe
+        .publish(&PaymentNothingToUndo {
+            order_id: id,
+            order_version: 2,
+        })
+        .await;
+    orders
+        .probe
+        .publish(&InventoryNothingToUndo {
+            order_id: id,
+            order_version: 2,
+        })
+        .await;
+    assert_eq!(
+        orders.wait_for(id, "cancelled", true).await["reason"],
+        "deadline"
+    );
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn a_confirmed_order_has_no_deadline() {
+    let orders = spawn_app_with(&["--order-deadline-seconds=1"]).await;
+    let (confirmed, given_up) = (
+        orders.place("alice", &tea()).await,
+        orders.place("alice", &tea()).await,
+    );
+    orders
+        .probe
+        .publish(&InventoryReserved {
+            order_id: confirmed,
+            order_version: 1,
+        })
+        .await;
+    orders.probe.wait_for("order.confirmed.v1", confirmed).await;
+    // When the other one is given up, this one would have been too.
+    orders.probe.wait_for("order.cancelling.v1", given_up).await;
+    assert_eq!(orders.order(confirmed).await["state"], "confirmed");
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
+    let orders = spawn_app_with(&["--sweep-after-ms=50", "--sweeps=3"]).await;
+    let id = orders.place("alice", &tea()).await;
+    orders.cancel("alice", id).await.expect(202);
+    // Once for the cancel, and three times again.
+    orders
+        .probe
+        .wait_for_nth("order.cancelling.v1", id, 4)
+        .await;
+    let view = eventually("it is stuck", || async {
+        let view = orders.operator_view(id).await;
+        if view["stuck_since"].is_string() {
+            Ok(view)
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+    assert_eq!(view["awaits"], json!(["payment", "inventory"]));
+    let stuck = answer(orders.app.as_operator(Method::GET, "/operator/orders"))
+        .await
+        .expect(200);
+    assert_eq!(stuck["orders"][0]["id"], id.to_string());
+    let ids: std::collections::HashSet<_> = orders
+        .probe
+        .seen(id)
+        .into_iter()
+        .filter(|event| event.kind == "order.cancelling.v1")
+        .map(|event| event.id)
+        .collect();
+    assert_eq!(ids.len(), 4, "each is a new send with a new id");
+
+    // An answer un-sticks it.
+    orders
+        .probe
+        .publish(&InventoryNothingToUndo {
+            order_id: id,
+            order_version: 2,
+        })
+        .await;
+    eventually("it waits again", || async {
+        let view = orders.operator_view(id).await;
+        if view["inventory_answer"].is_string() {
+            Ok(())
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+    eventually("it is stuck again, without payment", || async {
+        let view = orders.operator_view(id).await;
+        if view["stuck_since"].is_string() && view["awaits"] == json!(["payment"]) {
+            Ok(())
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+
+    let deed = async |what: &str, body: serde_json::Value| {
+        answer(
+            orders
+                .app
+                .as_operator(Method::POST, &format!("/operator/orders/{id}/{what}"))
+                .json(&body),
+        )
+        .await
+    };
+    deed("settle", json!({ "note": "n", "participants": [] }))
+        .await
+        .expect_problem(422, "invalid-field", Some("participants"));
+    deed("settle", json!({ "note": "", "participants": ["payment"] }))
+        .await
+        .expect_problem(422, "invalid-field", Some("note"));
+    // Inventory has answered: there is nothing to settle.
+    deed(
+        "settle",
+        json!({ "note": "n", "participants": ["inventory"] }),
+    )
+    .await
+    .expect_problem(409, "conflict", None);
+    let before = orders.probe.kinds(id).len();
+    deed("resume", json!({ "note": "payment is mended" }))
+        .await
+        .expect(202);
+    eventually("it is asked again", || async {
+        let kinds = orders.probe.kinds(id);
+        if kinds.len() > before {
+            Ok(())
+        } else {
+            Err(format!("{kinds:?}"))
+        }
+    })
+    .await;
+    eventually("it is stuck once more", || async {
+        let view = orders.operator_view(id).await;
+        if view["stuck_since"].is_string() {
+            Ok(())
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+    deed(
+        "settle",
+        json!({ "note": "paid by bank transfer", "participants": ["payment"] }),
+    )
+    .await
+    .expect(202);
+    let settling = orders.probe.wait_for("order.settling.v1", id).await;
+    assert_eq!(
+        (
+            &settling.data["participants"],
+            &settling.data["operator"],
+            &settling.data["note"]
+        ),
+        (
+            &json!(["payment"]),
+            &json!("olga"),
+            &json!("paid by bank transfer")
+        )
+    );
+    // It ends when payment says that it will not act on it any more, not before.
+    assert_eq!(orders.order(id).await["state"], "cancelling");
+    orders
+        .probe
+        .publish(&PaymentSettled {
+            order_id: id,
+            order_version: 2,
+        })
+        .await;
+    orders.wait_for(id, "cancelled", true).await;
+    let view = orders.operator_view(id).await;
+    assert_eq!(
+        (&view["payment_answer"], &view["stuck_since"]),
+        (&json!("settled"), &json!(null))
+    );
+    let deeds: Vec<&str> = view["deeds"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|deed| deed["action"].as_str())
+        .collect();
+    assert_eq!(deeds, ["resumed", "settled"]);
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_cancels_what_is_pending_and_nothing_else() {
+    let orders = spawn_app_with(&[]).await;
+    let (pending, confirmed) = (
+        orders.place("alice", &tea()).await,
+        orders.place("alice", &tea()).await,
+    );
+    orders
+        .probe
+        .publish(&InventoryReserved {
+            order_id: confirmed,
+            order_version: 1,
+        })
+        .await;
+    orders.probe.wait_for("order.confirmed.v1", confirmed).await;
+    let cancel = async |id: contracts::value::OrderId| {
+        let path = format!("/operator/orders/{id}/cancel");
+        answer(
+            orders
+                .app
+                .as_operator(Method::POST, &path)
+                .json(&json!({ "note": "fraud" })),
+        )
+        .await
+    };
+    let view = cancel(pending).await.expect(202);
+    assert_eq!(
+        (&view["reason"], &view["deeds"][0]["note"]),
+        (&json!("operator"), &json!("fraud"))
+    );
+    cancel(confirmed)
+        .await
+        .expect_problem(409, "conflict", None);
+    assert_eq!(orders.order(confirmed).await["state"], "confirmed");
+    assert_eq!(orders.operator_view(confirmed).await["deeds"], json!([]));
+    // What is not stuck is not written off.
+    let settle = json!({ "note": "n", "participants": ["payment"] });
+    let path = format!("/operator/orders/{pending}/settle");
+    answer(orders.app.as_operator(Method::POST, &path).json(&settle))
+        .await
+        .expect_problem(409, "conflict", None);
+    orders.stop().await;
+}

@@ -1,0 +1,192 @@
+//! Cards: the intent is stored before the call, the outcome after it, and only a definite answer is one.
+
+use contracts::value::OrderId;
+use serde_json::json;
+use testkit::eventually;
+
+use crate::helpers::{cancelling, card, created, settling, spawn_app, start};
+
+#[tokio::test]
+async fn captured_and_refunded_in_the_card_companys_own_books() {
+    let payment = spawn_app().await;
+    let (order, probe) = (OrderId::new(), &payment.probe);
+    let cause = probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    let completed = probe.wait_for("payment.completed.v1", order).await;
+    // The answer comes from a worker, and still says what led to it.
+    assert_eq!(
+        completed.headers["cloudEvents_causationid"],
+        cause.to_string()
+    );
+    assert_eq!(payment.ledger(order).await, ["capture"]);
+    for n in 1..=2 {
+        probe.publish(&cancelling(order)).await;
+        probe.wait_for_nth("payment.refunded.v1", order, n).await;
+    }
+    assert_eq!(payment.ledger(order).await, ["capture", "refund"]);
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn a_decline_is_final() {
+    let payment = spawn_app().await;
+    let (order, probe) = (OrderId::new(), &payment.probe);
+    for n in 1..=2 {
+        probe
+            .publish(&created(order, "alice", 300, &card("tok_expired")))
+            .await;
+        let declined = probe.wait_for_nth("payment.declined.v1", order, n).await;
+        assert_eq!(declined.data["reason"], "card_expired");
+    }
+    assert!(payment.ledger(order).await.is_empty());
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is_one() {
+    let payment = spawn_app().await;
+    let probe = &payment.probe;
+    // It charges, and the answer is lost, each time.
+    payment.turn(json!({ "fail_after": 1.0 })).await;
+    let order = OrderId::new();
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    eventually("it is charged", || async {
+        let ledger = payment.ledger(order).await;
+        if ledger == ["capture"] {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
+    })
+    .await;
+    // It times out.
+    payment
+        .turn(json!({ "latency_min_ms": 600, "latency_max_ms": 600 }))
+        .await;
+    let slow = OrderId::new();
+    probe
+        .publish(&created(slow, "alice", 300, &card("tok_visa")))
+        .await;
+    payment.wait_for_state(slow, "charging").await;
+    // It cannot be reached.
+    payment.line.cut();
+    let unreached = OrderId::new();
+    probe
+        .publish(&created(unreached, "alice", 300, &card("tok_visa")))
+        .await;
+    payment.wait_for_state(unreached, "charging").await;
+    for order in [order, slow, unreached] {
+        assert_eq!(
+            payment.state(order).await,
+            "charging",
+            "nobody knows, so nobody says anything"
+        );
+        assert_eq!(probe.seen(order).len(), 1, "{:?}", probe.kinds(order));
+    }
+
+    payment.line.restore();
+    payment.turn(json!({})).await;
+    for order in [order, slow, unreached] {
+        probe.wait_for("payment.completed.v1", order).await;
+        assert_eq!(
+            payment.ledger(order).await,
+            ["capture"],
+            "once, under one key"
+        );
+    }
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn a_capture_that_lands_after_a_cancel_is_refunded_and_only_then_answered() {
+    let payment = spawn_app().await;
+    let (order, probe) = (OrderId::new(), &payment.probe);
+    payment
+        .turn(json!({ "latency_min_ms": 200, "latency_max_ms": 200 }))
+        .await;
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    payment.wait_for_state(order, "charging").await;
+    probe.publish(&cancelling(order)).await;
+    let refunded = probe.wait_for("payment.refunded.v1", order).await;
+    assert_eq!(refunded.data["amount"]["amount_minor"], 300);
+    assert_eq!(payment.ledger(order).await, ["capture", "refund"]);
+    assert!(
+        !probe
+            .kinds(order)
+            .contains(&"payment.completed.v1".to_owned()),
+        "inventory never hears of it"
+    );
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn a_decline_that_comes_after_a_cancel_leaves_nothing_to_undo() {
+    let payment = spawn_app().await;
+    let (order, probe) = (OrderId::new(), &payment.probe);
+    payment
+        .turn(json!({ "latency_min_ms": 200, "latency_max_ms": 200 }))
+        .await;
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_declined")))
+        .await;
+    payment.wait_for_state(order, "charging").await;
+    probe.publish(&cancelling(order)).await;
+    probe.wait_for("payment.nothing_to_undo.v1", order).await;
+    assert!(payment.ledger(order).await.is_empty());
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn two_servers_share_the_calls_and_charge_each_card_once() {
+    let payment = spawn_app().await;
+    let second = start(payment.app.database.clone(), &payment.vhost, &payment.line).await;
+    payment
+        .turn(json!({ "latency_max_ms": 50, "fail_after": 0.3, "fail_before": 0.2 }))
+        .await;
+    let orders: Vec<OrderId> = (0..40).map(|_| OrderId::new()).collect();
+    for order in &orders {
+        payment
+            .probe
+            .publish(&created(*order, "alice", 300, &card("tok_visa")))
+            .await;
+    }
+    for order in &orders {
+        payment.probe.wait_for("payment.completed.v1", order).await;
+        assert_eq!(payment.ledger(*order).await, ["capture"]);
+    }
+    for order in &orders {
+        payment.probe.publish(&cancelling(*order)).await;
+    }
+    for order in &orders {
+        payment.probe.wait_for("payment.refunded.v1", order).await;
+        assert_eq!(payment.ledger(*order).await, ["capture", "refund"]);
+    }
+    second.stop().await;
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_ends_what_the_card_company_never_answers() {
+    let payment = spawn_app().await;
+    let (order, probe) = (OrderId::new(), &payment.probe);
+    payment.line.cut();
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    payment.wait_for_state(order, "charging").await;
+    probe.publish(&cancelling(order)).await;
+    probe.publish(&settling(order)).await;
+    probe.wait_for("payment.settled.v1", order).await;
+    payment.line.restore();
+    let settlement: i64 = sqlx::query_scalar("select amount_minor from settlement")
+        .fetch_one(&payment.app.pool)
+        .await
+        .expect("recorded");
+    assert_eq!(settlement, 0, "by our books nothing was taken");
+    payment.stop().await;
+}

@@ -1,0 +1,5 @@
+//! The payment service through its API, its queue, and the card company behind it.
+
+mod card;
+mod helpers;
+mod wallet;
