@@ -5,7 +5,7 @@ mod once;
 mod run;
 mod seed;
 
-pub use ending::Ending;
+pub use ending::{Cancel, Ending};
 pub use once::once;
 pub use run::{Plan, run};
 pub use seed::seed;

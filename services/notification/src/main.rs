@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-#[actix_web::main]
+#[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = notification::Config::parse();
     chassis::start("notification", &config.telemetry)?;

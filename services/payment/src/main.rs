@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-#[actix_web::main]
+#[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = payment::Config::parse();
     chassis::start("payment", &config.telemetry)?;

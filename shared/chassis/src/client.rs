@@ -9,6 +9,7 @@ use holdfast::{
 };
 use reqwest::{RequestBuilder, StatusCode, header};
 use serde::de::DeserializeOwned;
+use tracing::{Instrument, info_span};
 
 /// A client for one other service.
 #[derive(Clone, Debug)]
@@ -124,6 +125,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<T, Error> {
         let service = || self.base.clone();
+        let span = info_span!("call", otel.kind = "client", service = self.base);
         let call = async {
             let mut request = request
                 .header(
@@ -160,6 +162,6 @@ impl Client {
                 body,
             })
         };
-        deadline.run(call).await?
+        deadline.run(call.instrument(span)).await?
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
-use holdfast::telemetry::Format;
+use holdfast::telemetry::{Format, Traces};
 
 /// Everything that a service needs whatever it does.
 #[derive(Args, Clone, Debug)]
@@ -147,7 +147,7 @@ pub struct IdentitySettings {
     pub environment: String,
 }
 
-/// Logs.
+/// Logs and traces.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Telemetry")]
 pub struct TelemetrySettings {
@@ -162,6 +162,10 @@ pub struct TelemetrySettings {
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
+
+    /// Where spans go: nowhere, or to standard output, one JSON object a line
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "none", value_parser = ["none", "console"])]
+    pub otel_traces_exporter: String,
 }
 
 impl TelemetrySettings {
@@ -171,6 +175,15 @@ impl TelemetrySettings {
             Format::Json
         } else {
             Format::Text
+        }
+    }
+
+    /// Where spans go.
+    pub fn traces(&self) -> Traces {
+        if self.otel_traces_exporter == "console" {
+            Traces::Console
+        } else {
+            Traces::None
         }
     }
 }

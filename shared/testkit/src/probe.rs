@@ -134,6 +134,12 @@ impl Probe {
             .collect()
     }
 
+    /// How many events of this type were seen.
+    pub fn count(&self, kind: &str) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|event| event.kind == kind).count()
+    }
+
     /// Waits until an event of this type about `subject` was seen, and answers the first.
     pub async fn wait_for(&self, kind: &str, subject: impl ToString) -> Seen {
         self.wait_for_nth(kind, subject, 1).await

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use holdfast::{messaging::RETRY_EXCHANGE, outbox::Message};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -131,6 +132,42 @@ impl Vhost {
             ready: count("messages_ready"),
             unacknowledged: count("messages_unacknowledged"),
         }
+    }
+
+    /// Takes the first message out of a queue that nobody consumes, as a message that could be sent to it again; `None` if
+    /// it is empty.
+    pub async fn take(&self, queue: &str) -> Option<Message> {
+        let taken: Vec<Value> = self
+            .http
+            .post(format!("{}/queues/{}/{queue}/get", self.api, self.name))
+            .json(&json!({ "count": 1, "ackmode": "ack_requeue_false", "encoding": "auto" }))
+            .send()
+            .await
+            .expect("the API answers")
+            .json()
+            .await
+            .expect("JSON");
+        let message = taken.first()?;
+        let headers = message["properties"]["headers"]
+            .as_object()
+            .expect("headers")
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect();
+        Some(Message {
+            id: message["properties"]["message_id"]
+                .as_str()
+                .and_then(|id| id.parse().ok())
+                .expect("a message id"),
+            exchange: RETRY_EXCHANGE.to_owned(),
+            routing_key: queue.to_owned(),
+            headers,
+            payload: message["payload"]
+                .as_str()
+                .unwrap_or_default()
+                .as_bytes()
+                .to_vec(),
+        })
     }
 
     /// Closes every connection whose name contains `part`, as an operator would; answers how many the broker knew of. It

@@ -16,7 +16,8 @@ use holdfast::{
     telemetry::{self, TRACEPARENT},
 };
 use metrics::{counter, histogram};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
+use tokio_util::context::TokioContext;
 use tracing::{Instrument, field::Empty, info_span};
 use utoipa::openapi::{OpenApi, path::PathItem};
 
@@ -56,6 +57,7 @@ pub(crate) fn serve(
     let verifier = web::Data::new(shared.verifier);
     let openapi = shared.openapi;
     let paths = web::Data::new(Paths::new(&openapi));
+    let home = web::Data::new(Handle::current());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(limits.clone())
@@ -63,6 +65,7 @@ pub(crate) fn serve(
             .app_data(health.clone())
             .app_data(verifier.clone())
             .app_data(paths.clone())
+            .app_data(home.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
             .service(health::live)
@@ -174,12 +177,18 @@ async fn observe(
         telemetry::adopt(&span, traceparent);
         span
     };
+    let home = request
+        .app_data::<web::Data<Handle>>()
+        .map(|home| home.as_ref().clone());
     // Nothing may hold on to the request meanwhile: the router wants it for itself.
-    let answer = next
-        .call(request)
-        .instrument(span)
-        .await
-        .map(|response| as_problem(response.map_into_boxed_body()));
+    let answer = next.call(request).instrument(span);
+    // A worker thread has a runtime of its own, which ends with it. What a handler opens or spawns (a connection of the
+    // pool, above all) is everybody's, and belongs to the runtime that outlives the workers.
+    let answer = match home {
+        Some(home) => TokioContext::new(answer, home).await,
+        None => answer.await,
+    };
+    let answer = answer.map(|response| as_problem(response.map_into_boxed_body()));
     if !quiet {
         let (route, status) = match &answer {
             Ok(response) => (response.request().match_pattern(), response.status()),

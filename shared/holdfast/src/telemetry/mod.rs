@@ -8,8 +8,8 @@
 //! rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`, so that one search finds one order's
 //! lines in all services.
 //!
-//! **Not guaranteed.** That spans are kept: this first version makes and propagates them and exports none. A trace is no
-//! substitute for the order's timeline, which is stored with the order.
+//! **Not guaranteed.** That spans are kept: [`Traces::Console`] writes them to standard output, one JSON object a line, and
+//! there is no other exporter yet. A trace is no substitute for the order's timeline, which is stored with the order.
 //!
 //! **States.** One global subscriber, one global metrics recorder, set once.
 //!
@@ -26,10 +26,12 @@
 //! # assert_eq!(outgoing, None); // there is no subscriber in this example
 //! ```
 //!
-//! **Copying this.** This file, and the crates `metrics`, `metrics-exporter-prometheus`, `opentelemetry`,
-//! `opentelemetry_sdk`, `thiserror`, `tracing`, `tracing-opentelemetry`, `tracing-subscriber`.
+//! **Copying this.** This folder, and the crates `metrics`, `metrics-exporter-prometheus`, `opentelemetry`,
+//! `opentelemetry_sdk`, `serde_json`, `thiserror`, `tracing`, `tracing-opentelemetry`, `tracing-subscriber`.
 //!
 //! Sources: W3C, "Trace Context", 2021; Benjamin Sigelman and others, "Dapper", 2010.
+
+mod console;
 
 use std::{collections::HashMap, io::IsTerminal, sync::OnceLock};
 
@@ -64,6 +66,16 @@ pub enum Format {
     Json,
 }
 
+/// Where spans go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traces {
+    /// Nowhere: trace ids are made, logged and passed on all the same.
+    #[default]
+    None,
+    /// To standard output, one JSON object a line.
+    Console,
+}
+
 /// Telemetry could not be set up. Nothing else of the process is affected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -81,7 +93,12 @@ pub enum Error {
 }
 
 /// Sets up logs, spans and metrics for this process. `filter` is of the form `info,sqlx=warn`.
-pub fn init(service: &'static str, filter: &str, format: Format) -> Result<(), Error> {
+pub fn init(
+    service: &'static str,
+    filter: &str,
+    format: Format,
+    traces: Traces,
+) -> Result<(), Error> {
     let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
         filter: filter.to_owned(),
         source,
@@ -93,7 +110,12 @@ pub fn init(service: &'static str, filter: &str, format: Format) -> Result<(), E
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let spans = SdkTracerProvider::builder().build();
+    let spans = SdkTracerProvider::builder();
+    let spans = match traces {
+        Traces::None => spans,
+        Traces::Console => spans.with_simple_exporter(console::Console { service }),
+    };
+    let spans = spans.build();
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

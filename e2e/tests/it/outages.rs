@@ -1,0 +1,211 @@
+//! Servers go away and come back: what was accepted comes to rest, nothing is parked, nothing is cancelled for it. The
+//! minutes-long versions are `cargo xtask verify`.
+
+use load_tests::traffic::Ending;
+use serde_json::json;
+use testkit::{SmtpMode, answer, eventually};
+
+use crate::system::System;
+
+/// Everything but what can only be ordered while messages flow.
+const WITHOUT_MESSAGES: [Ending; 6] = [
+    Ending::ConfirmedWallet,
+    Ending::ConfirmedCard,
+    Ending::DeclinedCard,
+    Ending::DeclinedWallet,
+    Ending::OutOfStock,
+    Ending::CancelledBefore,
+];
+
+async fn nothing_is_parked(system: &System) {
+    for service in ["order", "payment", "inventory", "notification"] {
+        let parked = system.parked(service).await;
+        assert!(parked.is_empty(), "{service}: {parked:?}");
+    }
+}
+
+async fn says_that_it_lacks_something(system: &System, service: &'static str) {
+    eventually(&format!("{service} says that it is not ready"), || async {
+        let request = system.as_operator(service, reqwest::Method::GET, "/health/ready");
+        let ready = answer(request).await;
+        if ready.status == 503 {
+            Ok(())
+        } else {
+            Err(ready.body)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_broker_is_away() {
+    let system = System::start_with(&[("ORDER_DEADLINE_SECONDS", "10")]).await;
+    system.broker.cut();
+    for service in ["order", "payment", "inventory", "notification"] {
+        says_that_it_lacks_something(&system, service).await;
+    }
+    let mut placed = Vec::new();
+    for ending in WITHOUT_MESSAGES {
+        placed.push((ending, system.place(ending).await));
+    }
+    // Longer than the deadline, which itself is longer than anybody takes to reconnect: nobody could have answered.
+    let first = placed[0].1;
+    let age = || async {
+        let order = system.api.order(first).await.expect("it answers");
+        assert_eq!(order["state"], "pending", "{order}");
+        let age: f64 = sqlx::query_scalar(
+            "select extract(epoch from now() - created_at)::float8 from orders where id = $1",
+        )
+        .bind(first.0)
+        .fetch_one(&system.databases["order"].pool())
+        .await
+        .expect("the database answers");
+        if age > 12.0 { Ok(()) } else { Err(age) }
+    };
+    eventually("the deadline would have passed", age).await;
+    system.broker.restore();
+    system.ended_as_expected(&placed).await;
+    nothing_is_parked(&system).await;
+    system.end().await;
+}
+
+#[tokio::test]
+async fn each_database_is_away() {
+    let system = System::start().await;
+    for service in [
+        "order",
+        "payment",
+        "inventory",
+        "notification",
+        "card-processor",
+    ] {
+        let line = &system.database_lines[service];
+        line.cut();
+        says_that_it_lacks_something(&system, service).await;
+        if matches!(service, "order" | "inventory") {
+            // No order can be stored, or priced: said so, with when to come back.
+            let order = json!({
+                "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
+                "payment": { "method": "wallet" },
+            });
+            let refused = system.api.place("alice", "while-it-is-away", &order).await;
+            assert!(
+                matches!(refused, Err(load_tests::api::ApiError::Later(after)) if !after.is_zero()),
+                "{service}: {refused:?}"
+            );
+        }
+        let both = async { tokio::join!(system.place_all(), system.place_all()) };
+        let mend = async {
+            // Where it matters, somebody notices: over HTTP or as a paused consumer.
+            if matches!(service, "payment" | "notification") {
+                let paused = format!(
+                    "consumer_paused{{service=\"{service}\",queue=\"{service}.choreography\"}} 1"
+                );
+                eventually("its consumer pauses", || async {
+                    // Nobody confirms an order while payment is paused; then notification has nothing to do.
+                    let metrics = system.metrics(service).await;
+                    if metrics.contains(&paused) {
+                        Ok(())
+                    } else {
+                        Err(metrics)
+                    }
+                })
+                .await;
+            }
+            line.restore();
+        };
+        let ((first, second), ()) = tokio::join!(both, mend);
+        system.ready(service).await;
+        system.ended_as_expected(&first).await;
+        system.ended_as_expected(&second).await;
+        nothing_is_parked(&system).await;
+    }
+    system.end().await;
+}
+
+#[tokio::test]
+async fn the_mail_server_is_away() {
+    let system = System::start().await;
+    for mode in [SmtpMode::Defer, SmtpMode::TakeAndHangUp] {
+        system.smtp.set(mode);
+        let placed = system.place_all().await;
+        // Nobody waits for mails.
+        system.ended_as_expected(&placed).await;
+        let outcome = match mode {
+            SmtpMode::Defer => "deferred",
+            _ => "unknown",
+        };
+        eventually("a mail was tried in vain", || async {
+            let metrics = system.metrics("notification").await;
+            if metrics.contains(&format!("outcome=\"{outcome}\"")) {
+                Ok(())
+            } else {
+                Err(metrics)
+            }
+        })
+        .await;
+        system.smtp.set(SmtpMode::Accept);
+        for (_, id) in &placed {
+            eventually("its mails are sent", || async {
+                let mails = system.api.mails(*id).await.map_err(|e| e.to_string())?;
+                if !mails.is_empty() && mails.iter().all(|mail| mail["state"] == "sent") {
+                    Ok(())
+                } else {
+                    Err(format!("{mails:?}"))
+                }
+            })
+            .await;
+        }
+    }
+    system.end().await;
+}
+
+#[tokio::test]
+async fn the_card_processor_is_away() {
+    let system = System::start().await;
+    for pause in [false, true] {
+        if pause {
+            system.card.pause();
+        } else {
+            system.card.cut();
+        }
+        let mut placed = Vec::new();
+        for ending in WITHOUT_MESSAGES {
+            placed.push((ending, system.place(ending).await));
+        }
+        let by_card: Vec<_> = placed
+            .iter()
+            .filter(|(ending, _)| {
+                matches!(
+                    ending,
+                    Ending::ConfirmedCard | Ending::DeclinedCard | Ending::CancelledBefore
+                )
+            })
+            .collect();
+        for (_, id) in &by_card {
+            eventually("it was asked in vain", || async {
+                let attempts: Option<i32> =
+                    sqlx::query_scalar("select attempts from payment where order_id = $1")
+                        .bind(id.0)
+                        .fetch_optional(&system.databases["payment"].pool())
+                        .await
+                        .expect("the database answers");
+                match attempts {
+                    Some(attempts) if attempts >= 2 => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            // No answer is none: neither paid nor declined.
+            let order = system.api.order(*id).await.expect("it answers");
+            assert!(
+                ["pending", "cancelling"].contains(&order["state"].as_str().unwrap_or_default()),
+                "{order}"
+            );
+        }
+        system.card.restore();
+        system.ended_as_expected(&placed).await;
+        nothing_is_parked(&system).await;
+    }
+    system.end().await;
+}

@@ -1,0 +1,260 @@
+//! Messages that cannot be handled, in a batch of good ones; and what operators do about them.
+
+use contracts::value::OrderId;
+use holdfast::{messaging::RETRY_EXCHANGE, outbox::Message};
+use load_tests::traffic::Ending;
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{answer, eventually};
+use uuid::Uuid;
+
+use crate::system::System;
+
+/// Asking again by itself would do what these tests have an operator do.
+const NO_SWEEPS: &[(&str, &str)] = &[("SWEEP_AFTER_MS", "600000")];
+
+/// Waits until `n` messages are parked at a service.
+async fn parked(system: &System, service: &str, n: usize) -> Vec<Value> {
+    eventually(&format!("{n} are parked at {service}"), || async {
+        let parked = system.parked(service).await;
+        if parked.len() == n {
+            Ok(parked)
+        } else {
+            Err(format!("{parked:?}"))
+        }
+    })
+    .await
+}
+
+/// What an operator does to a parked message.
+async fn deed(system: &System, service: &str, parked: &Value, deed: &str) {
+    let id = parked["id"].as_str().expect("an id");
+    let path = format!("/operator/parked/{id}/{deed}");
+    let request = system
+        .as_operator(service, Method::POST, &path)
+        .json(&json!({ "note": "mended" }));
+    let done = answer(request).await;
+    assert!(done.status.is_success(), "{deed}: {done:?}");
+}
+
+fn wallet() -> Value {
+    json!({ "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }], "payment": { "method": "wallet" } })
+}
+
+#[tokio::test]
+async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
+    let system = System::start_with(NO_SWEEPS).await;
+    system.stop("payment").await;
+    // One whose payload somebody damages on its way; one that payment will fail at, always; and good ones.
+    let damaged = system.place_this("alice", &wallet()).await;
+    let mut message = eventually("it is on the queue", || async {
+        system
+            .vhost
+            .take("payment.choreography")
+            .await
+            .ok_or("not yet")
+    })
+    .await;
+    assert_eq!(message.headers["cloudEvents_subject"], damaged.to_string());
+    let mut data: Value = serde_json::from_slice(&message.payload).expect("JSON");
+    data["order_version"] = json!("one");
+    message.payload = data.to_string().into_bytes();
+    system.probe.send(message).await;
+
+    let failing = system.place_this("alice", &wallet()).await;
+    let mut good = Vec::new();
+    for _ in 0..10 {
+        good.push((
+            Ending::ConfirmedWallet,
+            system.place_this("bob", &wallet()).await,
+        ));
+    }
+    // Bytes that are nothing, and a version that nobody here knows.
+    let to_payment = |id: Uuid, headers: &[(&str, &str)], payload: &[u8]| Message {
+        id,
+        exchange: RETRY_EXCHANGE.to_owned(),
+        routing_key: "payment.choreography".to_owned(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        payload: payload.to_vec(),
+    };
+    let (stranger, id) = (OrderId::new().to_string(), Uuid::now_v7());
+    system
+        .probe
+        .send_all(&[
+            to_payment(Uuid::now_v7(), &[], b"\x00\xff\xfe"),
+            to_payment(
+                id,
+                &[
+                    ("cloudEvents_specversion", "1.0"),
+                    ("cloudEvents_id", &id.to_string()),
+                    ("cloudEvents_type", "order.created.v99"),
+                    ("cloudEvents_source", "/order"),
+                    ("cloudEvents_subject", &stranger),
+                ],
+                b"{}",
+            ),
+        ])
+        .await;
+    let point = format!("payment.handle=return({failing})");
+    system.revive("payment", &[("FAILPOINTS", &point)]);
+
+    system.ended_as_expected(&good).await;
+    let rows = parked(&system, "payment", 4).await;
+    let row = |subject: Option<&OrderId>, cause: &str| {
+        let subject = subject.map(OrderId::to_string);
+        rows.iter()
+            .find(|row| {
+                row["cause"] == cause
+                    && (subject.is_none() || row["subject"].as_str() == subject.as_deref())
+            })
+            .unwrap_or_else(|| panic!("{cause} {subject:?} in {rows:?}"))
+    };
+    let unreadable = rows
+        .iter()
+        .find(|row| row["subject"].is_null())
+        .expect("the bytes that are nothing");
+    assert_eq!(unreadable["cause"], "malformed");
+    let unknown = row(None, "unknown_type");
+    let exhausted = row(Some(&failing), "exhausted");
+    let edited = row(Some(&damaged), "malformed");
+    assert!(
+        edited["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("order_version"),
+        "{edited}"
+    );
+    assert!(
+        exhausted["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("attempt 5 failed"),
+        "{exhausted}"
+    );
+    for id in [damaged, failing] {
+        let order = system.api.order(id).await.expect("it answers");
+        assert_eq!(order["state"], "pending", "{order}");
+    }
+
+    // Edited, but not to another amount; requeued; and its order comes to rest.
+    let path = format!("/operator/parked/{}", edited["id"].as_str().expect("an id"));
+    let mut cheaper = data.clone();
+    cheaper["order_version"] = json!(1);
+    let mended = cheaper.clone();
+    cheaper["amount"]["amount_minor"] = json!(1);
+    let edit = async |data: &Value| {
+        let request = system
+            .as_operator("payment", Method::PUT, &path)
+            .json(&json!({ "note": "a number, not a word", "data": data }));
+        answer(request).await
+    };
+    edit(&cheaper).await.expect(422);
+    edit(&mended).await.expect(204);
+    deed(&system, "payment", edited, "requeue").await;
+    deed(&system, "payment", unreadable, "drop").await;
+    deed(&system, "payment", unknown, "drop").await;
+    system
+        .ended_as_expected(&[(Ending::ConfirmedWallet, damaged)])
+        .await;
+
+    // What failed is handled once its cause is mended.
+    system.stop("payment").await;
+    system.revive("payment", &[]);
+    system.ready("payment").await;
+    deed(&system, "payment", exhausted, "requeue").await;
+    system
+        .ended_as_expected(&[(Ending::ConfirmedWallet, failing)])
+        .await;
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_refund_is_parked_and_dropped_and_an_operator_ends_the_order() {
+    let system = System::start_with(&[
+        ("SWEEP_AFTER_MS", "500"),
+        ("SWEEPS", "2"),
+        ("WORKER_POLL_MS", "50"),
+    ])
+    .await;
+    let id = system.place_this("alice", &wallet()).await;
+    system.wait_for(id, |order| order["at_rest"] == true).await;
+    let point = format!("payment.cancel=return({id})");
+    system.stop("payment").await;
+    system.revive("payment", &[("FAILPOINTS", &point)]);
+    system.ready("payment").await;
+    system.cancel("alice", id).await;
+
+    // Each time that it is asked for, the refund fails, is parked, and is dropped; until nobody asks any more.
+    let view = eventually("the order is stuck", || async {
+        for row in system.parked("payment").await {
+            assert_eq!(
+                (&row["cause"], &row["type"]),
+                (&json!("exhausted"), &json!("order.cancelling.v1"))
+            );
+            deed(&system, "payment", &row, "drop").await;
+        }
+        let path = format!("/operator/orders/{id}");
+        let view = answer(system.as_operator("order", Method::GET, &path))
+            .await
+            .expect(200);
+        if view["stuck_since"].is_string() {
+            Ok(view)
+        } else {
+            Err(view)
+        }
+    })
+    .await;
+    assert_eq!(
+        (&view["state"], &view["payment_answer"]),
+        (&json!("cancelling"), &Value::Null)
+    );
+    eventually("it is a metric to alert on", || async {
+        let metrics = system.metrics("order").await;
+        if metrics.contains("orders_stuck{service=\"order\"} 1") {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    })
+    .await;
+    let report = system.reconcile().await;
+    assert!(!report.is_clean(), "an order is not at rest: {report}");
+
+    let settle = json!({ "note": "paid back by bank transfer", "participants": ["payment"] });
+    let path = format!("/operator/orders/{id}/settle");
+    answer(
+        system
+            .as_operator("order", Method::POST, &path)
+            .json(&settle),
+    )
+    .await
+    .expect(202);
+    let order = system.wait_for(id, |order| order["at_rest"] == true).await;
+    assert_eq!(order["state"], "cancelled");
+    // The last of what was asked for may still have been on its way to the parking lot.
+    eventually("nothing is left of it", || async {
+        for row in system.parked("payment").await {
+            deed(&system, "payment", &row, "drop").await;
+        }
+        let report = system.reconcile().await;
+        if report.is_clean() {
+            Ok(())
+        } else {
+            Err(report)
+        }
+    })
+    .await;
+    eventually("nothing is alerted any more", || async {
+        let metrics = system.metrics("order").await;
+        if metrics.contains("orders_stuck{service=\"order\"} 0") {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    })
+    .await;
+    system.end().await;
+}

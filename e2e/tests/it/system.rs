@@ -1,0 +1,421 @@
+//! The whole system for one test: every service as the process that its users run, on databases and a virtual host of its
+//! own, with a proxy on every line that can fail.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    sync::Mutex,
+    time::Duration,
+};
+
+use contracts::value::OrderId;
+use load_tests::{
+    api::{Api, Places},
+    reconcile::{Report, Sources, reconcile},
+    traffic::{Cancel, Ending, seed},
+};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use testkit::{
+    Answer, Database, Probe, Proxy, SmtpSink, Vhost, answer, client, eventually, service_token_file,
+};
+use uuid::Uuid;
+use xtask::{
+    process::{MARK, Process, Recipe},
+    wiring::{SERVICES, Wiring, database_of},
+    workspace,
+};
+
+const SIGTERM: i32 = 15;
+
+/// How long anything may take that should happen soon.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The whole system.
+pub(crate) struct System {
+    pub(crate) api: Api,
+    pub(crate) vhost: Vhost,
+    pub(crate) probe: Probe,
+    /// The line to the broker.
+    pub(crate) broker: Proxy,
+    /// The line from payment to the card processor.
+    pub(crate) card: Proxy,
+    /// The line to each database.
+    pub(crate) database_lines: BTreeMap<&'static str, Proxy>,
+    pub(crate) databases: BTreeMap<&'static str, Database>,
+    pub(crate) smtp: SmtpSink,
+    wiring: Wiring,
+    sources: Sources,
+    folder: PathBuf,
+    http: reqwest::Client,
+    running: Mutex<BTreeMap<&'static str, Process>>,
+    accepted: Mutex<HashSet<OrderId>>,
+}
+
+/// What a test changes about it: variables for all services.
+pub(crate) type Extra<'a> = &'a [(&'a str, &'a str)];
+
+impl System {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more variables for all services.
+    pub(crate) async fn start_with(extra: Extra<'_>) -> Self {
+        let vhost = Vhost::create().await;
+        let broker = Proxy::start(vhost.server()).await;
+        let smtp = SmtpSink::start().await;
+        let mut databases = BTreeMap::new();
+        let mut database_lines = BTreeMap::new();
+        for service in SERVICES {
+            let database = Database::create(&database_of(service)).await;
+            database_lines.insert(service, Proxy::start(database.server()).await);
+            databases.insert(service, database);
+        }
+        let folder = workspace::root()
+            .join("target/test/e2e")
+            .join(vhost.name().to_owned());
+        std::fs::create_dir_all(&folder).expect("a writable target folder");
+
+        let ports: BTreeMap<_, _> = SERVICES
+            .iter()
+            .map(|service| (*service, xtask::ports::free().expect("a free port")))
+            .collect();
+        let processor = format!("127.0.0.1:{}", ports["card-processor"]);
+        let card = Proxy::start(processor.parse().expect("an address")).await;
+        let brokers = ["order", "payment", "inventory", "notification"]
+            .map(|service| (service, vhost.url_via(service, broker.address())));
+        let mut settings: BTreeMap<String, String> = [
+            ("HTTP_WORKERS", "1"),
+            ("DATABASE_MAX_CONNECTIONS", "5"),
+            ("DATABASE_ACQUIRE_TIMEOUT_MS", "1000"),
+            // Leases are these and ten seconds.
+            ("CARD_TIMEOUT_MS", "1000"),
+            ("SMTP_TIMEOUT_MS", "1000"),
+            ("CARD_BACKOFF_CAP_MS", "500"),
+            ("MAIL_BACKOFF_CAP_MS", "500"),
+            ("SWEEP_AFTER_MS", "10000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        settings.extend(
+            extra
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let wiring = Wiring {
+            ports,
+            databases: database_lines
+                .iter()
+                .map(|(service, line)| (*service, databases[service].url_via(line.address())))
+                .collect(),
+            brokers: brokers.into(),
+            smtp: format!("smtp://{}", smtp.address()),
+            card_processor: Some(format!("http://{}", card.address())),
+            token_file: service_token_file("holdfast"),
+            extra: settings.into_iter().collect(),
+        };
+        let place = |service: &str| wiring.url(service);
+        let places = Places {
+            order_url: place("order"),
+            payment_url: place("payment"),
+            inventory_url: place("inventory"),
+            notification_url: place("notification"),
+            card_processor_url: place("card-processor"),
+        };
+        let book = |service: &str| databases[service].url().to_owned();
+        let sources = Sources {
+            order_database_url: book("order"),
+            payment_database_url: book("payment"),
+            inventory_database_url: book("inventory"),
+            notification_database_url: book("notification"),
+            card_processor_database_url: book("card-processor"),
+            rabbitmq_api: std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("a broker"),
+            rabbitmq_vhost: vhost.name().to_owned(),
+        };
+        let system = Self {
+            api: Api::new(places).expect("a client"),
+            probe: Probe::attach(&vhost).await,
+            vhost,
+            broker,
+            card,
+            database_lines,
+            databases,
+            smtp,
+            wiring,
+            sources,
+            folder,
+            http: client(),
+            running: Mutex::default(),
+            accepted: Mutex::default(),
+        };
+        for service in SERVICES {
+            system.revive(service, &[]);
+        }
+        system.all_ready().await;
+        seed(&system.api).await.expect("the demo's goods and money");
+        system
+    }
+
+    /// Starts a service that does not run, with more variables.
+    pub(crate) fn revive(&self, service: &'static str, extra: Extra<'_>) {
+        let mut environment = self.wiring.environment(service);
+        environment.extend(
+            extra
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let recipe = Recipe {
+            name: service.to_owned(),
+            program: workspace::binary(service),
+            arguments: Vec::new(),
+            environment,
+            folder: self.folder.clone(),
+            user: None,
+            log: self.folder.join(format!("{service}.log")),
+            // `cargo xtask test` looks for what carries its mark, and says what was left.
+            stack: std::env::var_os(MARK).map_or_else(|| self.folder.clone(), PathBuf::from),
+            stop: SIGTERM,
+        };
+        let process = recipe.start().expect("the binary was built");
+        let before = self.running().insert(service, process);
+        assert!(before.is_none(), "{service} runs already");
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Process>> {
+        self.running.lock().expect("no test panicked meanwhile")
+    }
+
+    /// As `kill -9` does.
+    pub(crate) fn kill(&self, service: &'static str) {
+        let mut process = self.running().remove(service).expect("it runs");
+        process.kill().expect("a child can be killed");
+    }
+
+    /// In good order. The proxies are this process's, so it must not block.
+    pub(crate) async fn stop(&self, service: &'static str) {
+        self.running()[service].signal(SIGTERM);
+        eventually(&format!("{service} stops"), || async {
+            self.ended(service).ok_or_else(|| self.log(service))
+        })
+        .await;
+        self.running().remove(service);
+    }
+
+    /// How a service ended, if it did.
+    pub(crate) fn ended(&self, service: &'static str) -> Option<std::process::ExitStatus> {
+        let mut running = self.running();
+        running
+            .get_mut(service)
+            .expect("it was started")
+            .ended()
+            .expect("a child can be asked")
+    }
+
+    /// Waits until a service has aborted: at its failpoint, since nothing else in it aborts.
+    pub(crate) async fn aborted(&self, service: &'static str, point: &str) {
+        let status = eventually(
+            &format!("{service} aborts at {point}: the point was not hit"),
+            || async { self.ended(service).ok_or("it runs") },
+        )
+        .await;
+        assert_eq!(
+            status.signal(),
+            Some(6),
+            "{service} at {point}: {status}\n{}",
+            self.log(service)
+        );
+        self.running().remove(service);
+    }
+
+    /// The end of a service's log.
+    pub(crate) fn log(&self, service: &str) -> String {
+        xtask::process::tail(&self.folder.join(format!("{service}.log")), 30)
+    }
+
+    /// All of a service's log.
+    pub(crate) fn whole_log(&self, service: &str) -> String {
+        std::fs::read_to_string(self.folder.join(format!("{service}.log"))).unwrap_or_default()
+    }
+
+    pub(crate) async fn all_ready(&self) {
+        for service in SERVICES {
+            self.ready(service).await;
+        }
+    }
+
+    pub(crate) async fn ready(&self, service: &'static str) {
+        let url = format!("{}/health/ready", self.wiring.url(service));
+        eventually(&format!("{service} is ready"), || async {
+            if let Some(status) = self.ended(service) {
+                return Err(format!("it ended ({status}) {}", self.log(service)));
+            }
+            match self.http.get(&url).send().await {
+                Ok(answer) if answer.status() == 200 => Ok(()),
+                Ok(answer) => Err(answer.text().await.unwrap_or_default()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Where a service answers.
+    pub(crate) fn url(&self, service: &str) -> String {
+        self.wiring.url(service)
+    }
+
+    /// A request as an operator.
+    pub(crate) fn as_operator(&self, service: &str, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.wiring.url(service)))
+            .bearer_auth(testkit::token("olga", chassis::identity::Role::Operator))
+    }
+
+    /// A service's metrics.
+    pub(crate) async fn metrics(&self, service: &str) -> String {
+        let url = format!("{}/metrics", self.wiring.url(service));
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Places an order that should end like this, and asks again under the same key until it is accepted, as a customer's
+    /// app does. Cancels it if that is how it should end.
+    pub(crate) async fn place(&self, ending: Ending) -> OrderId {
+        let (customer, order) = (ending.customer(), ending.order());
+        let id = self.place_this(customer, &order).await;
+        match ending.cancel() {
+            Cancel::Never => {}
+            Cancel::AtOnce => self.cancel(customer, id).await,
+            Cancel::WhenConfirmed => {
+                self.wait_for(id, |order| order["state"] != "pending").await;
+                self.cancel(customer, id).await;
+            }
+        }
+        id
+    }
+
+    /// Places this order.
+    pub(crate) async fn place_this(&self, customer: &str, order: &Value) -> OrderId {
+        let key = Uuid::now_v7().to_string();
+        let placed = eventually("an order is accepted", || {
+            self.api.place(customer, &key, order)
+        })
+        .await;
+        let id: OrderId = placed["id"]
+            .as_str()
+            .expect("an id")
+            .parse()
+            .expect("a UUID");
+        self.accepted.lock().expect("no panic").insert(id);
+        id
+    }
+
+    /// Cancels an order, asking again until it is.
+    pub(crate) async fn cancel(&self, customer: &str, id: OrderId) {
+        eventually("a cancel is accepted", || self.api.cancel(customer, id)).await;
+    }
+
+    /// Places an order of each ending, all at once.
+    pub(crate) async fn place_all(&self) -> Vec<(Ending, OrderId)> {
+        futures_util::future::join_all(
+            Ending::ALL.map(|ending| async move { (ending, self.place(ending).await) }),
+        )
+        .await
+    }
+
+    /// Waits until an order is as wanted.
+    pub(crate) async fn wait_for(&self, id: OrderId, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let last = match self.api.order(id).await {
+                Ok(order) if wanted(&order) => return order,
+                Ok(order) => order.to_string(),
+                Err(error) => error.to_string(),
+            };
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "order {id}: not within {PATIENCE:?}; last seen: {last}"
+            );
+            holdfast::backoff::pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all of these are at rest, each with the end that it should have, and its money and goods where they belong.
+    pub(crate) async fn ended_as_expected(&self, placed: &[(Ending, OrderId)]) {
+        for (ending, id) in placed {
+            let order = self.wait_for(*id, |order| order["at_rest"] == true).await;
+            let (state, reason) = ending.expected();
+            assert_eq!(
+                (order["state"].as_str(), order["reason"].as_str()),
+                (Some(state), reason),
+                "{ending:?}: {order}"
+            );
+            let payment = self.api.payment(*id).await.expect("payment answers");
+            let stock = self.api.reservation(*id).await.expect("inventory answers");
+            let books = (
+                payment["state"].as_str().unwrap_or_default(),
+                stock["state"].as_str().unwrap_or_default(),
+            );
+            // Cancelled while the card company was being asked: the cancel may have come before the question, too.
+            let allowed = match ending {
+                Ending::CancelledBefore => {
+                    vec![
+                        ("refunded", "void"),
+                        ("void", "void"),
+                        ("refunded", "released"),
+                    ]
+                }
+                other => vec![other.expected_books()],
+            };
+            assert!(allowed.contains(&books), "{ending:?}: {books:?}");
+        }
+    }
+
+    /// Waits until nothing moves, and compares all books.
+    pub(crate) async fn reconcile(&self) -> Report {
+        let accepted = self.accepted.lock().expect("no panic").clone();
+        reconcile(&self.sources, PATIENCE, &accepted)
+            .await
+            .expect("the books can be read")
+    }
+
+    /// Waits until nothing moves, and fails if the books do not agree.
+    pub(crate) async fn reconciled(&self) {
+        let report = self.reconcile().await;
+        assert!(report.is_clean(), "{report}");
+    }
+
+    /// The parked messages of a service.
+    pub(crate) async fn parked(&self, service: &str) -> Vec<Value> {
+        let answered: Answer =
+            answer(self.as_operator(service, Method::GET, "/operator/parked?state=parked")).await;
+        answered.expect(200).as_array().expect("a list").clone()
+    }
+
+    /// Stops everything in good order; the books must agree.
+    pub(crate) async fn end(self) {
+        self.reconciled().await;
+        self.discard().await;
+    }
+
+    /// Stops everything in good order.
+    pub(crate) async fn discard(self) {
+        for process in self.running().values() {
+            process.signal(SIGTERM);
+        }
+        let services: Vec<&'static str> = self.running().keys().copied().collect();
+        for service in services {
+            self.stop(service).await;
+            let log = self.whole_log(service);
+            for trouble in ["panicked", "abandoned", "being shutdown"] {
+                assert!(!log.contains(trouble), "{service}: {trouble}: {log}");
+            }
+        }
+        self.vhost.delete().await;
+        // An error leaves a few logs behind.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
