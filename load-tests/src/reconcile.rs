@@ -99,11 +99,20 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Waits up to `within` until nothing moves, then compares all books. `accepted` are orders that must exist.
+/// What must be true besides.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Orders that were accepted, and must exist.
+    pub accepted: HashSet<OrderId>,
+    /// Whether an order that was cancelled by its deadline is a finding: an outage must not lead to one.
+    pub none_by_deadline: bool,
+}
+
+/// Waits up to `within` until nothing moves, then compares all books.
 pub async fn reconcile(
     sources: &Sources,
     within: Duration,
-    accepted: &HashSet<OrderId>,
+    wanted: &Wanted,
 ) -> anyhow::Result<Report> {
     let reader = books::Reader::new(sources)?;
     let broker = broker::Broker::new(sources)?;
@@ -120,6 +129,6 @@ pub async fn reconcile(
         ),
     }
     let books = reader.read().await?;
-    checks::check(&books, accepted, &mut report);
+    checks::check(&books, wanted, &mut report);
     Ok(report)
 }

@@ -27,6 +27,7 @@ cargo xtask COMMAND
   token NAME         print a development token; --operator, --service, --hours N
   verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
       --minutes N    of each outage, instead of what the drill asks for
+      --rate N       orders per second meanwhile (default 3)
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";

@@ -47,8 +47,10 @@ pub struct Stack {
     running: BTreeMap<String, Process>,
     /// What was stopped on purpose, and is not to be restarted.
     stopped: Vec<String>,
-    /// How often each died by itself.
+    /// How often each died by itself, in short order.
     deaths: BTreeMap<String, u32>,
+    /// Everything that ever died by itself.
+    died: Vec<String>,
 }
 
 /// A `cargo build`, under way.
@@ -210,6 +212,7 @@ impl Stack {
             running,
             stopped: Vec::new(),
             deaths: BTreeMap::new(),
+            died: Vec::new(),
         };
         for service in SERVICES {
             stack.recipe(service, stack.wiring.environment(service));
@@ -387,10 +390,16 @@ impl Stack {
                 )));
             }
             say(format!("{name} died ({status}); starting it again"));
+            self.died.push(format!("{name} ({status})"));
             self.running.remove(&name);
             self.revive(&name)?;
         }
         Ok(())
+    }
+
+    /// What died by itself until now, and how.
+    pub fn died(&self) -> Vec<String> {
+        self.died.clone()
     }
 
     /// The folder in which the mails end.

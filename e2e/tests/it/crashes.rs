@@ -87,7 +87,7 @@ async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
     for (point, by) in points {
         let mut failpoints = format!("{point}=return(abort)");
         if let By::Failing(handler) = by {
-            failpoints.push_str(&format!(";{handler}=return"));
+            failpoints = format!("{failpoints};{handler}=return");
         }
         system.stop(service).await;
         system.revive(service, &[("FAILPOINTS", &failpoints)]);

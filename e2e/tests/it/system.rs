@@ -12,7 +12,7 @@ use std::{
 use contracts::value::OrderId;
 use load_tests::{
     api::{Api, Places},
-    reconcile::{Report, Sources, reconcile},
+    reconcile::{Report, Sources, Wanted, reconcile},
     traffic::{Cancel, Ending, seed},
 };
 use reqwest::{Method, RequestBuilder};
@@ -73,9 +73,7 @@ impl System {
             database_lines.insert(service, Proxy::start(database.server()).await);
             databases.insert(service, database);
         }
-        let folder = workspace::root()
-            .join("target/test/e2e")
-            .join(vhost.name().to_owned());
+        let folder = workspace::root().join("target/test/e2e").join(vhost.name());
         std::fs::create_dir_all(&folder).expect("a writable target folder");
 
         let ports: BTreeMap<_, _> = SERVICES
@@ -376,8 +374,11 @@ impl System {
 
     /// Waits until nothing moves, and compares all books.
     pub(crate) async fn reconcile(&self) -> Report {
-        let accepted = self.accepted.lock().expect("no panic").clone();
-        reconcile(&self.sources, PATIENCE, &accepted)
+        let wanted = Wanted {
+            accepted: self.accepted.lock().expect("no panic").clone(),
+            none_by_deadline: true,
+        };
+        reconcile(&self.sources, PATIENCE, &wanted)
             .await
             .expect("the books can be read")
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::PathBuf, process::ExitCode, time::Duration
 
 use anyhow::Context;
 use clap::Parser;
-use load_tests::reconcile::{Sources, reconcile};
+use load_tests::reconcile::{Sources, Wanted, reconcile};
 
 /// Proves from the books of all services that nothing was lost; exits 1 if something was
 #[derive(Parser)]
@@ -20,6 +20,10 @@ struct Arguments {
     /// A file with the ids of orders that were accepted, one a line: each must exist
     #[arg(long)]
     journal: Option<PathBuf>,
+
+    /// Find fault with orders that were cancelled by their deadline: no outage may lead to that
+    #[arg(long)]
+    none_by_deadline: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
@@ -29,6 +33,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         sources,
         within,
         journal,
+        none_by_deadline,
     } = Arguments::parse();
     let accepted = match journal {
         None => HashSet::new(),
@@ -41,7 +46,11 @@ async fn main() -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("{}: not an order id", path.display()))?
         }
     };
-    let report = reconcile(&sources, Duration::from_secs(within), &accepted).await?;
+    let wanted = Wanted {
+        accepted,
+        none_by_deadline,
+    };
+    let report = reconcile(&sources, Duration::from_secs(within), &wanted).await?;
     println!("{report}");
     Ok(if report.is_clean() {
         ExitCode::SUCCESS

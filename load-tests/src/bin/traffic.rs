@@ -38,6 +38,9 @@ enum Command {
         /// Do not follow each order to its rest
         #[arg(long)]
         no_watch: bool,
+        /// Get every order in that was begun, also after it is time to stop
+        #[arg(long)]
+        insist: bool,
     },
 }
 
@@ -61,6 +64,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             seconds,
             journal,
             no_watch,
+            insist,
         } => {
             let duration = seconds.map(Duration::from_secs);
             let stop = chassis::on_signal()?;
@@ -71,6 +75,7 @@ async fn main() -> anyhow::Result<ExitCode> {
                     duration,
                     journal,
                     watch: !no_watch,
+                    insist,
                 },
                 stop,
             )

@@ -41,9 +41,10 @@ pub struct Books {
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Order {
-    id: Uuid,
+    pub(super) id: Uuid,
     pub(super) customer_id: String,
     pub(super) state: String,
+    pub(super) reason: Option<String>,
     pub(super) committed: bool,
     pub(super) payment_answer: Option<String>,
     pub(super) inventory_answer: Option<String>,
@@ -165,7 +166,7 @@ impl Reader {
     pub(super) async fn read(&self) -> anyhow::Result<Books> {
         let mut books = Books::default();
         let orders: Vec<Order> = sqlx::query_as(
-            "select id, customer_id, state, committed, payment_answer, inventory_answer, amount_minor, currency,
+            "select id, customer_id, state, reason, committed, payment_answer, inventory_answer, amount_minor, currency,
                     payment ->> 'method' as method, lines
              from orders",
         )

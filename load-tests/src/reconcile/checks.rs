@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use contracts::value::OrderId;
 use sqlx::types::Uuid;
 
 use super::{
-    Report,
+    Report, Wanted,
     books::{Books, Order, Payment},
 };
 
 /// Compares the books.
-pub(super) fn check(books: &Books, accepted: &HashSet<OrderId>, report: &mut Report) {
-    orders(books, accepted, report);
+pub(super) fn check(books: &Books, wanted: &Wanted, report: &mut Report) {
+    orders(books, wanted, report);
     for (id, order) in &books.orders {
         one_order(books, *id, order, report);
     }
@@ -27,10 +26,15 @@ fn is_at_rest(order: &Order) -> bool {
     order.state == "cancelled" || (order.state == "confirmed" && order.committed)
 }
 
-fn orders(books: &Books, accepted: &HashSet<OrderId>, report: &mut Report) {
-    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+fn orders(books: &Books, wanted: &Wanted, report: &mut Report) {
+    let accepted = &wanted.accepted;
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for order in books.orders.values() {
-        *ends.entry(order.state.as_str()).or_default() += 1;
+        let end = match &order.reason {
+            Some(reason) => format!("{} ({reason})", order.state),
+            None => order.state.clone(),
+        };
+        *ends.entry(end).or_default() += 1;
     }
     let ends: Vec<String> = ends
         .iter()
@@ -50,6 +54,18 @@ fn orders(books: &Books, accepted: &HashSet<OrderId>, report: &mut Report) {
     for id in accepted {
         if !books.orders.contains_key(&id.0) {
             report.find("every accepted order exists", id.to_string());
+        }
+    }
+    if wanted.none_by_deadline {
+        let overdue = books
+            .orders
+            .values()
+            .filter(|order| order.reason.as_deref() == Some("deadline"));
+        for order in overdue {
+            report.find(
+                "no order is cancelled by its deadline",
+                order.id.to_string(),
+            );
         }
     }
     let heard: HashSet<&Uuid> = books.heard.iter().collect();

@@ -36,6 +36,9 @@ pub struct Plan {
     pub journal: Option<PathBuf>,
     /// Whether each order is watched to its rest, and shown then.
     pub watch: bool,
+    /// Whether every order that was begun is got in, also after it is time to stop; otherwise what is not accepted by then
+    /// is given up.
+    pub insist: bool,
 }
 
 /// What became of it.
@@ -192,11 +195,10 @@ impl Shared {
                     pause(wait).await;
                 }
             };
-            // A watched run ends when it is told to; a planned one gets every order in.
-            if self.plan.duration.is_none() {
-                self.stop.run_until_cancelled(waited).await?;
-            } else {
+            if self.plan.insist {
                 waited.await;
+            } else {
+                self.stop.run_until_cancelled(waited).await?;
             }
         }
     }

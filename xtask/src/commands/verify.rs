@@ -1,11 +1,366 @@
-//! `cargo xtask verify`: long drills.
+//! `cargo xtask verify`: long drills. Each has a stack of its own, traffic, something that breaks, and the books at the end.
 
-use std::process::ExitCode;
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
 
-use lexopt::Parser;
+use lexopt::{Arg, Parser, ValueExt};
 
-use crate::Result;
+use super::install;
+use crate::{
+    Context, Result, error,
+    process::{self, Process, Recipe},
+    progress::{say, show},
+    stack::{Options, Stack},
+    wiring::SERVICES,
+    workspace,
+};
 
-pub(super) fn run(_arguments: Parser) -> Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+/// How long everything may take to come to rest after the last fault is mended.
+const REST: Duration = Duration::from_secs(300);
+
+/// A drill.
+struct Drill {
+    name: &'static str,
+    what: &'static str,
+    /// What the stack is like.
+    database_each: bool,
+    chaos: Option<&'static str>,
+    run: fn(&mut Running) -> Result,
+}
+
+const DRILLS: [Drill; 7] = [
+    Drill {
+        name: "kills",
+        what: "kill -9 of each process in turn, servers included; each is started again after 2 s",
+        database_each: false,
+        chaos: None,
+        run: kills,
+    },
+    Drill {
+        name: "broker",
+        what: "RabbitMQ is stopped for 5 minutes",
+        database_each: false,
+        chaos: None,
+        run: |drill| drill.outage("rabbitmq", 5.0),
+    },
+    Drill {
+        name: "databases",
+        what: "each service's PostgreSQL in turn is stopped for 3 minutes",
+        database_each: true,
+        chaos: None,
+        run: databases,
+    },
+    Drill {
+        name: "mail",
+        what: "the mail server is stopped for 3 minutes",
+        database_each: false,
+        chaos: None,
+        run: |drill| drill.outage("smtp-sink", 3.0),
+    },
+    Drill {
+        name: "card",
+        what: "the card processor is stopped for 3 minutes",
+        database_each: false,
+        chaos: None,
+        run: |drill| drill.outage("card-processor", 3.0),
+    },
+    Drill {
+        name: "duplicates",
+        what: "for 2 minutes every message is handled twice, each copy up to 2 s late, in any order",
+        database_each: false,
+        chaos: Some("2000"),
+        run: |drill| drill.wait(drill.minutes(2.0)),
+    },
+    Drill {
+        name: "model",
+        what: "the protocol's model, searched deeper than the tests do",
+        database_each: false,
+        chaos: None,
+        run: |_| Ok(()),
+    },
+];
+
+struct Plan {
+    minutes: Option<f64>,
+    rate: String,
+}
+
+/// A drill that runs.
+struct Running<'a> {
+    stack: Stack,
+    plan: &'a Plan,
+    /// What was broken, and for how long, for a person to read.
+    notes: Vec<String>,
+}
+
+pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let mut plan = Plan {
+        minutes: None,
+        rate: "3".to_owned(),
+    };
+    let (mut named, mut no_install) = (Vec::new(), false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("minutes") => {
+                let minutes: f64 = arguments.value()?.parse()?;
+                if !(minutes > 0.0 && minutes <= 600.0) {
+                    return Err(error("--minutes is from more than 0 to 600"));
+                }
+                plan.minutes = Some(minutes);
+            }
+            Arg::Long("rate") => plan.rate = arguments.value()?.string()?,
+            Arg::Long("no-install") => no_install = true,
+            Arg::Value(name) => named.push(name.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if named == ["list"] {
+        for drill in &DRILLS {
+            show(format!("  {:<12} {}", drill.name, drill.what));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = named
+        .iter()
+        .find(|name| DRILLS.iter().all(|drill| drill.name != name.as_str()))
+    {
+        return Err(error(format!(
+            "there is no drill {unknown:?}: `cargo xtask verify list`"
+        )));
+    }
+    let wanted: Vec<&Drill> = DRILLS
+        .iter()
+        .filter(|drill| named.is_empty() || named.iter().any(|name| name == drill.name))
+        .collect();
+
+    let mut rows = Vec::new();
+    for drill in &wanted {
+        say(format!("drill {}: {}", drill.name, drill.what));
+        let begun = Instant::now();
+        let outcome = if drill.name == "model" {
+            model()
+        } else {
+            one(drill, &plan, no_install)
+        };
+        if process::is_interrupted() {
+            return Err(error("interrupted"));
+        }
+        let end = match &outcome {
+            Ok(end) => end.clone(),
+            Err(error) => {
+                say(format!("drill {}: {error}", drill.name));
+                "FAILED".to_owned()
+            }
+        };
+        let took = begun.elapsed().as_secs();
+        rows.push((
+            outcome.is_ok(),
+            format!("  {:<12} {took:>5} s  {end}", drill.name),
+        ));
+    }
+    show("");
+    for (_, row) in &rows {
+        show(row);
+    }
+    Ok(if rows.iter().all(|(passed, _)| *passed) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Traffic, the fault, and the books; answers what it came to.
+fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
+    let extra = drill
+        .chaos
+        .map(|delay| ("CONSUMER_CHAOS".to_owned(), delay.to_owned()));
+    let mut running = Running {
+        stack: Stack::start(&Options {
+            name: "verify",
+            install: install(no_install),
+            database_each: drill.database_each,
+            failpoints: drill.chaos.is_some(),
+            extra: extra.into_iter().collect(),
+        })?,
+        plan,
+        notes: Vec::new(),
+    };
+    let verdict = running.under_traffic(drill);
+    running.stack.shut_down()?;
+    verdict
+}
+
+impl Running<'_> {
+    fn under_traffic(&mut self, drill: &Drill) -> Result<String> {
+        let seeded = self.stack.tool("traffic").arg("seed").status()?;
+        if !seeded.success() {
+            return Err(error("cannot seed"));
+        }
+        let folder = self.stack.claim.folder.clone();
+        let journal = folder.join("journal");
+        let mut traffic = self.traffic(&journal)?;
+        self.wait(Duration::from_secs(5))?;
+        (drill.run)(self)?;
+        // Some that come after.
+        self.wait(Duration::from_secs(5))?;
+
+        // It gets every order in that it has begun, and ends.
+        traffic.signal(libc::SIGINT);
+        let log = folder.join("logs/traffic.log");
+        let status = process::wait_for("traffic", REST, || {
+            self.stack.supervise()?;
+            traffic.ended()
+        })?;
+        let told = process::tail(&log, 3);
+        if !status.success() {
+            return Err(error(format!("traffic: {status}\n{told}")));
+        }
+        say("traffic has ended; reconciling");
+        show(told);
+        let output = self
+            .stack
+            .tool("reconcile")
+            .args(["--within", &REST.as_secs().to_string()])
+            .arg("--journal")
+            .arg(&journal)
+            .arg("--none-by-deadline")
+            .output()
+            .context("reconcile")?;
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        show(report.trim_end());
+        let died = self.stack.died();
+        if !output.status.success() {
+            return Err(error("the books do not agree"));
+        }
+        if !died.is_empty() {
+            return Err(error(format!("died by themselves: {}", died.join(", "))));
+        }
+        let orders = std::fs::read_to_string(&journal)
+            .context(journal.display())?
+            .lines()
+            .count();
+        Ok(format!(
+            "{orders} orders, reconcile clean; {}",
+            self.notes.join(", ")
+        ))
+    }
+
+    /// Orders at a rate, until it is told to end; the ids of those that were accepted are in the journal.
+    fn traffic(&self, journal: &Path) -> Result<Process> {
+        let folder = self.stack.claim.folder.clone();
+        let journal = journal.display().to_string();
+        let arguments = [
+            "run",
+            "--rate",
+            &self.plan.rate,
+            "--no-watch",
+            "--insist",
+            "--journal",
+            &journal,
+        ];
+        Recipe {
+            name: "traffic".to_owned(),
+            program: workspace::binary("traffic"),
+            arguments: arguments.map(str::to_owned).to_vec(),
+            environment: self.stack.tools_environment(),
+            folder: folder.clone(),
+            user: None,
+            log: folder.join("logs/traffic.log"),
+            stack: folder,
+            stop: libc::SIGINT,
+        }
+        .start()
+    }
+
+    fn minutes(&self, usual: f64) -> Duration {
+        Duration::from_secs_f64(self.plan.minutes.unwrap_or(usual) * 60.0)
+    }
+
+    /// Lets time pass; what dies meanwhile is started again, and held against us.
+    fn wait(&mut self, time: Duration) -> Result {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            if process::is_interrupted() {
+                return Err(error("interrupted"));
+            }
+            self.stack.supervise()?;
+            process::nap(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Stops something for a while.
+    fn outage(&mut self, name: &str, minutes: f64) -> Result {
+        let away = self.minutes(minutes);
+        say(format!("{name} stops, for {} s", away.as_secs()));
+        self.stack.stop(name)?;
+        self.wait(away)?;
+        self.stack.revive(name)?;
+        say(format!("{name} starts again"));
+        let back = Instant::now();
+        self.all_ready()?;
+        self.notes.push(format!(
+            "{name} away {} s, all ready {:.0} s after its start",
+            away.as_secs(),
+            back.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    fn all_ready(&mut self) -> Result {
+        for service in SERVICES {
+            self.stack.wait_ready(service, Duration::from_secs(120))?;
+        }
+        Ok(())
+    }
+}
+
+fn kills(drill: &mut Running) -> Result {
+    let names = drill.stack.names();
+    for name in &names {
+        say(format!("kill -9 of {name}"));
+        drill.stack.kill(name)?;
+        drill.wait(Duration::from_secs(2))?;
+        drill.stack.revive(name)?;
+        drill.all_ready()?;
+        // Traffic on the whole system, so that the next one is hit at work.
+        drill.wait(Duration::from_secs(8))?;
+    }
+    drill.notes.push(format!("killed {}", names.join(", ")));
+    Ok(())
+}
+
+fn databases(drill: &mut Running) -> Result {
+    for name in drill.stack.database_servers() {
+        drill.outage(&name, 3.0)?;
+    }
+    Ok(())
+}
+
+/// The model's deep search, which the tests leave out.
+fn model() -> Result<String> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = command
+        .current_dir(workspace::root())
+        .args([
+            "test",
+            "-p",
+            "e2e",
+            "--test",
+            "it",
+            "--",
+            "model",
+            "--nocapture",
+        ])
+        .env("HOLDFAST_MODEL", "deep")
+        .status()
+        .context("cargo test")?;
+    if status.success() {
+        Ok("no path breaks an invariant".to_owned())
+    } else {
+        Err(error(format!("the model: {status}")))
+    }
 }

@@ -219,7 +219,7 @@ async fn a_body_that_is_too_large_is_not_read() {
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("written");
-    let chunk = [b"8000\r\n".as_slice(), &[b' '; 0x8000], b"\r\n"].concat();
+    let chunk = [b"8000\r\n".as_slice(), &[b' '].repeat(0x8000), b"\r\n"].concat();
     for _ in 0..4 {
         // The server may answer, and hang up, before it has read everything.
         if stream.write_all(&chunk).await.is_err() {
@@ -262,8 +262,8 @@ async fn a_slow_client_is_not_waited_for() {
 
 #[tokio::test]
 async fn headers_paths_and_queries_are_checked_too() {
-    let orders = spawn_app().await;
     const KEY: &str = "header Idempotency-Key";
+    let orders = spawn_app().await;
     let post = || {
         orders
             .app
