@@ -4,3 +4,4 @@
 //! and card companies may do, and is searched exhaustively by `tests/it/model.rs`.
 
 pub mod model;
+pub mod topology;

@@ -1,9 +1,11 @@
 //! Tests across services: the protocol's model, whole orders through real processes, and the rules of the code.
 
 mod crashes;
+mod documents;
 mod duplicates;
 mod endings;
 mod interleavings;
+mod layers;
 mod model;
 mod outages;
 mod poison;

@@ -16,6 +16,41 @@ pub trait Message: Serialize + DeserializeOwned {
     fn order_version(&self) -> u32;
 }
 
+/// A message's type and what its payload looks like.
+#[cfg(feature = "schema")]
+#[expect(
+    missing_debug_implementations,
+    reason = "utoipa's schemas have none without a feature of theirs"
+)]
+pub struct Documented {
+    /// The `CloudEvents` type.
+    pub kind: &'static str,
+    /// The type in our code.
+    pub name: &'static str,
+    /// The schema of the payload.
+    pub schema: Schema,
+    /// The schemas that it refers to, by their names.
+    pub refers_to: Vec<(String, Schema)>,
+}
+
+#[cfg(feature = "schema")]
+type Schema = utoipa::openapi::RefOr<utoipa::openapi::Schema>;
+
+#[cfg(feature = "schema")]
+impl Documented {
+    /// The documentation of `M`.
+    pub fn of<M: utoipa::ToSchema>(kind: &'static str, name: &'static str) -> Self {
+        let mut refers_to = Vec::new();
+        M::schemas(&mut refers_to);
+        Self {
+            kind,
+            name,
+            schema: M::schema(),
+            refers_to,
+        }
+    }
+}
+
 /// Implements [`Message`] for types that have the fields `order_id` and `order_version`.
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident = $kind:literal),+ $(,)?) => {
@@ -38,8 +73,8 @@ macro_rules! messages {
 
         /// Every type that this publisher writes, with the schema of its payload.
         #[cfg(feature = "schema")]
-        pub fn schemas() -> Vec<(&'static str, &'static str, utoipa::openapi::RefOr<utoipa::openapi::Schema>)> {
-            vec![$(($kind, stringify!($name), <$name as utoipa::PartialSchema>::schema())),+]
+        pub fn schemas() -> Vec<$crate::message::Documented> {
+            vec![$($crate::message::Documented::of::<$name>($kind, stringify!($name))),+]
         }
     };
 }

@@ -12,7 +12,7 @@
 //! | [`retry`] | whether to try again at all |
 //! | [`deadline`] | one time budget for a call and all the calls below it |
 //! | [`telemetry`] | logs with trace ids, W3C trace context, Prometheus metrics |
-//! | [`failpoint`] | where tests make the process fail |
+//! | [`failpoint`](mod@failpoint) | where tests make the process fail |
 
 #![warn(missing_docs)]
 

@@ -1,0 +1,402 @@
+//! The rules of the code's layers, as CONTRIBUTING.md states them, held: imports and inline paths.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use syn::{
+    UseTree,
+    visit::{self, Visit},
+};
+use xtask::wiring::SERVICES;
+
+/// What a layer may use.
+struct Rule {
+    layer: &'static str,
+    /// Modules of the same service, besides itself.
+    modules: &'static [&'static str],
+    /// Crates that it never sees.
+    never: &'static [&'static str],
+    /// If not empty: the only crates that it sees.
+    only: &'static [&'static str],
+}
+
+const TRANSPORTS: &[&str] = &["actix_web", "lapin", "reqwest", "lettre"];
+
+const RULES: [Rule; 8] = [
+    Rule {
+        layer: "domain",
+        modules: &[],
+        never: &[],
+        only: &["std", "serde", "uuid", "time", "contracts", "thiserror"],
+    },
+    Rule {
+        layer: "store",
+        modules: &["domain"],
+        never: TRANSPORTS,
+        only: &[
+            "std",
+            "serde",
+            "serde_json",
+            "uuid",
+            "time",
+            "contracts",
+            "thiserror",
+            "sqlx",
+            "holdfast",
+        ],
+    },
+    Rule {
+        layer: "commands",
+        modules: &["domain", "store", "error", "config", "template"],
+        never: TRANSPORTS,
+        only: &[],
+    },
+    Rule {
+        layer: "client",
+        modules: &["domain", "config", "error", "store", "commands"],
+        never: &["actix_web", "lapin"],
+        only: &[],
+    },
+    Rule {
+        layer: "http",
+        modules: &["commands", "domain", "store", "error", "client", "config"],
+        never: &["lapin", "reqwest", "lettre"],
+        only: &[],
+    },
+    Rule {
+        layer: "consumer",
+        modules: &["commands", "domain", "store", "error", "config", "template"],
+        never: TRANSPORTS,
+        only: &[],
+    },
+    Rule {
+        layer: "worker",
+        modules: &["commands", "domain", "store", "error", "client", "config"],
+        never: TRANSPORTS,
+        only: &[],
+    },
+    Rule {
+        layer: "error",
+        modules: &["domain", "store"],
+        never: &["lapin", "reqwest", "lettre"],
+        only: &[],
+    },
+];
+
+/// A file of a service's.
+struct Source {
+    service: &'static str,
+    /// Its first module: `http` for `src/http/orders.rs`.
+    layer: String,
+    /// How many modules deep it is: 1 for `src/http.rs`.
+    depth: usize,
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Every path in it, code of tests left out: crate or module, and what follows.
+    fn paths(&self) -> Vec<Vec<String>> {
+        let file = syn::parse_file(&self.text).expect("our code parses");
+        let mut paths = Paths {
+            found: Vec::new(),
+            depth: self.depth,
+            layer: self.layer.clone(),
+        };
+        paths.visit_file(&file);
+        paths.found
+    }
+
+    fn place(&self) -> String {
+        let root = xtask::workspace::root();
+        let path = self.path.strip_prefix(root).unwrap_or(&self.path);
+        path.display().to_string()
+    }
+}
+
+struct Paths {
+    found: Vec<Vec<String>>,
+    depth: usize,
+    layer: String,
+}
+
+impl Paths {
+    /// Keeps a path, with `self` and `super` taken out: `crate::store::X` is `crate`, `store`, `X`.
+    fn keep(&mut self, mut segments: Vec<String>) {
+        let mut up = 0;
+        while segments.first().is_some_and(|first| first == "super") {
+            segments.remove(0);
+            up += 1;
+        }
+        if up > 0 {
+            if up < self.depth {
+                segments.insert(0, self.layer.clone());
+            }
+            segments.insert(0, "crate".to_owned());
+        }
+        self.found.push(segments);
+    }
+
+    fn keep_tree(&mut self, before: &[String], tree: &UseTree) {
+        let with = |name: String| [before, &[name]].concat();
+        match tree {
+            UseTree::Path(path) => self.keep_tree(&with(path.ident.to_string()), &path.tree),
+            UseTree::Name(name) => self.keep(with(name.ident.to_string())),
+            UseTree::Rename(rename) => self.keep(with(rename.ident.to_string())),
+            UseTree::Glob(_) => self.keep(before.to_vec()),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.keep_tree(before, tree);
+                }
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.keep_tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.len() > 1 {
+            let segments = path.segments.iter().map(|part| part.ident.to_string());
+            self.keep(segments.collect());
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        let is_test = module.attrs.iter().any(|attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute
+                    .parse_args::<syn::Path>()
+                    .is_ok_and(|path| path.is_ident("test"))
+        });
+        if !is_test {
+            self.depth += 1;
+            visit::visit_item_mod(self, module);
+            self.depth -= 1;
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    for service in SERVICES {
+        let folder = xtask::workspace::root().join(format!("services/{service}/src"));
+        collect(service, &folder, &[], &mut sources);
+    }
+    assert!(sources.len() > 40, "only {} files", sources.len());
+    sources
+}
+
+fn collect(service: &'static str, folder: &Path, above: &[String], sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() {
+            collect(service, &path, &[above, &[name]].concat(), sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
+            let text = fs::read_to_string(&path).expect("text");
+            let layer = above.first().unwrap_or(&name).clone();
+            let depth = above.len() + 1;
+            sources.push(Source {
+                service,
+                layer,
+                depth,
+                path,
+                text,
+            });
+        }
+    }
+}
+
+#[test]
+fn layers_use_only_what_is_below_them() {
+    let sources = sources();
+    let mut broken = BTreeSet::new();
+    for source in &sources {
+        let Some(rule) = RULES.iter().find(|rule| rule.layer == source.layer) else {
+            continue;
+        };
+        let modules: BTreeSet<&str> = sources
+            .iter()
+            .filter(|other| other.service == source.service)
+            .map(|other| other.layer.as_str())
+            .collect();
+        let crates = crates_of(source.service);
+        for path in source.paths() {
+            let [first, rest @ ..] = &path[..] else {
+                continue;
+            };
+            let fits = if first == "crate" {
+                rest.first().is_none_or(|module| {
+                    *module == source.layer
+                        || rule.modules.contains(&module.as_str())
+                        || !modules.contains(module.as_str())
+                })
+            } else if crates.contains(first) {
+                !rule.never.contains(&first.as_str())
+                    && (rule.only.is_empty() || rule.only.contains(&first.as_str()))
+            } else {
+                true
+            };
+            if !fits {
+                broken.insert(format!(
+                    "{} ({}): {}",
+                    source.place(),
+                    source.layer,
+                    path.join("::")
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The crates that a service depends on, as they are written in code.
+fn crates_of(service: &str) -> BTreeSet<String> {
+    dependencies(&format!("services/{service}"))
+        .into_iter()
+        .map(|name| name.replace('-', "_"))
+        .chain(["std".to_owned(), "tokio".to_owned()])
+        .collect()
+}
+
+/// The names under `[dependencies]` of a member's manifest.
+fn dependencies(member: &str) -> BTreeSet<String> {
+    let path = xtask::workspace::root().join(member).join("Cargo.toml");
+    let text = fs::read_to_string(&path).expect("a manifest");
+    text.lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn services_do_not_know_each_other_and_patterns_know_no_service() {
+    for service in SERVICES {
+        for other in SERVICES {
+            assert!(
+                !dependencies(&format!("services/{service}")).contains(other),
+                "{service} depends on {other}"
+            );
+        }
+    }
+    for shared in ["contracts", "holdfast", "chassis"] {
+        let depends = dependencies(&format!("shared/{shared}"));
+        for service in SERVICES {
+            assert!(!depends.contains(service), "{shared} depends on {service}");
+        }
+        assert!(!depends.contains("testkit"), "{shared} depends on testkit");
+    }
+    let values: BTreeSet<String> = ["serde", "thiserror", "utoipa", "uuid"]
+        .map(str::to_owned)
+        .into();
+    assert_eq!(dependencies("shared/contracts"), values);
+    assert!(!dependencies("shared/holdfast").contains("contracts"));
+}
+
+/// SQL is in `store` alone.
+#[test]
+fn sql_is_in_the_store() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let is_sql = |path: &Vec<String>| {
+            path.first().is_some_and(|first| first == "sqlx")
+                && path.get(1).is_some_and(|name| name.starts_with("query"))
+        };
+        if source.layer != "store" && source.paths().iter().any(is_sql) {
+            broken.push(source.place());
+        }
+    }
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+/// Which pattern may use which: a folder is copied with these, and with nothing else.
+const EDGES: [(&str, &[&str]); 10] = [
+    ("backoff", &[]),
+    ("deadline", &[]),
+    ("failpoint", &[]),
+    ("inbox", &[]),
+    ("lib", &[]),
+    (
+        "messaging",
+        &["backoff", "inbox", "outbox", "telemetry", "failpoint"],
+    ),
+    ("outbox", &["backoff", "failpoint"]),
+    ("retry", &["backoff", "deadline"]),
+    ("telemetry", &[]),
+    ("tests", &[]),
+];
+
+#[test]
+fn patterns_use_only_the_patterns_that_they_name() {
+    let mut sources = Vec::new();
+    let folder = xtask::workspace::root().join("shared/holdfast/src");
+    collect("holdfast", &folder, &[], &mut sources);
+    let folders: BTreeSet<String> = sources.iter().map(|source| source.layer.clone()).collect();
+    let mut broken = BTreeSet::new();
+    for source in &sources {
+        let (_, edges) = EDGES
+            .iter()
+            .find(|(folder, _)| *folder == source.layer)
+            .unwrap_or_else(|| panic!("which patterns may {} use?", source.layer));
+        for path in source.paths() {
+            if let [first, pattern, ..] = &path[..]
+                && first == "crate"
+                && *pattern != source.layer
+                && folders.contains(pattern)
+                && !edges.contains(&pattern.as_str())
+            {
+                broken.insert(format!("{}: {}", source.place(), path.join("::")));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn main_is_short() {
+    for service in SERVICES {
+        let path = format!("services/{service}/src/main.rs");
+        let text = fs::read_to_string(xtask::workspace::root().join(path)).expect("a main");
+        assert!(text.lines().count() <= 20, "{service}");
+    }
+}
+
+/// The rules find what breaks them.
+#[test]
+fn a_broken_rule_is_found() {
+    let source = Source {
+        service: "order",
+        layer: "domain".to_owned(),
+        depth: 1,
+        path: PathBuf::new(),
+        text: "use super::store::{self, Row}; fn f() { sqlx::query(\"\"); crate::http::g() } \
+               #[cfg(test)] mod tests { use reqwest::get; }"
+            .to_owned(),
+    };
+    let paths: Vec<String> = source.paths().iter().map(|path| path.join("::")).collect();
+    assert_eq!(
+        paths,
+        [
+            "crate::store::self",
+            "crate::store::Row",
+            "sqlx::query",
+            "crate::http::g"
+        ]
+    );
+}
