@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let config = notification::Config::parse();
     chassis::start("notification", &config.telemetry)?;

@@ -1,0 +1,3 @@
+//! The chassis through its public surface. What it does over HTTP is tested with each service.
+
+mod identity;
