@@ -79,6 +79,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     if !built.inspect_err(|_| drop(binaries.kill()))?.success() {
         return Err(error("cargo build failed"));
     }
+    let temporary = claim.folder.join("tmp");
+    fs::create_dir_all(&temporary).context(temporary.display())?;
     let mut tests = cargo()
         .arg("test")
         .args(test_arguments)
@@ -93,6 +95,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             ),
         )
         .env(process::MARK, &claim.folder)
+        // What tests put into files goes with the rest.
+        .env("TMPDIR", &temporary)
         // A failing test says what it saw; where it stood when it gave up is noise.
         .env("RUST_BACKTRACE", "0")
         .spawn()
