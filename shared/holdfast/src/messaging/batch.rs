@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::{
     Publisher, RETRY_EXCHANGE, Subscription,
-    consumer::{Ended, Item, Process},
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, text_headers},
     handler::{Error, Handler, Received, Undecodable},
+    subscription::{Ended, Item, Process},
 };
 use crate::{
     backoff::Backoff,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::consumer::Item;
+use super::subscription::Item;
 
 /// What to do with deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

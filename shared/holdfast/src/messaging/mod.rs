@@ -57,14 +57,16 @@ mod event;
 mod handler;
 pub mod parking;
 mod publisher;
+mod subscription;
 
 use sqlx::migrate::Migrator;
 
 pub use connection::Link;
-pub use consumer::{Consumers, Subscription};
+pub use consumer::Consumers;
 pub use event::{ATTEMPT, Event, Incoming, Malformed};
 pub use handler::{Class, Error, Handler, Received, Undecodable, classify};
 pub use publisher::Publisher;
+pub use subscription::Subscription;
 
 /// The exchange behind which the delays and the dead-letter queues are.
 pub const RETRY_EXCHANGE: &str = "retry";

@@ -13,8 +13,8 @@ use crate::{
     failpoint, inbox,
     messaging::{
         batch::id_from_content,
-        consumer::{Ended, Item, Process},
         event::{CAUSE, DETAIL, attribute, text_headers},
+        subscription::{Ended, Item, Process},
     },
 };
 
