@@ -1,0 +1,65 @@
+//! What is consumed, and what is done with it.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use lapin::{Channel, message::Delivery};
+
+/// How a queue is consumed.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// The queue. It exists already.
+    pub queue: String,
+    /// Messages per transaction, at most.
+    pub batch: u16,
+    /// Messages that the broker hands over before any is acknowledged. Twice the batch keeps the next one coming while
+    /// this one commits.
+    pub prefetch: u16,
+    /// How long to wait for a batch to fill once it has a message.
+    pub linger: Duration,
+    /// How many delay queues there are behind [`RETRY_EXCHANGE`](super::RETRY_EXCHANGE) for this queue.
+    pub retries: u32,
+}
+
+impl Subscription {
+    /// Batches of up to 100, filled for up to 3 ms, and four delays.
+    pub fn new(queue: impl Into<String>) -> Self {
+        Self {
+            queue: queue.into(),
+            batch: 100,
+            prefetch: 200,
+            linger: Duration::from_millis(3),
+            retries: 4,
+        }
+    }
+}
+
+/// Why a session with the broker ended. Whatever the reason: connect again, and everything unacknowledged comes again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("{0}")]
+    Broker(#[from] lapin::Error),
+    /// The broker cancelled the consumer: its queue was deleted, or moved.
+    #[error("the broker ended the consumer of {0}")]
+    Stream(String),
+    /// The channel went away while the consumer waited for something else.
+    #[error("the channel of {0} is gone")]
+    Channel(String),
+}
+
+/// What is done with the deliveries of one queue.
+pub(super) trait Process: Send + Sync {
+    /// Handles a batch. When it returns `Ok`, each delivery may be acknowledged: its effect has committed, or a copy of it
+    /// is safe elsewhere.
+    fn process<'a>(
+        &'a self,
+        channel: &'a Channel,
+        batch: &'a [Item],
+    ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>>;
+}
+
+/// A delivery, under the id by which the inbox will know it (its own, but for copies that [`chaos`](super::chaos) makes).
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) resent_as: Option<uuid::Uuid>,
+}
