@@ -61,10 +61,12 @@ fn the_state_tables_are_the_code() {
 
 /// Rows are inputs, columns are states.
 fn table(states: &[&str], rows: &[(&str, Vec<String>)]) -> String {
-    let mut table = format!("| input \\ state | {} |\n", states.join(" | "));
-    table.push_str(&format!("| --- |{}\n", " --- |".repeat(states.len())));
+    let row = |first: &str, cells: &[String]| format!("| {first} | {} |\n", cells.join(" | "));
+    let titles: Vec<String> = states.iter().map(|state| (*state).to_owned()).collect();
+    let mut table = row("input \\ state", &titles);
+    table += &row("---", &vec!["---".to_owned(); states.len()]);
     for (input, cells) in rows {
-        table.push_str(&format!("| {input} | {} |\n", cells.join(" | ")));
+        table += &row(input, cells);
     }
     table
 }
@@ -74,7 +76,7 @@ fn word(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let name: String = text
         .chars()
-        .take_while(|c| c.is_ascii_alphanumeric())
+        .take_while(char::is_ascii_alphanumeric)
         .collect();
     let mut word = String::new();
     for c in name.chars() {
@@ -268,7 +270,7 @@ fn payment_table() -> String {
                     Some(Answer::Declined(_)) => cell.push("`payment.declined`".to_owned()),
                     Some(Answer::Refunded) => cell.push("`payment.refunded`".to_owned()),
                     Some(Answer::NothingToUndo) => {
-                        cell.push("`payment.nothing_to_undo`".to_owned())
+                        cell.push("`payment.nothing_to_undo`".to_owned());
                     }
                     Some(Answer::Settled) => cell.push("`payment.settled`".to_owned()),
                 }
@@ -334,7 +336,7 @@ fn inventory_table() -> String {
                     Some(Answer::Committed) => cell.push("`inventory.committed`".to_owned()),
                     Some(Answer::Released { .. }) => cell.push("`inventory.released`".to_owned()),
                     Some(Answer::NothingToUndo) => {
-                        cell.push("`inventory.nothing_to_undo`".to_owned())
+                        cell.push("`inventory.nothing_to_undo`".to_owned());
                     }
                     Some(Answer::Settled) => cell.push("`inventory.settled`".to_owned()),
                 }

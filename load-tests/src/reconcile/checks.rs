@@ -278,11 +278,9 @@ fn cards(books: &Books, report: &mut Report) {
             }
         }
     }
-    for (id, payment) in books
-        .payments
-        .iter()
-        .filter(|(_, payment)| payment.method.as_deref() == Some("card"))
-    {
+    // Every payment, not only those by card: a charge without one is a finding above, and one for a wallet or for a tombstone
+    // is one here.
+    for (id, payment) in &books.payments {
         let entries = books.ledger.get(id).map(Vec::as_slice).unwrap_or_default();
         let kept: i64 = entries
             .iter()
@@ -294,17 +292,19 @@ fn cards(books: &Books, report: &mut Report) {
                 }
             })
             .sum();
-        let should = match payment.state.as_str() {
-            "captured" => payment.amount_minor.unwrap_or(0),
+        let amount = payment.amount_minor.unwrap_or(0);
+        let by_card = payment.method.as_deref() == Some("card");
+        let agrees = match payment.state.as_str() {
+            "captured" if by_card => kept == amount,
             // What an operator wrote off may be with the card company or not: that is what the operator saw to.
-            "settled" => kept,
-            _ => 0,
+            "settled" if by_card => kept == amount || kept == 0,
+            _ => kept == 0,
         };
-        if kept != should {
+        if !agrees {
             report.find(
                 "card money agrees with the card company's ledger",
                 format!(
-                    "{id}: payment {}, so {should} should be kept, and {kept} is",
+                    "{id}: payment {}, of {amount}, and the card company keeps {kept}",
                     payment.state
                 ),
             );

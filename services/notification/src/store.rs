@@ -258,7 +258,7 @@ pub(crate) async fn list(
 /// Queues a mail again that failed; false if there is none.
 pub(crate) async fn requeue(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
     let requeued = sqlx::query!(
-        "update mail set state = 'queued', due_at = now(), created_at = now(), updated_at = now()
+        "update mail set state = 'queued', attempts = 0, due_at = now(), created_at = now(), updated_at = now()
          where id = $1 and state = 'failed'",
         id,
     )

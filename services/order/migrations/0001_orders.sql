@@ -13,7 +13,7 @@ create table orders (
 
     -- The state of src/domain.rs, flat. The checks say which columns belong to which state.
     state            text        not null check (state in ('pending', 'confirmed', 'cancelling', 'cancelled')),
-    -- Counts the changes of state. Every event carries it; a consumer ignores what is older than it has.
+    -- Counts the changes of state. Every event carries it, so that one can tell which is older.
     version          integer     not null check (version > 0),
     committed        boolean     not null default false check (not committed or state = 'confirmed'),
     reason           text        check ((reason is not null) = (state in ('cancelling', 'cancelled'))),

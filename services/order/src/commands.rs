@@ -1,6 +1,6 @@
 //! The use cases, each on the caller's transaction.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chassis::events::{CHOREOGRAPHY, Publishing};
 use contracts::{
@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use tracing::{Span, info};
 
 use crate::{
-    config::WaitingSettings,
+    config::{LONGEST_SWEEP, WaitingSettings},
     domain::{Decision, Effect, Fact, Illegal, Input, Order, decide},
     error::Error,
     store::{self, Answered, NewOrder, Saved, StoredOrder},
@@ -171,13 +171,16 @@ pub(crate) async fn give_up_overdue(
     Ok(count)
 }
 
-/// Asks again for what has not been answered, or calls an operator; answers how many orders it was.
+/// Asks again for what has not been answered, or calls an operator; answers how many orders it was. Only of those whose
+/// answer could have come in: `heard_for` is since when messages have.
 pub(crate) async fn sweep(
     conn: &mut PgConnection,
     limit: i64,
+    heard_for: Duration,
     waiting: &WaitingSettings,
 ) -> Result<usize, Error> {
-    let due = store::due_for_sweep(conn, limit).await?;
+    let (first, longest) = (waiting.sweep_after(), LONGEST_SWEEP);
+    let due = store::due_for_sweep(conn, limit, heard_for, first, longest).await?;
     for stored in &due {
         let sweeps = u32::try_from(stored.sweeps).unwrap_or(u32::MAX);
         let next = waiting.sweep_again(sweeps);
@@ -208,8 +211,14 @@ pub(crate) async fn cancel_by_operator(
     by: &ByOperator<'_>,
     waiting: &WaitingSettings,
 ) -> Result<StoredOrder, Error> {
+    let before = store::lock_one(conn, id)
+        .await?
+        .ok_or(Error::UnknownOrder(id))?;
     let stored = cancel(conn, id, CancelReason::Operator, waiting).await?;
-    store::record_deed(conn, id, "cancelled", by.operator, by.note).await?;
+    // What is being cancelled already was not cancelled by this operator.
+    if stored.order != before.order {
+        store::record_deed(conn, id, "cancelled", by.operator, by.note).await?;
+    }
     Ok(stored)
 }
 

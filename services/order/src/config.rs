@@ -51,7 +51,7 @@ pub struct WaitingSettings {
     #[arg(long, env = "ORDER_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub order_deadline_seconds: u64,
 
-    /// How long to wait for an answer before asking again, in milliseconds; twice as long each time
+    /// How long to wait for an answer before asking again, in milliseconds; from the third time on twice as long each time
     #[arg(long, env = "SWEEP_AFTER_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub sweep_after_ms: u64,
 
@@ -69,7 +69,7 @@ pub struct WaitingSettings {
 }
 
 /// The longest wait between two sweeps.
-const LONGEST_SWEEP: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST_SWEEP: Duration = Duration::from_secs(600);
 
 impl WaitingSettings {
     /// How long an order may stay pending.

@@ -48,11 +48,11 @@ impl Sweeper {
     }
 
     async fn look(&self, heard_for: Option<Duration>) -> Result<(), Error> {
-        if heard_for.is_some_and(|heard| heard >= self.waiting.deadline()) {
-            self.until_none(Chore::GiveUpOverdue).await?;
-        }
-        if heard_for.is_some_and(|heard| heard >= self.waiting.sweep_after()) {
-            self.until_none(Chore::Sweep).await?;
+        if let Some(heard_for) = heard_for {
+            if heard_for >= self.waiting.deadline() {
+                self.until_none(Chore::GiveUpOverdue).await?;
+            }
+            self.until_none(Chore::Sweep { heard_for }).await?;
         }
         let retention = Duration::from_secs(self.waiting.idempotency_retention_hours * 3600);
         store::forget_old(&self.pool, retention, BATCH.into()).await?;
@@ -73,7 +73,9 @@ impl Sweeper {
                 Chore::GiveUpOverdue => {
                     commands::give_up_overdue(&mut tx, BATCH.into(), &self.waiting).await?
                 }
-                Chore::Sweep => commands::sweep(&mut tx, BATCH.into(), &self.waiting).await?,
+                Chore::Sweep { heard_for } => {
+                    commands::sweep(&mut tx, BATCH.into(), heard_for, &self.waiting).await?
+                }
             };
             tx.commit().await?;
             if done > 0 {
@@ -89,5 +91,5 @@ impl Sweeper {
 #[derive(Clone, Copy)]
 enum Chore {
     GiveUpOverdue,
-    Sweep,
+    Sweep { heard_for: Duration },
 }

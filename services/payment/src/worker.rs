@@ -129,7 +129,9 @@ impl CardWorker {
                 }
                 Err(error) => {
                     error!(%error, ?answer, "cannot store the card company's answer");
-                    counter!("card_answers_refused_total").increment(1);
+                    if !matches!(error, Error::Database(_)) {
+                        counter!("card_answers_refused_total").increment(1);
+                    }
                     let _ = self
                         .note(claimed, self.backoff.ceiling(u32::MAX), &error.to_string())
                         .await;

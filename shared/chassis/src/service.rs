@@ -174,9 +174,13 @@ impl Chassis {
         });
 
         let desk = web::Data::new(Desk::new(pool.clone(), waker.clone(), Arc::new(schema)));
+        let parking = pool.clone();
         let chassis = self
             .work("inbox pruning", move |token| {
                 prune_inbox(pool, retention, token)
+            })
+            .work("parked messages", move |token| {
+                sample_parked(parking, token)
             })
             .serve(OperatorApi::openapi(), move |config| {
                 config.app_data(desk.clone()).configure(operator::routes);
@@ -319,6 +323,21 @@ async fn sample_pool(pool: PgPool, shutdown: CancellationToken) {
         .is_some()
     {
         database::sample(&pool);
+    }
+}
+
+/// Counts the parked messages every five seconds: what an alert goes by.
+async fn sample_parked(pool: PgPool, shutdown: CancellationToken) {
+    loop {
+        // A database that is away leaves the gauge as it is.
+        if let Ok(open) = messaging::parking::open(&pool).await {
+            #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+            metrics::gauge!("parked_messages").set(open as f64);
+        }
+        let pause = holdfast::backoff::pause(Duration::from_secs(5));
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
     }
 }
 

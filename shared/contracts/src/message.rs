@@ -12,7 +12,8 @@ pub trait Message: Serialize + DeserializeOwned {
     /// The order that this is about: the `CloudEvents` subject.
     fn order_id(&self) -> OrderId;
 
-    /// The order's state version that led to this message. A consumer ignores what is older than what it has.
+    /// The order's state version that led to this message: how old what it says is. Who has no state of its own to decide by
+    /// ignores what is older than what it has.
     fn order_version(&self) -> u32;
 }
 

@@ -54,7 +54,8 @@ pub(crate) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
     sqlx::query_as!(
         Counts,
         r#"select (select count(*) from orders where stuck_since is not null) as "stuck!",
-                  (select count(*) from orders where sweep_at is not null) as "awaiting!""#,
+                  (select count(*) from orders where sweep_at is not null)
+                      + (select count(*) from orders where state = 'pending' and sweep_at is null) as "awaiting!""#,
     )
     .fetch_one(db)
     .await

@@ -195,13 +195,24 @@ pub(crate) async fn overdue(conn: &mut PgConnection, limit: i64) -> sqlx::Result
 }
 
 /// Locks up to `limit` orders that have waited for an answer long enough; skips what somebody else has locked.
+///
+/// Those are orders whose wait was no longer than `heard_for`, since when answers could come in: `first` before it is asked
+/// again, and once more after that; then twice as long each time, up to `longest`.
 pub(crate) async fn due_for_sweep(
     conn: &mut PgConnection,
     limit: i64,
+    heard_for: Duration,
+    first: Duration,
+    longest: Duration,
 ) -> sqlx::Result<Vec<StoredOrder>> {
     let rows = select_orders!(
-        "where sweep_at < now() order by sweep_at limit $1 for update skip locked",
-        limit
+        "where sweep_at < now()
+           and least($2::float8 * power(2::float8, greatest(sweeps - 1, 0)), $3::float8) <= $4::float8
+         order by sweep_at limit $1 for update skip locked",
+        limit,
+        first.as_secs_f64(),
+        longest.as_secs_f64(),
+        heard_for.as_secs_f64(),
     )
     .fetch_all(conn)
     .await?;
@@ -303,7 +314,12 @@ pub(crate) async fn unstick(
     sweep_after: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update orders set sweeps = 0, stuck_since = null, sweep_at = now() + make_interval(secs => $2) where id = $1",
+        // A pending order that was heard waits for its deadline.
+        "update orders
+         set sweeps = 0,
+             stuck_since = null,
+             sweep_at = case when state <> 'pending' or deadline_at is null then now() + make_interval(secs => $2) end
+         where id = $1",
         id.0,
         sweep_after.as_secs_f64(),
     )

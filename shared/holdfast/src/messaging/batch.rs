@@ -288,7 +288,7 @@ impl<H: Handler> Processor<H> {
                     error!(routing_key = message.routing_key, %error, "the topology lacks a queue: cannot move a message");
                     true
                 }
-                Some(Outcome::Unknown) | None => true,
+                Some(Outcome::Unknown | Outcome::Nacked) | None => true,
             });
             if messages.is_empty() {
                 return Ok(());

@@ -222,7 +222,7 @@ async fn on_channel(channel: &Channel, batch: &[Message]) -> Result<Vec<Outcome>
     for confirm in confirms {
         let confirmation = confirm.await.map_err(|error| broken(&error))?;
         outcomes.push(if confirmation.is_nack() {
-            Outcome::Refused("the broker could not store it (nack)".to_owned())
+            Outcome::Nacked
         } else {
             Outcome::Confirmed
         });

@@ -95,8 +95,10 @@ pub struct Message {
 pub enum Outcome {
     /// The broker has it: it is stored and routed to at least one queue.
     Confirmed,
-    /// The broker will not have it: unroutable, or nacked. Counts as an attempt.
+    /// The broker will not have it: unroutable, or forbidden. After too many times it is put aside.
     Refused(String),
+    /// The broker could not store it now (a nack): its trouble, not the message's. It waits, and is never put aside.
+    Nacked,
     /// No answer. It may have been taken, so it is published again under the same id. Costs no attempt.
     Unknown,
 }

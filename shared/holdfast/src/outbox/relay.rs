@@ -151,9 +151,14 @@ impl<P: Publisher> Relay<P> {
             match outcome {
                 Outcome::Confirmed => confirmed.push(seq),
                 Outcome::Unknown => round.unknown += 1,
-                Outcome::Refused(error) => {
+                Outcome::Refused(_) | Outcome::Nacked => {
+                    let (error, can_be_its_own) = match outcome {
+                        Outcome::Refused(error) => (error, true),
+                        _ => ("the broker could not store it (nack)".to_owned(), false),
+                    };
                     let failures = u32::try_from(attempts).unwrap_or(u32::MAX);
-                    let quarantine = failures + 1 >= u32::from(self.config.max_attempts);
+                    let quarantine = can_be_its_own
+                        && failures.saturating_add(1) >= u32::from(self.config.max_attempts);
                     warn!(message.id = %message.id, message.routing_key, %error, quarantine, "the broker refused a message");
                     let delay = self.config.backoff.ceiling(failures).as_secs_f64();
                     store::refuse(&mut tx, seq, &error, delay, quarantine).await?;

@@ -1,11 +1,17 @@
 //! A state change and the message about it happen both or not at all.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use holdfast::{
     backoff::Backoff,
     messaging::Publisher,
-    outbox::{self, Config, Message, Relay, Waker},
+    outbox::{self, Config, Message, Outcome, Relay, Unavailable, Waker},
 };
 use sqlx::PgPool;
 use testkit::{Probe, Proxy, Vhost, eventually};
@@ -285,4 +291,45 @@ async fn a_stopping_relay_publishes_what_is_committed() {
         probe.wait_for("order.created.v1", &subject).await;
     }
     vhost.delete().await;
+}
+
+/// A broker that cannot store anything for a while.
+#[derive(Clone)]
+struct Sick(Arc<AtomicU32>);
+
+impl outbox::Publisher for Sick {
+    async fn ready(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        let well = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_err();
+        let outcome = if well {
+            Outcome::Confirmed
+        } else {
+            Outcome::Nacked
+        };
+        vec![outcome; batch.len()]
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_store_is_waited_for() {
+    let (_, pool) = database("outbox").await;
+    // Many more times than a message that is refused has.
+    let sick = Sick(Arc::new(AtomicU32::new(30)));
+    let messages: Vec<Message> = (0..5).map(|n| message(&format!("{n}"), "work")).collect();
+    enqueue(&pool, &messages).await;
+    let stop = CancellationToken::new();
+    let relay = Relay::new(pool.clone(), sick.clone(), Waker::default(), config());
+    let task = tokio::spawn(relay.run(stop.clone()));
+    wait_for_empty(&pool).await;
+    assert_eq!(sick.0.load(Ordering::Relaxed), 0);
+    stop.cancel();
+    task.await.expect("the relay does not panic");
 }

@@ -3,7 +3,6 @@
 use std::{future::Future, pin::Pin};
 
 use lapin::{Channel, message::Delivery, types::AMQPValue};
-use metrics::gauge;
 use sqlx::{PgPool, types::Json};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -45,10 +44,6 @@ impl Drain {
             away.reset();
         }
         failpoint!("parking.before_ack");
-        if let Ok(open) = super::open(&self.pool).await {
-            #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
-            gauge!("parked_messages").set(open as f64);
-        }
         Ok(())
     }
 
