@@ -249,3 +249,44 @@ async fn an_operator_cancels_what_is_pending_and_nothing_else() {
         .expect_problem(409, "conflict", None);
     orders.stop().await;
 }
+
+/// After an outage, whose time does not count, each order gets the whole of its own wait again.
+#[tokio::test]
+async fn nobody_is_asked_again_before_an_answer_could_have_come() {
+    let orders = spawn_app_with(&["--sweep-after-ms=200", "--sweeps=30"]).await;
+    let (long, short) = (
+        orders.place("alice", &tea()).await,
+        orders.place("alice", &tea()).await,
+    );
+    for id in [long, short] {
+        orders.cancel("alice", id).await.expect(202);
+        orders.probe.wait_for("order.cancelling.v1", id).await;
+    }
+    // Both waits are over by the clock. One was asked for ten times, so it has waited for 102 s; but messages have come in
+    // for seconds only.
+    for (id, sweeps) in [(long, 10), (short, 1)] {
+        sqlx::query(
+            "update orders set sweeps = $2, sweep_at = now() - interval '1 s' where id = $1",
+        )
+        .bind(id.0)
+        .bind(sweeps)
+        .execute(&orders.app.pool)
+        .await
+        .expect("updated");
+    }
+    orders
+        .probe
+        .wait_for_nth("order.cancelling.v1", short, 3)
+        .await;
+    let asked = orders.probe.kinds(long);
+    let asked = asked.iter().filter(|kind| *kind == "order.cancelling.v1");
+    // Before the update it may have been asked again once or twice.
+    assert!(asked.count() <= 3);
+    let sweeps: i32 = sqlx::query_scalar("select sweeps from orders where id = $1")
+        .bind(long.0)
+        .fetch_one(&orders.app.pool)
+        .await
+        .expect("counted");
+    assert_eq!(sweeps, 10);
+    orders.stop().await;
+}
