@@ -71,6 +71,8 @@ impl Api {
             http: reqwest::Client::builder()
                 .connect_timeout(Duration::from_secs(2))
                 .timeout(Duration::from_secs(15))
+                // Sooner than the services hang up: else a request could meet the hanging up half way.
+                .pool_idle_timeout(Duration::from_secs(3))
                 .build()?,
             key: DevelopmentKey::load(&environment)?,
             tokens: Mutex::default(),

@@ -101,7 +101,8 @@ impl Client {
     pub fn new(base: &str, token: TokenFile) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))
-            .pool_idle_timeout(Duration::from_secs(30))
+            // Sooner than servers hang up on us (actix after 5 s): else a request could meet the hanging up half way.
+            .pool_idle_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {

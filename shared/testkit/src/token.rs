@@ -48,6 +48,8 @@ pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(Duration::from_secs(30))
+        // Sooner than our servers hang up: else a request could meet the hanging up half way.
+        .pool_idle_timeout(Duration::from_secs(3))
         .build()
         .expect("a client")
 }
