@@ -240,6 +240,8 @@ async fn an_outage_of_the_broker_costs_no_attempt_and_loses_nothing() {
     probe
         .wait_for("order.created.v1", &subjects(&[first])[0])
         .await;
+    // Seen is not yet confirmed.
+    wait_for_empty(&pool).await;
 
     proxy.cut();
     let meanwhile: Vec<Message> = (0..25).map(|n| message(&format!("{n}"), "work")).collect();
