@@ -302,7 +302,7 @@ fn unpack(root: &Path, log: &Path) -> Result {
     let script: String = script
         .lines()
         .map(|line| {
-            if line.starts_with("ROOTDIR=") {
+            if line.trim_start().starts_with("ROOTDIR=") {
                 format!("ROOTDIR=\"{}\"\n", erlang.display())
             } else {
                 format!("{line}\n")
