@@ -17,6 +17,7 @@ use crate::{
     client::CardCompany,
     commands::{self, CardAnswer},
     config::CardSettings,
+    domain::State,
     error::Error,
     store::{self, Claimed, Due},
 };
@@ -48,6 +49,13 @@ impl LeasedWork for CardWorker {
             Ok(None) => return,
             Err(error) => return warn!(%error, "cannot read a payment; its lease will end"),
         };
+        // An operator may have ended it between the claim and this look.
+        if !matches!(
+            (claimed.due, payment.state),
+            (Due::Charge, State::Charging { .. }) | (Due::Refund, State::Refunding)
+        ) {
+            return;
+        }
         telemetry::adopt(&span, payment.traceparent.as_deref());
         self.ask(&claimed, &payment).instrument(span).await;
     }
@@ -156,7 +164,7 @@ impl CardWorker {
             client::Error::Unavailable {
                 retry_after: Some(after),
                 ..
-            } => *after,
+            } => (*after).min(self.backoff.ceiling(u32::MAX)),
             _ => self.backoff.delay(claimed.attempts.saturating_sub(1)),
         };
         warn!(order.id = %claimed.order_id, attempt = claimed.attempts, %error, ?delay, "no definite answer; asking again");

@@ -323,6 +323,7 @@ async fn sample_pool(pool: PgPool, shutdown: CancellationToken) {
         .is_some()
     {
         database::sample(&pool);
+        holdfast::telemetry::upkeep();
     }
 }
 

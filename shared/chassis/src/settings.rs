@@ -143,7 +143,7 @@ pub struct IdentitySettings {
     pub token_audience: String,
 
     /// Where this runs; `production` refuses the development key
-    #[arg(long, env = "ENVIRONMENT", default_value = "development")]
+    #[arg(long, env = "ENVIRONMENT", default_value = "development", value_parser = ["development", "production"])]
     pub environment: String,
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
         Counts,
         r#"select (select count(*) from orders where stuck_since is not null) as "stuck!",
                   (select count(*) from orders where sweep_at is not null)
-                      + (select count(*) from orders where state = 'pending' and sweep_at is null) as "awaiting!""#,
+                      + (select count(*) from orders where state = 'pending' and deadline_at is not null and sweep_at is null) as "awaiting!""#,
     )
     .fetch_one(db)
     .await

@@ -155,7 +155,6 @@ impl Inner {
         if loaded.is_some_and(|at| at.elapsed() < RELOAD) {
             return Ok(());
         }
-        *loaded = Some(Instant::now());
         let text = match &self.source {
             Source::File(path) => tokio::fs::read_to_string(path)
                 .await
@@ -180,10 +179,13 @@ impl Inner {
             .map_err(|reason| self.wrong(reason))
             .and_then(|text| self.take(&text));
         match taken {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Only now: a request that was given up half way must not keep others from loading it.
+                *loaded = Some(Instant::now());
+                Ok(())
+            }
             Err(error) => {
                 warn!(%error, "cannot load the key set");
-                *loaded = None;
                 Err(Problem::unavailable(
                     "the keys that sign tokens cannot be loaded",
                 ))

@@ -105,7 +105,13 @@ impl outbox::Publisher for Publisher {
             // alone, so that only the one is refused. Some go twice by that, under the same id.
             Err(Broken { refusal: Some(_) }) => {
                 let mut outcomes = Vec::with_capacity(batch.len());
+                let mut gone = false;
                 for message in batch {
+                    // Each would wait for a broker that is gone.
+                    if gone {
+                        outcomes.push(Outcome::Unknown);
+                        continue;
+                    }
                     outcomes.push(
                         match self
                             .0
@@ -116,7 +122,10 @@ impl outbox::Publisher for Publisher {
                             Err(Broken {
                                 refusal: Some(refusal),
                             }) => Outcome::Refused(refusal),
-                            Err(Broken { refusal: None }) => Outcome::Unknown,
+                            Err(Broken { refusal: None }) => {
+                                gone = true;
+                                Outcome::Unknown
+                            }
                         },
                     );
                 }
@@ -215,7 +224,19 @@ async fn on_channel(channel: &Channel, batch: &[Message]) -> Result<Vec<Outcome>
                 properties(message),
             )
             .await;
-        confirms.push(published.map_err(|error| broken(&error))?);
+        match published {
+            Ok(confirm) => confirms.push(confirm),
+            // The channel may have been closed because of a message before this one: then that one's confirm says so.
+            Err(error) => {
+                let mut refusal = refused(&error);
+                for confirm in confirms {
+                    if let Err(error) = confirm.await {
+                        refusal = refusal.or_else(|| refused(&error));
+                    }
+                }
+                return Err(Broken { refusal });
+            }
+        }
     }
     let mut outcomes = Vec::with_capacity(batch.len());
     let mut returned: HashMap<String, String> = HashMap::new();

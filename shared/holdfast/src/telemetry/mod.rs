@@ -136,6 +136,14 @@ pub fn init(
     Ok(())
 }
 
+/// Lets the metrics give up memory that they do not need. To be called every few seconds: without it, what is recorded
+/// piles up until somebody scrapes.
+pub fn upkeep() {
+    if let Some(metrics) = METRICS.get() {
+        metrics.run_upkeep();
+    }
+}
+
 /// The process's metrics in Prometheus' text format; empty before [`init`].
 pub fn render_metrics() -> String {
     METRICS.get().map_or_else(String::new, |metrics| {
