@@ -15,7 +15,7 @@ mod broker;
 mod checks;
 mod quiescence;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 pub use books::Books;
 use contracts::value::OrderId;
@@ -46,6 +46,16 @@ pub struct Sources {
     /// The broker's virtual host
     #[arg(long, env = "RABBITMQ_VHOST", default_value = "holdfast")]
     pub rabbitmq_vhost: String,
+    /// A file with the password for all of them, instead of those in the URLs
+    #[arg(long, env = "AUDITOR_PASSWORD_FILE")]
+    pub auditor_password_file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// `url` with the password that is in force.
+    fn open(&self, url: &str) -> anyhow::Result<String> {
+        chassis::settings::with_password(url, self.auditor_password_file.as_deref())
+    }
 }
 
 /// Something that should not be.

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use holdfast::backoff::Backoff;
 use load_tests::{
     api::{Api, Places},
     traffic::{Plan, once, run, seed},
@@ -22,6 +23,12 @@ struct Arguments {
 enum Command {
     /// Brings in the demo's products and wallets; safe to repeat
     Seed,
+    /// What `docker compose up` runs: brings in products and wallets, then places orders of all endings until Ctrl-C
+    Demo {
+        /// Orders per second; 0 places none
+        #[arg(long, env = "TRAFFIC_RATE", default_value_t = 1.0)]
+        rate: f64,
+    },
     /// Places one order of each ending, waits for all, shows the table; exits 1 if one ended otherwise
     Once,
     /// Places orders of all endings at a rate
@@ -55,6 +62,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             println!("seeded {products} products and {wallets} wallets");
             true
         }
+        Command::Demo { rate } => demo(api, rate).await?,
         Command::Once => {
             seed(&api).await?;
             once(&api).await?
@@ -87,4 +95,40 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Seeds, and sends light traffic until it is told to stop. Services that are not there yet are waited for.
+#[expect(clippy::print_stdout, reason = "it is what its user sees")]
+async fn demo(api: Api, rate: f64) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        (0.0..=1000.0).contains(&rate),
+        "--rate (TRAFFIC_RATE) must be from 0 to 1000 orders per second"
+    );
+    let stop = chassis::on_signal()?;
+    let mut delays = Backoff::RECONNECT.delays();
+    let (products, wallets) = loop {
+        match seed(&api).await {
+            Ok(seeded) => break seeded,
+            Err(error) => {
+                println!("cannot seed yet: {error}");
+                if stop.run_until_cancelled(delays.wait()).await.is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+    };
+    println!("seeded {products} products and {wallets} wallets");
+    if rate == 0.0 {
+        println!("no traffic but yours: TRAFFIC_RATE is 0");
+        stop.cancelled().await;
+        return Ok(true);
+    }
+    let plan = Plan {
+        rate,
+        duration: None,
+        journal: None,
+        watch: true,
+        insist: false,
+    };
+    run(api, plan, stop).await
 }

@@ -111,11 +111,11 @@ impl Reader {
     pub(super) fn new(sources: &Sources) -> anyhow::Result<Self> {
         let pool = |url: &str| PgPoolOptions::new().max_connections(2).connect_lazy(url);
         Ok(Self {
-            order: pool(&sources.order_database_url)?,
-            payment: pool(&sources.payment_database_url)?,
-            inventory: pool(&sources.inventory_database_url)?,
-            notification: pool(&sources.notification_database_url)?,
-            card_processor: pool(&sources.card_processor_database_url)?,
+            order: pool(&sources.open(&sources.order_database_url)?)?,
+            payment: pool(&sources.open(&sources.payment_database_url)?)?,
+            inventory: pool(&sources.open(&sources.inventory_database_url)?)?,
+            notification: pool(&sources.open(&sources.notification_database_url)?)?,
+            card_processor: pool(&sources.open(&sources.card_processor_database_url)?)?,
         })
     }
 

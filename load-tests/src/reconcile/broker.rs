@@ -18,14 +18,10 @@ impl Broker {
         let http = reqwest::Client::builder()
             .timeout(std::time::Duration::from_secs(10))
             .build()?;
-        let Sources {
-            rabbitmq_api,
-            rabbitmq_vhost,
-            ..
-        } = sources;
-        let url = format!(
-            "{rabbitmq_api}/queues/{rabbitmq_vhost}?disable_stats=true&enable_queue_totals=true"
-        );
+        let api = sources.open(&sources.rabbitmq_api)?;
+        let rabbitmq_vhost = &sources.rabbitmq_vhost;
+        let url =
+            format!("{api}/queues/{rabbitmq_vhost}?disable_stats=true&enable_queue_totals=true");
         Ok(Self { http, url })
     }
 

@@ -22,8 +22,8 @@ impl App {
         let Config {
             chassis, broker, ..
         } = config;
-        let (chassis, waker, _) =
-            Chassis::new("inventory", chassis, store::migrator())?.with_messaging(broker, Messages);
+        let (chassis, waker, _) = Chassis::new("inventory", chassis, store::migrator())?
+            .with_messaging(broker, Messages)?;
         let state = web::Data::new(http::State {
             pool: chassis.pool().clone(),
         });

@@ -30,7 +30,7 @@ impl App {
             ..
         } = config;
         let (chassis, _, _) = Chassis::new("notification", chassis, store::migrator())?
-            .with_messaging(broker, Messages);
+            .with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let post = Waker::default();
         let state = web::Data::new(http::State {

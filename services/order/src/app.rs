@@ -29,7 +29,7 @@ impl App {
             ..
         } = config;
         let (chassis, waker, consuming) =
-            Chassis::new("order", chassis, store::migrator())?.with_messaging(broker, Messages);
+            Chassis::new("order", chassis, store::migrator())?.with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let prices = Prices::new(&prices)?;
         let state = web::Data::new(http::State {

@@ -28,8 +28,8 @@ impl App {
             card: settings,
             ..
         } = config;
-        let (chassis, waker, _) =
-            Chassis::new("payment", chassis, store::migrator())?.with_messaging(broker, Messages);
+        let (chassis, waker, _) = Chassis::new("payment", chassis, store::migrator())?
+            .with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let state = web::Data::new(http::State { pool: pool.clone() });
         let card = Waker::default();

@@ -14,8 +14,8 @@ use tracing::{info, warn};
 use crate::settings::DatabaseSettings;
 
 /// A pool that connects when it must: a database that is away for a moment, also at the start, is no reason to die.
-pub fn pool(name: &str, settings: &DatabaseSettings) -> sqlx::Result<PgPool> {
-    let options = PgConnectOptions::from_str(&settings.database_url)?
+pub fn pool(name: &str, settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(&settings.url()?)?
         .application_name(name)
         .options([
             (

@@ -143,17 +143,18 @@ impl Chassis {
 
     /// Makes it a service that sends and receives messages: an outbox with its relay, an inbox with its pruning, consumers,
     /// and the operator's routes for parked messages, which look as `schema` says. Answers also what wakes the relay (to be
-    /// called after each commit that wrote to the outbox), and whether messages come in.
+    /// called after each commit that wrote to the outbox), and whether messages come in. Fails if there is no such password file.
     pub fn with_messaging(
         mut self,
         settings: BrokerSettings,
         schema: impl Schema + 'static,
-    ) -> (Self, Waker, Link) {
+    ) -> anyhow::Result<(Self, Waker, Link)> {
         let (name, pool) = (self.name, self.pool.clone());
+        let url = settings.url()?;
         let waker = Waker::default();
-        let publisher = Publisher::new(&settings.amqp_url, format!("{name} publisher"));
+        let publisher = Publisher::new(&url, format!("{name} publisher"));
         let consumers = Consumers::new(
-            &settings.amqp_url,
+            &url,
             format!("{name} consumer"),
             publisher.clone(),
             pool.clone(),
@@ -185,7 +186,7 @@ impl Chassis {
             .serve(OperatorApi::openapi(), move |config| {
                 config.app_data(desk.clone()).configure(operator::routes);
             });
-        (chassis, waker, consuming)
+        Ok((chassis, waker, consuming))
     }
 
     /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.

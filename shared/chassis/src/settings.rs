@@ -1,7 +1,12 @@
 //! The settings that all services share. Each is an environment variable; `--help` documents it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use clap::Args;
 use holdfast::telemetry::{Format, Traces};
 
@@ -59,6 +64,10 @@ pub struct DatabaseSettings {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 
+    /// A file with the password, instead of the one in DATABASE_URL
+    #[arg(long, env = "DATABASE_PASSWORD_FILE")]
+    pub database_password_file: Option<PathBuf>,
+
     /// Most connections to the database, in number
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_max_connections: u32,
@@ -70,6 +79,13 @@ pub struct DatabaseSettings {
     /// Longest that one statement may take, in milliseconds
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub database_statement_timeout_ms: u64,
+}
+
+impl DatabaseSettings {
+    /// The database's URL, with the password of the file if there is one.
+    pub fn url(&self) -> anyhow::Result<String> {
+        with_password(&self.database_url, self.database_password_file.as_deref())
+    }
 }
 
 impl std::fmt::Debug for DatabaseSettings {
@@ -85,6 +101,10 @@ pub struct BrokerSettings {
     /// The broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: String,
+
+    /// A file with the password, instead of the one in AMQP_URL
+    #[arg(long, env = "AMQP_PASSWORD_FILE")]
+    pub amqp_password_file: Option<PathBuf>,
 
     /// Messages that one transaction handles, at most
     #[arg(long, env = "CONSUMER_BATCH", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -104,6 +124,11 @@ pub struct BrokerSettings {
 }
 
 impl BrokerSettings {
+    /// The broker's URL, with the password of the file if there is one.
+    pub fn url(&self) -> anyhow::Result<String> {
+        with_password(&self.amqp_url, self.amqp_password_file.as_deref())
+    }
+
     /// How `queue` is consumed.
     pub fn subscription(&self, queue: &str) -> holdfast::messaging::Subscription {
         holdfast::messaging::Subscription {
@@ -120,6 +145,22 @@ impl std::fmt::Debug for BrokerSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BrokerSettings").finish_non_exhaustive() // the URL has a password in it
     }
+}
+
+/// `url` with the password that `file` holds; a line end after it is none of it. Without a file, `url` as it is.
+///
+/// Files are how container platforms hand over secrets: an environment can be read by whoever may inspect the container.
+pub fn with_password(url: &str, file: Option<&Path>) -> anyhow::Result<String> {
+    let Some(file) = file else {
+        return Ok(url.to_owned());
+    };
+    let password = std::fs::read_to_string(file)
+        .with_context(|| format!("the password file {}", file.display()))?;
+    // Not shown with the error: there may be a password in it.
+    let mut url = reqwest::Url::parse(url).context("a URL that is to get a password")?;
+    url.set_password(Some(password.trim_end_matches(['\r', '\n'])))
+        .map_err(|()| anyhow::anyhow!("a URL without a host takes no password"))?;
+    Ok(url.into())
 }
 
 /// Whose tokens to believe.

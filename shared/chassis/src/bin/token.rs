@@ -1,7 +1,8 @@
 //! Prints a development token.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use chassis::{
     identity::{DevelopmentKey, Principal, Role},
     settings::IdentitySettings,
@@ -32,6 +33,10 @@ struct Arguments {
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     hours: u64,
 
+    /// A file to write it to, instead of standard output
+    #[arg(long)]
+    output: Option<PathBuf>,
+
     #[command(flatten)]
     identity: IdentitySettings,
 }
@@ -44,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         service,
         email,
         hours,
+        output,
         identity,
     } = Arguments::parse();
     let role = match (operator, service) {
@@ -59,14 +65,15 @@ fn main() -> anyhow::Result<()> {
         email,
     };
     let lifetime = Duration::from_secs(hours * 3600);
-    println!(
-        "{}",
-        key.sign(
-            &principal,
-            &identity.token_issuer,
-            &identity.token_audience,
-            lifetime
-        )?
-    );
+    let token = key.sign(
+        &principal,
+        &identity.token_issuer,
+        &identity.token_audience,
+        lifetime,
+    )?;
+    match output {
+        Some(path) => std::fs::write(&path, token).with_context(|| path.display().to_string())?,
+        None => println!("{token}"),
+    }
     Ok(())
 }
