@@ -1,5 +1,6 @@
 //! What a person can ask for.
 
+mod containers;
 mod down;
 mod prepare;
 mod test;
@@ -28,6 +29,8 @@ cargo xtask COMMAND
   verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
       --minutes N    of each outage, instead of what the drill asks for
       --rate N       orders per second meanwhile (default 3)
+  verify compose     `docker compose up` as a user has it: orders, down and up, scaled, sizes and memory
+  verify containers [SERVICE…]  every fault on every container (or these), under traffic; both: --no-build, --rate N
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";

@@ -7,9 +7,11 @@
 //! - [`process`]: children that never outlive their parent;
 //! - [`servers`]: finds or installs PostgreSQL and RabbitMQ, and starts private ones;
 //! - [`wiring`]: which service is told what;
-//! - [`stack`]: all of it together, supervised.
+//! - [`stack`]: all of it together, supervised;
+//! - [`compose`]: the same in containers.
 
 pub mod commands;
+pub mod compose;
 pub mod http;
 pub mod ports;
 pub mod process;

@@ -17,7 +17,7 @@ struct Arguments {
     #[arg(long, default_value_t = 120)]
     within: u64,
 
-    /// A file with the ids of orders that were accepted, one a line: each must exist
+    /// A file with the ids of orders that were accepted, one a line: each must exist; `-` is standard input
     #[arg(long)]
     journal: Option<PathBuf>,
 
@@ -38,8 +38,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     let accepted = match journal {
         None => HashSet::new(),
         Some(path) => {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text = if path.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin())
+            } else {
+                std::fs::read_to_string(&path)
+            };
+            let text = text.with_context(|| path.display().to_string())?;
             text.lines()
                 .map(str::parse)
                 .collect::<Result<_, _>>()

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::install;
+use super::{containers, install};
 use crate::{
     Context, Result, error,
     process::{self, Process, Recipe},
@@ -113,6 +113,12 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             }
             Arg::Long("rate") => plan.rate = arguments.value()?.string()?,
             Arg::Long("no-install") => no_install = true,
+            Arg::Value(name) if named.is_empty() && name == "compose" => {
+                return containers::compose(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "containers" => {
+                return containers::containers(arguments);
+            }
             Arg::Value(name) => named.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }
