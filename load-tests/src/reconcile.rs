@@ -13,12 +13,16 @@
 mod books;
 mod broker;
 mod checks;
+mod glance;
 mod quiescence;
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
+pub(crate) use books::Backlogs;
 pub use books::Books;
+pub(crate) use broker::Broker;
 use contracts::value::OrderId;
+pub use glance::{Check, Glance, Verdict};
 pub use quiescence::Unrest;
 
 /// Where the books are: a role that reads everything and changes nothing.

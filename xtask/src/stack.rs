@@ -13,7 +13,7 @@ use crate::{
     process::{self, Process, Recipe},
     progress::say,
     servers::{Durability, Install, Postgres, RabbitMq, find_or_install},
-    wiring::{SERVICES, Wiring, database_of, preferred_port},
+    wiring::{ROOM, SERVICES, Wiring, database_of, preferred_port},
     workspace::{self, Claim},
 };
 
@@ -31,6 +31,10 @@ pub struct Options {
     pub database_each: bool,
     /// Whether failpoints, and the consumer's chaos switch, are compiled in.
     pub failpoints: bool,
+    /// Whether everything is optimised: for figures that mean something. Takes minutes to build.
+    pub release: bool,
+    /// Whether there is a front page, from which everything can be broken.
+    pub room: bool,
     /// More settings, for all services.
     pub extra: Vec<(String, String)>,
 }
@@ -41,6 +45,7 @@ pub struct Stack {
     pub claim: Claim,
     /// Where everything is.
     pub wiring: Wiring,
+    room: bool,
     postgres: BTreeMap<String, Postgres>,
     rabbitmq: RabbitMq,
     recipes: BTreeMap<String, Recipe>,
@@ -51,17 +56,22 @@ pub struct Stack {
     deaths: BTreeMap<String, u32>,
     /// Everything that ever died by itself.
     died: Vec<String>,
+    /// Whether its programs are the optimised ones.
+    release: bool,
 }
 
 /// A `cargo build`, under way.
 struct Build(Child);
 
 impl Build {
-    fn start(failpoints: bool) -> Result<Self> {
+    fn start(options: &Options) -> Result<Self> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(workspace::root()).arg("build");
         for service in SERVICES {
             command.args(["-p", service]);
+        }
+        if options.room {
+            command.args(["-p", ROOM]);
         }
         command.args([
             "-p",
@@ -72,8 +82,11 @@ impl Build {
             "testkit",
             "--bins",
         ]);
-        if failpoints {
+        if options.failpoints {
             command.args(["--features", "holdfast/failpoints"]);
+        }
+        if options.release {
+            command.arg("--release");
         }
         Ok(Self(
             command
@@ -117,7 +130,7 @@ impl Stack {
         ));
 
         // The compiler needs the processor, the installation the network and the disk: both at once.
-        let build = Build::start(options.failpoints)?;
+        let build = Build::start(options)?;
         let mut stack = Self::with_servers(claim, options)?;
         build.wait()?;
         say("built");
@@ -179,18 +192,19 @@ impl Stack {
         ));
 
         let brokers = SERVICES
-            .iter()
-            .filter(|service| **service != "card-processor")
+            .into_iter()
+            .chain([ROOM])
+            .filter(|service| *service != "card-processor")
             .map(|service| {
                 let url = format!(
                     "amqp://{service}:development-{service}@127.0.0.1:{}/holdfast",
                     rabbitmq.amqp
                 );
-                (*service, url)
+                (service, url)
             })
             .collect();
         let mut service_ports = BTreeMap::new();
-        for service in SERVICES {
+        for service in SERVICES.into_iter().chain([ROOM]) {
             service_ports.insert(service, ports::prefer(preferred_port(service))?);
         }
         let smtp_port = ports::prefer(7025)?;
@@ -200,12 +214,14 @@ impl Stack {
             brokers,
             smtp: format!("smtp://127.0.0.1:{smtp_port}"),
             card_processor: None,
+            broker_page: Some(format!("http://127.0.0.1:{}", rabbitmq.management)),
             token_file: folder.join("service.token"),
             extra: options.extra.clone(),
         };
         let mut stack = Self {
             claim,
             wiring,
+            room: options.room,
             postgres,
             rabbitmq,
             recipes: BTreeMap::new(),
@@ -213,9 +229,16 @@ impl Stack {
             stopped: Vec::new(),
             deaths: BTreeMap::new(),
             died: Vec::new(),
+            release: options.release,
         };
         for service in SERVICES {
             stack.recipe(service, stack.wiring.environment(service));
+        }
+        if stack.room {
+            // It finds the services and the books as the tools do.
+            let mut environment = stack.wiring.environment(ROOM);
+            environment.extend(stack.tools_environment());
+            stack.recipe(ROOM, environment);
         }
         let mails = stack.mails().display().to_string();
         let listen = format!("127.0.0.1:{smtp_port}");
@@ -229,12 +252,20 @@ impl Stack {
         Ok(stack)
     }
 
+    fn binary(&self, name: &str) -> PathBuf {
+        if self.release {
+            workspace::release_binary(name)
+        } else {
+            workspace::binary(name)
+        }
+    }
+
     /// How a program of ours is started.
     fn recipe(&mut self, name: &str, environment: Vec<(String, String)>) {
         let folder = self.claim.folder.clone();
         let recipe = Recipe {
             name: name.to_owned(),
-            program: workspace::binary(name),
+            program: self.binary(name),
             arguments: Vec::new(),
             environment,
             log: folder.join(format!("logs/{name}.log")),
@@ -247,7 +278,7 @@ impl Stack {
     }
 
     fn start_services(&mut self) -> Result {
-        let token = Command::new(workspace::binary("token"))
+        let token = Command::new(self.binary("token"))
             .args(["holdfast", "--service", "--hours", "8760"])
             .env_clear()
             .output()
@@ -260,7 +291,7 @@ impl Stack {
         }
         fs::write(&self.wiring.token_file, &token.stdout)
             .context(self.wiring.token_file.display())?;
-        for name in SERVICES.into_iter().chain([SMTP]) {
+        for name in self.programs().into_iter().chain([SMTP]) {
             self.revive(name)?;
         }
         let (name, mut broker) = self
@@ -271,11 +302,15 @@ impl Stack {
         self.running.insert(name, broker);
         answered?;
         say(format!("RabbitMQ answers on port {}", self.rabbitmq.amqp));
-        for service in SERVICES {
-            self.wait_ready(service, Duration::from_secs(60))?;
-        }
+        self.wait_all_ready(Duration::from_secs(60))?;
         say("all services are ready");
         self.write_environment()
+    }
+
+    /// The services, and the front page if there is one.
+    fn programs(&self) -> Vec<&'static str> {
+        let room = self.room.then_some(ROOM);
+        SERVICES.into_iter().chain(room).collect()
     }
 
     /// Starts something of the stack that does not run.
@@ -318,7 +353,7 @@ impl Stack {
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.postgres.keys().cloned().collect();
         names.extend(["rabbitmq", SMTP].map(str::to_owned));
-        names.extend(SERVICES.map(str::to_owned));
+        names.extend(self.programs().into_iter().map(str::to_owned));
         names
     }
 
@@ -359,7 +394,7 @@ impl Stack {
 
     /// Waits until everything is there and ready.
     pub fn wait_all_ready(&mut self, patience: Duration) -> Result {
-        for service in SERVICES {
+        for service in self.programs() {
             self.wait_ready(service, patience)?;
         }
         Ok(())
@@ -435,7 +470,7 @@ impl Stack {
 
     /// A command of `load-tests` on this stack.
     pub fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(workspace::binary(name));
+        let mut command = Command::new(self.binary(name));
         command
             .envs(self.tools_environment())
             .env(process::MARK, &self.claim.folder)
@@ -458,7 +493,7 @@ impl Stack {
 
     /// Stops everything, from the entrance to the exit.
     pub fn shut_down(mut self) -> Result {
-        let services: Vec<&str> = SERVICES.into_iter().chain([SMTP]).collect();
+        let services: Vec<&str> = self.programs().into_iter().chain([SMTP]).collect();
         // All at once: each finishes what it has in hand.
         for name in &services {
             if let Some(process) = self.running.get(*name) {

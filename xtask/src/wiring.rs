@@ -13,8 +13,14 @@ pub const SERVICES: [&str; 5] = [
     "card-processor",
 ];
 
+/// The front page: it keeps nothing, reads from all of them, and is shown before them.
+pub const ROOM: &str = "control-room";
+
 /// The port that a service has if nobody else does, so that bookmarks and the README's commands work.
 pub fn preferred_port(service: &str) -> u16 {
+    if service == ROOM {
+        return 7000;
+    }
     7001 + u16::try_from(
         SERVICES
             .iter()
@@ -45,6 +51,8 @@ pub struct Wiring {
     pub smtp: String,
     /// The card processor, as payment reaches it, if not directly.
     pub card_processor: Option<String>,
+    /// The broker's page for people, if it is to be shown.
+    pub broker_page: Option<String>,
     /// The file with the services' token.
     pub token_file: PathBuf,
     /// More settings, for all services: `CONSUMER_CHAOS`, say.
@@ -74,6 +82,17 @@ impl Wiring {
             ),
         ];
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+        // There is no collector on this machine, unless somebody says so.
+        let traces = std::env::var("OTEL_TRACES_EXPORTER").unwrap_or_else(|_| "none".to_owned());
+        set("OTEL_TRACES_EXPORTER", traces);
+        for name in [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+        ] {
+            if let Ok(value) = std::env::var(name) {
+                set(name, value);
+            }
+        }
         if let Some(database) = self.databases.get(service) {
             set("DATABASE_URL", database.clone());
         }
@@ -95,12 +114,32 @@ impl Wiring {
                 set("SERVICE_TOKEN_FILE", self.token_file.display().to_string());
             }
             "notification" => set("SMTP_URL", self.smtp.clone()),
+            ROOM => {
+                // There is no collector's page on this machine.
+                set("TRACE_URL", String::new());
+                set("ROOM_LINKS", self.links());
+            }
             // A decision may take longer than other requests: the knob for latency goes further.
             "card-processor" => set("HTTP_REQUEST_TIMEOUT_MS", "60000".to_owned()),
             _ => {}
         }
         environment.extend(self.extra.iter().cloned());
         environment
+    }
+
+    /// What the front page has to open, besides itself: every service's API, to be tried.
+    fn links(&self) -> String {
+        let link = |service: &str| {
+            let url = self.url(service);
+            format!(
+                r#"{{"name":"{service} API","url":"{url}/docs/","what":"try it with a token of `cargo xtask token alice`"}}"#
+            )
+        };
+        let mut links: Vec<String> = SERVICES.iter().map(|service| link(service)).collect();
+        if let Some(page) = &self.broker_page {
+            links.insert(0, format!(r#"{{"name":"RabbitMQ","url":"{page}","what":"queues and their messages (admin, development-admin)"}}"#));
+        }
+        format!("[{}]", links.join(","))
     }
 
     /// The variables by which `traffic` and `reconcile` find everything.

@@ -98,13 +98,27 @@ pub(super) struct Parked {
     pub(super) detail: String,
 }
 
+/// Reads how much waits in the outboxes.
+pub(crate) struct Backlogs(Reader);
+
+impl Backlogs {
+    pub(crate) fn new(sources: &Sources) -> anyhow::Result<Self> {
+        Ok(Self(Reader::new(sources)?))
+    }
+
+    /// Rows per service.
+    pub(crate) async fn read(&self) -> anyhow::Result<BTreeMap<String, i64>> {
+        self.0.backlogs().await
+    }
+}
+
 /// Reads the books.
 pub(super) struct Reader {
-    order: PgPool,
-    payment: PgPool,
-    inventory: PgPool,
-    notification: PgPool,
-    card_processor: PgPool,
+    pub(super) order: PgPool,
+    pub(super) payment: PgPool,
+    pub(super) inventory: PgPool,
+    pub(super) notification: PgPool,
+    pub(super) card_processor: PgPool,
 }
 
 impl Reader {
@@ -120,13 +134,25 @@ impl Reader {
     }
 
     /// The services with an outbox.
-    fn services(&self) -> [(&'static str, &PgPool); 4] {
+    pub(super) fn services(&self) -> [(&'static str, &PgPool); 4] {
         [
             ("order", &self.order),
             ("payment", &self.payment),
             ("inventory", &self.inventory),
             ("notification", &self.notification),
         ]
+    }
+
+    /// How many rows each outbox holds.
+    pub(super) async fn backlogs(&self) -> anyhow::Result<BTreeMap<String, i64>> {
+        let mut backlogs = BTreeMap::new();
+        for (service, pool) in self.services() {
+            let backlog = holdfast::outbox::backlog(pool)
+                .await
+                .with_context(|| format!("{service}'s outbox"))?;
+            backlogs.insert(service.to_owned(), backlog.waiting + backlog.quarantined);
+        }
+        Ok(backlogs)
     }
 
     /// What still moves, but for the queues.

@@ -25,7 +25,7 @@ pub struct Unrest {
 }
 
 impl Unrest {
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         *self == Self::default()
     }
 
@@ -120,7 +120,8 @@ pub(super) async fn wait(
     }
 }
 
-async fn look(reader: &Reader, broker: &Broker) -> anyhow::Result<Unrest> {
+/// What moves now.
+pub(super) async fn look(reader: &Reader, broker: &Broker) -> anyhow::Result<Unrest> {
     let mut unrest = reader.unrest().await?;
     unrest.queues = broker.busy().await?;
     Ok(unrest)

@@ -19,9 +19,11 @@ impl App {
         let state = web::Data::new(http::State {
             pool: chassis.pool().clone(),
         });
-        let chassis = chassis.serve(http::Api::openapi(), move |config| {
-            config.app_data(state.clone()).configure(http::routes);
-        });
+        let chassis = chassis
+            .failpoints(&["card_processor.accepted", "card_processor.decided"])
+            .serve(http::Api::openapi(), move |config| {
+                config.app_data(state.clone()).configure(http::routes);
+            });
         Ok(Self(chassis))
     }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::Chassis;
+use chassis::{Chassis, tally::Held};
+use metrics::{Unit, describe_counter};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -28,10 +29,22 @@ impl App {
             pool: chassis.pool().clone(),
         });
         let chassis = chassis
-            .consume(consumer::CHOREOGRAPHY, Choreography { waker })
+            .consume(
+                consumer::CHOREOGRAPHY,
+                Choreography {
+                    waker,
+                    held: Held::default(),
+                },
+            )
+            .failpoints(&["inventory.mid_batch"])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
+        describe_counter!(
+            "reservations_total",
+            Unit::Count,
+            "Reservations, by the state that they came to: reserved, rejected, sold, released, void, settled"
+        );
         Ok(Self(chassis))
     }
 

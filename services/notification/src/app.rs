@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use actix_web::web;
 use chassis::{Chassis, leased};
 use holdfast::outbox::Waker;
+use metrics::{Unit, describe_counter, describe_gauge};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -50,9 +51,11 @@ impl App {
             .work("mails", move |shutdown| {
                 leased::run(postman, settings.pace(post), shutdown)
             })
+            .failpoints(&["notification.mid_batch", "notification.after_smtp"])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
+        describe_metrics();
         Ok(Self(chassis))
     }
 
@@ -65,4 +68,19 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe_metrics() {
+    describe_counter!(
+        "mails_total",
+        Unit::Count,
+        "Attempts at sending a mail, by what the mail server said: accepted, deferred, refused, or unknown (nothing definite)"
+    );
+    describe_gauge!("mails_queued", Unit::Count, "Mails that wait to be sent");
+    describe_gauge!(
+        "mails_oldest_seconds",
+        Unit::Seconds,
+        "How long the oldest mail has waited to be sent"
+    );
 }

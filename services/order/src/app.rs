@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::Chassis;
+use chassis::{Chassis, tally::Held};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -44,13 +45,20 @@ impl App {
             consuming,
             waiting,
         };
+        let choreography = Choreography {
+            waker,
+            waiting,
+            held: Held::default(),
+        };
         let chassis = chassis
-            .consume(consumer::CHOREOGRAPHY, Choreography { waker, waiting })
+            .consume(consumer::CHOREOGRAPHY, choreography)
             .consume(consumer::TIMELINE, Timeline)
             .work("deadlines and sweeps", |shutdown| sweeper.run(shutdown))
+            .failpoints(&["order.after_commit", "order.mid_batch"])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
+        describe_metrics();
         Ok(Self(chassis))
     }
 
@@ -63,4 +71,39 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe_metrics() {
+    describe_counter!(
+        "orders_accepted_total",
+        Unit::Count,
+        "Orders that were accepted; a request that was repeated is counted once"
+    );
+    describe_counter!(
+        "orders_ended_total",
+        Unit::Count,
+        "Orders that came to rest: confirmed, cancelled, or settled by an operator; and why, if not confirmed. An order \
+         that its customer cancels after it was confirmed comes to rest twice"
+    );
+    describe_histogram!(
+        "order_duration_seconds",
+        Unit::Seconds,
+        "From an order's acceptance to its rest"
+    );
+    describe_gauge!(
+        "orders_stuck",
+        Unit::Count,
+        "Orders that wait for an operator: nobody answered, however often they were asked"
+    );
+    describe_gauge!(
+        "orders_awaiting_answer",
+        Unit::Count,
+        "Orders that are not at rest, and await an answer"
+    );
+    describe_gauge!(
+        "orders_oldest_unrested_seconds",
+        Unit::Seconds,
+        "Of all orders that are not at rest: the longest time since one last changed its state"
+    );
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, leased};
+use chassis::{Chassis, leased, tally::Held};
 use holdfast::outbox::Waker;
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -41,14 +42,21 @@ impl App {
                 Choreography {
                     waker,
                     card: card.clone(),
+                    held: Held::default(),
                 },
             )
             .work("card calls", move |shutdown| {
                 leased::run(worker, settings.pace(card), shutdown)
             })
+            .failpoints(&[
+                "payment.mid_batch",
+                "payment.before_card_call",
+                "payment.after_card_call",
+            ])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
+        describe_metrics();
         Ok(Self(chassis))
     }
 
@@ -61,4 +69,33 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe_metrics() {
+    describe_counter!(
+        "payments_total",
+        Unit::Count,
+        "Payments by what became of them: captured, declined (and why), refunded, settled by an operator"
+    );
+    describe_counter!(
+        "payments_minor_units_total",
+        Unit::Count,
+        "The money of these payments, in the currency's minor unit (cents)"
+    );
+    describe_histogram!(
+        "card_call_duration_seconds",
+        Unit::Seconds,
+        "Calls of the card company, its retries included, by what it answered; unknown, if that was nothing definite"
+    );
+    describe_counter!(
+        "card_answers_refused_total",
+        Unit::Count,
+        "Definite answers of the card company that contradict what we know: each is a defect, here or there"
+    );
+    describe_gauge!(
+        "payments_waiting_for_card_company",
+        Unit::Count,
+        "Charges and refunds that have no definite answer yet"
+    );
 }

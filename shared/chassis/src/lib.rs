@@ -9,12 +9,16 @@
 //! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
 //! - [`events`]: from a typed message to an outbox row;
 //! - [`client`]: calling another service within the caller's deadline;
-//! - [`leased`]: outward work that survives the death of its worker.
+//! - `demo`: what a demonstration may break, with `DEMO_MODE=true` alone;
+//! - [`leased`]: outward work that survives the death of its worker;
+//! - [`tally`]: counting what is committed, once it is;
+//! - [`trace`]: what traces say about orders.
 
 #![warn(missing_docs)]
 
 pub mod client;
 pub mod database;
+mod demo;
 pub mod events;
 pub mod health;
 pub mod http;
@@ -24,6 +28,8 @@ pub mod operator;
 mod service;
 pub mod settings;
 mod start;
+pub mod tally;
+pub mod trace;
 
 pub use service::Chassis;
 pub use start::{on_signal, start};

@@ -22,11 +22,12 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{
     database,
+    demo::{self, DemoApi, Stage},
     health::{self, Health},
     http::{Shared, serve},
     identity::Verifier,
     operator::{self, Desk, OperatorApi},
-    settings::{BrokerSettings, Settings},
+    settings::{BrokerSettings, DemoSettings, HttpSettings, IdentitySettings, Settings},
 };
 
 /// A piece of background work: it runs until its token is cancelled, finishes what it has in hand, and returns.
@@ -34,6 +35,8 @@ type Work =
     Box<dyn FnOnce(CancellationToken) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
+/// How long the last spans may take to be sent.
+const SPANS: Duration = Duration::from_secs(4);
 /// How long each stage of stopping may take before what is left is abandoned.
 const STAGE: Duration = Duration::from_secs(12);
 
@@ -44,8 +47,9 @@ const STAGE: Duration = Duration::from_secs(12);
 /// no more messages, no more work, then the outbox is drained once more and the connections are closed.
 pub struct Chassis {
     name: &'static str,
-    settings: Settings,
-    pool: PgPool,
+    http: HttpSettings,
+    /// `None`: it keeps nothing.
+    pool: Option<PgPool>,
     messaging: Option<Messaging>,
     listener: TcpListener,
     health: Health,
@@ -54,6 +58,10 @@ pub struct Chassis {
     work: Vec<(&'static str, Work)>,
     routes: Routes,
     openapi: OpenApi,
+    /// Whether things may be broken.
+    demo: bool,
+    /// Where it can be made to crash.
+    failpoints: Vec<&'static str>,
 }
 
 /// What a service has that sends and receives messages.
@@ -68,27 +76,64 @@ impl Chassis {
     /// Binds the address and reads the keys; connects to nothing yet. `migrator` is the service's own schema.
     pub fn new(name: &'static str, settings: Settings, migrator: Migrator) -> anyhow::Result<Self> {
         let pool = database::pool(name, &settings.database)?;
-        let listener = TcpListener::bind(settings.http.http_listen)?;
-        let verifier = Verifier::new(&settings.identity)?;
-        let health = Health::default().with_database(pool.clone());
+        let Settings {
+            http,
+            identity,
+            demo,
+            ..
+        } = settings;
+        let chassis = Self::without_database(name, http, &identity, demo)?;
         Ok(Self {
-            name,
-            settings,
-            pool,
-            messaging: None,
-            listener,
-            health,
-            verifier,
+            health: Health::default().with_database(pool.clone()),
+            pool: Some(pool),
             migrators: vec![migrator],
-            work: Vec::new(),
-            routes: Arc::new(|_| {}),
-            openapi: OpenApi::default(),
+            ..chassis
         })
     }
 
-    /// The service's database.
+    /// As [`Chassis::new`], for a service that keeps nothing.
+    pub fn without_database(
+        name: &'static str,
+        http: HttpSettings,
+        identity: &IdentitySettings,
+        demo: DemoSettings,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            name,
+            pool: None,
+            messaging: None,
+            listener: TcpListener::bind(http.http_listen)?,
+            http,
+            health: Health::default(),
+            verifier: Verifier::new(identity)?,
+            migrators: Vec::new(),
+            work: Vec::new(),
+            routes: Arc::new(|_| {}),
+            openapi: OpenApi::default(),
+            demo: demo.is_on(identity)?,
+            failpoints: Vec::new(),
+        })
+    }
+
+    /// The service's database. For a service that has one.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.pool
+            .as_ref()
+            .expect("a service that was made with a database")
+    }
+
+    /// Adds to what [`Health`] asks.
+    #[must_use]
+    pub fn ready_while(mut self, name: &'static str, link: Link) -> Self {
+        self.health = self.health.with_link(name, link);
+        self
+    }
+
+    /// Names lines at which a demonstration may make it crash.
+    #[must_use]
+    pub fn failpoints(mut self, names: &[&'static str]) -> Self {
+        self.failpoints.extend(names);
+        self
     }
 
     /// The address that was bound.
@@ -149,7 +194,7 @@ impl Chassis {
         settings: BrokerSettings,
         schema: impl Schema + 'static,
     ) -> anyhow::Result<(Self, Waker, Link)> {
-        let (name, pool) = (self.name, self.pool.clone());
+        let (name, pool) = (self.name, self.pool().clone());
         let url = settings.url()?;
         let waker = Waker::default();
         let publisher = Publisher::new(&url, format!("{name} publisher"));
@@ -161,12 +206,14 @@ impl Chassis {
         );
         let consuming = consumers.link();
         let retention = Duration::from_secs(settings.inbox_retention_hours * 3600);
+        self.failpoints.extend(demo::MESSAGING);
         self.migrators
             .extend([outbox::migrator(), inbox::migrator(), messaging::migrator()]);
         self.health = self
             .health
             .with_link("broker, publishing", publisher.link())
             .with_link("broker, consuming", consuming.clone());
+        let links = [("publishing", publisher.link()), ("consuming", consuming.clone())];
         self.messaging = Some(Messaging {
             settings,
             publisher,
@@ -180,6 +227,9 @@ impl Chassis {
             .work("inbox pruning", move |token| {
                 prune_inbox(pool, retention, token)
             })
+            .work("broker links", move |token| {
+                sample_links(links, token)
+            })
             .work("parked messages", move |token| {
                 sample_parked(parking, token)
             })
@@ -189,11 +239,33 @@ impl Chassis {
         Ok((chassis, waker, consuming))
     }
 
+    /// Adds the routes by which it can be broken.
+    fn with_demo(self) -> Self {
+        warn!(
+            service = self.name,
+            "DEMO_MODE: operators may pause, damage and crash this service"
+        );
+        let queues = self
+            .messaging
+            .as_ref()
+            .map(|messaging| (messaging.consumers.controls(), messaging.publisher.clone()));
+        let stage = web::Data::new(Stage {
+            queues,
+            failpoints: self.failpoints.clone().into(),
+        });
+        self.serve(DemoApi::openapi(), move |config| {
+            config.app_data(stage.clone()).configure(demo::routes);
+        })
+    }
+
     /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
-    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        if self.demo {
+            self = self.with_demo();
+        }
         let Self {
             name,
-            settings,
+            http,
             pool,
             messaging,
             routes,
@@ -203,7 +275,10 @@ impl Chassis {
         let mut openapi = health::HealthApi::openapi();
         openapi.merge(self.openapi);
         openapi.info.title = format!("Holdfast: {name}");
-        let health = self.health.with_flag("schema", is_migrated);
+        let health = match &pool {
+            Some(_) => self.health.with_flag("schema", is_migrated),
+            None => self.health,
+        };
         let address = self.listener.local_addr()?;
 
         let shared = Shared {
@@ -211,7 +286,7 @@ impl Chassis {
             verifier: self.verifier,
             openapi,
         };
-        let server = serve(self.listener, &settings.http, shared, move |config| {
+        let server = serve(self.listener, &http, shared, move |config| {
             routes(config);
         })?;
         let handle = server.handle();
@@ -229,19 +304,29 @@ impl Chassis {
         let mut relay_tasks = JoinSet::new();
         let mut publishers = Vec::new();
 
+        let migrators = &self.migrators;
+        let migration = async {
+            match &pool {
+                Some(pool) => database::migrate(pool, migrators).await,
+                None => Ok(()),
+            }
+        };
         let started = tokio::select! {
-            migration = database::migrate(&pool, &self.migrators) => migration.map(|()| true),
+            migration = migration => migration.map(|()| true),
             () = shutdown.cancelled() => Ok(false),
         };
         let failed = match started {
             Ok(true) => {
                 migrated.send_replace(true);
-                if let Some(Messaging {
-                    publisher,
-                    waker,
-                    consumers,
-                    ..
-                }) = messaging
+                if let (
+                    Some(Messaging {
+                        publisher,
+                        waker,
+                        consumers,
+                        ..
+                    }),
+                    Some(pool),
+                ) = (messaging, &pool)
                 {
                     let relay = Relay::new(
                         pool.clone(),
@@ -286,9 +371,13 @@ impl Chassis {
         for publisher in publishers {
             publisher.close().await;
         }
-        if timeout(STAGE, pool.close()).await.is_err() {
+        if let Some(pool) = pool
+            && timeout(STAGE, pool.close()).await.is_err()
+        {
             warn!("abandoned connections to the database");
         }
+        // It blocks. A panic in it would have lost these spans, and nothing else.
+        let _ = tokio::task::spawn_blocking(|| holdfast::telemetry::shutdown(SPANS)).await;
         match failed {
             None => {
                 info!(service = name, "stopped");
@@ -317,19 +406,45 @@ async fn stop<T: 'static>(stage: &str, token: &CancellationToken, tasks: &mut Jo
     }
 }
 
-async fn sample_pool(pool: PgPool, shutdown: CancellationToken) {
+/// Says every second whether the broker can be reached.
+async fn sample_links(links: [(&'static str, Link); 2], shutdown: CancellationToken) {
+    metrics::describe_gauge!(
+        "broker_link_up",
+        metrics::Unit::Count,
+        "1 while the connection to the broker is there; one is for publishing, one for consuming"
+    );
+    loop {
+        for (name, link) in &links {
+            metrics::gauge!("broker_link_up", "link" => *name).set(f64::from(u8::from(link.is_up())));
+        }
+        let pause = holdfast::backoff::pause(Duration::from_secs(1));
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn sample_pool(pool: Option<PgPool>, shutdown: CancellationToken) {
+    database::describe();
     while shutdown
         .run_until_cancelled(holdfast::backoff::pause(Duration::from_secs(5)))
         .await
         .is_some()
     {
-        database::sample(&pool);
+        if let Some(pool) = &pool {
+            database::sample(pool);
+        }
         holdfast::telemetry::upkeep();
     }
 }
 
 /// Counts the parked messages every five seconds: what an alert goes by.
 async fn sample_parked(pool: PgPool, shutdown: CancellationToken) {
+    metrics::describe_gauge!(
+        "parked_messages",
+        metrics::Unit::Count,
+        "Messages that are parked and wait for an operator"
+    );
     loop {
         // A database that is away leaves the gauge as it is.
         if let Ok(open) = messaging::parking::open(&pool).await {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use holdfast::telemetry::{Format, Traces};
+use holdfast::telemetry::{self, Exporter, Format, Sampling, Traces};
 
 /// Everything that a service needs whatever it does.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +22,9 @@ pub struct Settings {
     /// Tokens.
     #[command(flatten)]
     pub identity: IdentitySettings,
+    /// What a demonstration may do.
+    #[command(flatten)]
+    pub demo: DemoSettings,
 }
 
 /// The HTTP server.
@@ -188,6 +191,26 @@ pub struct IdentitySettings {
     pub environment: String,
 }
 
+/// What a demonstration may do.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Demonstration")]
+pub struct DemoSettings {
+    /// Let operators break things: pause queues, damage messages, crash at a line; not for ENVIRONMENT=production
+    #[arg(long, env = "DEMO_MODE", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub demo_mode: bool,
+}
+
+impl DemoSettings {
+    /// Whether things may be broken; fails where they must not be.
+    pub fn is_on(self, identity: &IdentitySettings) -> anyhow::Result<bool> {
+        anyhow::ensure!(
+            !(self.demo_mode && identity.environment == "production"),
+            "DEMO_MODE=true is not for ENVIRONMENT=production"
+        );
+        Ok(self.demo_mode)
+    }
+}
+
 /// Logs and traces.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Telemetry")]
@@ -204,9 +227,49 @@ pub struct TelemetrySettings {
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
 
-    /// Where spans go: nowhere, or to standard output, one JSON object a line
-    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "none", value_parser = ["none", "console"])]
+    /// Where spans go: to a collector, to a Jaeger agent (if the build has that), to Zipkin, to standard output, nowhere
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_parser = ["otlp", "jaeger", "zipkin", "console", "none"])]
     pub otel_traces_exporter: String,
+
+    /// The collector of otlp, as http://HOST:PORT; it is sent protobuf over HTTP, at /v1/traces
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default_value = "http://localhost:4318"
+    )]
+    pub otel_exporter_otlp_endpoint: String,
+
+    /// Where zipkin takes spans: the whole URL
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+        default_value = "http://localhost:9411/api/v2/spans"
+    )]
+    pub otel_exporter_zipkin_endpoint: String,
+
+    /// The host of the Jaeger agent
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_JAEGER_AGENT_HOST",
+        default_value = "localhost"
+    )]
+    pub otel_exporter_jaeger_agent_host: String,
+
+    /// The UDP port of the Jaeger agent, for its compact protocol
+    #[arg(long, env = "OTEL_EXPORTER_JAEGER_AGENT_PORT", default_value_t = 6831)]
+    pub otel_exporter_jaeger_agent_port: u16,
+
+    /// Which traces are kept: always_on, always_off or traceidratio, with parentbased_ before it if the caller decides
+    #[arg(
+        long,
+        env = "OTEL_TRACES_SAMPLER",
+        default_value = "parentbased_always_on"
+    )]
+    pub otel_traces_sampler: String,
+
+    /// The share of traces that traceidratio keeps, from 0 to 1
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0)]
+    pub otel_traces_sampler_arg: f64,
 }
 
 impl TelemetrySettings {
@@ -219,12 +282,23 @@ impl TelemetrySettings {
         }
     }
 
-    /// Where spans go.
-    pub fn traces(&self) -> Traces {
-        if self.otel_traces_exporter == "console" {
-            Traces::Console
-        } else {
-            Traces::None
-        }
+    /// Where spans go, and which.
+    pub fn traces(&self) -> Result<Traces, telemetry::Error> {
+        let exporter = match self.otel_traces_exporter.as_str() {
+            "otlp" => Exporter::Otlp {
+                endpoint: self.otel_exporter_otlp_endpoint.clone(),
+            },
+            "zipkin" => Exporter::Zipkin {
+                endpoint: self.otel_exporter_zipkin_endpoint.clone(),
+            },
+            "jaeger" => Exporter::Jaeger {
+                host: self.otel_exporter_jaeger_agent_host.clone(),
+                port: self.otel_exporter_jaeger_agent_port,
+            },
+            "console" => Exporter::Console,
+            _ => Exporter::None,
+        };
+        let sampling = Sampling::named(&self.otel_traces_sampler, self.otel_traces_sampler_arg)?;
+        Ok(Traces { exporter, sampling })
     }
 }

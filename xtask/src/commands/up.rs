@@ -12,7 +12,7 @@ use crate::{
     Context, Result, process,
     progress::{say, show},
     stack::{Options, Stack},
-    wiring::SERVICES,
+    wiring::{ROOM, SERVICES},
 };
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
@@ -30,8 +30,11 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         name: if once { "once" } else { "stack" },
         install: install(no_install),
         database_each: false,
-        failpoints: false,
-        extra: Vec::new(),
+        // What the front page breaks: without failpoints nothing could be crashed at a line.
+        failpoints: true,
+        release: false,
+        room: !once,
+        extra: vec![("DEMO_MODE".to_owned(), (!once).to_string())],
     })?;
     let code = if once {
         run_once(&mut stack)
@@ -90,7 +93,7 @@ fn run_until_interrupted(stack: &mut Stack, traffic: bool, rate: &str) -> Result
 }
 
 /// Runs a tool, and keeps the stack alive meanwhile. Ends the tool when somebody wants this to end.
-fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::process::ExitStatus> {
+pub(super) fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::process::ExitStatus> {
     let mut child = tool
         .spawn()
         .context(format!("cannot run {}", tool.get_program().display()))?;
@@ -120,6 +123,11 @@ fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::process::ExitSta
 
 fn show_places(stack: &Stack) {
     show("");
+    show(format!(
+        "  {:<15} {}  (see it, break it, mend it)",
+        "front page",
+        stack.wiring.url(ROOM)
+    ));
     for service in SERVICES {
         show(format!(
             "  {service:<15} {}/docs/",

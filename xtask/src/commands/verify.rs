@@ -189,6 +189,8 @@ fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
             install: install(no_install),
             database_each: drill.database_each,
             failpoints: drill.chaos.is_some(),
+            release: false,
+            room: false,
             extra: extra.into_iter().collect(),
         })?,
         plan,

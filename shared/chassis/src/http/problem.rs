@@ -203,6 +203,16 @@ impl Problem {
         }
     }
 
+    /// 501: this build or this installation cannot.
+    pub fn not_implemented(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "not-implemented",
+            "This installation cannot do that",
+            detail,
+        )
+    }
+
     /// 503 with Retry-After: not now. Nothing is known to have happened; repeat it under the same Idempotency-Key.
     pub fn unavailable(detail: impl ToString) -> Self {
         let problem = Self::new(

@@ -3,23 +3,26 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use lapin::{Channel, message::Delivery};
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, gauge};
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
-use tracing::{error, field::Empty, info, info_span, warn};
+use tracing::{Instrument, Span, error, info, warn};
 use uuid::Uuid;
 
 use super::{
     Publisher, RETRY_EXCHANGE, Subscription,
+    control::Control,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, text_headers},
     handler::{Error, Handler, Received, Undecodable},
+    meter,
     subscription::{Ended, Item, Process},
+    trace,
 };
 use crate::{
     backoff::Backoff,
     failpoint, inbox,
     outbox::{Message, Outcome, Publisher as _},
-    telemetry,
+    telemetry::{self, TRACEPARENT},
 };
 
 /// How long the transaction of a batch may take before it counts as a database that is away.
@@ -34,6 +37,7 @@ pub(super) struct Processor<H> {
     handler: H,
     pool: PgPool,
     publisher: Publisher,
+    control: Control,
 }
 
 impl<H: Handler> Processor<H> {
@@ -42,6 +46,7 @@ impl<H: Handler> Processor<H> {
         handler: H,
         pool: PgPool,
         publisher: Publisher,
+        control: Control,
     ) -> Self {
         Self {
             queue: subscription.queue.clone(),
@@ -49,6 +54,7 @@ impl<H: Handler> Processor<H> {
             handler,
             pool,
             publisher,
+            control,
         }
     }
 
@@ -65,19 +71,20 @@ impl<H: Handler> Processor<H> {
         let batch: Vec<&Received<H::Message>> = received.iter().collect();
         diverted.extend(self.apply(channel, &batch).await?);
         if !diverted.is_empty() {
+            let counts = meter::Diverted::of(&self.queue, &diverted);
             self.divert(channel, diverted).await?;
             failpoint!("consumer.after_divert");
+            counts.count(&self.queue);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        histogram!("message_batch_size", "queue" => self.queue.clone()).record(batch.len() as f64);
-        histogram!("message_batch_duration_seconds", "queue" => self.queue.clone())
-            .record(begun.elapsed());
+        meter::batch(&self.queue, batch.len(), begun.elapsed());
         Ok(())
     }
 
     /// Reads envelope and payload; what cannot be read comes back as a message for the parking lot.
     fn decode(&self, item: &Item) -> Result<Received<H::Message>, Message> {
         let delivery = &item.delivery;
+        let headers = text_headers(delivery);
+        let span = trace::of_delivery(&self.queue, delivery, &headers);
         let mut event = Incoming::read(delivery).map_err(|malformed| {
             let id = delivery
                 .properties
@@ -85,10 +92,12 @@ impl<H: Handler> Processor<H> {
                 .as_ref()
                 .and_then(|id| id.as_str().parse().ok());
             let id = id.unwrap_or_else(|| id_from_content(delivery));
+            let data = delivery.data.clone();
             self.park(
+                &span,
                 id,
-                text_headers(delivery),
-                delivery.data.clone(),
+                headers,
+                data,
                 "malformed",
                 &malformed.to_string(),
             )
@@ -96,29 +105,23 @@ impl<H: Handler> Processor<H> {
         if let Some(id) = item.resent_as {
             event.resent_as(id);
         }
+        if let Some(damaged) = self.control.damaged(&event.data) {
+            warn!(queue = self.queue, message.id = %event.id, "damaged, as somebody asked for");
+            event.data = damaged;
+        }
         match self.handler.decode(&event) {
-            Ok(message) => {
-                let span = info_span!(
-                    "process",
-                    otel.kind = "consumer",
-                    queue = self.queue,
-                    kind = event.kind,
-                    order.id = event.subject,
-                    trace_id = Empty,
-                );
-                telemetry::adopt(&span, event.traceparent.as_deref());
-                Ok(Received {
-                    event,
-                    message,
-                    span,
-                })
-            }
+            Ok(message) => Ok(Received {
+                event,
+                message,
+                span,
+            }),
             Err(undecodable) => {
                 let cause = match undecodable {
                     Undecodable::UnknownType(_) => "unknown_type",
                     Undecodable::Malformed(_) => "malformed",
                 };
                 Err(self.park(
+                    &span,
                     event.id,
                     event.headers,
                     event.data,
@@ -135,9 +138,15 @@ impl<H: Handler> Processor<H> {
         channel: &Channel,
         batch: &[&Received<H::Message>],
     ) -> Result<Vec<Message>, Ended> {
-        let Err(error) = self.attempt(channel, batch).await? else {
+        let spans: Vec<&Span> = batch.iter().map(|received| &received.span).collect();
+        let together = trace::of_receiving(&self.queue, &spans);
+        let attempt = self.attempt(channel, batch).instrument(together.clone());
+        let Err(error) = attempt.await? else {
             return Ok(Vec::new());
         };
+        if batch.len() > 1 {
+            telemetry::fail(&together, "taken_apart", &error);
+        }
         if let [alone] = batch {
             return Ok(vec![self.give_up(alone, &error)]);
         }
@@ -145,7 +154,8 @@ impl<H: Handler> Processor<H> {
         info!(queue = self.queue, messages = batch.len(), %error, "taking the batch apart");
         let mut diverted = Vec::new();
         for alone in batch {
-            if let Err(error) = self.attempt(channel, std::slice::from_ref(alone)).await? {
+            let attempt = self.attempt(channel, std::slice::from_ref(alone));
+            if let Err(error) = attempt.instrument(alone.span.clone()).await? {
                 diverted.push(self.give_up(alone, &error));
             }
         }
@@ -162,8 +172,14 @@ impl<H: Handler> Processor<H> {
         let mut conflicts = Backoff::CONFLICT.delays();
         let paused = gauge!("consumer_paused", "queue" => self.queue.clone());
         loop {
-            let outcome = timeout(TRANSACTION, self.transact(batch)).await;
-            match outcome.unwrap_or_else(|slow| Err(Error::Unavailable(Box::new(slow)))) {
+            let span = telemetry::sql("TRANSACTION", &self.queue);
+            let outcome = timeout(TRANSACTION, self.transact(batch).instrument(span.clone())).await;
+            let outcome = outcome.unwrap_or_else(|slow| Err(Error::Unavailable(Box::new(slow))));
+            if let Err(error) = &outcome {
+                telemetry::fail(&span, error.kind(), error);
+            }
+            drop(span);
+            match outcome {
                 Err(Error::Unavailable(error)) => {
                     if away.failures() == 0 {
                         warn!(queue = self.queue, %error, "paused: a dependency is away");
@@ -210,11 +226,8 @@ impl<H: Handler> Processor<H> {
         failpoint!("consumer.after_commit");
 
         self.handler.committed();
-        let repeated = (batch.len() - fresh.len()) as u64;
-        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "handled")
-            .increment(fresh.len() as u64);
-        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "repeated")
-            .increment(repeated);
+        let repeated = batch.len() - fresh.len();
+        meter::committed(&self.queue, fresh.iter().map(|new| &new.event), repeated);
         Ok(())
     }
 
@@ -227,11 +240,13 @@ impl<H: Handler> Processor<H> {
             attempt,
             ..
         } = received.event.clone();
+        let span = &received.span;
         if let Error::Rejected(why) = error {
-            return self.park(id, headers, data, "rejected", why);
+            return self.park(span, id, headers, data, "rejected", why);
         }
         if attempt > self.retries {
             return self.park(
+                span,
                 id,
                 headers,
                 data,
@@ -240,9 +255,9 @@ impl<H: Handler> Processor<H> {
             );
         }
         warn!(queue = self.queue, message.id = %id, kind = received.event.kind, attempt, %error, "will be tried again");
-        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "retried")
-            .increment(1);
+        telemetry::fail(span, "retried", error);
         let mut headers = headers;
+        below(span, &mut headers);
         headers.insert(ATTEMPT.to_owned(), (attempt + 1).to_string());
         Message {
             id,
@@ -255,6 +270,7 @@ impl<H: Handler> Processor<H> {
 
     fn park(
         &self,
+        span: &Span,
         id: Uuid,
         mut headers: BTreeMap<String, String>,
         payload: Vec<u8>,
@@ -262,8 +278,8 @@ impl<H: Handler> Processor<H> {
         detail: &str,
     ) -> Message {
         error!(queue = self.queue, message.id = %id, cause, detail, "parked");
-        counter!("messages_total", "queue" => self.queue.clone(), "outcome" => "parked")
-            .increment(1);
+        telemetry::fail(span, cause, detail);
+        below(span, &mut headers);
         headers.insert(CAUSE.to_owned(), cause.to_owned());
         headers.insert(DETAIL.to_owned(), detail.chars().take(500).collect());
         Message {
@@ -308,6 +324,13 @@ impl<H: Handler> Process for Processor<H> {
         batch: &'a [Item],
     ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>> {
         Box::pin(self.process(channel, batch))
+    }
+}
+
+/// What is sent because of a span's work carries on below it.
+fn below(span: &Span, headers: &mut BTreeMap<String, String>) {
+    if let Some(traceparent) = telemetry::traceparent_of(span) {
+        headers.insert(TRACEPARENT.to_owned(), traceparent);
     }
 }
 

@@ -9,6 +9,7 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
+use metrics::gauge;
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
@@ -22,7 +23,9 @@ use super::{
     batch::Processor,
     chaos::{Chaos, Mixer},
     connection::{self, Link},
+    control::{Control, Controls},
     handler::Handler,
+    meter,
     parking::Drain,
     subscription::{Ended, Item, Process, Subscription},
 };
@@ -34,7 +37,8 @@ pub struct Consumers {
     name: String,
     publisher: Publisher,
     pool: PgPool,
-    consumed: Vec<(Subscription, Box<dyn Process>)>,
+    consumed: Vec<(Subscription, Box<dyn Process>, Control)>,
+    controls: Controls,
     up: watch::Sender<bool>,
     link: Link,
 }
@@ -55,6 +59,7 @@ impl Consumers {
             publisher,
             pool,
             consumed: Vec::new(),
+            controls: Controls::default(),
             up,
             link,
         }
@@ -68,16 +73,25 @@ impl Consumers {
             prefetch: 50,
             ..Subscription::new(super::dead(&queue))
         };
+        let control = self.controls.of(&queue);
         let processor = Processor::new(
             &subscription,
             handler,
             self.pool.clone(),
             self.publisher.clone(),
+            control.clone(),
         );
-        self.consumed.push((subscription, Box::new(processor)));
         self.consumed
-            .push((drain, Box::new(Drain::new(queue, self.pool.clone()))));
+            .push((subscription, Box::new(processor), control));
+        let parking = Drain::new(queue, self.pool.clone());
+        self.consumed
+            .push((drain, Box::new(parking), Control::default()));
         self
+    }
+
+    /// The switches that pause a queue. Its dead-letter queue has none: what cannot be handled is always put aside.
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
     }
 
     /// Whether every queue is being consumed.
@@ -87,6 +101,7 @@ impl Consumers {
 
     /// Consumes until `shutdown`, then finishes the batches in hand, acknowledges them and closes.
     pub async fn run(self, shutdown: CancellationToken) {
+        meter::describe();
         let chaos = Chaos::from_env();
         if let Some(chaos) = &chaos {
             warn!(
@@ -126,10 +141,17 @@ impl Consumers {
         delays: &mut crate::backoff::Delays,
     ) -> Result<(), Ended> {
         let mut opened = Vec::with_capacity(self.consumed.len());
-        for (subscription, process) in &self.consumed {
+        for (subscription, process, control) in &self.consumed {
             let channel = connection.create_channel().await?;
             let consumer = open(&channel, subscription).await?;
-            opened.push((subscription, process, channel, consumer));
+            opened.push(Queue {
+                subscription,
+                process: process.as_ref(),
+                control,
+                connection,
+                channel,
+                consumer,
+            });
         }
         info!(consumer = self.name, "consuming");
         self.up.send_replace(true);
@@ -137,13 +159,7 @@ impl Consumers {
 
         let mut running: FuturesUnordered<_> = opened
             .into_iter()
-            .map(|(subscription, process, channel, consumer)| async move {
-                let queue = Queue {
-                    subscription,
-                    process: process.as_ref(),
-                    channel,
-                    consumer,
-                };
+            .map(|queue| async move {
                 match chaos {
                     None => queue.run(shutdown).await,
                     Some(chaos) => queue.run_with(Mixer::new(chaos), shutdown).await,
@@ -178,7 +194,7 @@ impl fmt::Debug for Consumers {
         let queues: Vec<_> = self
             .consumed
             .iter()
-            .map(|(subscription, _)| &subscription.queue)
+            .map(|(subscription, ..)| &subscription.queue)
             .collect();
         f.debug_struct("Consumers")
             .field("name", &self.name)
@@ -206,6 +222,8 @@ async fn open(channel: &Channel, subscription: &Subscription) -> Result<Consumer
 struct Queue<'a> {
     subscription: &'a Subscription,
     process: &'a dyn Process,
+    control: &'a Control,
+    connection: &'a Connection,
     channel: Channel,
     consumer: Consumer,
 }
@@ -216,6 +234,13 @@ impl Queue<'_> {
             let first = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.stop().await,
+                () = self.control.until(true) => match self.pause(shutdown).await? {
+                    Some(resumed) => {
+                        self = resumed;
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
                 delivery = self.consumer.next() => self.delivered(delivery)?,
             };
             let batch = self.fill(first).await?;
@@ -259,6 +284,14 @@ impl Queue<'_> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.stop().await,
+                () = self.control.until(true) => match self.pause(shutdown).await? {
+                    Some(resumed) => {
+                        self = resumed;
+                        mixer.clear();
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
                 delivery = self.consumer.next() => {
                     mixer.add(self.delivered(delivery)?);
                     continue;
@@ -290,6 +323,37 @@ impl Queue<'_> {
         }
     }
 
+    /// Takes nothing until it may again, or until `shutdown`: then there is nothing to go on with.
+    async fn pause(self, shutdown: &CancellationToken) -> Result<Option<Self>, Ended> {
+        let Self {
+            subscription,
+            process,
+            control,
+            connection,
+            ..
+        } = self;
+        self.stop().await?;
+        let paused = Paused::now(&subscription.queue);
+        info!(queue = subscription.queue, "paused by an operator");
+        // A connection that breaks meanwhile ends the session at its other queues; the next session pauses here again.
+        let resumed = shutdown.run_until_cancelled(control.until(false)).await;
+        drop(paused);
+        if resumed.is_none() {
+            return Ok(None);
+        }
+        info!(queue = subscription.queue, "going on");
+        let channel = connection.create_channel().await?;
+        let consumer = open(&channel, subscription).await?;
+        Ok(Some(Self {
+            subscription,
+            process,
+            control,
+            connection,
+            channel,
+            consumer,
+        }))
+    }
+
     /// Takes no more. What was handed over and not begun goes back to the queue with the channel.
     async fn stop(self) -> Result<(), Ended> {
         self.channel
@@ -297,5 +361,22 @@ impl Queue<'_> {
             .await?;
         self.channel.close(200, "bye".into()).await?;
         Ok(())
+    }
+}
+
+/// A queue is paused for as long as this lives: also a session that breaks meanwhile takes its mark away.
+struct Paused(metrics::Gauge);
+
+impl Paused {
+    fn now(queue: &str) -> Self {
+        let paused = gauge!("consumer_paused", "queue" => queue.to_owned());
+        paused.set(1.0);
+        Self(paused)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.set(0.0);
     }
 }

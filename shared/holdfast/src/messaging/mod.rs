@@ -32,7 +32,7 @@
 //! deliveries the broker dead-letters it, and its cause says so.
 //!
 //! **The parts.** [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches,
-//! [`Handler`] is what a service implements, [`parking`] is the parking lot. The topology (exchanges, queues, delays) is
+//! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] looks on. The topology (exchanges, queues, delays) is
 //! not declared here: it is one file under `deploy/` that is loaded into the broker, so that no service needs the right
 //! to change it. What this module expects of it, for each queue `Q`:
 //!
@@ -53,18 +53,24 @@ mod batch;
 mod chaos;
 mod connection;
 mod consumer;
+mod control;
 mod event;
 mod handler;
+mod meter;
+mod observe;
 pub mod parking;
 mod publisher;
 mod subscription;
+mod trace;
 
 use sqlx::migrate::Migrator;
 
 pub use connection::Link;
 pub use consumer::Consumers;
+pub use control::Controls;
 pub use event::{ATTEMPT, Event, Incoming, Malformed};
 pub use handler::{Class, Error, Handler, Received, Undecodable, classify};
+pub use observe::{Observer, Sighting};
 pub use publisher::Publisher;
 pub use subscription::Subscription;
 

@@ -1,0 +1,389 @@
+//! One look at the books of a system that is at work: the rules of [`reconcile`](super::reconcile) as sums, which the
+//! databases add up, so that a look costs the same memory whatever the books hold.
+//!
+//! What is true within one database is true at every moment: each transaction keeps it. What compares two of them, or
+//! the end of an order with what it led to, can be judged only when nothing moves: until then it waits. A comparison that
+//! fails is doubted once: it counts if the next look, too, finds nothing moving and the same rule broken.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use sqlx::PgPool;
+
+use super::{
+    Sources,
+    books::Reader,
+    broker::Broker,
+    quiescence::{self, Unrest},
+};
+
+/// What a look says of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is kept.
+    Holds,
+    /// It cannot be judged before what is in flight has come to rest, or before an operator has acted.
+    Waits,
+    /// It is broken.
+    Broken,
+}
+
+/// A rule, and what a look says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub what: &'static str,
+    /// What a look says of it.
+    pub verdict: Verdict,
+    /// The figures.
+    pub detail: String,
+}
+
+/// Looks at the books, again and again.
+pub struct Glance {
+    reader: Reader,
+    broker: Broker,
+    /// What did not hold at the last look, though nothing moved. A std lock: never held across an await.
+    suspects: Mutex<BTreeSet<&'static str>>,
+}
+
+/// Sums of one currency: what should be, and what is.
+type Sums = Vec<(String, i64, i64, i64)>;
+
+impl Glance {
+    /// Looks at these. Connects when it first looks.
+    pub fn new(sources: &Sources) -> anyhow::Result<Self> {
+        Ok(Self {
+            reader: Reader::new(sources)?,
+            broker: Broker::new(sources)?,
+            suspects: Mutex::default(),
+        })
+    }
+
+    /// Looks once.
+    pub async fn look(&self) -> anyhow::Result<Vec<Check>> {
+        let before = quiescence::look(&self.reader, &self.broker).await?;
+        let wallets = wallets(&self.reader.payment).await?;
+        let negative = negative(&self.reader.payment).await?;
+        let (ours, theirs) = (
+            card_sums(&self.reader.payment).await?,
+            ledger_sums(&self.reader.card_processor).await?,
+        );
+        let twice = charged_twice(&self.reader.card_processor).await?;
+        let stock = stock(&self.reader.inventory).await?;
+        let ends = ends(&self.reader).await?;
+        let mails = mails(&self.reader.notification).await?;
+        let mut parked = 0;
+        for (_, pool) in self.reader.services() {
+            parked += holdfast::messaging::parking::open(pool).await?;
+        }
+        let after = quiescence::look(&self.reader, &self.broker).await?;
+
+        let at_rest = before.is_over() && after.is_over();
+        let mut checks = vec![
+            everything_ends(&after),
+            held(
+                "wallet money is kept",
+                "what was paid in is in a wallet, or was taken for an order",
+                wallets
+                    .iter()
+                    .all(|(_, paid, there, taken)| *paid == there + taken),
+                sums(&wallets, |(currency, paid, there, taken)| {
+                    format!("{currency}: {paid} paid in = {there} there + {taken} taken")
+                }),
+            ),
+            held(
+                "no wallet is negative",
+                "nobody spends more than there is",
+                negative == 0,
+                format!("{negative} wallets below zero"),
+            ),
+            held(
+                "a card is charged once",
+                "and refunded at most once, by the card company's own ledger",
+                twice == 0,
+                format!("{twice} orders charged or refunded twice"),
+            ),
+            held(
+                "stock is exact",
+                "available + reserved + sold = delivered, for each product, and as much as the reservations say",
+                stock.1.is_empty(),
+                if stock.1.is_empty() {
+                    format!("{} products", stock.0)
+                } else {
+                    format!("not for {}", stock.1.join(", "))
+                },
+            ),
+        ];
+        let kept = |currency: &String| {
+            let found = theirs.iter().find(|(of, _)| of == currency);
+            found.map_or(0, |(_, sum)| *sum)
+        };
+        let cards_agree = ours.iter().all(|(currency, sum)| kept(currency) == *sum)
+            && theirs.iter().all(|(currency, sum)| {
+                *sum == 0 || ours.iter().any(|(of, ours)| of == currency && ours == sum)
+            });
+        checks.push(self.compared(
+            at_rest,
+            "card money agrees",
+            "what the card company keeps is what our books say that confirmed orders cost",
+            cards_agree,
+            sums(&ours, |(currency, sum)| {
+                format!(
+                    "{currency}: our books {sum}, the card company {}",
+                    kept(currency)
+                )
+            }),
+        ));
+        checks.push(self.compared(
+            at_rest,
+            "orders, money and stock agree",
+            "confirmed means paid and sold, cancelled means neither",
+            ends.confirmed == ends.captured
+                && ends.confirmed == ends.sold
+                && ends.confirmed_minor == ends.captured_minor,
+            format!(
+                "{} confirmed, {} paid, {} sold",
+                ends.confirmed, ends.captured, ends.sold
+            ),
+        ));
+        checks.push(self.compared(
+            at_rest,
+            "each ended order has its mail",
+            "the customer is told once of each end",
+            mails.1 == ends.cancelled && mails.0 >= ends.confirmed,
+            format!(
+                "{} mails of {} confirmed orders, {} of {} cancelled",
+                mails.0, ends.confirmed, mails.1, ends.cancelled
+            ),
+        ));
+        checks.push(Check {
+            name: "nothing is parked",
+            what: "no message waits for an operator",
+            verdict: if parked == 0 {
+                Verdict::Holds
+            } else {
+                Verdict::Waits
+            },
+            detail: format!("{parked} parked"),
+        });
+        Ok(checks)
+    }
+
+    /// A rule that holds only when nothing moves.
+    fn compared(
+        &self,
+        at_rest: bool,
+        name: &'static str,
+        what: &'static str,
+        holds: bool,
+        detail: String,
+    ) -> Check {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match (at_rest, holds) {
+            (false, _) => {
+                suspects.remove(name);
+                Verdict::Waits
+            }
+            (true, true) => {
+                suspects.remove(name);
+                Verdict::Holds
+            }
+            // New in the set: the first time.
+            (true, false) if suspects.insert(name) => Verdict::Waits,
+            (true, false) => Verdict::Broken,
+        };
+        Check {
+            name,
+            what,
+            verdict,
+            detail,
+        }
+    }
+}
+
+/// A rule that holds at every moment.
+fn held(name: &'static str, what: &'static str, holds: bool, detail: String) -> Check {
+    Check {
+        name,
+        what,
+        verdict: if holds {
+            Verdict::Holds
+        } else {
+            Verdict::Broken
+        },
+        detail,
+    }
+}
+
+fn sums<T>(rows: &[T], line: impl Fn(&T) -> String) -> String {
+    rows.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+fn everything_ends(unrest: &Unrest) -> Check {
+    let moving = unrest.orders.len();
+    let stuck = unrest.stuck.len();
+    let waiting: i64 = unrest.outboxes.iter().map(|(_, rows, _)| rows).sum();
+    let queued: u64 = unrest
+        .queues
+        .iter()
+        .map(|(_, ready, unacknowledged)| ready + unacknowledged)
+        .sum();
+    let operator = if stuck > 0 {
+        format!(", {stuck} of them stuck: an operator must act")
+    } else {
+        String::new()
+    };
+    Check {
+        name: "every order comes to rest",
+        what: "confirmed, or fully undone; and then outboxes, queues and outward calls are empty",
+        verdict: if unrest.is_over() {
+            Verdict::Holds
+        } else {
+            Verdict::Waits
+        },
+        detail: format!(
+            "{moving} orders in flight{operator}; {waiting} messages in outboxes, {queued} in queues, {} card calls, {} mails",
+            unrest.card_calls, unrest.mails
+        ),
+    }
+}
+
+/// Per currency: paid in, in wallets, taken. One statement, so one moment.
+async fn wallets(payment: &PgPool) -> sqlx::Result<Sums> {
+    sqlx::query_as(
+        "with paid as (select currency, sum(amount_minor)::int8 as minor from deposit group by currency),
+              there as (select currency, sum(balance_minor)::int8 as minor from account group by currency),
+              taken as (
+                  select payment.currency,
+                         sum(case when state in ('captured', 'refunding') then payment.amount_minor
+                                  when state = 'settled' then coalesce(settlement.amount_minor, 0)
+                                  else 0 end)::int8 as minor
+                  from payment left join settlement using (order_id)
+                  where method = 'wallet' group by payment.currency)
+         select currency, coalesce(paid.minor, 0), coalesce(there.minor, 0), coalesce(taken.minor, 0)
+         from paid full join there using (currency) full join taken using (currency) order by currency",
+    )
+    .fetch_all(payment)
+    .await
+}
+
+async fn negative(payment: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select count(*) from account where balance_minor < 0")
+        .fetch_one(payment)
+        .await
+}
+
+/// Per currency: what our books say that cards paid and did not get back.
+async fn card_sums(payment: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "select payment.currency,
+                sum(case when state in ('captured', 'refunding') then payment.amount_minor
+                         when state = 'settled' then coalesce(settlement.amount_minor, 0)
+                         else 0 end)::int8
+         from payment left join settlement using (order_id)
+         where method = 'card' group by payment.currency order by payment.currency",
+    )
+    .fetch_all(payment)
+    .await
+}
+
+/// Per currency: what the card company captured and did not refund.
+async fn ledger_sums(card_processor: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "select currency, sum(case kind when 'capture' then amount_minor else -amount_minor end)::int8
+         from ledger group by currency order by currency",
+    )
+    .fetch_all(card_processor)
+    .await
+}
+
+async fn charged_twice(card_processor: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "select count(*) from (
+             select reference from ledger join charge on charge.id = charge_id group by reference
+             having count(*) filter (where kind = 'capture') > 1
+                 or count(*) filter (where kind = 'refund') > count(*) filter (where kind = 'capture')) as twice",
+    )
+    .fetch_one(card_processor)
+    .await
+}
+
+/// How many products there are, and those whose units do not add up.
+async fn stock(inventory: &PgPool) -> sqlx::Result<(i64, Vec<String>)> {
+    let wrong = sqlx::query_scalar(
+        "with held as (
+             select line ->> 'sku' as sku,
+                    sum((line ->> 'quantity')::int8) filter (where state = 'reserved') as reserved,
+                    sum((line ->> 'quantity')::int8) filter (where state = 'sold') as sold,
+                    sum((line ->> 'quantity')::int8) filter (where state = 'settled') as settled
+             from reservation, jsonb_array_elements(lines) as line
+             where state in ('reserved', 'sold', 'settled') group by 1),
+         delivered as (select sku, sum(quantity) as units from delivery group by sku)
+         select stock.sku from stock left join held using (sku) left join delivered using (sku)
+         where stock.available < 0
+            or stock.available + stock.reserved + stock.sold + stock.written_off <> stock.stocked
+            or stock.stocked <> coalesce(delivered.units, 0)
+            or stock.reserved <> coalesce(held.reserved, 0)
+            or stock.sold <> coalesce(held.sold, 0)
+            or stock.written_off <> coalesce(held.settled, 0)
+         order by 1 limit 20",
+    );
+    let products = sqlx::query_scalar("select count(*) from stock");
+    Ok((
+        products.fetch_one(inventory).await?,
+        wrong.fetch_all(inventory).await?,
+    ))
+}
+
+/// How orders ended, by the books of three services.
+struct Ends {
+    confirmed: i64,
+    confirmed_minor: i64,
+    cancelled: i64,
+    captured: i64,
+    captured_minor: i64,
+    sold: i64,
+}
+
+async fn ends(reader: &Reader) -> sqlx::Result<Ends> {
+    let (confirmed, confirmed_minor, cancelled) = sqlx::query_as(
+        "select count(*) filter (where state = 'confirmed' and committed),
+                coalesce(sum(amount_minor) filter (where state = 'confirmed' and committed), 0)::int8,
+                count(*) filter (where state = 'cancelled')
+         from orders",
+    )
+    .fetch_one(&reader.order)
+    .await?;
+    let (captured, captured_minor) = sqlx::query_as(
+        "select count(*), coalesce(sum(amount_minor), 0)::int8 from payment where state = 'captured'",
+    )
+    .fetch_one(&reader.payment)
+    .await?;
+    let sold = sqlx::query_scalar("select count(*) from reservation where state = 'sold'")
+        .fetch_one(&reader.inventory)
+        .await?;
+    Ok(Ends {
+        confirmed,
+        confirmed_minor,
+        cancelled,
+        captured,
+        captured_minor,
+        sold,
+    })
+}
+
+/// Orders with a mail about their confirmation, and about their cancellation.
+async fn mails(notification: &PgPool) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(
+        "select count(*) filter (where kind = 'order.confirmed'), count(*) filter (where kind = 'order.cancelled') from mail",
+    )
+    .fetch_one(notification)
+    .await
+}

@@ -1,0 +1,113 @@
+//! How the parts are put together.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use actix_web::web;
+use chassis::{Chassis, events::EXCHANGE};
+use holdfast::messaging::Observer;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{
+    client::{Auditor, Services},
+    commands::Room,
+    config::Config,
+    consumer, http, worker,
+};
+
+/// The name of each of the room's queues, but for its end: its account may configure these alone.
+const QUEUE: &str = "control-room.live";
+
+/// The control room, ready to run.
+pub struct App {
+    chassis: Chassis,
+    /// Ends the streams to whoever watches.
+    closing: CancellationToken,
+}
+
+impl App {
+    /// Puts the room together; connects to nothing yet.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let Config {
+            http,
+            identity,
+            demo,
+            places,
+            books,
+            room: settings,
+            ..
+        } = config;
+        let is_demo = demo.is_on(&identity)?;
+        let services = Arc::new(Services::new(places, &identity, is_demo, &settings)?);
+        let auditor = Arc::new(Auditor::new(&books)?);
+        let room = Arc::new(Room::new());
+        let closing = CancellationToken::new();
+        let observer = Observer::new(settings.amqp()?, "control-room", QUEUE);
+        let state = web::Data::new(http::State {
+            room: Arc::clone(&room),
+            services: Arc::clone(&services),
+            auditor: Arc::clone(&auditor),
+            demo: is_demo,
+            environment: identity.environment.clone(),
+            trace_url: settings.trace_page(),
+            links: settings.room_links.0,
+            watchers: Arc::new(Semaphore::new(settings.room_watchers.into())),
+            closing: closing.clone(),
+        });
+
+        let seen = Arc::clone(&room);
+        let (told, filled, stood, audited) = (
+            Arc::clone(&room),
+            Arc::clone(&room),
+            Arc::clone(&room),
+            room,
+        );
+        let filling = Arc::clone(&services);
+        let link = observer.link();
+        let chassis = Chassis::without_database("control-room", http, &identity, demo)?
+            .ready_while("broker, watching", link)
+            .work("watching the broker", |shutdown| async move {
+                observer
+                    .run(EXCHANGE, shutdown, |sighting| {
+                        consumer::take(&seen, sighting);
+                    })
+                    .await;
+            })
+            .work("telling", |shutdown| worker::tell(told, shutdown))
+            .work("the board", |shutdown| {
+                worker::fill(filled, filling, shutdown)
+            })
+            .work("how things stand", move |shutdown| {
+                worker::stand(stood, services, is_demo, shutdown)
+            })
+            .work("the books", |shutdown| {
+                worker::audit(audited, auditor, shutdown)
+            })
+            .serve(http::Api::openapi(), move |config| {
+                config.app_data(state.clone());
+                http::routes(config, is_demo);
+            });
+        Ok(Self { chassis, closing })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.chassis.address()
+    }
+
+    /// Runs until `shutdown`, and stops in good order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { chassis, closing } = self;
+        // A stream has no end of its own: it would hold up the requests that have one.
+        let close = async {
+            shutdown.cancelled().await;
+            closing.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = chassis.run(shutdown.clone()) => ended,
+            () = close => Ok(()),
+        }
+    }
+}

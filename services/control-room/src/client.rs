@@ -1,0 +1,391 @@
+//! The services, as the room asks them: under its own operator's token, a customer's, or that of whoever asks the room.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use chassis::{
+    client::TokenFile,
+    identity::{DevelopmentKey, Principal, Role},
+    settings::IdentitySettings,
+};
+use contracts::value::CustomerId;
+use holdfast::{deadline::Deadline, telemetry};
+use load_tests::{
+    api::Places,
+    reconcile::{Check, Glance, Sources},
+};
+use reqwest::{Method, Response, header};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::{
+    commands::SHOWN,
+    config::RoomSettings,
+    domain::{Entry, View},
+    error::Error,
+};
+
+/// The services, in the order in which the page shows them.
+pub(crate) const SERVICES: [&str; 5] = [
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    "card-processor",
+];
+/// Those that have messages.
+pub(crate) const WITH_MESSAGES: [&str; 4] = ["order", "payment", "inventory", "notification"];
+
+/// How long one call may take, when nobody's request bounds it.
+const CALL: Duration = Duration::from_secs(3);
+/// Longest that a token of ours is valid: it is signed for each call.
+const TOKEN: Duration = Duration::from_secs(300);
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verb {
+    Get,
+    Put,
+    Post,
+}
+
+/// A request to a service.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) verb: Verb,
+    pub(crate) path: &'a str,
+    pub(crate) token: &'a str,
+    pub(crate) body: Option<&'a Value>,
+    pub(crate) idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(verb: Verb, path: &'a str, token: &'a str) -> Self {
+        Self {
+            verb,
+            path,
+            token,
+            body: None,
+            idempotency_key: None,
+        }
+    }
+
+    pub(crate) fn with(self, body: &'a Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+}
+
+/// A service's answer, to be passed on as it is.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How the room shows who it is.
+enum Tokens {
+    /// Demo mode: it signs its own, with the key that everybody has.
+    Development {
+        key: DevelopmentKey,
+        identity: Box<IdentitySettings>,
+    },
+    /// Otherwise it has an operator's.
+    File(TokenFile),
+}
+
+/// The services.
+pub(crate) struct Services {
+    http: reqwest::Client,
+    places: Places,
+    tokens: Tokens,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    orders: Vec<View>,
+}
+
+/// What can be broken in a service, and what is.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Stage {
+    pub(crate) queues: Vec<String>,
+    pub(crate) paused: Vec<String>,
+    pub(crate) failpoints: Vec<String>,
+    pub(crate) failpoints_compiled_in: bool,
+}
+
+impl Services {
+    pub(crate) fn new(
+        places: Places,
+        identity: &IdentitySettings,
+        demo: bool,
+        settings: &RoomSettings,
+    ) -> anyhow::Result<Self> {
+        let tokens = if demo {
+            Tokens::Development {
+                key: DevelopmentKey::load(&identity.environment)?,
+                identity: Box::new(identity.clone()),
+            }
+        } else {
+            let file = settings.operator_token_file.as_ref();
+            let file = file.ok_or_else(|| {
+                anyhow::anyhow!("without DEMO_MODE=true the room needs OPERATOR_TOKEN_FILE to read")
+            })?;
+            Tokens::File(TokenFile::new(file))
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(1))
+            // Sooner than servers hang up on us: else a request could meet the hanging up half way.
+            .pool_idle_timeout(Duration::from_secs(3))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            http,
+            places,
+            tokens,
+        })
+    }
+
+    fn place(&self, service: &str) -> Result<(&'static str, &str), Error> {
+        let urls = [
+            &self.places.order_url,
+            &self.places.payment_url,
+            &self.places.inventory_url,
+            &self.places.notification_url,
+            &self.places.card_processor_url,
+        ];
+        SERVICES
+            .into_iter()
+            .zip(urls)
+            .find(|(name, _)| *name == service)
+            .map(|(name, url)| (name, url.trim_end_matches('/')))
+            .ok_or_else(|| Error::NoService(service.to_owned()))
+    }
+
+    /// An operator's token: the room's own.
+    pub(crate) async fn own_token(&self) -> Result<String, Error> {
+        match &self.tokens {
+            Tokens::File(file) => file
+                .read()
+                .await
+                .map_err(|error| Error::Token(error.to_string())),
+            Tokens::Development { .. } => {
+                let name = "control-room"
+                    .parse()
+                    .map_err(|_| Error::Token("its name is no name".into()))?;
+                self.sign(name, Role::Operator)
+            }
+        }
+    }
+
+    /// A customer's token. In demo mode.
+    pub(crate) fn customer_token(&self, customer: CustomerId) -> Result<String, Error> {
+        self.sign(customer, Role::Customer)
+    }
+
+    fn sign(&self, id: CustomerId, role: Role) -> Result<String, Error> {
+        let Tokens::Development { key, identity } = &self.tokens else {
+            return Err(Error::Token("this is not demo mode".into()));
+        };
+        let email = format!("{id}@example.test").parse().ok();
+        let principal = Principal { id, role, email };
+        let (issuer, audience) = (&identity.token_issuer, &identity.token_audience);
+        key.sign(&principal, issuer, audience, TOKEN)
+            .map_err(|error| Error::Token(error.to_string()))
+    }
+
+    async fn send(
+        &self,
+        service: &str,
+        call: Call<'_>,
+        deadline: Deadline,
+    ) -> Result<(&'static str, Response), Error> {
+        let (service, base) = self.place(service)?;
+        let away = |why: String| Error::Away { service, why };
+        let method = match call.verb {
+            Verb::Get => Method::GET,
+            Verb::Put => Method::PUT,
+            Verb::Post => Method::POST,
+        };
+        let mut request = self
+            .http
+            .request(method, format!("{base}{}", call.path))
+            .bearer_auth(call.token);
+        if let Ok(left) = deadline.header_value() {
+            request = request.header(holdfast::deadline::HEADER, left);
+        }
+        if let Some(traceparent) = telemetry::traceparent() {
+            request = request.header(telemetry::TRACEPARENT, traceparent);
+        }
+        if let Some(key) = call.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        let response = deadline.run(request.send()).await;
+        let response = response.map_err(|late| away(late.to_string()))?;
+        Ok((service, response.map_err(|error| away(error.to_string()))?))
+    }
+
+    /// Sends a request; whatever the service answers is the answer.
+    pub(crate) async fn pass(
+        &self,
+        service: &str,
+        call: Call<'_>,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let (service, response) = self.send(service, call, deadline).await?;
+        let text = |name: header::HeaderName| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let (content_type, retry_after) = (text(header::CONTENT_TYPE), text(header::RETRY_AFTER));
+        let status = response.status().as_u16();
+        let away = |why: String| Error::Away { service, why };
+        let body = deadline.run(response.bytes()).await;
+        let body = body.map_err(|late| away(late.to_string()))?;
+        let body = body.map_err(|error| away(error.to_string()))?.to_vec();
+        Ok(Answer {
+            status,
+            content_type,
+            retry_after,
+            body,
+        })
+    }
+
+    /// Sends a request that must succeed.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        service: &str,
+        call: Call<'_>,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        let (name, _) = self.place(service)?;
+        let Answer { status, body, .. } = self.pass(service, call, deadline).await?;
+        let unexpected = |body: String| Error::Unexpected {
+            service: name,
+            status,
+            body,
+        };
+        if !(200..300).contains(&status) {
+            return Err(unexpected(String::from_utf8_lossy(&body).into_owned()));
+        }
+        let body = if body.is_empty() { b"null" } else { &body[..] };
+        serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))
+    }
+
+    /// Reads something under the room's own token.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        service: &str,
+        path: &str,
+    ) -> Result<T, Error> {
+        let token = self.own_token().await?;
+        let call = Call::new(Verb::Get, path, &token);
+        self.ask(service, call, Deadline::after(CALL)).await
+    }
+
+    /// The newest orders, as the order service has them.
+    pub(crate) async fn newest_orders(&self) -> Result<Vec<View>, Error> {
+        let path = format!("/operator/orders?stuck=false&limit={SHOWN}");
+        let page: Page = self.read("order", &path).await?;
+        Ok(page.orders)
+    }
+
+    /// The orders that wait for an operator.
+    pub(crate) async fn stuck_orders(&self) -> Result<BTreeSet<Uuid>, Error> {
+        let page: Page = self
+            .read("order", "/operator/orders?stuck=true&limit=200")
+            .await?;
+        Ok(page.orders.iter().map(|order| order.id).collect())
+    }
+
+    /// Where an order stands.
+    pub(crate) async fn order(&self, id: Uuid) -> Result<View, Error> {
+        self.read("order", &format!("/orders/{id}")).await
+    }
+
+    /// What happened to it.
+    pub(crate) async fn timeline(&self, id: Uuid) -> Result<Vec<Entry>, Error> {
+        self.read("order", &format!("/orders/{id}/timeline")).await
+    }
+
+    /// What can be broken in a service, and what is.
+    pub(crate) async fn stage(&self, service: &str) -> Result<Stage, Error> {
+        self.read(service, "/demo").await
+    }
+
+    /// Whether a service is ready, and each of its checks.
+    pub(crate) async fn readiness(&self, service: &str) -> (bool, Value) {
+        let call = Call::new(Verb::Get, "/health/ready", "none");
+        match self.pass(service, call, Deadline::after(CALL)).await {
+            Ok(answer) => {
+                let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                (answer.status == 200, body["checks"].clone())
+            }
+            Err(_) => (false, json!({ "process": "down" })),
+        }
+    }
+}
+
+/// What a look at the books says.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Invariants {
+    #[serde(with = "time::serde::rfc3339")]
+    checked_at: OffsetDateTime,
+    checks: Vec<Check>,
+}
+
+/// Compares the books.
+pub(crate) struct Auditor {
+    glance: Glance,
+    /// The last look, and how long it took.
+    last: Mutex<Option<(Instant, Invariants)>>,
+}
+
+/// A look is good for as long.
+const FRESH: Duration = Duration::from_secs(2);
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(10);
+
+impl Auditor {
+    pub(crate) fn new(books: &Sources) -> anyhow::Result<Self> {
+        Ok(Self {
+            glance: Glance::new(books)?,
+            last: Mutex::new(None),
+        })
+    }
+
+    /// Looks at the books, unless somebody just has. One look at a time.
+    pub(crate) async fn look(&self) -> Result<Invariants, Error> {
+        let away = |why: String| Error::Away {
+            service: "a database, or the broker",
+            why,
+        };
+        let mut last = self.last.lock().await;
+        if let Some((at, invariants)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return Ok(invariants.clone());
+        }
+        let checks = tokio::time::timeout(LOOK, self.glance.look()).await;
+        let checks = checks.map_err(|_| away(format!("not within {LOOK:?}")))?;
+        let invariants = Invariants {
+            checked_at: OffsetDateTime::now_utc(),
+            checks: checks.map_err(|error| away(format!("{error:#}")))?,
+        };
+        *last = Some((Instant::now(), invariants.clone()));
+        Ok(invariants)
+    }
+}

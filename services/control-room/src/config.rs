@@ -1,0 +1,109 @@
+//! The settings: each an environment variable, each documented by `--help`.
+
+use std::path::PathBuf;
+
+use chassis::settings::{
+    DemoSettings, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
+};
+use clap::{Args, Parser};
+use load_tests::{api::Places, reconcile::Sources};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The front page: live orders, what can be broken, parked messages, and the books, compared while one looks
+#[derive(Clone, Parser)]
+#[command(name = "control-room")]
+pub struct Config {
+    /// The HTTP server.
+    #[command(flatten)]
+    pub http: HttpSettings,
+    /// Tokens.
+    #[command(flatten)]
+    pub identity: IdentitySettings,
+    /// What may be broken.
+    #[command(flatten)]
+    pub demo: DemoSettings,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+    /// The services.
+    #[command(flatten)]
+    pub places: Places,
+    /// The books.
+    #[command(flatten)]
+    pub books: Sources,
+    /// The room itself.
+    #[command(flatten)]
+    pub room: RoomSettings,
+}
+
+/// The room itself.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Room")]
+pub struct RoomSettings {
+    /// The broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST; the room only looks on
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: String,
+
+    /// A file with the password, instead of the one in AMQP_URL
+    #[arg(long, env = "AMQP_PASSWORD_FILE")]
+    pub amqp_password_file: Option<PathBuf>,
+
+    /// The file with an operator's token, under which the room reads; needed without DEMO_MODE, and read again for each call
+    #[arg(long, env = "OPERATOR_TOKEN_FILE")]
+    pub operator_token_file: Option<PathBuf>,
+
+    /// How many may watch at a time, in number; more are answered 503
+    #[arg(long, env = "ROOM_WATCHERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub room_watchers: u16,
+
+    /// The page of a trace, with {trace_id} where its id goes; empty: there is none
+    #[arg(long, env = "TRACE_URL", default_value = "/jaeger/trace/{trace_id}")]
+    pub trace_url: String,
+
+    /// What else to open: a JSON list of {"name", "url", "what"}
+    #[arg(long, env = "ROOM_LINKS", default_value = FRONT_DOOR, value_parser = links)]
+    pub room_links: Links,
+}
+
+/// What is behind the front door of `docker-compose.yml`.
+const FRONT_DOOR: &str = r#"[
+{"name":"Jaeger","url":"/jaeger/","what":"each order's trace through all services"},
+{"name":"Grafana","url":"/grafana/","what":"dashboards: orders, services, messages"},
+{"name":"Prometheus","url":"/prometheus/","what":"metrics, rules and alerts"},
+{"name":"RabbitMQ","url":"/rabbitmq/","what":"queues and their messages (admin, development-admin)"},
+{"name":"Mailpit","url":"/mailpit/","what":"the mails that customers got"},
+{"name":"order API","url":"/api/order/docs/","what":"try it with a token"}]"#;
+
+/// Something else to open.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Link {
+    /// What it is called.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// What one sees there.
+    pub what: String,
+}
+
+/// What else to open.
+#[derive(Clone, Debug)]
+pub struct Links(pub Vec<Link>);
+
+fn links(json: &str) -> Result<Links, String> {
+    serde_json::from_str(json)
+        .map(Links)
+        .map_err(|error| error.to_string())
+}
+
+impl RoomSettings {
+    /// The broker's URL, with the password of the file if there is one.
+    pub fn amqp(&self) -> anyhow::Result<String> {
+        with_password(&self.amqp_url, self.amqp_password_file.as_deref())
+    }
+
+    /// The page of a trace, if there is one.
+    pub fn trace_page(&self) -> Option<String> {
+        (!self.trace_url.is_empty()).then(|| self.trace_url.clone())
+    }
+}

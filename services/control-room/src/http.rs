@@ -1,0 +1,95 @@
+//! The API: the page, what it shows, and what it does.
+
+mod break_it;
+mod live;
+mod operator;
+mod orders;
+mod page;
+mod visitor;
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::StatusCode, http::header, web};
+use chassis::http::Problem;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{
+    client::{Answer, Auditor, Services},
+    commands::Room,
+    config::Link,
+};
+
+/// What the handlers work with.
+pub(crate) struct State {
+    pub(crate) room: Arc<Room>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) auditor: Arc<Auditor>,
+    /// Whether things may be broken, and tokens are the room's own.
+    pub(crate) demo: bool,
+    pub(crate) environment: String,
+    pub(crate) trace_url: Option<String>,
+    pub(crate) links: Vec<Link>,
+    /// A permit for each that may watch.
+    pub(crate) watchers: Arc<Semaphore>,
+    /// Cancelled when the room closes.
+    pub(crate) closing: CancellationToken,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast: control room",
+        description = "The front page and what it stands on. In demo mode it wants no token; without it, an operator's.",
+        version = "1",
+    ),
+    paths(
+        page::config, live::live, orders::show, orders::place, orders::cancel,
+        operator::parked, operator::show_parked, operator::edit_parked, operator::end_parked, operator::stuck,
+        operator::end_stuck, operator::invariants,
+        break_it::show_knobs, break_it::turn_knobs, break_it::pause_queue, break_it::crash, break_it::poison,
+    ),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
+    config
+        .service(page::index)
+        .service(page::asset)
+        .service(page::config)
+        .service(live::live)
+        .service(operator::parked)
+        .service(operator::show_parked)
+        .service(operator::edit_parked)
+        .service(operator::end_parked)
+        .service(operator::stuck)
+        .service(operator::end_stuck)
+        .service(operator::invariants);
+    // Without demo mode these do not exist.
+    if demo {
+        config
+            .service(orders::place)
+            .service(orders::cancel)
+            .service(break_it::show_knobs)
+            .service(break_it::turn_knobs)
+            .service(break_it::pause_queue)
+            .service(break_it::crash)
+            .service(break_it::poison);
+    }
+    config.service(orders::show);
+}
+
+/// A service's answer becomes the room's.
+fn passed(answer: Answer) -> Result<HttpResponse, Problem> {
+    let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
+    let mut response = HttpResponse::build(status);
+    if let Some(after) = answer.retry_after {
+        response.insert_header((header::RETRY_AFTER, after));
+    }
+    if let Some(kind) = answer.content_type {
+        response.insert_header((header::CONTENT_TYPE, kind));
+    }
+    Ok(response.body(answer.body))
+}

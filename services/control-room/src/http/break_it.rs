@@ -1,0 +1,248 @@
+//! What can be broken. In demo mode alone; each is the same route of a service, which has it in demo mode alone, too.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
+use chassis::http::{JsonBody, Problem, deadline_of};
+use contracts::value::CustomerId;
+use holdfast::{backoff, deadline::Deadline};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{State, passed, visitor::Visitor};
+use crate::client::{Call, Verb};
+
+/// Who handles the message that is damaged: payment, as it hears of a new order.
+const DAMAGED: (&str, &str) = ("payment", "payment.choreography");
+/// Who is sent bytes that are no message.
+const POISONED: (&str, &str) = ("notification", "notification.choreography");
+/// How long to wait until the damaged message is parked.
+const PARKED: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Crash {
+    /// Where.
+    failpoint: String,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Poison {
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// Of a real new order, which waits until an operator has mended and requeued it.
+    Malformed,
+    /// Not JSON at all: it can only be dropped.
+    Unmendable,
+}
+
+/// What was poisoned.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Poisoned {
+    /// The id of the message; null if it is not parked yet (the queue is paused, say).
+    message_id: Option<Uuid>,
+    queue: &'static str,
+    /// The order that waits.
+    order_id: Option<Uuid>,
+}
+
+/// How the card processor's knobs stand.
+#[utoipa::path(tag = "demo", responses((status = 200, description = "As the card processor shows them")))]
+#[get("/room/card-processor")]
+pub(super) async fn show_knobs(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let call = Call::new(Verb::Get, "/knobs", &visitor.token);
+    let answer = state
+        .services
+        .pass("card-processor", call, deadline_of(&request));
+    passed(answer.await?)
+}
+
+/// Turns them.
+#[utoipa::path(tag = "demo", responses((status = 204, description = "Turned"), (status = 422, body = Problem)))]
+#[put("/room/card-processor")]
+pub(super) async fn turn_knobs(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    JsonBody(knobs): JsonBody<Value>,
+) -> Result<HttpResponse, Problem> {
+    let call = Call::new(Verb::Put, "/knobs", &visitor.token).with(&knobs);
+    let answer = state
+        .services
+        .pass("card-processor", call, deadline_of(&request));
+    let answer = answer.await?;
+    state.room.attend();
+    passed(answer)
+}
+
+/// Stops a service's consuming a queue, or lets it go on.
+#[utoipa::path(
+    tag = "demo",
+    params(("service" = String, Path), ("queue" = String, Path), ("deed" = String, Path, description = "pause or resume")),
+    responses((status = 204, description = "Done"), (status = 404, body = Problem)),
+)]
+#[post("/room/services/{service}/queues/{queue}/{deed:pause|resume}")]
+pub(super) async fn pause_queue(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    path: web::Path<(String, String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (service, queue, deed) = path.into_inner();
+    is_name(&queue)?;
+    let path = format!("/demo/queues/{queue}/{deed}");
+    let call = Call::new(Verb::Post, &path, &visitor.token);
+    let answer = state.services.pass(&service, call, deadline_of(&request));
+    let answer = answer.await?;
+    state.room.attend();
+    passed(answer)
+}
+
+/// Makes a service abort the next time that it comes to a line.
+#[utoipa::path(tag = "demo", params(("service" = String, Path)), request_body = Crash, responses(
+    (status = 204, description = "It will"), (status = 404, body = Problem),
+    (status = 501, description = "Its build has no failpoints", body = Problem),
+))]
+#[post("/room/services/{service}/crash")]
+pub(super) async fn crash(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    service: web::Path<String>,
+    JsonBody(Crash { failpoint }): JsonBody<Crash>,
+) -> Result<HttpResponse, Problem> {
+    is_name(&failpoint)?;
+    let path = format!("/demo/failpoints/{failpoint}");
+    let call = Call::new(Verb::Post, &path, &visitor.token);
+    let answer = state.services.pass(&service, call, deadline_of(&request));
+    passed(answer.await?)
+}
+
+/// What stands in a path must be a name, and nothing that leads elsewhere.
+fn is_name(name: &str) -> Result<(), Problem> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if name.bytes().all(fits) && !name.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::not_found(format!("{name:?} is no name")))
+    }
+}
+
+/// Puts a message on its way that cannot be handled.
+///
+/// `malformed`: payment is told to damage the next message that names a customer who has never been there; then that
+/// customer places an order, by card. The event is damaged where payment reads it, so it is parked there and nowhere else,
+/// and the order waits. `unmendable`: notification is sent bytes that are no message.
+#[utoipa::path(tag = "demo", request_body = Poison, responses(
+    (status = 202, body = Poisoned), (status = 503, body = Problem),
+))]
+#[post("/room/poison")]
+pub(super) async fn poison(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    JsonBody(Poison { kind }): JsonBody<Poison>,
+) -> Result<HttpResponse, Problem> {
+    let deadline = deadline_of(&request);
+    let poisoned = match kind {
+        Kind::Malformed => malformed(&state, &visitor, deadline).await?,
+        Kind::Unmendable => unmendable(&state, &visitor, deadline).await?,
+    };
+    state.room.attend();
+    Ok(HttpResponse::Accepted().json(poisoned))
+}
+
+async fn malformed(
+    state: &State,
+    visitor: &Visitor,
+    deadline: Deadline,
+) -> Result<Poisoned, Problem> {
+    let services = &state.services;
+    let (service, queue) = DAMAGED;
+    let key = Uuid::now_v7();
+    // The random end of a version 7 id.
+    let end = key.simple().to_string().split_off(24);
+    let customer: CustomerId = format!("mallory.{end}")
+        .parse()
+        .map_err(Problem::internal)?;
+    let body = json!({ "containing": customer });
+    let path = format!("/demo/queues/{queue}/damage");
+    let call = Call::new(Verb::Post, &path, &visitor.token).with(&body);
+    let () = services.ask(service, call, deadline).await?;
+
+    let token = services.customer_token(customer)?;
+    // By card: a customer who has never been there has no wallet.
+    let order = json!({
+        "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
+        "payment": { "method": "card", "token": "tok_visa" },
+    });
+    let key = key.to_string();
+    let call = Call {
+        idempotency_key: Some(&key),
+        ..Call::new(Verb::Post, "/orders", &token).with(&order)
+    };
+    let placed: Value = services.ask("order", call, deadline).await?;
+    let order_id: Option<Uuid> = placed["id"].as_str().and_then(|id| id.parse().ok());
+    Ok(Poisoned {
+        message_id: parked_message(state, visitor, order_id, deadline).await,
+        queue,
+        order_id,
+    })
+}
+
+/// The message about an order that payment has parked.
+async fn parked_message(
+    state: &State,
+    visitor: &Visitor,
+    order: Option<Uuid>,
+    deadline: Deadline,
+) -> Option<Uuid> {
+    let order = order?.to_string();
+    let look = async {
+        loop {
+            let path = "/operator/parked?state=parked&limit=200";
+            let call = Call::new(Verb::Get, path, &visitor.token);
+            let rows = state
+                .services
+                .ask::<Vec<Value>>(DAMAGED.0, call, deadline)
+                .await;
+            let rows = rows.unwrap_or_default();
+            if let Some(row) = rows.iter().find(|row| row["subject"] == order.as_str()) {
+                return row["message_id"].as_str().and_then(|id| id.parse().ok());
+            }
+            backoff::pause(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PARKED, look).await.ok().flatten()
+}
+
+async fn unmendable(
+    state: &State,
+    visitor: &Visitor,
+    deadline: Deadline,
+) -> Result<Poisoned, Problem> {
+    #[derive(Deserialize)]
+    struct Sent {
+        message_id: Uuid,
+    }
+    let (service, queue) = POISONED;
+    let path = format!("/demo/queues/{queue}/poison");
+    let call = Call::new(Verb::Post, &path, &visitor.token);
+    let sent: Sent = state.services.ask(service, call, deadline).await?;
+    Ok(Poisoned {
+        message_id: Some(sent.message_id),
+        queue,
+        order_id: None,
+    })
+}

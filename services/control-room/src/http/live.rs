@@ -1,0 +1,86 @@
+//! The stream: server-sent events to whoever watches.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, get, http::header, web};
+use chassis::http::Problem;
+use futures_util::stream;
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{State, visitor::Visitor};
+use crate::commands::{Frame, Room};
+
+/// How long nothing may be said: proxies and browsers tell a quiet stream from a dead one by it.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Somebody who watches.
+struct Watcher {
+    room: Arc<Room>,
+    feed: broadcast::Receiver<Frame>,
+    waiting: VecDeque<Frame>,
+    closing: CancellationToken,
+    quiet_until: Instant,
+    /// Given back when the stream is dropped: by its end, or with its connection.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    /// What to say next; nothing once the room closes. Who was too slow for the feed is shown everything anew.
+    async fn next(&mut self) -> Option<web::Bytes> {
+        let frame = if let Some(frame) = self.waiting.pop_front() {
+            frame
+        } else {
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return None,
+                told = self.feed.recv() => match told {
+                    Ok(frame) => frame,
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.room.snapshot(),
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+                () = sleep_until(self.quiet_until) => {
+                    self.quiet_until = Instant::now() + KEEP_ALIVE;
+                    return Some(web::Bytes::from_static(b": still here\n\n"));
+                }
+            }
+        };
+        self.quiet_until = Instant::now() + KEEP_ALIVE;
+        // JSON has no line ends of its own.
+        let text = format!("event: {}\ndata: {}\n\n", frame.event, frame.data);
+        Some(web::Bytes::from(text))
+    }
+}
+
+/// What happens, as it happens: `snapshot`, `order`, `health`, `trouble` and `invariants`.
+#[utoipa::path(tag = "room", responses(
+    (status = 200, description = "text/event-stream", body = String, content_type = "text/event-stream"),
+    (status = 503, description = "Too many watch", body = Problem),
+))]
+#[get("/room/live")]
+pub(super) async fn live(_: Visitor, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let permit = Arc::clone(&state.watchers)
+        .try_acquire_owned()
+        .map_err(|_| Problem::unavailable("too many watch already"))?;
+    let (feed, waiting) = state.room.watch();
+    let watcher = Watcher {
+        room: Arc::clone(&state.room),
+        feed,
+        waiting: waiting.into(),
+        closing: state.closing.clone(),
+        quiet_until: Instant::now() + KEEP_ALIVE,
+        _permit: permit,
+    };
+    let frames = stream::unfold(watcher, |mut watcher| async move {
+        let bytes = watcher.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), watcher))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(frames))
+}

@@ -1,0 +1,179 @@
+//! What the room asks for by itself: the board's beginning and what it may have missed, and, while somebody watches, how
+//! the services stand and what the books say.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use holdfast::backoff;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    client::{Auditor, SERVICES, Services, Stage, WITH_MESSAGES},
+    commands::Room,
+    domain::View,
+    error::Error,
+};
+
+/// How often what has changed is told.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the order service is asked for what may have been missed.
+const HEAL: Duration = Duration::from_secs(1);
+/// Orders asked for at a time.
+const AT_ONCE: usize = 4;
+/// Orders asked for in one go.
+const MOST: usize = 20;
+/// How often the services are asked how they stand.
+const STANDING: Duration = Duration::from_secs(2);
+/// How often the books are compared.
+const BOOKS: Duration = Duration::from_secs(5);
+
+/// Tells what has changed, ten times a second at most.
+pub(crate) async fn tell(room: Arc<Room>, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+        room.tell_changes();
+    }
+}
+
+/// Fills the board when it may have missed something, and mends it while somebody watches.
+pub(crate) async fn fill(room: Arc<Room>, services: Arc<Services>, shutdown: CancellationToken) {
+    let filling = async {
+        let mut failing = false;
+        loop {
+            if room.take_stale() {
+                match begin(&room, &services).await {
+                    Ok(orders) => info!(orders, "the board is filled"),
+                    Err(error) => {
+                        if !failing {
+                            warn!(%error, "cannot fill the board");
+                        }
+                        failing = true;
+                        backoff::pause(HEAL).await;
+                        room.lost_sight();
+                        continue;
+                    }
+                }
+                failing = false;
+            }
+            let wanted = room.wants(MOST);
+            stream::iter(wanted)
+                .for_each_concurrent(AT_ONCE, |id| mend(&room, &services, id))
+                .await;
+            room.look_at_orders_again(HEAL).await;
+        }
+    };
+    shutdown.run_until_cancelled(filling).await;
+}
+
+async fn begin(room: &Room, services: &Services) -> Result<usize, Error> {
+    let orders = services.newest_orders().await?;
+    let count = orders.len();
+    stream::iter(orders)
+        .for_each_concurrent(AT_ONCE, |view| async move {
+            read(room, services, view).await;
+        })
+        .await;
+    room.filled();
+    Ok(count)
+}
+
+async fn read(room: &Room, services: &Services, view: View) {
+    // Without its timeline it has no steps, and is asked for again.
+    let timeline = services.timeline(view.id).await.unwrap_or_default();
+    room.read(view, timeline);
+}
+
+async fn mend(room: &Room, services: &Services, id: Uuid) {
+    match services.order(id).await {
+        Ok(view) => read(room, services, view).await,
+        Err(_) => room.asked(id),
+    }
+}
+
+/// Asks the services how they stand, while somebody watches.
+pub(crate) async fn stand(
+    room: Arc<Room>,
+    services: Arc<Services>,
+    demo: bool,
+    shutdown: CancellationToken,
+) {
+    let standing = async {
+        loop {
+            let (health, trouble) =
+                tokio::join!(health(&services, demo), trouble(&room, &services));
+            room.tell("health", &health);
+            if let Some(trouble) = trouble {
+                room.tell("trouble", &trouble);
+            }
+            room.look_again(STANDING).await;
+        }
+    };
+    shutdown.run_until_cancelled(standing).await;
+}
+
+async fn health(services: &Services, demo: bool) -> Value {
+    let asked = SERVICES.map(|service| async move {
+        let stage = async {
+            if demo {
+                services.stage(service).await.unwrap_or_default()
+            } else {
+                Stage::default()
+            }
+        };
+        let ((ready, checks), stage) = tokio::join!(services.readiness(service), stage);
+        json!({ "name": service, "ready": ready, "checks": checks, "paused": stage.paused })
+    });
+    let knobs = async {
+        if demo {
+            services.read("card-processor", "/knobs").await.ok()
+        } else {
+            None::<Value>
+        }
+    };
+    let (asked, knobs) = tokio::join!(join_all(asked), knobs);
+    json!({ "services": asked, "card_processor": knobs })
+}
+
+/// What waits for an operator; nothing if not all of it is known.
+async fn trouble(room: &Room, services: &Services) -> Option<Value> {
+    let count = |list: Result<Vec<Value>, Error>| list.ok().map(|list| list.len());
+    let asked = WITH_MESSAGES.map(|service| async move {
+        let (parked, quarantined) = tokio::join!(
+            services.read(service, "/operator/parked?state=parked&limit=200"),
+            services.read(service, "/operator/outbox"),
+        );
+        Some((count(parked)?, count(quarantined)?))
+    });
+    let (asked, stuck) = tokio::join!(join_all(asked), services.stuck_orders());
+    let stuck = stuck.ok()?;
+    let waiting = stuck.len();
+    room.stuck(stuck);
+    let (mut parked, mut quarantined) = (0, 0);
+    for counts in asked {
+        let (these, those) = counts?;
+        parked += these;
+        quarantined += those;
+    }
+    Some(json!({ "parked": parked, "quarantined": quarantined, "stuck": waiting }))
+}
+
+/// Compares the books, while somebody watches; a tenth of the time at most.
+pub(crate) async fn audit(room: Arc<Room>, auditor: Arc<Auditor>, shutdown: CancellationToken) {
+    let auditing = async {
+        loop {
+            room.look_again(Duration::ZERO).await;
+            let begun = Instant::now();
+            match auditor.look().await {
+                Ok(invariants) => room.tell("invariants", &invariants),
+                Err(error) => warn!(%error, "cannot compare the books"),
+            }
+            backoff::pause(BOOKS.max(begun.elapsed() * 9)).await;
+        }
+    };
+    shutdown.run_until_cancelled(auditing).await;
+}

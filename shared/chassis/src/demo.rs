@@ -1,0 +1,222 @@
+//! What a demonstration may do to a service: pause a queue, damage a message, crash at a line. For operators, and only
+//! with `DEMO_MODE=true`: without it these routes do not exist.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, get, post, web};
+use holdfast::{
+    failpoint,
+    messaging::{Controls, Publisher, RETRY_EXCHANGE},
+    outbox::{Message, Outcome, Publisher as _},
+};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use utoipa::{OpenApi, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    http::{JsonBody, Problem},
+    identity::Operator,
+};
+
+/// The failpoints of everything that sends and receives messages.
+pub(crate) const MESSAGING: [&str; 4] = [
+    "consumer.before_commit",
+    "consumer.after_commit",
+    "outbox.before_publish",
+    "outbox.after_publish",
+];
+
+/// What the routes work on.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    /// The switches of its queues, and what publishes; a service without messages has neither.
+    pub(crate) queues: Option<(Controls, Publisher)>,
+    /// Where it can be made to crash.
+    pub(crate) failpoints: Arc<[&'static str]>,
+}
+
+impl Stage {
+    fn controls(&self, queue: &str) -> Result<(&Controls, &Publisher), Problem> {
+        self.queues
+            .as_ref()
+            .filter(|(controls, _)| controls.queues().iter().any(|known| known == queue))
+            .map(|(controls, publisher)| (controls, publisher))
+            .ok_or_else(|| Problem::not_found(format!("this service consumes no queue {queue:?}")))
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(show, pause, resume, damage, poison, crash),
+    security(("bearer" = [])),
+)]
+pub(crate) struct DemoApi;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(show)
+        .service(pause)
+        .service(resume)
+        .service(damage)
+        .service(poison)
+        .service(crash);
+}
+
+/// What can be broken here, and what is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Broken {
+    /// The queues that it consumes.
+    queues: Vec<String>,
+    /// Those that are paused.
+    paused: Vec<String>,
+    /// Where it can be made to crash.
+    #[schema(value_type = Vec<String>)]
+    failpoints: Arc<[&'static str]>,
+    /// Whether the build has failpoints at all.
+    failpoints_compiled_in: bool,
+}
+
+/// Which message to damage.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Damage {
+    /// A text that its payload contains: a customer's name, say. At least 4 characters.
+    #[schema(min_length = 4, max_length = 100)]
+    containing: String,
+}
+
+/// A message that nobody can read.
+#[derive(Debug, Serialize, ToSchema)]
+struct Poisoned {
+    message_id: Uuid,
+}
+
+/// What can be broken here, and what is.
+#[utoipa::path(tag = "demo", responses((status = 200, body = Broken)))]
+#[get("/demo")]
+async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
+    let (queues, paused) = stage
+        .queues
+        .as_ref()
+        .map(|(controls, _)| (controls.queues(), controls.paused()))
+        .unwrap_or_default();
+    HttpResponse::Ok().json(Broken {
+        queues,
+        paused,
+        failpoints: Arc::clone(&stage.failpoints),
+        failpoints_compiled_in: failpoint::ENABLED,
+    })
+}
+
+/// Stops consuming a queue. Its messages wait in it.
+#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
+    (status = 204, description = "Paused"), (status = 404, body = Problem),
+))]
+#[post("/demo/queues/{queue}/pause")]
+async fn pause(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    queue: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    stage.controls(&queue)?.0.pause(&queue, true);
+    warn!(queue = *queue, operator = %operator.id, "paused");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Goes on consuming a queue.
+#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
+    (status = 204, description = "It goes on"), (status = 404, body = Problem),
+))]
+#[post("/demo/queues/{queue}/resume")]
+async fn resume(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    queue: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    stage.controls(&queue)?.0.pause(&queue, false);
+    warn!(queue = *queue, operator = %operator.id, "goes on");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Damages the next message of a queue that contains a text: it is parked, and an operator can mend it.
+#[utoipa::path(tag = "demo", params(("queue" = String, Path)), request_body = Damage, responses(
+    (status = 204, description = "When it comes, it will be"), (status = 404, body = Problem), (status = 422, body = Problem),
+))]
+#[post("/demo/queues/{queue}/damage")]
+async fn damage(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    queue: web::Path<String>,
+    JsonBody(Damage { containing }): JsonBody<Damage>,
+) -> Result<HttpResponse, Problem> {
+    if !(4..=100).contains(&containing.chars().count()) {
+        return Err(Problem::invalid_field(
+            "containing",
+            "has 4 to 100 characters",
+        ));
+    }
+    stage.controls(&queue)?.0.damage(&queue, &containing);
+    warn!(queue = *queue, containing, operator = %operator.id, "the next such message will be damaged");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Puts bytes on a queue that are no message: all that can be done with them is to drop them.
+#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
+    (status = 202, body = Poisoned), (status = 404, body = Problem), (status = 503, body = Problem),
+))]
+#[post("/demo/queues/{queue}/poison")]
+async fn poison(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    queue: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let (_, publisher) = stage.controls(&queue)?;
+    let message = Message {
+        id: Uuid::now_v7(),
+        exchange: RETRY_EXCHANGE.to_owned(),
+        routing_key: queue.clone(),
+        headers: [(
+            "note".to_owned(),
+            "from the front page: this was never a message".to_owned(),
+        )]
+        .into(),
+        payload: b"\x00\xff\xfe this is no JSON".to_vec(),
+    };
+    let message_id = message.id;
+    let outcome = publisher.publish(std::slice::from_ref(&message)).await;
+    if outcome != [Outcome::Confirmed] {
+        return Err(Problem::unavailable(format!(
+            "the broker did not take it: {outcome:?}"
+        )));
+    }
+    warn!(queue = *queue, message.id = %message_id, operator = %operator.id, "poisoned");
+    Ok(HttpResponse::Accepted().json(Poisoned { message_id }))
+}
+
+/// Makes the process abort the next time that it comes to a line.
+#[utoipa::path(tag = "demo", params(("name" = String, Path)), responses(
+    (status = 204, description = "It will"), (status = 404, body = Problem),
+    (status = 501, description = "This build has no failpoints", body = Problem),
+))]
+#[post("/demo/failpoints/{name}")]
+async fn crash(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    if !stage.failpoints.iter().any(|known| *known == *name) {
+        return Err(Problem::not_found(format!(
+            "there is no failpoint {name:?}; there are {}",
+            stage.failpoints.join(", ")
+        )));
+    }
+    if !failpoint::ENABLED {
+        return Err(Problem::not_implemented(
+            "this build has no failpoints: build with --features holdfast/failpoints",
+        ));
+    }
+    failpoint::set(&name, "1*return(abort)").map_err(Problem::internal)?;
+    warn!(failpoint = *name, operator = %operator.id, "the process will abort there");
+    Ok(HttpResponse::NoContent().finish())
+}
