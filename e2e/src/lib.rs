@@ -2,6 +2,10 @@
 //!
 //! [`model`] runs the production transition functions of order, payment and inventory under everything that brokers, crashes
 //! and card companies may do, and is searched exhaustively by `tests/it/model.rs`.
+//!
+//! [`traces`] says what the trace of an order must look like; `tests/it/traces.rs` asks the services' consoles, and the
+//! binary `jaeger-traces` asks the Jaeger of a running stack.
 
 pub mod model;
 pub mod topology;
+pub mod traces;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::database;
 use holdfast::{backoff::pause, failpoint};
 use sqlx::PgPool;
 
@@ -31,7 +32,7 @@ pub(crate) async fn charge(pool: PgPool, asked: Charge) -> Result<Charge, Error>
     }
     let latency = knobs.latency(Some(&asked.token), &chance);
 
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(&pool, "accept charge").await?;
     if !store::begin(&mut tx, &asked, latency + LEASE).await? {
         let before = store::lock_by_key(&mut tx, &asked.idempotency_key)
             .await?
@@ -51,7 +52,7 @@ pub(crate) async fn charge(pool: PgPool, asked: Charge) -> Result<Charge, Error>
     failpoint!("card_processor.accepted");
     pause(latency).await;
 
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(&pool, "decide charge").await?;
     let mut charge = store::lock_by_key(&mut tx, &asked.idempotency_key)
         .await?
         .ok_or(Error::NoCharge)?;
@@ -71,7 +72,7 @@ pub(crate) async fn refund(pool: PgPool, id: uuid::Uuid, key: String) -> Result<
         return Err(Error::Knob);
     }
     pause(knobs.latency(None, &chance)).await;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(&pool, "refund charge").await?;
     let charge = store::lock(&mut tx, id).await?.ok_or(Error::NoCharge)?;
     if charge.status != Status::Captured {
         return Err(Error::NotCaptured);

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use chassis::{
     http::{JsonBody, PathId, Problem, QueryString},
     identity::{Operator, Service},
+    trace::OrderFacts,
 };
 use contracts::{
     payment::DeclineReason,
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tracing::{Instrument, Span};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -105,7 +107,10 @@ async fn charge(
         is_abandoned: false,
     };
     // A task of its own: it goes on if the merchant hangs up.
-    let done = tokio::spawn(commands::charge(state.pool.clone(), asked))
+    OrderFacts::of(body.reference)
+        .amount(body.amount)
+        .describe(&Span::current());
+    let done = tokio::spawn(commands::charge(state.pool.clone(), asked).in_current_span())
         .await
         .map_err(Problem::internal)??;
     let (status, reason) = match done.status {
@@ -156,7 +161,7 @@ async fn refund(
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
     let key = idempotency_key(&request)?;
-    let done = tokio::spawn(commands::refund(state.pool.clone(), id, key))
+    let done = tokio::spawn(commands::refund(state.pool.clone(), id, key).in_current_span())
         .await
         .map_err(Problem::internal)??;
     Ok(HttpResponse::Ok().json(ChargeView {

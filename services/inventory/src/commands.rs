@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::events::Publishing;
+use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
 use contracts::{
     inventory::{
         InventoryCommitted, InventoryNothingToUndo, InventoryRejected, InventoryReleased,
@@ -11,6 +11,7 @@ use contracts::{
     value::{OrderId, OrderLine, Sku},
 };
 use holdfast::{failpoint, messaging::Incoming, outbox};
+use metrics::counter;
 use sqlx::PgConnection;
 use tracing::Span;
 
@@ -49,8 +50,8 @@ pub(crate) struct Told<'a> {
 }
 
 /// Applies a batch of messages: locks reservations, then stock, each in one order; folds the messages over them in memory;
-/// writes each row once.
-pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<(), Error> {
+/// writes each row once. Answers what to count once that is committed.
+pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<Tally, Error> {
     let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -70,6 +71,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
     let mut stock = store::lock_stock(conn, &skus).await?;
     let before = stock.clone();
 
+    let mut tally = Tally::default();
     let mut messages = Vec::new();
     let mut settlements = Vec::new();
     let mut touched = HashSet::new();
@@ -86,11 +88,18 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             moves,
             answer,
         } = decide(current.map(|current| &current.state), input)?;
+        if current.is_none_or(|current| current.state != state) {
+            let outcome = outcome(&state);
+            tally.add(counter!("reservations_total", "outcome" => outcome), 1);
+        }
         let lines = match (current, told.command) {
             (Some(current), _) => current.lines.clone(),
             (None, Command::Reserve(lines)) if state == State::Reserved => lines.clone(),
             (None, _) => Vec::new(),
         };
+        OrderFacts::of(told.order)
+            .items(lines.iter().map(|line| line.quantity.get()))
+            .describe(told.span);
         if let Some((from, to)) = moves {
             for line in &lines {
                 let stock = stock
@@ -155,7 +164,19 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
         .await?;
     }
     outbox::enqueue(conn, &messages).await?;
-    Ok(())
+    Ok(tally)
+}
+
+/// A state, as it is counted.
+fn outcome(state: &State) -> &'static str {
+    match state {
+        State::Reserved => "reserved",
+        State::Rejected(_) => "rejected",
+        State::Sold => "sold",
+        State::Released { .. } => "released",
+        State::Void => "void",
+        State::Settled => "settled",
+    }
 }
 
 /// Whether every line can be served from what is there now.

@@ -2,13 +2,16 @@
 
 use actix_web::{HttpResponse, get, post, put, web};
 use chassis::{
+    database,
     http::{JsonBody, Note, PathId, Problem, QueryString},
     identity::{Anyone, Operator, Service},
 };
 use contracts::value::{Currency, MAX_LINES, Money, OrderId, OrderLine, Sku};
+use holdfast::telemetry;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tracing::Instrument;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::{
@@ -167,7 +170,9 @@ async fn prices(
             format!("must name 1 to {MAX_LINES} products"),
         ));
     }
-    let prices = store::prices(&state.pool, &request.skus).await?;
+    let prices = store::prices(&state.pool, &request.skus)
+        .instrument(telemetry::sql("SELECT", "product"))
+        .await?;
     let prices = prices
         .into_iter()
         .map(|(sku, unit_price)| Price { sku, unit_price })
@@ -207,7 +212,7 @@ async fn put_product(
         ));
     }
     in_range("price_minor", product.price_minor)?;
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "put product").await?;
     let price = Money::new(product.price_minor, product.currency);
     store::put_product(&mut tx, &sku, product.name.as_str(), price).await?;
     tx.commit().await?;
@@ -255,7 +260,7 @@ async fn deliver(
 ) -> Result<HttpResponse, Problem> {
     let sku = sku_in_path(&sku)?;
     in_range("quantity", delivery.quantity)?;
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "take delivery").await?;
     let key = delivery.delivery.as_str();
     let new =
         commands::deliver(&mut tx, key, &sku, delivery.quantity, operator.id.as_str()).await?;

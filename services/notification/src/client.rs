@@ -17,6 +17,7 @@ pub(crate) struct Post {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     timeout: Duration,
+    server: String,
 }
 
 /// What the mail server said.
@@ -35,7 +36,13 @@ impl Post {
             transport,
             from: settings.mail_from.parse()?,
             timeout,
+            server: host(&settings.smtp_url).to_owned(),
         })
+    }
+
+    /// The mail server's name.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Sends a mail. Its Message-ID is its own, so that a receiver knows a mail that comes twice.
@@ -87,6 +94,14 @@ impl Post {
             .header(ContentType::TEXT_PLAIN)
             .body(mail.body.clone())?)
     }
+}
+
+/// The host of `smtp://USER:PASSWORD@HOST:PORT`: the rest is nothing to show.
+fn host(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 /// A 5xx is about this mail and final, unless it is about us (530 to 538: authentication). A 4xx means later. Anything else

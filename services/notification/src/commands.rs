@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use chassis::trace::OrderFacts;
 use contracts::value::OrderId;
 use holdfast::{failpoint, telemetry};
 use sqlx::PgConnection;
@@ -30,6 +31,9 @@ pub(crate) async fn tell(
     let mut changed = BTreeMap::new();
     let mut mails = Vec::new();
     for (news, span) in batch {
+        OrderFacts::of(news.order_id)
+            .amount(news.amount)
+            .describe(span);
         if !is_news(told.get(&news.order_id).copied(), news.order_version) {
             continue;
         }

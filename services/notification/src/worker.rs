@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chassis::leased::LeasedWork;
+use chassis::{database, leased::LeasedWork};
 use holdfast::{backoff::Backoff, failpoint, telemetry};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
-use tracing::{Instrument, field::Empty, info_span, warn};
+use tracing::{Instrument, Span, field::Empty, info_span, warn};
 
 use crate::{
     client::{Post, Reply},
@@ -51,17 +51,21 @@ impl Postman {
             ),
         };
         if outcome != Outcome::Accepted {
+            let kind = format!("{outcome:?}").to_lowercase();
+            telemetry::fail(&Span::current(), kind, &text);
             warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail did not go");
         }
-        counter!("mails_total", "outcome" => format!("{outcome:?}").to_lowercase()).increment(1);
         let recorded: sqlx::Result<()> = async {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = database::begin(&self.pool, "record delivery").await?;
             store::delivered(&mut tx, mail, outcome, &text, again).await?;
             tx.commit().await
         }
         .await;
         if let Err(error) = recorded {
             warn!(mail.id = %mail.id, %error, "cannot record a delivery; the lease will end and the mail goes again");
+        } else {
+            counter!("mails_total", "outcome" => format!("{outcome:?}").to_lowercase())
+                .increment(1);
         }
     }
 }
@@ -76,13 +80,16 @@ impl LeasedWork for Postman {
     async fn work(&self, mail: Claimed) {
         let span = info_span!("send mail", otel.kind = "client", order.id = %mail.order_id, trace_id = Empty);
         telemetry::adopt(&span, mail.traceparent.as_deref());
+        telemetry::attribute(&span, "server.address", self.post.server().to_owned());
+        telemetry::attribute(&span, "holdfast.attempt", i64::from(mail.attempts));
         self.send(&mail).instrument(span).await;
     }
 
     async fn sample(&self) {
-        if let Ok(count) = store::queued(&self.pool).await {
+        if let Ok(queued) = store::queued(&self.pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
-            gauge!("mails_queued").set(count as f64);
+            gauge!("mails_queued").set(queued.count as f64);
+            gauge!("mails_oldest_seconds").set(queued.oldest_seconds);
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use chassis::events::{CHOREOGRAPHY, Publishing};
+use chassis::{
+    events::{CHOREOGRAPHY, Publishing},
+    tally::Tally,
+    trace::OrderFacts,
+};
 use contracts::{
     order::{
         CancelReason, OrderCancelled, OrderCancelling, OrderConfirmed, OrderCreated, OrderSettling,
@@ -10,13 +14,15 @@ use contracts::{
     },
     value::OrderId,
 };
-use holdfast::{failpoint, messaging::Incoming, outbox};
+use holdfast::{failpoint, messaging::Incoming, outbox, telemetry};
+use metrics::{counter, histogram};
 use sqlx::PgConnection;
-use tracing::{Span, info};
+use time::OffsetDateTime;
+use tracing::{Instrument, Span, field::Empty, info, info_span};
 
 use crate::{
     config::{LONGEST_SWEEP, WaitingSettings},
-    domain::{Decision, Effect, Fact, Illegal, Input, Order, decide},
+    domain::{Decision, Effect, Fact, Illegal, Input, Order, State, Undo, decide},
     error::Error,
     store::{self, Answered, NewOrder, Saved, StoredOrder},
 };
@@ -91,23 +97,25 @@ pub(crate) struct Told<'a> {
 }
 
 /// Applies a batch of messages: locks the orders in one order, folds the messages over them in memory, writes each order
-/// once.
+/// once. Answers what to count once that is committed.
 pub(crate) async fn apply(
     conn: &mut PgConnection,
     batch: &[Told<'_>],
     waiting: &WaitingSettings,
-) -> Result<(), Error> {
+) -> Result<Tally, Error> {
     let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut orders = store::lock(conn, &ids).await?;
 
     let mut changed: HashMap<OrderId, Saved> = HashMap::new();
+    let mut tally = Tally::default();
     let mut messages = Vec::new();
     for told in batch {
         let stored = orders
             .get_mut(&told.order)
             .ok_or(Error::UnknownOrder(told.order))?;
+        facts(stored).describe(told.span);
         let Decision { order, effect } = decide(stored.order, told.input)?;
         let starts_deadline = effect == Some(Effect::StartDeadline) && stored.deadline_at.is_none();
         if order != stored.order || starts_deadline {
@@ -118,6 +126,9 @@ pub(crate) async fn apply(
             });
             saved.order = order;
             saved.start_deadline |= starts_deadline;
+            if order.is_at_rest() {
+                came_to_rest(&mut tally, stored, order.state);
+            }
             stored.order = order;
         }
         if let Some(Effect::Publish(fact)) = effect {
@@ -133,7 +144,22 @@ pub(crate) async fn apply(
     store::save(conn, &changed, waiting.deadline(), waiting.sweep_after()).await?;
     failpoint!("order.mid_batch");
     outbox::enqueue(conn, &messages).await?;
-    Ok(())
+    Ok(tally)
+}
+
+/// Counts an order's end.
+fn came_to_rest(tally: &mut Tally, stored: &StoredOrder, state: State) {
+    let (end, reason) = match state {
+        State::Cancelled(undoing) => {
+            let is_settled = [undoing.payment, undoing.inventory].contains(&Some(Undo::Settled));
+            let end = if is_settled { "settled" } else { "cancelled" };
+            (end, store::reason_name(undoing.reason))
+        }
+        State::Pending | State::Confirmed { .. } | State::Cancelling(_) => ("confirmed", "none"),
+    };
+    tally.add(counter!("orders_ended_total", "end" => end, "reason" => reason), 1);
+    let took = (OffsetDateTime::now_utc() - stored.created_at).as_seconds_f64();
+    tally.record(histogram!("order_duration_seconds", "end" => end), took.max(0.0));
 }
 
 /// Cancels an order for a reason; answers it as it is then. Asked again, it answers the same.
@@ -160,13 +186,11 @@ pub(crate) async fn give_up_overdue(
     let count = overdue.len();
     for mut stored in overdue {
         info!(order.id = %stored.new.id, "the deadline has passed");
-        transition(
-            conn,
-            &mut stored,
-            Input::Cancel(CancelReason::Deadline),
-            waiting,
-        )
-        .await?;
+        let span = unasked(&stored, "deadline");
+        let cancel = Input::Cancel(CancelReason::Deadline);
+        transition(conn, &mut stored, cancel, waiting)
+            .instrument(span)
+            .await?;
     }
     Ok(count)
 }
@@ -187,7 +211,9 @@ pub(crate) async fn sweep(
         if next.is_some() {
             let Decision { order, effect } = decide(stored.order, Input::Sweep)?;
             if let Some(Effect::Publish(fact)) = effect {
-                outbox::enqueue(conn, &[message(&PUBLISHING, stored, order, fact, None)]).await?;
+                let span = unasked(stored, "sweep");
+                let again = span.in_scope(|| message(&PUBLISHING, stored, order, fact, None));
+                outbox::enqueue(conn, &[again]).instrument(span).await?;
             }
             info!(order.id = %stored.new.id, state = ?stored.order.state, sweeps = sweeps + 1, "asked again");
         } else {
@@ -303,6 +329,30 @@ async fn transition(
     Ok(())
 }
 
+/// What traces say about an order.
+fn facts(stored: &StoredOrder) -> OrderFacts<'_> {
+    let NewOrder {
+        id,
+        lines,
+        amount,
+        payment,
+        ..
+    } = &stored.new;
+    OrderFacts::of(*id)
+        .amount(*amount)
+        .items(lines.iter().map(|line| line.quantity.get()))
+        .payment(payment)
+}
+
+/// The span of what no message led to: it begins a trace of its own.
+fn unasked(stored: &StoredOrder, name: &'static str) -> Span {
+    let span = info_span!(parent: None, "unasked", order.id = %stored.new.id, trace_id = Empty);
+    telemetry::adopt(&span, None);
+    telemetry::rename(&span, || name.to_owned());
+    facts(stored).describe(&span);
+    span
+}
+
 /// The outbox row for a fact.
 fn message(
     publishing: &Publishing<'_>,
@@ -358,14 +408,15 @@ fn message(
             };
             publishing.message(&settling, "order/settle")
         }
-        Fact::Cancelled { reason, refunded } => {
+        Fact::Cancelled { reason, payment } => {
             let cancelled = OrderCancelled {
                 order_id,
                 order_version,
                 reason,
                 customer,
                 amount,
-                refunded,
+                refunded: payment == Undo::Undone,
+                settled: payment == Undo::Settled,
             };
             publishing.message(&cancelled, "order/cancel")
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::events::Publishing;
+use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
 use contracts::{
     payment::{
         DeclineReason, PaymentCompleted, PaymentDeclined, PaymentNothingToUndo, PaymentRefunded,
@@ -11,6 +11,7 @@ use contracts::{
     value::{CustomerId, Money, OrderId, PaymentMethod},
 };
 use holdfast::{failpoint, messaging::Incoming, outbox};
+use metrics::counter;
 use sqlx::PgConnection;
 use tracing::Span;
 use uuid::Uuid;
@@ -48,8 +49,8 @@ pub(crate) struct Told<'a> {
 }
 
 /// Applies a batch of messages: locks payments, then wallets, each in one order; folds the messages over them in memory;
-/// writes each row once.
-pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<(), Error> {
+/// writes each row once. Answers what to count once that is committed.
+pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<Tally, Error> {
     let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -69,6 +70,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
     let mut balances = store::lock_accounts(conn, &keys).await?;
     let before = balances.clone();
 
+    let mut tally = Tally::default();
     let mut messages = Vec::new();
     let mut settlements = Vec::new();
     let mut touched = HashSet::new();
@@ -86,6 +88,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             answer,
         } = decide(was, input)?;
         let mut payment = current.unwrap_or_else(|| new(told));
+        facts(&payment).describe(told.span);
         payment.order_version = payment.order_version.max(told.order_version);
         if was != Some(state) {
             // The card company's answer to what begins now will be caused by this message.
@@ -102,6 +105,9 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             settlements.push((told.order, was_captured, operator, note));
         }
         payment.state = state;
+        if was != Some(state) {
+            moved(&mut tally, &payment);
+        }
         if let Some(booking) = booking {
             book(&mut balances, &payment, booking)?;
         }
@@ -148,7 +154,45 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
         }
     }
     outbox::enqueue(conn, &messages).await?;
-    Ok(())
+    Ok(tally)
+}
+
+/// Counts what became of a payment, and of how much money.
+fn moved(tally: &mut Tally, payment: &Payment) {
+    let (outcome, reason) = match payment.state {
+        State::Captured(_) => ("captured", "none"),
+        State::Declined(reason) => ("declined", store::reason_name(reason)),
+        State::Refunded => ("refunded", "none"),
+        State::Settled => ("settled", "none"),
+        State::Charging { .. } | State::Refunding | State::Void => return,
+    };
+    // Settled before anybody named an amount.
+    let Some(terms) = &payment.terms else { return };
+    let method = match terms.method {
+        PaymentMethod::Wallet => "wallet",
+        PaymentMethod::Card { .. } => "card",
+    };
+    tally.add(
+        counter!("payments_total", "outcome" => outcome, "method" => method, "reason" => reason),
+        1,
+    );
+    let currency = terms.amount.currency.to_string();
+    tally.add(
+        counter!("payments_minor_units_total", "outcome" => outcome, "method" => method, "currency" => currency),
+        u64::try_from(terms.amount.amount_minor).unwrap_or(0),
+    );
+}
+
+/// What traces say about a payment.
+pub(crate) fn facts(payment: &Payment) -> OrderFacts<'_> {
+    let facts = OrderFacts::of(payment.order_id);
+    match &payment.terms {
+        None => facts,
+        Some(terms) => facts
+            .amount(terms.amount)
+            .items(terms.lines.iter().map(|line| line.quantity.get()))
+            .payment(&terms.method),
+    }
 }
 
 /// The wallet that is charged, if it is one.
@@ -282,12 +326,12 @@ pub(crate) struct CardAnswer {
     pub(crate) charge_id: Option<Uuid>,
 }
 
-/// Takes in an answer of the card company. The row is read again under its lock: a cancel may have come while we asked.
+/// Takes in an answer of the card company, and answers what to count once that is committed. The row is read again under its lock: a cancel may have come while we asked.
 pub(crate) async fn card_answered(
     conn: &mut PgConnection,
     id: OrderId,
     answer: CardAnswer,
-) -> Result<(), Error> {
+) -> Result<Tally, Error> {
     let mut payment = store::lock_one(conn, id).await?.ok_or(Error::NoTerms)?;
     let Decision {
         state,
@@ -297,8 +341,10 @@ pub(crate) async fn card_answered(
     let changed = state != payment.state;
     payment.state = state;
     payment.charge_id = payment.charge_id.or(answer.charge_id);
+    let mut tally = Tally::default();
     if changed {
         store::update(conn, std::slice::from_ref(&payment)).await?;
+        moved(&mut tally, &payment);
     }
     if let Some(published) = published {
         let mut message = message(&PUBLISHING, &payment, published)?;
@@ -309,7 +355,7 @@ pub(crate) async fn card_answered(
         }
         outbox::enqueue(conn, &[message]).await?;
     }
-    Ok(())
+    Ok(tally)
 }
 
 /// Pays money into a wallet; answers whether this deposit is new.

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
+    database,
     http::{JsonBody, Note, PathId, Problem},
     identity::{Anyone, Operator},
 };
@@ -107,7 +108,7 @@ async fn deposit(
         ));
     }
     let amount = Money::new(deposit.amount_minor, deposit.currency);
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "deposit").await?;
     let key = deposit.deposit.as_str();
     let new = commands::deposit(&mut tx, key, &customer, amount, operator.id.as_str()).await?;
     tx.commit().await?;

@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
-use chassis::{client, leased::LeasedWork};
+use chassis::{client, database, leased::LeasedWork};
 use contracts::value::PaymentMethod;
 use holdfast::{backoff::Backoff, deadline::Deadline, failpoint, outbox::Waker, telemetry};
 use metrics::{counter, gauge, histogram};
 use sqlx::PgPool;
 use tokio::time::Instant;
-use tracing::{Instrument, error, field::Empty, info_span, warn};
+use tracing::{Instrument, Span, error, field::Empty, info_span, warn};
 
 use crate::{
     client::CardCompany,
     commands::{self, CardAnswer},
     config::CardSettings,
-    domain::State,
+    domain::{Input, State},
     error::Error,
     store::{self, Claimed, Due},
 };
@@ -43,7 +43,6 @@ impl LeasedWork for CardWorker {
     }
 
     async fn work(&self, claimed: Claimed) {
-        let span = info_span!("card call", otel.kind = "client", order.id = %claimed.order_id, trace_id = Empty);
         let payment = match store::find(&self.pool, claimed.order_id).await {
             Ok(Some(payment)) => payment,
             Ok(None) => return,
@@ -56,7 +55,15 @@ impl LeasedWork for CardWorker {
         ) {
             return;
         }
+        let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
         telemetry::adopt(&span, payment.traceparent.as_deref());
+        commands::facts(&payment).describe(&span);
+        let operation = match claimed.due {
+            Due::Charge => "charge",
+            Due::Refund => "refund",
+        };
+        telemetry::attribute(&span, "payment.operation", operation);
+        telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
         self.ask(&claimed, &payment).instrument(span).await;
     }
 
@@ -111,15 +118,21 @@ impl CardWorker {
             }
         };
         failpoint!("payment.after_card_call");
-        let outcome = if answer.is_ok() {
-            "answered"
-        } else {
-            "unknown"
+        let outcome = match &answer {
+            Ok(answer) => match answer.input {
+                Input::CardCaptured => "captured",
+                Input::CardDeclined(_) => "declined",
+                _ => "refunded",
+            },
+            Err(_) => "unknown",
         };
         histogram!("card_call_duration_seconds", "outcome" => outcome).record(begun.elapsed());
         match answer {
             Ok(answer) => self.store(claimed, answer, begun).await,
-            Err(error) => self.put_off(claimed, &error).await,
+            Err(error) => {
+                telemetry::fail(&Span::current(), "no_answer", &error);
+                self.put_off(claimed, &error).await;
+            }
         }
     }
 
@@ -150,9 +163,10 @@ impl CardWorker {
     }
 
     async fn outcome(&self, claimed: &Claimed, answer: CardAnswer) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
-        commands::card_answered(&mut tx, claimed.order_id, answer).await?;
+        let mut tx = database::begin(&self.pool, "store card answer").await?;
+        let tally = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
+        tally.count();
         self.relay.wake();
         // A capture of a cancelled payment is to be refunded now.
         self.waker.wake();

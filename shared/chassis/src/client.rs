@@ -126,9 +126,15 @@ impl Client {
         deadline: Deadline,
     ) -> Result<T, Error> {
         let service = || self.base.clone();
-        let span = info_span!("call", otel.kind = "client", service = self.base);
+        let (http, request) = request.build_split();
+        let request = request.map_err(|source| Error::Unreachable {
+            service: service(),
+            source,
+        })?;
+        let span = span_of(&request);
+        let called = span.clone();
         let call = async {
-            let mut request = request
+            let mut request = RequestBuilder::from_parts(http, request)
                 .header(
                     header::AUTHORIZATION,
                     format!("Bearer {}", self.token.read().await?),
@@ -143,6 +149,8 @@ impl Client {
             };
             let response = request.send().await.map_err(unreachable)?;
             let status = response.status();
+            let code = i64::from(status.as_u16());
+            telemetry::attribute(&called, "http.response.status_code", code);
             if status.is_success() {
                 return response.json().await.map_err(unreachable);
             }
@@ -163,6 +171,48 @@ impl Client {
                 body,
             })
         };
-        deadline.run(call.instrument(span)).await?
+        let answer = deadline.run(call.instrument(span.clone())).await;
+        let answer = answer.unwrap_or_else(|late| Err(late.into()));
+        if let Err(error) = &answer {
+            telemetry::fail(&span, error.kind(), error);
+        }
+        answer
     }
+}
+
+impl Error {
+    /// For traces: the status, or what there was instead of one.
+    fn kind(&self) -> String {
+        match self {
+            Self::Refused { status, .. } | Self::Unavailable { status, .. } => {
+                status.as_u16().to_string()
+            }
+            Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::Late(_) => "timeout".to_owned(),
+            Self::Token(_) => "no_token".to_owned(),
+        }
+    }
+}
+
+/// The span of a request that is about to be sent. Paths have ids in them, so it is named by the method alone.
+fn span_of(request: &reqwest::Request) -> tracing::Span {
+    let (method, url) = (request.method().as_str(), request.url());
+    let server = url.host_str().unwrap_or_default();
+    let span = info_span!(
+        "call",
+        otel.kind = "client",
+        http.request.method = method,
+        server.address = server,
+    );
+    telemetry::rename(&span, || method.to_owned());
+    telemetry::attributes(&span, || {
+        [
+            ("url.full", url.to_string().into()),
+            (
+                "server.port",
+                i64::from(url.port_or_known_default().unwrap_or_default()).into(),
+            ),
+        ]
+    });
+    span
 }

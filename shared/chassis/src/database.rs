@@ -1,15 +1,20 @@
 //! The service's own database.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    time::Duration,
+};
 
-use holdfast::backoff::Backoff;
-use metrics::gauge;
+use holdfast::{backoff::Backoff, telemetry};
+use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool, Postgres,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{Span, info, warn};
 
 use crate::settings::DatabaseSettings;
 
@@ -61,9 +66,86 @@ pub async fn migrate(
     Ok(())
 }
 
+/// A transaction, and the span that lasts as long.
+#[derive(Debug)]
+pub struct Transaction {
+    transaction: sqlx::Transaction<'static, Postgres>,
+    span: Span,
+}
+
+/// Begins a transaction. `what` is what it is for, in a few words: it names the span.
+pub async fn begin(pool: &PgPool, what: &str) -> sqlx::Result<Transaction> {
+    let span = telemetry::sql("TRANSACTION", what);
+    let begun = Instant::now();
+    let transaction = pool.begin().await;
+    histogram!("database_begin_duration_seconds").record(begun.elapsed());
+    match transaction {
+        Ok(transaction) => Ok(Transaction { transaction, span }),
+        Err(error) => {
+            telemetry::fail(&span, "begin", &error);
+            Err(error)
+        }
+    }
+}
+
+impl Transaction {
+    /// Commits. After an error nobody knows whether it did.
+    pub async fn commit(self) -> sqlx::Result<()> {
+        let committed = self.transaction.commit().await;
+        if let Err(error) = &committed {
+            telemetry::fail(&self.span, "commit", error);
+        }
+        committed
+    }
+
+    /// Rolls back, as dropping does later.
+    pub async fn rollback(self) -> sqlx::Result<()> {
+        self.transaction.rollback().await
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
 /// Sets the gauges of the pool.
 pub fn sample(pool: &PgPool) {
     gauge!("database_connections").set(f64::from(pool.size()));
     #[expect(clippy::cast_precision_loss, reason = "a pool is small")]
     gauge!("database_connections_idle").set(pool.num_idle() as f64);
+    gauge!("database_connections_max").set(f64::from(pool.options().get_max_connections()));
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+pub(crate) fn describe() {
+    describe_gauge!(
+        "database_connections",
+        Unit::Count,
+        "Connections of the pool, in use or idle"
+    );
+    describe_gauge!(
+        "database_connections_idle",
+        Unit::Count,
+        "Connections of the pool that nobody uses"
+    );
+    describe_gauge!(
+        "database_connections_max",
+        Unit::Count,
+        "How many connections the pool may have"
+    );
+    describe_histogram!(
+        "database_begin_duration_seconds",
+        Unit::Seconds,
+        "How long a request or a worker waited for its transaction to begin: for a connection of the pool, and for BEGIN"
+    );
 }

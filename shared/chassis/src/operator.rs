@@ -16,6 +16,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
 use crate::{
+    database,
     http::{JsonBody, Note, PathId, Problem, QueryString},
     identity::Operator,
 };
@@ -298,7 +299,7 @@ async fn edit_parked(
     PathId(id): PathId,
     JsonBody(edit): JsonBody<Edit>,
 ) -> Result<HttpResponse, Problem> {
-    let mut tx = desk.pool.begin().await?;
+    let mut tx = database::begin(&desk.pool, "edit parked_message").await?;
     let kind = match edit.kind {
         Some(kind) => kind,
         None => parking::get(&mut *tx, id).await?.kind.unwrap_or_default(),
@@ -331,7 +332,7 @@ async fn requeue_parked(
     PathId(id): PathId,
     JsonBody(reason): JsonBody<Reason>,
 ) -> Result<HttpResponse, Problem> {
-    let mut tx = desk.pool.begin().await?;
+    let mut tx = database::begin(&desk.pool, "requeue parked_message").await?;
     let (who, note) = (operator.id.as_str(), reason.note.as_str());
     let message_id = parking::requeue(&mut tx, desk.schema.as_ref(), id, who, note).await?;
     tx.commit().await?;
@@ -350,7 +351,7 @@ async fn drop_parked(
     PathId(id): PathId,
     JsonBody(reason): JsonBody<Reason>,
 ) -> Result<HttpResponse, Problem> {
-    let mut tx = desk.pool.begin().await?;
+    let mut tx = database::begin(&desk.pool, "drop parked_message").await?;
     parking::discard(&mut tx, id, operator.id.as_str(), reason.note.as_str()).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())

@@ -12,7 +12,14 @@ pub fn start(service: &'static str, settings: &TelemetrySettings) -> Result<(), 
     // An error means that there is a provider already: that is what we want.
     let _ = rustls::crypto::ring::default_provider().install_default();
     failpoint::setup();
-    telemetry::init(service, &settings.log, settings.format(), settings.traces())
+    telemetry::init(
+        service,
+        // One version for the whole workspace.
+        env!("CARGO_PKG_VERSION"),
+        &settings.log,
+        settings.format(),
+        &settings.traces()?,
+    )
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
+    database,
     http::{JsonBody, Note, PathId, Problem, QueryString},
     identity::Operator,
 };
@@ -100,7 +101,7 @@ pub(super) async fn cancel(
         operator: operator.id.as_str(),
         note: reason.note.as_str(),
     };
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "cancel order").await?;
     commands::cancel_by_operator(&mut tx, OrderId(id), &by, &state.waiting).await?;
     tx.commit().await?;
     done(&state, id).await
@@ -122,7 +123,7 @@ pub(super) async fn resume(
         operator: operator.id.as_str(),
         note: reason.note.as_str(),
     };
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "resume order").await?;
     commands::resume(&mut tx, OrderId(id), &by, &state.waiting).await?;
     tx.commit().await?;
     done(&state, id).await
@@ -156,7 +157,7 @@ pub(super) async fn settle(
         operator: operator.id.as_str(),
         note: settlement.note.as_str(),
     };
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "settle order").await?;
     commands::settle(
         &mut tx,
         OrderId(id),

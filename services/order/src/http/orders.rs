@@ -4,17 +4,20 @@ use std::collections::HashMap;
 
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use chassis::{
+    database,
     http::{JsonBody, PathId, Problem, QueryString, deadline_of},
     identity::{Anyone, Customer, Principal, Role},
+    trace::OrderFacts,
 };
 use contracts::{
     order::{CancelReason, Customer as OrderCustomer},
     value::{CustomerId, Lines, Money, OrderId, PaymentMethod, PricedLine, Sku},
 };
-use holdfast::failpoint;
+use holdfast::{failpoint, telemetry};
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::{Instrument, Span};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -73,7 +76,9 @@ pub(super) async fn place(
     let request_hash =
         Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
     if let Some(before) =
-        commands::placed_before(&state.pool, &principal.id, &key, &request_hash).await?
+        commands::placed_before(&state.pool, &principal.id, &key, &request_hash)
+            .instrument(telemetry::sql("SELECT", "idempotency_key"))
+            .await?
     {
         return Ok(accepted(before.order_id, &before.response));
     }
@@ -97,7 +102,13 @@ pub(super) async fn place(
         payment: order.payment,
     };
 
-    let mut tx = state.pool.begin().await?;
+    OrderFacts::of(order.id)
+        .amount(order.amount)
+        .items(order.lines.iter().map(|line| line.quantity.get()))
+        .payment(&order.payment)
+        .describe(&Span::current());
+
+    let mut tx = database::begin(&state.pool, "place order").await?;
     let view =
         |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored)).unwrap_or_default();
     match commands::place(&mut tx, &order, &key, &request_hash, view, &state.waiting).await? {
@@ -178,7 +189,9 @@ pub(super) async fn show(
     state: web::Data<State>,
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
-    let stored = store::find(&state.pool, OrderId(id)).await?;
+    let stored = store::find(&state.pool, OrderId(id))
+        .instrument(telemetry::sql("SELECT", "orders"))
+        .await?;
     Ok(HttpResponse::Ok().json(OrderView::from(&visible(stored, &principal)?)))
 }
 
@@ -259,8 +272,9 @@ pub(super) async fn cancel(
     state: web::Data<State>,
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
+    OrderFacts::of(OrderId(id)).describe(&Span::current());
     visible(store::find(&state.pool, OrderId(id)).await?, &principal)?;
-    let mut tx = state.pool.begin().await?;
+    let mut tx = database::begin(&state.pool, "cancel order").await?;
     let stored =
         commands::cancel(&mut tx, OrderId(id), CancelReason::Customer, &state.waiting).await?;
     tx.commit().await?;

@@ -7,7 +7,10 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ResourceDef, Server, ServiceRequest, ServiceResponse},
     error::Error,
-    http::header::{self, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
     middleware::{Next, from_fn},
     web,
 };
@@ -15,10 +18,10 @@ use holdfast::{
     deadline::{self, Deadline},
     telemetry::{self, TRACEPARENT},
 };
-use metrics::{counter, histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 use tokio_util::context::TokioContext;
-use tracing::{Instrument, field::Empty, info_span};
+use tracing::{Instrument, Span, field::Empty, info_span};
 use utoipa::openapi::{OpenApi, path::PathItem};
 
 use super::{Problem, problem};
@@ -58,6 +61,7 @@ pub(crate) fn serve(
     let openapi = shared.openapi;
     let paths = web::Data::new(Paths::new(&openapi));
     let home = web::Data::new(Handle::current());
+    describe_metrics();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(limits.clone())
@@ -166,13 +170,13 @@ async fn observe(
     }
     .to_owned();
     let span = if quiet {
-        tracing::Span::none()
+        Span::none()
     } else {
         let span = info_span!(
             "request",
             otel.kind = "server",
-            method,
-            path = request.path(),
+            http.request.method = method,
+            url.path = request.path(),
             trace_id = Empty
         );
         let traceparent = request
@@ -180,13 +184,14 @@ async fn observe(
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok());
         telemetry::adopt(&span, traceparent);
+        telemetry::attribute(&span, "url.scheme", request.connection_info().scheme().to_owned());
         span
     };
     let home = request
         .app_data::<web::Data<Handle>>()
         .map(|home| home.as_ref().clone());
     // Nothing may hold on to the request meanwhile: the router wants it for itself.
-    let answer = next.call(request).instrument(span);
+    let answer = next.call(request).instrument(span.clone());
     // A worker thread has a runtime of its own, which ends with it. What a handler opens or spawns (a connection of the
     // pool, above all) is everybody's, and belongs to the runtime that outlives the workers.
     let answer = match home {
@@ -199,16 +204,68 @@ async fn observe(
             Ok(response) => (response.request().match_pattern(), response.status()),
             Err(error) => (None, error.as_response_error().status_code()),
         };
+        describe(&span, &method, route.as_deref(), status);
+        let class = class(status);
         let (route, status) = (
             route.unwrap_or_else(|| "none".to_owned()),
             status.as_u16().to_string(),
         );
         counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status)
             .increment(1);
-        histogram!("http_request_duration_seconds", "method" => method, "route" => route)
-            .record(begun.elapsed());
+        histogram!(
+            "http_request_duration_seconds",
+            "method" => method, "route" => route, "class" => class
+        )
+        .record(begun.elapsed());
     }
     answer
+}
+
+/// The class of a status. An answer that fails fast would make the others look faster than they are.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe_metrics() {
+    describe_counter!(
+        "http_requests_total",
+        Unit::Count,
+        "Requests that were answered; those for health and metrics are not counted"
+    );
+    describe_counter!(
+        "http_requests_refused_total",
+        Unit::Count,
+        "Requests that were answered 503 at once, because too many were in progress"
+    );
+    describe_histogram!(
+        "http_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to its answer's head, by class of status"
+    );
+}
+
+/// Says of a request's span what was not known when it began.
+fn describe(span: &Span, method: &str, route: Option<&str>, status: StatusCode) {
+    let code = i64::from(status.as_u16());
+    telemetry::attribute(span, "http.response.status_code", code);
+    if let Some(route) = route {
+        telemetry::attribute(span, "http.route", route.to_owned());
+    }
+    telemetry::rename(span, || match route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    });
+    // By the convention a client's mistake is no failure of the server's.
+    if status.is_server_error() {
+        telemetry::fail(span, status.as_str(), "");
+    }
 }
 
 /// What the framework answers by itself (a wrong path, a wrong method) becomes a problem like every other.

@@ -82,6 +82,16 @@ impl Error {
         Self::Rejected(why.to_string())
     }
 
+    /// What it is, in one word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+
     /// Another transaction was faster: run the batch again and see its rows.
     pub fn conflict(why: &'static str) -> Self {
         Self::Conflict(why.into())

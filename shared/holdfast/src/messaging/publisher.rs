@@ -7,14 +7,21 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
+use metrics::{Unit, describe_histogram, histogram};
 use tokio::{
     sync::{Mutex, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
-use super::connection::{self, Link};
-use crate::outbox::{self, Message, Outcome, Unavailable};
+use super::{
+    connection::{self, Link},
+    trace::{self, Sent},
+};
+use crate::{
+    outbox::{self, Message, Outcome, Unavailable},
+    telemetry::TRACEPARENT,
+};
 
 /// How long the broker may take to confirm a batch.
 const CONFIRM: Duration = Duration::from_secs(10);
@@ -53,6 +60,11 @@ struct Broken {
 impl Publisher {
     /// A publisher that connects when it is first used, under `name`.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
+        describe_histogram!(
+            "publish_duration_seconds",
+            Unit::Seconds,
+            "From sending a batch of messages to the broker's last confirm of it; failed, if one of them was not confirmed"
+        );
         let (up, link) = Link::new();
         Self(Arc::new(Inner {
             url: url.into(),
@@ -97,8 +109,29 @@ impl outbox::Publisher for Publisher {
     }
 
     async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
-        let mut session = self.0.session.lock().await;
-        match self.0.publish(&mut session, batch).await {
+        let begun = Instant::now();
+        let sent: Vec<Sent<'_>> = batch.iter().map(Sent::begin).collect();
+        let outcomes = self
+            .0
+            .publish_each(&sent)
+            .instrument(trace::of_sending(&sent))
+            .await;
+        for (sent, outcome) in sent.iter().zip(&outcomes) {
+            sent.end(outcome);
+        }
+        let all = outcomes
+            .iter()
+            .all(|outcome| *outcome == Outcome::Confirmed);
+        let outcome = if all { "confirmed" } else { "failed" };
+        histogram!("publish_duration_seconds", "outcome" => outcome).record(begun.elapsed());
+        outcomes
+    }
+}
+
+impl Inner {
+    async fn publish_each(&self, batch: &[Sent<'_>]) -> Vec<Outcome> {
+        let mut session = self.session.lock().await;
+        match self.publish(&mut session, batch).await {
             Ok(outcomes) => outcomes,
             Err(Broken { refusal: None }) => vec![Outcome::Unknown; batch.len()],
             // One message made the broker close the channel (no such exchange, no right to write to it). Each goes
@@ -114,7 +147,6 @@ impl outbox::Publisher for Publisher {
                     }
                     outcomes.push(
                         match self
-                            .0
                             .publish(&mut session, std::slice::from_ref(message))
                             .await
                         {
@@ -133,9 +165,7 @@ impl outbox::Publisher for Publisher {
             }
         }
     }
-}
 
-impl Inner {
     /// The session, made anew if it is not usable.
     async fn ensure<'s>(&self, session: &'s mut Option<Session>) -> Result<&'s Session, String> {
         if !session.as_ref().is_some_and(Session::is_usable) {
@@ -169,7 +199,7 @@ impl Inner {
     async fn publish(
         &self,
         session: &mut Option<Session>,
-        batch: &[Message],
+        batch: &[Sent<'_>],
     ) -> Result<Vec<Outcome>, Broken> {
         if let Err(error) = self.ensure(session).await {
             warn!(publisher = self.name, %error, "cannot publish");
@@ -203,12 +233,13 @@ impl Inner {
 /// All or nothing: a returned message may be handed over with the confirm of *another* message of the batch (lapin gives
 /// it to whichever confirm completes next), so a batch that was not awaited to its end says nothing about any of its
 /// messages. Awaited to its end, the set of returned messages is exact, and they are matched by message id.
-async fn on_channel(channel: &Channel, batch: &[Message]) -> Result<Vec<Outcome>, Broken> {
+async fn on_channel(channel: &Channel, batch: &[Sent<'_>]) -> Result<Vec<Outcome>, Broken> {
     let broken = |error: &lapin::Error| Broken {
         refusal: refused(error),
     };
     let mut confirms = Vec::with_capacity(batch.len());
-    for message in batch {
+    for sent in batch {
+        let message = sent.message;
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
@@ -221,7 +252,7 @@ async fn on_channel(channel: &Channel, batch: &[Message]) -> Result<Vec<Outcome>
                 routing_key,
                 options,
                 &message.payload,
-                properties(message),
+                properties(sent),
             )
             .await;
         match published {
@@ -260,8 +291,8 @@ async fn on_channel(channel: &Channel, batch: &[Message]) -> Result<Vec<Outcome>
             );
         }
     }
-    for (message, outcome) in batch.iter().zip(&mut outcomes) {
-        if let Some(reply) = returned.get(&message.id.to_string()) {
+    for (sent, outcome) in batch.iter().zip(&mut outcomes) {
+        if let Some(reply) = returned.get(&sent.message.id.to_string()) {
             *outcome = Outcome::Refused(format!("the broker returned it: {reply}"));
         }
     }
@@ -273,10 +304,17 @@ fn refused(error: &lapin::Error) -> Option<String> {
     error.is_amqp_soft_error().then(|| error.to_string())
 }
 
-fn properties(message: &Message) -> BasicProperties {
+fn properties(sent: &Sent<'_>) -> BasicProperties {
     let mut headers = FieldTable::default();
-    for (name, value) in &message.headers {
-        if let Ok(name) = ShortString::try_new(name.as_str()) {
+    let context = sent.traceparent.as_ref();
+    let context = context.map(|context| (TRACEPARENT, context.as_str()));
+    let own = sent.message.headers.iter();
+    // The later one wins.
+    for (name, value) in own
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .chain(context)
+    {
+        if let Ok(name) = ShortString::try_new(name) {
             headers.insert(
                 name,
                 AMQPValue::LongString(LongString::from(value.as_bytes())),
@@ -284,7 +322,7 @@ fn properties(message: &Message) -> BasicProperties {
         }
     }
     BasicProperties::default()
-        .with_message_id(message.id.to_string().into())
+        .with_message_id(sent.message.id.to_string().into())
         .with_content_type("application/json".into())
         .with_delivery_mode(2) // persistent
         .with_headers(headers)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
+use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use super::Message;
@@ -19,6 +20,14 @@ pub async fn enqueue(conn: &mut PgConnection, messages: &[Message]) -> sqlx::Res
     let headers: Vec<Json<&BTreeMap<String, String>>> =
         messages.iter().map(|m| Json(&m.headers)).collect();
     let payloads: Vec<&[u8]> = messages.iter().map(|m| m.payload.as_slice()).collect();
+    let span = info_span!(
+        "INSERT outbox",
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = "INSERT",
+        db.collection.name = "outbox",
+        messaging.batch.message_count = messages.len(),
+    );
     sqlx::query(
         "insert into outbox (message_id, exchange, routing_key, headers, payload)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])",
@@ -29,6 +38,7 @@ pub async fn enqueue(conn: &mut PgConnection, messages: &[Message]) -> sqlx::Res
     .bind(headers)
     .bind(payloads)
     .execute(conn)
+    .instrument(span)
     .await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::UNIX_EPOCH};
 
-use opentelemetry::trace::{SpanId, SpanKind};
+use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::{SpanData, SpanExporter},
@@ -47,6 +47,19 @@ fn line(service: &str, span: &SpanData) -> Value {
             )
         })
         .collect();
+    let links: Vec<Value> = span
+        .links
+        .iter()
+        .map(|link| {
+            let linked = &link.span_context;
+            json!({ "trace_id": linked.trace_id().to_string(), "span_id": linked.span_id().to_string() })
+        })
+        .collect();
+    let status = match &span.status {
+        Status::Unset => Value::Null,
+        Status::Ok => json!("ok"),
+        Status::Error { description } => json!({ "error": description }),
+    };
     json!({ "span": {
         "service": service,
         "name": span.name,
@@ -57,6 +70,8 @@ fn line(service: &str, span: &SpanData) -> Value {
         // A clock that was set back says nothing.
         "start_unix_us": since_epoch.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX)),
         "duration_us": lasted.map_or(0, |lasted| u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX)),
+        "status": status,
         "attributes": attributes,
+        "links": links,
     }})
 }

@@ -3,17 +3,25 @@
 //! **Problem.** An order hangs. Five services have logs; none of them says which of its ten thousand lines a minute are
 //! about this order, or what came before them in the service next door.
 //!
-//! **Guarantee.** [`init`] gives the process structured logs (`tracing`), trace ids (OpenTelemetry) and Prometheus metrics.
+//! **Guarantee.** [`init`] gives the process structured logs (`tracing`), spans (OpenTelemetry) and Prometheus metrics.
 //! [`traceparent`] and [`adopt`] carry the W3C trace context over anything that has text headers: HTTP requests, outbox
 //! rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`, so that one search finds one order's
-//! lines in all services.
+//! lines in all services. Spans go where [`Exporter`] says: `otlp`, `zipkin`, `jaeger`, `console`, `none`. What ends a span
+//! never waits for a collector: spans go through a bounded queue to a thread of their own. [`shutdown`] sends the rest.
 //!
-//! **Not guaranteed.** That spans are kept: [`Traces::Console`] writes them to standard output, one JSON object a line, and
-//! there is no other exporter yet. A trace is no substitute for the order's timeline, which is stored with the order.
+//! **Not guaranteed.** That spans are kept. A collector that is away or slow costs spans, and nothing else; so does a full
+//! queue, and a process that is killed. A trace is no substitute for the order's timeline, which is stored with the order.
 //!
-//! **States.** One global subscriber, one global metrics recorder, set once.
+//! **States.** One global subscriber, one global metrics recorder, one provider of spans, set once. An exporter is *up* or
+//! *away*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
 //!
 //! **Failure modes.** A header that is no `traceparent` starts a new trace. A second [`init`] in one process is an error.
+//! An exporter that this build does not have is an error at the start, which names the feature. A collector's name that
+//! cannot be resolved is an outage, not an error.
+//!
+//! **Names** are those of OpenTelemetry's semantic conventions: `http.request.method`, `db.operation.name`,
+//! `messaging.destination.name`, `error.type`. What only a trace needs is an [`attribute`]; a field of the span would make
+//! every log line longer. Spans are made whatever the level of the logs.
 //!
 //! ```
 //! use holdfast::telemetry;
@@ -26,32 +34,46 @@
 //! # assert_eq!(outgoing, None); // there is no subscriber in this example
 //! ```
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `metrics-exporter-prometheus`, `opentelemetry`,
-//! `opentelemetry_sdk`, `serde_json`, `thiserror`, `tracing`, `tracing-opentelemetry`, `tracing-subscriber`.
+//! **Copying this.** This folder without the exporters that you do not want (a file and a feature each), and the crates
+//! `metrics`, `metrics-exporter-prometheus`, `opentelemetry`, `opentelemetry_sdk`, `serde_json`, `thiserror`, `tracing`,
+//! `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which wants a provider of
+//! cryptography to be installed before [`init`].
 //!
-//! Sources: W3C, "Trace Context", 2021; Benjamin Sigelman and others, "Dapper", 2010.
+//! Sources: W3C, "Trace Context", 2021; Benjamin Sigelman and others, "Dapper", 2010; OpenTelemetry, "Semantic Conventions".
 
 mod console;
+mod context;
+#[cfg(feature = "jaeger")]
+mod jaeger;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod outage;
+mod traces;
+#[cfg(feature = "zipkin")]
+mod zipkin;
 
-use std::{collections::HashMap, io::IsTerminal, sync::OnceLock};
+use std::{io::IsTerminal, sync::OnceLock};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use opentelemetry::{
-    propagation::TextMapPropagator,
-    trace::{TraceContextExt, TracerProvider},
+pub use context::{
+    TRACEPARENT, adopt, attribute, attributes, fail, is_recorded, is_sampled, link, rename, sql,
+    traceparent, traceparent_of,
 };
-use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+pub use traces::{Exporter, Sampling, Traces, provider, shutdown};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
-/// The name of the header in HTTP, AMQP and outbox rows.
-pub const TRACEPARENT: &str = "traceparent";
-
-/// The buckets of every histogram that ends in `_seconds`: from half a millisecond to half a minute.
-const SECONDS: [f64; 14] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+/// The buckets of every histogram that ends in `_seconds`: from half a millisecond to five minutes.
+const SECONDS: [f64; 17] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0, 300.0,
 ];
+/// The buckets of every histogram that ends in `_size`.
+const SIZES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
 
 /// The process's metrics; set once by [`init`].
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -66,16 +88,6 @@ pub enum Format {
     Json,
 }
 
-/// Where spans go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Traces {
-    /// Nowhere: trace ids are made, logged and passed on all the same.
-    #[default]
-    None,
-    /// To standard output, one JSON object a line.
-    Console,
-}
-
 /// Telemetry could not be set up. Nothing else of the process is affected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -87,17 +99,34 @@ pub enum Error {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The sampler's name or argument is not one that there is.
+    #[error("{0}")]
+    Sampler(String),
+    /// The exporter cannot be made: its address is none, or there is no HTTP client.
+    #[error("the exporter {exporter}: {why}")]
+    Exporter {
+        /// Which.
+        exporter: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// This build has no such exporter: build with the feature of its name.
+    #[error(
+        "OTEL_TRACES_EXPORTER={0}: this build has no such exporter; build with the feature {0}"
+    )]
+    NotCompiledIn(&'static str),
     /// There is a subscriber or a recorder already.
     #[error("telemetry is set up already: {0}")]
     Twice(String),
 }
 
-/// Sets up logs, spans and metrics for this process. `filter` is of the form `info,sqlx=warn`.
+/// Sets up logs, spans and metrics for this process. `filter` is of the form `info,sqlx=warn`, and is about logs alone.
 pub fn init(
     service: &'static str,
+    version: &'static str,
     filter: &str,
     format: Format,
-    traces: Traces,
+    traces: &Traces,
 ) -> Result<(), Error> {
     let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
         filter: filter.to_owned(),
@@ -110,18 +139,14 @@ pub fn init(
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let spans = SdkTracerProvider::builder();
-    let spans = match traces {
-        Traces::None => spans,
-        Traces::Console => spans.with_simple_exporter(console::Console { service }),
-    };
-    let spans = spans.build();
+    let exporters = std::slice::from_ref(&traces.exporter);
+    let spans = provider(service, version, exporters, traces.sampling)?;
     tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .with(tracing_opentelemetry::layer().with_tracer(spans.tracer(service)))
+        .with(lines.with_filter(filter))
+        .with(layer(service, &spans))
         .try_init()
         .map_err(|e| Error::Twice(e.to_string()))?;
+    traces::keep(spans);
 
     let metrics = PrometheusBuilder::new()
         .add_global_label("service", service)
@@ -129,10 +154,19 @@ pub fn init(
             metrics_exporter_prometheus::Matcher::Suffix("_seconds".into()),
             &SECONDS,
         )
+        .and_then(|builder| {
+            let sizes = metrics_exporter_prometheus::Matcher::Suffix("_size".into());
+            builder.set_buckets_for_metric(sizes, &SIZES)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|e| Error::Twice(e.to_string()))?;
     // Invariant: the recorder above installs once in a process, so this is the first handle.
     let _ = METRICS.set(metrics);
+    metrics::describe_counter!(
+        "spans_exported_total",
+        metrics::Unit::Count,
+        "Spans that the exporter was done with, by what became of them: sent, lost"
+    );
     Ok(())
 }
 
@@ -152,29 +186,17 @@ pub fn render_metrics() -> String {
     })
 }
 
-/// The W3C `traceparent` of the current span, if it is part of a trace.
-pub fn traceparent() -> Option<String> {
-    let context = Span::current().context();
-    if !context.span().span_context().is_valid() {
-        return None;
-    }
-    let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    carrier.remove(TRACEPARENT)
-}
-
-/// Makes `span` a child of the span that `traceparent` names, and records the trace's id in its field `trace_id`.
-///
-/// Call it on a new span, before it is entered: a span's parent cannot change later.
-pub fn adopt(span: &Span, traceparent: Option<&str>) {
-    if let Some(traceparent) = traceparent {
-        let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
-        // An error means that the span is filtered out or has begun: then there is nothing to continue.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
-    }
-    let context = span.context();
-    let trace = context.span().span_context().trace_id();
-    if context.span().span_context().is_valid() {
-        span.record("trace_id", tracing::field::display(trace));
-    }
+/// What turns the spans of `tracing` into those of `spans`: all of level info and above, whatever is logged.
+pub fn layer<S>(service: &'static str, spans: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(spans.tracer(service))
+        // Where in the source, in which thread, how long it waited: attributes that nobody asked for, on every span.
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(LevelFilter::INFO)
 }

@@ -6,3 +6,4 @@ mod inbox;
 mod outbox;
 mod parking;
 mod publisher;
+mod telemetry;

@@ -1,10 +1,10 @@
 //! Moves a dead-letter queue into `parked_message`.
 
-use std::{future::Future, pin::Pin};
+use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use lapin::{Channel, message::Delivery, types::AMQPValue};
 use sqlx::{PgPool, types::Json};
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -12,8 +12,10 @@ use crate::{
     failpoint, inbox,
     messaging::{
         batch::id_from_content,
+        dead,
         event::{CAUSE, DETAIL, attribute, text_headers},
         subscription::{Ended, Item, Process},
+        trace,
     },
 };
 
@@ -31,8 +33,14 @@ impl Drain {
     async fn process(&self, channel: &Channel, batch: &[Item]) -> Result<(), Ended> {
         let mut away = Backoff::RECONNECT.delays();
         for item in batch {
+            let headers = text_headers(&item.delivery);
+            let span = trace::of_delivery(&dead(&self.queue), &item.delivery, &headers);
             // Only the database can fail here, so waiting for it is all there is to do.
-            while let Err(error) = self.store(&item.delivery).await {
+            while let Err(error) = self
+                .store(&item.delivery, &headers)
+                .instrument(span.clone())
+                .await
+            {
                 if away.failures() == 0 {
                     warn!(queue = self.queue, %error, "cannot park: the database is away");
                 }
@@ -47,8 +55,11 @@ impl Drain {
         Ok(())
     }
 
-    async fn store(&self, delivery: &Delivery) -> sqlx::Result<()> {
-        let headers = text_headers(delivery);
+    async fn store(
+        &self,
+        delivery: &Delivery,
+        headers: &BTreeMap<String, String>,
+    ) -> sqlx::Result<()> {
         let message_id = delivery
             .properties
             .message_id()
@@ -73,9 +84,9 @@ impl Drain {
         .bind(Uuid::now_v7())
         .bind(&self.queue)
         .bind(message_id)
-        .bind(attribute(&headers, "type"))
-        .bind(attribute(&headers, "subject"))
-        .bind(Json(&headers))
+        .bind(attribute(headers, "type"))
+        .bind(attribute(headers, "subject"))
+        .bind(Json(headers))
         .bind(&delivery.data)
         .bind(cause)
         .bind(detail)

@@ -1,0 +1,250 @@
+//! Four orders, and what their traces must hold.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Span, Trace};
+use crate::topology;
+
+/// An order whose trace is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// Paid by card.
+    Confirmed,
+    /// The card is declined.
+    Declined,
+    /// Paid by card, and cancelled by the customer when it was confirmed.
+    Refunded,
+    /// The card company fails at first.
+    Retried,
+}
+
+impl Case {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Confirmed,
+        Self::Declined,
+        Self::Refunded,
+        Self::Retried,
+    ];
+
+    /// Units of goods in [`Case::order`].
+    pub const ITEMS: u32 = 2;
+
+    /// What is ordered.
+    pub fn order(self) -> Value {
+        let token = match self {
+            Self::Declined => "tok_declined",
+            _ => "tok_visa",
+        };
+        json!({
+            "lines": [{ "sku": "TEA-ASSAM", "quantity": Self::ITEMS }],
+            "payment": { "method": "card", "token": token },
+        })
+    }
+
+    /// The state in which it comes to rest.
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Confirmed | Self::Retried => "confirmed",
+            Self::Declined | Self::Refunded => "cancelled",
+        }
+    }
+
+    /// What is wrong with the trace of such an order, or missing yet; nothing, if it is whole. `caller` is the span of the
+    /// customer's app, `order` the order as its service answered it.
+    pub fn faults(self, trace: &Trace, caller: &str, order: &Value) -> BTreeSet<String> {
+        let mut faults = trace.faults(caller);
+        for path in self.paths() {
+            if trace.at(&path).is_empty() {
+                faults.insert(format!("not there: {path:#?}"));
+            }
+        }
+        let services: BTreeSet<&str> = trace.spans().map(|span| span.service.as_str()).collect();
+        let all = BTreeSet::from([
+            "card-processor",
+            "inventory",
+            "notification",
+            "order",
+            "payment",
+        ]);
+        if services != all {
+            faults.insert(format!("services: {services:?}"));
+        }
+        faults.extend(about_the_order(trace, order));
+        faults.extend(unheard(trace));
+        faults.extend(self.card_calls(trace));
+        faults
+    }
+
+    /// What must be there, each step somewhere below the one before.
+    fn paths(self) -> Vec<Vec<String>> {
+        let placed = steps(&["order POST /orders"]);
+        let asked = placed.then(&hop("order", "order.created.v1", "payment"));
+        let charging = asked.then(&steps(&["payment card call"]));
+        let priced = placed.then(&steps(&[
+            "order POST",
+            "inventory POST /prices",
+            "inventory SELECT product",
+        ]));
+        let charged = charging.then(&steps(&["payment POST", "card-processor POST /charges"]));
+        let mut paths = vec![
+            priced,
+            placed.then(&steps(&["order TRANSACTION place order"])),
+            placed.then(&steps(&["order INSERT outbox"])),
+            charged.then(&steps(&["card-processor TRANSACTION accept charge"])),
+            charged.then(&steps(&["card-processor TRANSACTION decide charge"])),
+            charging.then(&steps(&["payment TRANSACTION store card answer"])),
+        ];
+        if self == Self::Declined {
+            let declined = charging.then(&hop("payment", "payment.declined.v1", "order"));
+            let cancelling = declined.then(&hop("order", "order.cancelling.v1", "inventory"));
+            paths.push(cancelling.then(&hop("inventory", "inventory.nothing_to_undo.v1", "order")));
+            paths.push(declined.then(&told("order.cancelled.v1")));
+            return paths;
+        }
+        let reserved = charging
+            .then(&hop("payment", "payment.completed.v1", "inventory"))
+            .then(&hop("inventory", "inventory.reserved.v1", "order"));
+        paths.push(
+            reserved
+                .then(&hop("order", "order.confirmed.v1", "inventory"))
+                .then(&hop("inventory", "inventory.committed.v1", "order")),
+        );
+        paths.push(reserved.then(&told("order.confirmed.v1")));
+        if self == Self::Refunded {
+            let cancelled = steps(&["order POST /orders/{id}/cancel"]);
+            let refunding = cancelled
+                .then(&hop("order", "order.cancelling.v1", "payment"))
+                .then(&steps(&["payment card call"]));
+            paths.push(refunding.then(&steps(&[
+                "payment POST",
+                "card-processor POST /charges/{id}/refund",
+                "card-processor TRANSACTION refund charge",
+            ])));
+            paths.push(refunding.then(&hop("payment", "payment.refunded.v1", "order")));
+            paths.push(
+                cancelled
+                    .then(&hop("order", "order.cancelling.v1", "inventory"))
+                    .then(&hop("inventory", "inventory.released.v1", "order")),
+            );
+            paths.push(cancelled.then(&told("order.cancelled.v1")));
+        }
+        paths
+    }
+
+    /// The calls of the card company: how many, and how they ended.
+    fn card_calls(self, trace: &Trace) -> Vec<String> {
+        let mut calls: Vec<&Span> = trace
+            .spans()
+            .filter(|span| span.name == "card call")
+            .collect();
+        calls.sort_by_key(|call| call.get("holdfast.attempt").parse::<u32>().unwrap_or(0));
+        let charges: Vec<&&Span> = calls
+            .iter()
+            .filter(|call| call.get("payment.operation") == "charge")
+            .collect();
+        let mut faults = Vec::new();
+        let (failed, good): (Vec<&Span>, Vec<&Span>) =
+            charges.iter().copied().partition(|call| call.failed);
+        if good.len() != 1 {
+            faults.push(format!("{} charges were answered", good.len()));
+        }
+        if (self == Self::Retried) != (failed.len() + 1 > 1) {
+            faults.push(format!("{} charges were not answered", failed.len()));
+        }
+        for call in &failed {
+            let status = |span: &Span| span.get("http.response.status_code") == "503";
+            let asked = trace.children(call).find(|child| status(child));
+            let answered = asked.and_then(|asked| trace.children(asked).find(|child| status(child)));
+            if asked.is_none_or(|asked| !asked.failed) || answered.is_none_or(|answer| !answer.failed) {
+                faults.push(format!("no 503 below {call:?}"));
+            }
+        }
+        // All of them ask because of the same message.
+        let causes: BTreeSet<_> = charges.iter().map(|call| &call.parent).collect();
+        if causes.len() != 1 {
+            faults.push(format!("charges below {causes:?}"));
+        }
+        faults
+    }
+}
+
+/// What is said about the order, wherever it is known.
+fn about_the_order(trace: &Trace, order: &Value) -> Vec<String> {
+    let items = Case::ITEMS.to_string();
+    let amount = order["amount"]["amount_minor"].to_string();
+    let everything = [
+        ("order.id", order["id"].as_str().unwrap_or("none")),
+        ("order.amount", amount.as_str()),
+        (
+            "order.currency",
+            order["amount"]["currency"].as_str().unwrap_or("none"),
+        ),
+        ("order.items_count", items.as_str()),
+        ("payment.method", "card"),
+    ];
+    let mut faults = Vec::new();
+    for span in trace.spans() {
+        for (name, value) in everything {
+            let is = span.get(name);
+            // Never anything else; and where all of it is known, all of it.
+            let must = span.name == "POST /orders"
+                || span.name == "card call"
+                || (span.name.starts_with("process ")
+                    && ["order.choreography", "payment.choreography"]
+                        .iter()
+                        .any(|queue| span.name.ends_with(queue)));
+            if is != value && (must || !is.is_empty()) {
+                faults.push(format!("{name} is {is:?}, not {value:?}: {span:?}"));
+            }
+        }
+    }
+    faults
+}
+
+/// Every event is heard on each queue that its key is bound to.
+fn unheard(trace: &Trace) -> Vec<String> {
+    let bindings = topology::bindings("events");
+    let mut faults = Vec::new();
+    for sent in trace.spans() {
+        let Some(key) = sent.name.strip_prefix("send events:") else {
+            continue;
+        };
+        for (pattern, queue) in &bindings {
+            let is_theirs = |heard: &Span| heard.name == format!("process events:{key}:{queue}");
+            if topology::matches(pattern, key) && !trace.children(sent).any(is_theirs) {
+                faults.push(format!("not heard on {queue}: {sent:?}"));
+            }
+        }
+    }
+    faults
+}
+
+fn steps(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// From one service to another's queue.
+fn hop(from: &str, kind: &str, to: &str) -> Vec<String> {
+    vec![
+        format!("{from} send events:choreography.{kind}"),
+        format!("{to} process events:choreography.{kind}:{to}.choreography"),
+    ]
+}
+
+/// From the order to the customer's mail.
+fn told(kind: &str) -> Vec<String> {
+    hop("order", kind, "notification").then(&steps(&["notification send mail"]))
+}
+
+trait Then {
+    fn then(&self, more: &[String]) -> Vec<String>;
+}
+
+impl Then for Vec<String> {
+    fn then(&self, more: &[String]) -> Vec<String> {
+        [self, more].concat()
+    }
+}

@@ -1,0 +1,92 @@
+//! Traces as Jaeger's query API tells them.
+
+use serde_json::Value;
+
+use super::{Span, Trace};
+
+/// The spans of the first trace in an answer of `/api/traces/{id}`; none, if there is none.
+pub fn trace(answer: &Value) -> Trace {
+    let trace = &answer["data"][0];
+    trace["spans"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|span| {
+            let process = span["processID"].as_str()?;
+            let service = trace["processes"][process]["serviceName"].as_str()?;
+            self::span(service, span)
+        })
+        .collect()
+}
+
+fn span(service: &str, span: &Value) -> Option<Span> {
+    let parent = span["references"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        // Links are FOLLOWS_FROM, mostly into other traces.
+        .find(|reference| {
+            reference["refType"] == "CHILD_OF" && reference["traceID"] == span["traceID"]
+        });
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut attributes: std::collections::BTreeMap<String, String> = span["tags"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tag| Some((tag["key"].as_str()?.to_owned(), text(&tag["value"]))))
+        .collect();
+    let kind = attributes.remove("span.kind");
+    Some(Span {
+        service: service.to_owned(),
+        name: span["operationName"].as_str()?.to_owned(),
+        kind: kind.unwrap_or_else(|| "internal".to_owned()),
+        id: span["spanID"].as_str()?.to_owned(),
+        parent: parent.and_then(|parent| parent["spanID"].as_str().map(str::to_owned)),
+        failed: attributes.get("error").is_some_and(|error| error == "true"),
+        attributes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::trace;
+
+    #[test]
+    fn a_trace_is_read() {
+        let answer = json!({ "data": [{
+            "traceID": "t",
+            "spans": [
+                { "traceID": "t", "spanID": "1", "operationName": "POST /orders", "processID": "p1",
+                  "references": [],
+                  "tags": [
+                    { "key": "span.kind", "type": "string", "value": "server" },
+                    { "key": "http.response.status_code", "type": "int64", "value": 503 },
+                    { "key": "error", "type": "bool", "value": true },
+                  ] },
+                { "traceID": "t", "spanID": "2", "operationName": "job", "processID": "p2",
+                  "references": [
+                    { "refType": "FOLLOWS_FROM", "traceID": "other", "spanID": "9" },
+                    { "refType": "CHILD_OF", "traceID": "t", "spanID": "1" },
+                  ],
+                  "tags": [] },
+            ],
+            "processes": { "p1": { "serviceName": "order" }, "p2": { "serviceName": "payment" } },
+        }] });
+        let trace = trace(&answer);
+        let [request, job] = &trace.spans().collect::<Vec<_>>()[..] else {
+            panic!("{trace:?}");
+        };
+        assert_eq!(
+            (request.kind.as_str(), request.failed, request.get("http.response.status_code")),
+            ("server", true, "503")
+        );
+        assert_eq!((job.kind.as_str(), job.failed), ("internal", false));
+        assert_eq!(trace.path(job), ["order POST /orders", "payment job"]);
+        assert_eq!(super::trace(&json!({ "data": [] })).spans().count(), 0);
+    }
+}

@@ -1,0 +1,122 @@
+//! The trace that a piece of work belongs to, and what is said about it there.
+
+use std::collections::HashMap;
+
+use opentelemetry::{
+    Context, KeyValue, Value,
+    propagation::TextMapPropagator,
+    trace::{SpanContext, Status, TraceContextExt},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::{Span, field::Empty, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The name of the header in HTTP, AMQP and outbox rows.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The W3C `traceparent` of the current span, if it is part of a trace.
+pub fn traceparent() -> Option<String> {
+    traceparent_of(&Span::current())
+}
+
+/// The W3C `traceparent` of a span, if it is part of a trace: whoever [adopts](adopt) it becomes its child.
+pub fn traceparent_of(span: &Span) -> Option<String> {
+    let context = span.context();
+    if !context.span().span_context().is_valid() {
+        return None;
+    }
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&context, &mut carrier);
+    carrier.remove(TRACEPARENT)
+}
+
+/// Makes `span` a child of the span that `traceparent` names, and records the trace's id in its field `trace_id`.
+///
+/// Call it on a new span, before it is entered: a span's parent cannot change later.
+pub fn adopt(span: &Span, traceparent: Option<&str>) {
+    if let Some(context) = traceparent.and_then(remote) {
+        // An error means that the span is filtered out or has begun: then there is nothing to continue.
+        let _ = span.set_parent(context);
+    }
+    let context = span.context();
+    let trace = context.span().span_context().trace_id();
+    if context.span().span_context().is_valid() {
+        span.record("trace_id", tracing::field::display(trace));
+    }
+}
+
+/// Whether the trace that a `traceparent` names is kept by whoever began it.
+pub fn is_sampled(traceparent: &str) -> bool {
+    let context = remote(traceparent);
+    // What is no `traceparent` begins a new trace, which may be.
+    context.is_none_or(|context| context.span().span_context().is_sampled())
+}
+
+/// Whether anybody will see this span.
+pub fn is_recorded(span: &Span) -> bool {
+    span.context().span().is_recording()
+}
+
+/// Points from one span to another one that it belongs with but is not below, as a batch does to each of its messages.
+pub fn link(from: &Span, to: &Span) {
+    let context = to.context();
+    if context.span().span_context().is_valid() {
+        from.add_link(context.span().span_context().clone());
+    }
+}
+
+/// Adds an attribute that is for traces alone: a field of the span would stand on each of its log lines as well.
+pub fn attribute(span: &Span, key: &'static str, value: impl Into<Value>) {
+    span.set_attribute(key, value);
+}
+
+/// Adds [attributes](attribute) that cost something to make, if there is anybody to see them.
+pub fn attributes<const N: usize>(span: &Span, make: impl FnOnce() -> [(&'static str, Value); N]) {
+    let context = span.context();
+    let recorded = context.span();
+    if recorded.is_recording() {
+        recorded.set_attributes(
+            make()
+                .into_iter()
+                .map(|(key, value)| KeyValue::new(key, value)),
+        );
+    }
+}
+
+/// Names a span when what it is about turns out later than that it began.
+pub fn rename(span: &Span, name: impl FnOnce() -> String) {
+    let context = span.context();
+    if context.span().is_recording() {
+        context.span().update_name(name());
+    }
+}
+
+/// Marks a span as failed. `kind` is one of few words, or a status: what dashboards group by.
+pub fn fail(span: &Span, kind: impl Into<String>, detail: impl ToString) {
+    span.set_attribute("error.type", kind.into());
+    span.set_status(Status::error(detail.to_string()));
+}
+
+/// A span for a call of the database: one for a whole transaction, or for a statement outside of one.
+///
+/// `operation` is the statement's first word, or `TRANSACTION`; `target` is the table, or what the transaction is for.
+pub fn sql(operation: &'static str, target: &str) -> Span {
+    let span = info_span!("sql", otel.kind = "client", trace_id = Empty);
+    attributes(&span, || {
+        [
+            ("db.system.name", "postgresql".into()),
+            ("db.operation.name", operation.into()),
+            ("db.query.summary", format!("{operation} {target}").into()),
+        ]
+    });
+    rename(&span, || format!("{operation} {target}"));
+    span
+}
+
+/// The context that a `traceparent` names.
+fn remote(traceparent: &str) -> Option<Context> {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    let is_valid = SpanContext::is_valid(context.span().span_context());
+    is_valid.then_some(context)
+}

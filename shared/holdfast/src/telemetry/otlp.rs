@@ -1,0 +1,19 @@
+//! OTLP over HTTP, in protobuf: what every collector takes, and Jaeger itself.
+
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+
+use super::{Error, traces::SEND};
+
+/// Sends to `endpoint` and the path that the specification adds to it.
+pub(super) fn exporter(endpoint: &str) -> Result<SpanExporter, Error> {
+    SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_timeout(SEND)
+        .build()
+        .map_err(|error| Error::Exporter {
+            exporter: "otlp",
+            why: error.to_string(),
+        })
+}

@@ -1,0 +1,66 @@
+//! A collector that is away: one warning per outage, and a count.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use metrics::counter;
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{SpanData, SpanExporter},
+};
+use tracing::{info, warn};
+
+/// An exporter that says when its spans are lost, once, and when they are not any more.
+#[derive(Debug)]
+pub(super) struct Outage<E> {
+    name: &'static str,
+    exporter: E,
+    /// Whether the last batch was lost.
+    is_away: AtomicBool,
+}
+
+impl<E> Outage<E> {
+    pub(super) fn new(name: &'static str, exporter: E) -> Self {
+        Self {
+            name,
+            exporter,
+            is_away: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Outage<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len() as u64;
+        let exported = self.exporter.export(batch).await;
+        let was_away = self.is_away.swap(exported.is_err(), Ordering::Relaxed);
+        let outcome = match &exported {
+            Ok(()) => "sent",
+            Err(_) => "lost",
+        };
+        counter!("spans_exported_total", "outcome" => outcome).increment(spans);
+        match &exported {
+            Err(error) if !was_away => {
+                warn!(exporter = self.name, %error, "spans are lost until the collector answers");
+            }
+            Ok(()) if was_away => info!(exporter = self.name, "the collector takes spans again"),
+            _ => {}
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}

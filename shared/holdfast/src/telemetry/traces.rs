@@ -1,0 +1,224 @@
+//! Where spans go, which of them, and who says so.
+
+use std::{sync::OnceLock, time::Duration};
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::{
+    Resource,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanExporter,
+        TracerProviderBuilder,
+    },
+};
+
+use super::{Error, console::Console, outage::Outage};
+
+/// The longest that sending a batch to a collector may take, in the thread that does only that.
+#[cfg(any(feature = "otlp", feature = "zipkin"))]
+pub(super) const SEND: Duration = Duration::from_secs(3);
+
+/// The process's spans; set once by [`init`](super::init).
+static SPANS: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+/// Which spans are kept, and where they go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traces {
+    /// Where they go.
+    pub exporter: Exporter,
+    /// Which are kept.
+    pub sampling: Sampling,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Exporter {
+    /// Nowhere. Trace ids are made, logged and passed on all the same; no span is recorded that the caller did not ask for.
+    #[default]
+    None,
+    /// To standard output, one JSON object a line.
+    Console,
+    /// To a collector, or Jaeger itself, by OTLP over HTTP in protobuf. Needs the feature `otlp`.
+    Otlp {
+        /// The collector's base, as `http://HOST:4318`: `/v1/traces` is added to it.
+        endpoint: String,
+    },
+    /// To Zipkin, as its JSON, version 2. Needs the feature `zipkin`.
+    Zipkin {
+        /// The whole URL, as `http://HOST:9411/api/v2/spans`.
+        endpoint: String,
+    },
+    /// To a Jaeger agent, as Thrift in UDP packets. Needs the feature `jaeger`.
+    Jaeger {
+        /// The agent.
+        host: String,
+        /// Its port for the compact protocol: 6831.
+        port: u16,
+    },
+}
+
+/// Which traces are kept. A span whose parent is elsewhere follows its parent's decision, if it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Whether the decision of whoever began the trace counts.
+    pub parent_based: bool,
+    /// The share of the traces that begin here, from 0 to 1.
+    pub ratio: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            parent_based: true,
+            ratio: 1.0,
+        }
+    }
+}
+
+impl Sampling {
+    /// What OpenTelemetry's specification means by `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+    pub fn named(name: &str, ratio: f64) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(Error::Sampler(format!(
+                "OTEL_TRACES_SAMPLER_ARG is a share from 0 to 1, not {ratio}"
+            )));
+        }
+        let (parent_based, own) = match name.strip_prefix("parentbased_") {
+            Some(own) => (true, own),
+            None => (false, name),
+        };
+        let ratio = match own {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => ratio,
+            _ => {
+                return Err(Error::Sampler(format!(
+                    "OTEL_TRACES_SAMPLER knows always_on, always_off and traceidratio, each also with parentbased_ \
+                     before it, not {name:?}"
+                )));
+            }
+        };
+        Ok(Self {
+            parent_based,
+            ratio,
+        })
+    }
+
+    fn sampler(self) -> Sampler {
+        let own = if self.ratio >= 1.0 {
+            Sampler::AlwaysOn
+        } else if self.ratio <= 0.0 {
+            Sampler::AlwaysOff
+        } else {
+            Sampler::TraceIdRatioBased(self.ratio)
+        };
+        if self.parent_based {
+            Sampler::ParentBased(Box::new(own))
+        } else {
+            own
+        }
+    }
+}
+
+/// What makes a process's spans and sends them to each of `exporters`. [`init`](super::init) keeps one for the process; a
+/// test makes its own.
+pub fn provider(
+    service: &'static str,
+    version: &'static str,
+    exporters: &[Exporter],
+    sampling: Sampling,
+) -> Result<SdkTracerProvider, Error> {
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attributes([
+            KeyValue::new("service.version", version),
+            KeyValue::new("service.instance.id", uuid::Uuid::now_v7().to_string()),
+        ])
+        .build();
+    let nobody_looks = exporters.iter().all(|exporter| *exporter == Exporter::None);
+    let sampling = if nobody_looks {
+        // The ids are needed for logs; a caller that wants its trace kept has that passed on to those who keep it.
+        Sampling {
+            parent_based: true,
+            ratio: 0.0,
+        }
+    } else {
+        sampling
+    };
+    let builder = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(sampling.sampler());
+    let builder = exporters
+        .iter()
+        .try_fold(builder, |builder, exporter| exporter.add(service, builder))?;
+    Ok(builder.build())
+}
+
+impl Exporter {
+    fn add(
+        &self,
+        service: &'static str,
+        builder: TracerProviderBuilder,
+    ) -> Result<TracerProviderBuilder, Error> {
+        match self {
+            Self::None => Ok(builder),
+            // At once: a test reads the last line before the process is killed.
+            Self::Console => Ok(builder.with_simple_exporter(Console { service })),
+            #[cfg(feature = "otlp")]
+            Self::Otlp { endpoint } => {
+                Ok(batched(builder, "otlp", super::otlp::exporter(endpoint)?))
+            }
+            #[cfg(not(feature = "otlp"))]
+            Self::Otlp { .. } => Err(Error::NotCompiledIn("otlp")),
+            #[cfg(feature = "zipkin")]
+            Self::Zipkin { endpoint } => {
+                let exporter = super::zipkin::Zipkin::new(endpoint)?;
+                Ok(batched(builder, "zipkin", exporter))
+            }
+            #[cfg(not(feature = "zipkin"))]
+            Self::Zipkin { .. } => Err(Error::NotCompiledIn("zipkin")),
+            #[cfg(feature = "jaeger")]
+            Self::Jaeger { host, port } => {
+                let exporter = super::jaeger::Jaeger::new(host, *port);
+                Ok(batched(builder, "jaeger", exporter))
+            }
+            #[cfg(not(feature = "jaeger"))]
+            Self::Jaeger { .. } => Err(Error::NotCompiledIn("jaeger")),
+        }
+    }
+}
+
+/// From a bounded queue, by a thread of its own: what ends a span never waits, and a full queue drops the span.
+#[cfg_attr(
+    not(any(feature = "otlp", feature = "zipkin", feature = "jaeger")),
+    expect(dead_code, reason = "the exporters that it is for are features")
+)]
+fn batched(
+    builder: TracerProviderBuilder,
+    name: &'static str,
+    exporter: impl SpanExporter + 'static,
+) -> TracerProviderBuilder {
+    let mut config = BatchConfigBuilder::default();
+    if std::env::var_os("OTEL_BSP_SCHEDULE_DELAY").is_none() {
+        // The specification's default is 5 s; whoever has just placed an order looks for its trace sooner.
+        config = config.with_scheduled_delay(Duration::from_secs(1));
+    }
+    let processor = BatchSpanProcessor::builder(Outage::new(name, exporter))
+        .with_batch_config(config.build())
+        .build();
+    builder.with_span_processor(processor)
+}
+
+/// Makes it the process's.
+pub(super) fn keep(provider: SdkTracerProvider) {
+    // Invariant: called by `init`, after its subscriber was installed, which happens once in a process.
+    let _ = SPANS.set(provider);
+}
+
+/// Sends what is still queued, for `within` at most. The last thing that a process does; it blocks.
+///
+/// A collector that is away was warned of before, and costs these spans too.
+pub fn shutdown(within: Duration) {
+    if let Some(spans) = SPANS.get() {
+        let _ = spans.shutdown_with_timeout(within);
+    }
+}

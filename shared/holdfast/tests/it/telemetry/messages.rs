@@ -1,0 +1,222 @@
+//! The spans of messages: of each attempt to send one, of each delivery, of batches.
+
+use holdfast::{
+    messaging::Publisher,
+    outbox::{Message, Outcome, Publisher as _},
+    telemetry::{self, Exporter, Sampling},
+};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use testkit::{Vhost, eventually};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::{CALLER, Collector, Seen, VERSION, setup};
+use crate::helpers::{
+    Effects, KIND, QUEUE, consume, database, message, wait_for_effects, wait_for_empty,
+};
+
+/// What this thread does is traced, until this is dropped. Each test has a thread, and a runtime in it.
+struct Traced {
+    collector: Collector,
+    provider: SdkTracerProvider,
+    _guard: DefaultGuard,
+}
+
+impl Traced {
+    fn start() -> Self {
+        setup();
+        let collector = Collector::start();
+        let exporter = Exporter::Otlp {
+            endpoint: collector.url(""),
+        };
+        let provider = telemetry::provider("test", VERSION, &[exporter], Sampling::default())
+            .expect("an exporter");
+        let subscriber = tracing_subscriber::registry().with(telemetry::layer("test", &provider));
+        Self {
+            collector,
+            provider,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// What has ended, once there are `count` spans whose names begin like this.
+    async fn spans(&self, name: &str, count: usize) -> Vec<Seen> {
+        eventually(&format!("{count} spans {name:?}"), || async {
+            self.provider.force_flush().expect("it is taken");
+            let spans = self.collector.otlp_spans();
+            let found: Vec<Seen> = spans
+                .iter()
+                .filter(|span| span.name.starts_with(name))
+                .cloned()
+                .collect();
+            if found.len() == count {
+                Ok(found)
+            } else {
+                Err(format!("{spans:#?}"))
+            }
+        })
+        .await
+    }
+}
+
+/// A message that was written in a trace.
+fn traced(label: &str, behave: &str, traceparent: &str) -> Message {
+    let mut message = message(label, behave);
+    let header = ("traceparent".to_owned(), traceparent.to_owned());
+    message.headers.extend([header]);
+    message
+}
+
+fn caller_of(n: u8) -> (String, String) {
+    let trace = format!("{n:02x}{}", &CALLER[5..35]);
+    (format!("00-{trace}{}", &CALLER[35..]), trace)
+}
+
+#[tokio::test]
+async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent_it() {
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let traced_here = Traced::start();
+    let callers: Vec<(String, String)> = (1..=3).map(caller_of).collect();
+    let messages: Vec<Message> = callers
+        .iter()
+        .enumerate()
+        .map(|(n, (caller, _))| traced(&n.to_string(), "work", caller))
+        .collect();
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    let outcomes = publisher.publish(&messages).await;
+    assert_eq!(outcomes, vec![Outcome::Confirmed; 3]);
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    wait_for_effects(&pool, &["0", "1", "2"]).await;
+
+    let destination = format!("events:choreography.{KIND}");
+    let sent = traced_here.spans(&format!("send {destination}"), 3).await;
+    let processed = traced_here
+        .spans(&format!("process {destination}:{QUEUE}"), 3)
+        .await;
+    let sending = traced_here.spans("send batch", 1).await.remove(0);
+    let received = traced_here
+        .spans(&format!("receive {QUEUE}"), 1)
+        .await
+        .remove(0);
+    let committed = traced_here
+        .spans(&format!("TRANSACTION {QUEUE}"), 1)
+        .await
+        .remove(0);
+    for ((caller, trace), message) in callers.iter().zip(&messages) {
+        let of = |spans: &[Seen]| {
+            let found = spans.iter().find(|span| span.trace == *trace);
+            found
+                .unwrap_or_else(|| panic!("{trace} in {spans:#?}"))
+                .clone()
+        };
+        let (sent, processed) = (of(&sent), of(&processed));
+        assert_eq!((sent.kind, processed.kind), ("producer", "consumer"));
+        assert_eq!(sent.parent.as_deref(), Some(&caller[36..52]));
+        assert_eq!(processed.parent.as_deref(), Some(sent.id.as_str()));
+        for span in [&sent, &processed] {
+            assert_eq!(span.attributes["messaging.system"], "rabbitmq");
+            assert_eq!(
+                span.attributes["messaging.message.id"],
+                message.id.to_string()
+            );
+        }
+        assert!(sending.links.contains(&(trace.clone(), sent.id.clone())));
+        assert!(
+            received
+                .links
+                .contains(&(trace.clone(), processed.id.clone()))
+        );
+        // And back: from the message's trace one finds the batch.
+        assert_eq!(
+            processed.links,
+            [(received.trace.clone(), received.id.clone())]
+        );
+    }
+    for batch in [&sending, &received] {
+        assert_eq!((batch.parent.as_deref(), batch.links.len()), (None, 3));
+        assert_eq!(batch.attributes["messaging.batch.message_count"], "3");
+    }
+    assert_eq!(committed.parent.as_deref(), Some(received.id.as_str()));
+    assert_eq!(committed.attributes["db.system.name"], "postgresql");
+    running.stop().await;
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn each_retry_is_below_the_attempt_that_failed() {
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let traced_here = Traced::start();
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    let outcomes = publisher
+        .publish(&[traced("again", "fail twice", CALLER)])
+        .await;
+    assert_eq!(outcomes, [Outcome::Confirmed]);
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    wait_for_effects(&pool, &["again"]).await;
+    wait_for_empty(&vhost).await;
+
+    // Deliveries 1 to 3; the second and the third came from delay queues.
+    let mut deliveries = traced_here.spans("process ", 3).await;
+    deliveries.sort_by_key(|span| span.attributes["holdfast.attempt"].clone());
+    let sends = traced_here.spans("send ", 3).await;
+    assert!(
+        deliveries.iter().all(|span| span.trace == CALLER[3..35]),
+        "{deliveries:#?}"
+    );
+    let mut above = CALLER[36..52].to_owned();
+    for (n, delivery) in deliveries.iter().enumerate() {
+        assert_eq!(delivery.attributes["holdfast.attempt"], (n + 1).to_string());
+        let sent = sends
+            .iter()
+            .find(|sent| Some(&sent.id) == delivery.parent.as_ref())
+            .unwrap_or_else(|| panic!("{delivery:#?} in {sends:#?}"));
+        assert_eq!(sent.parent.as_ref(), Some(&above), "{sent:#?}");
+        let error = delivery.attributes.get("error.type").map(String::as_str);
+        assert_eq!(error, (n < 2).then_some("retried"));
+        above.clone_from(&delivery.id);
+        // Alone in its batch: the transaction is below the message itself.
+        let transactions = traced_here.spans("TRANSACTION ", 3).await;
+        assert!(
+            transactions
+                .iter()
+                .any(|span| span.parent.as_ref() == Some(&delivery.id))
+        );
+    }
+    let names: Vec<&str> = deliveries.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            format!("process events:choreography.{KIND}:{QUEUE}"),
+            format!("process retry:{QUEUE}"),
+            format!("process retry:{QUEUE}"),
+        ]
+    );
+    running.stop().await;
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn what_is_parked_says_why_in_its_trace() {
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let traced_here = Traced::start();
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    publisher
+        .publish(&[traced("never", "reject", CALLER)])
+        .await;
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    let refused = traced_here.spans("process events:", 1).await.remove(0);
+    assert_eq!(refused.attributes["error.type"], "rejected");
+    assert_eq!(refused.error.as_deref(), Some("that must not be"));
+    // The parking lot's own delivery is in the same trace.
+    let parked = traced_here
+        .spans(&format!("process retry:{QUEUE}.dead"), 1)
+        .await
+        .remove(0);
+    assert_eq!(parked.trace, refused.trace);
+    wait_for_empty(&vhost).await;
+    running.stop().await;
+    publisher.close().await;
+    vhost.delete().await;
+}
