@@ -55,7 +55,7 @@ impl Without {
             };
             let fact = OrderFact::Cancelled {
                 reason: CancelReason::Customer,
-                refunded: answer == Undo::Undone,
+                payment: answer,
             };
             return Ok(order::domain::Decision {
                 order: Order {

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 
 use crate::{
     commands,
-    domain::{News, What},
+    domain::{Charge, News, What},
     template::Templates,
 };
 
@@ -83,13 +83,19 @@ fn decoded(event: &Incoming) -> Result<News, Undecodable> {
                 customer,
                 amount,
                 refunded,
+                settled,
             } = decode(event)?;
+            let charge = match (settled, refunded) {
+                (true, _) => Charge::Settled,
+                (false, true) => Charge::Refunded,
+                (false, false) => Charge::None,
+            };
             News {
                 order_id,
                 order_version,
                 customer,
                 amount,
-                what: What::Cancelled { reason, refunded },
+                what: What::Cancelled { reason, charge },
             }
         }
         other => return Err(Undecodable::UnknownType(other.to_owned())),

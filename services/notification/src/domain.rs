@@ -24,9 +24,20 @@ pub(crate) enum What {
     Cancelled {
         /// Why.
         reason: CancelReason,
-        /// Whether money had been taken.
-        refunded: bool,
+        /// What became of the money.
+        charge: Charge,
     },
+}
+
+/// What became of the money of an order that was undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// Nothing was taken.
+    None,
+    /// It was taken, and given back.
+    Refunded,
+    /// An operator sees to it, outside of this system: nobody here knows more.
+    Settled,
 }
 
 impl What {

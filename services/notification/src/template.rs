@@ -2,7 +2,7 @@
 
 use minijinja::{Environment, context};
 
-use crate::domain::{News, What, in_words};
+use crate::domain::{Charge, News, What, in_words};
 
 /// A mail's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,16 +31,17 @@ impl Templates {
     }
 
     pub(crate) fn render(&self, news: &News) -> Result<Text, minijinja::Error> {
-        let (reason, refunded) = match news.what {
-            What::Confirmed => ("", false),
-            What::Cancelled { reason, refunded } => (in_words(reason), refunded),
+        let (reason, charge) = match news.what {
+            What::Confirmed => ("", Charge::None),
+            What::Cancelled { reason, charge } => (in_words(reason), charge),
         };
         let text = self.0.get_template(news.what.kind())?.render(context! {
             order_id => news.order_id.to_string(),
             customer => news.customer.id.to_string(),
             amount => news.amount.to_string(),
             reason,
-            refunded,
+            refunded => charge == Charge::Refunded,
+            settled => charge == Charge::Settled,
         })?;
         let (subject, body) = text.split_once('\n').unwrap_or((&text, ""));
         Ok(Text {
@@ -88,17 +89,22 @@ mod tests {
             CancelReason::Operator,
             CancelReason::Deadline,
         ] {
-            for refunded in [true, false] {
+            for (charge, words) in [
+                (Charge::Refunded, "on its way back"),
+                (Charge::None, "have not been charged"),
+                (Charge::Settled, "put right by our staff"),
+            ] {
                 let text = templates
-                    .render(&news(What::Cancelled { reason, refunded }))
+                    .render(&news(What::Cancelled { reason, charge }))
                     .expect("it renders");
                 assert!(text.body.contains(in_words(reason)), "{text:?}");
-                assert_eq!(text.body.contains("on its way back"), refunded, "{text:?}");
-                assert_eq!(
-                    text.body.contains("have not been charged"),
-                    !refunded,
-                    "{text:?}"
-                );
+                for other in [
+                    "on its way back",
+                    "have not been charged",
+                    "put right by our staff",
+                ] {
+                    assert_eq!(text.body.contains(other), other == words, "{text:?}");
+                }
             }
         }
     }

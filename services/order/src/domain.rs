@@ -109,8 +109,8 @@ pub enum Fact {
     Cancelled {
         /// Why.
         reason: CancelReason,
-        /// Whether payment had something to give back.
-        refunded: bool,
+        /// What became of what payment had taken.
+        payment: Undo,
     },
 }
 
@@ -207,13 +207,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
             reason,
             payment: Some(payment),
             inventory: Some(_),
-        } => change(
-            S::Cancelled(undoing),
-            F::Cancelled {
-                reason,
-                refunded: payment == Undo::Undone,
-            },
-        ),
+        } => change(S::Cancelled(undoing), F::Cancelled { reason, payment }),
         _ => note(S::Cancelling(undoing)),
     };
 

@@ -66,6 +66,9 @@ pub struct OrderCancelled {
     pub amount: Money,
     /// Whether money had been taken and was given back.
     pub refunded: bool,
+    /// Whether an operator wrote payment's part off: what had been taken, if anything, is put right outside of this system.
+    #[serde(default)]
+    pub settled: bool,
 }
 
 messages! {

@@ -72,6 +72,7 @@ pub(crate) fn cancelled(order_id: OrderId, email: Option<&str>) -> OrderCancelle
         customer: customer(email),
         amount: Money::new(1250, Currency::EUR),
         refunded: true,
+        settled: false,
     }
 }
 

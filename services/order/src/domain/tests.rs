@@ -137,10 +137,10 @@ fn an_order_is_cancelled_by_the_second_answer_and_keeps_its_reason() {
             };
             assert_eq!(undoing.reason, before.reason);
             assert!(undoing.payment.is_some() && undoing.inventory.is_some());
-            let refunded = undoing.payment == Some(Undo::Undone);
+            let payment = undoing.payment.expect("it answered");
             let cancelled = Fact::Cancelled {
                 reason: undoing.reason,
-                refunded,
+                payment,
             };
             assert_eq!(effect, Some(Effect::Publish(cancelled)));
         }
