@@ -142,9 +142,13 @@ pub fn classify(error: &sqlx::Error) -> Class {
             // query_canceled (statement_timeout), read_only_sql_transaction (a failover), object_not_in_prerequisite_state
             // (a database that takes no connections)
             Some("57014" | "25006" | "55000") => Class::Unavailable,
-            // 08 connection exception, 53 insufficient resources, 57P operator intervention, 58 system error
+            // insufficient_privilege, undefined_table: a server that was restored or set up wrongly, or is not migrated yet. It is
+            // mended at the server; until then no message is to blame.
+            Some("42501" | "42P01") => Class::Unavailable,
+            // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57P operator
+            // intervention, 58 system error
             Some(code)
-                if ["08", "53", "57P", "58"]
+                if ["08", "28", "3D", "53", "57P", "58"]
                     .iter()
                     .any(|class| code.starts_with(class)) =>
             {

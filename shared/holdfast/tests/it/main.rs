@@ -1,5 +1,6 @@
 //! The patterns on real servers.
 
+mod classify;
 mod consumer;
 mod helpers;
 mod inbox;

@@ -1,0 +1,74 @@
+//! What an error of the database means for the messages in hand: a fault of the server costs none of them an attempt.
+
+use std::time::Duration;
+
+use holdfast::messaging::{Class, classify};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+
+use crate::helpers::database;
+
+async fn class_of(pool: &PgPool, statement: &'static str) -> Class {
+    let failed = sqlx::query(statement).execute(pool).await;
+    classify(&failed.expect_err("the statement fails"))
+}
+
+#[tokio::test]
+async fn a_server_that_is_set_up_wrongly_is_away() {
+    let (database, pool) = database("classify").await;
+    let error = PgConnection::connect(&format!("{}_gone", database.url()))
+        .await
+        .expect_err("there is no such database");
+    assert_eq!(classify(&error), Class::Unavailable, "{error}");
+    sqlx::query("create table kept (id int primary key)")
+        .execute(&pool)
+        .await
+        .expect("a table");
+    assert_eq!(
+        class_of(&pool, "select * from not_migrated_yet").await,
+        Class::Unavailable
+    );
+    let role = format!("stranger_{}", uuid::Uuid::now_v7().simple());
+    sqlx::raw_sql(AssertSqlSafe(format!("create role {role}")))
+        .execute(&pool)
+        .await
+        .expect("a role");
+    let mut stranger = PgConnection::connect(database.url())
+        .await
+        .expect("a connection");
+    sqlx::query(AssertSqlSafe(format!("set role {role}")))
+        .execute(&mut stranger)
+        .await
+        .expect("a superuser may");
+    let error = sqlx::query("select * from kept")
+        .execute(&mut stranger)
+        .await
+        .expect_err("it has no right");
+    assert_eq!(classify(&error), Class::Unavailable, "{error}");
+    // What is wrong with the statement or the data stays an error of the message.
+    assert_eq!(class_of(&pool, "select 1 / 0").await, Class::Other);
+}
+
+#[tokio::test]
+async fn a_row_that_is_locked_for_too_long_is_a_lost_race() {
+    let (_, pool) = database("classify").await;
+    sqlx::raw_sql("create table kept (id int primary key); insert into kept values (1)")
+        .execute(&pool)
+        .await
+        .expect("a row");
+    let mut holder = pool.begin().await.expect("a transaction");
+    sqlx::query("select * from kept for update")
+        .execute(&mut *holder)
+        .await
+        .expect("locked");
+    let mut other = pool.acquire().await.expect("a connection");
+    let limit = Duration::from_millis(50).as_millis();
+    sqlx::query(AssertSqlSafe(format!("set lock_timeout = {limit}")))
+        .execute(&mut *other)
+        .await
+        .expect("set");
+    let error = sqlx::query("update kept set id = 2")
+        .execute(&mut *other)
+        .await
+        .expect_err("it is locked");
+    assert_eq!(classify(&error), Class::Conflict, "{error}");
+}
