@@ -53,12 +53,20 @@ async fn main() -> anyhow::Result<ExitCode> {
     for case in Case::ALL {
         let placed = orders.place(case).await?;
         let faults = look(&orders, &jaeger, &placed, Duration::from_secs(patience)).await?;
-        let (id, trace) = (placed.order["id"].as_str().unwrap_or_default(), &placed.trace);
+        let (id, trace) = (
+            placed.order["id"].as_str().unwrap_or_default(),
+            &placed.trace,
+        );
         match faults {
-            Ok(spans) => println!("{case:?}: order {id}, trace {trace}: {spans} spans, all as they should be"),
+            Ok(spans) => println!(
+                "{case:?}: order {id}, trace {trace}: {spans} spans, all as they should be"
+            ),
             Err(faults) => {
                 bad += 1;
-                println!("{case:?}: order {id}, trace {trace}: {} faults", faults.len());
+                println!(
+                    "{case:?}: order {id}, trace {trace}: {} faults",
+                    faults.len()
+                );
                 for fault in faults {
                     println!("  {fault}");
                 }
@@ -90,14 +98,14 @@ async fn look(
     loop {
         let trace = jaeger::trace(&ask(format!("/api/traces/{}", placed.trace)).await?);
         let mut faults = placed.case.faults(&trace, &placed.caller, &placed.order);
-        let found = ask("/api/traces?service=order&limit=100".to_owned()).await?;
+        let found = ask("/api/traces?service=order&limit=200".to_owned()).await?;
         let listed = found["data"].as_array().is_some_and(|traces| {
             traces
                 .iter()
                 .any(|listed| listed["traceID"] == placed.trace.as_str())
         });
         if !listed {
-            faults.insert("it is not among the order service's last 100 traces".to_owned());
+            faults.insert("it is not among the order service's last 200 traces".to_owned());
         }
         if faults.is_empty() {
             return Ok(Ok(trace.spans().count()));

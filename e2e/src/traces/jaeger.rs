@@ -38,16 +38,31 @@ fn span(service: &str, span: &Value) -> Option<Span> {
         .flatten()
         .filter_map(|tag| Some((tag["key"].as_str()?.to_owned(), text(&tag["value"]))))
         .collect();
-    let kind = attributes.remove("span.kind");
+    let kind = attributes
+        .remove("span.kind")
+        .or_else(|| number(&span["kind"]));
     Some(Span {
         service: service.to_owned(),
         name: span["operationName"].as_str()?.to_owned(),
         kind: kind.unwrap_or_else(|| "internal".to_owned()),
         id: span["spanID"].as_str()?.to_owned(),
         parent: parent.and_then(|parent| parent["spanID"].as_str().map(str::to_owned)),
-        failed: attributes.get("error").is_some_and(|error| error == "true"),
+        failed: attributes.get("error").is_some_and(|error| error == "true")
+            || span["error"] == true,
         attributes,
     })
+}
+
+/// Some that answer as Jaeger does give a span's kind by OTLP's number, beside the tags.
+fn number(kind: &Value) -> Option<String> {
+    let kind = match kind.as_u64()? {
+        2 => "server",
+        3 => "client",
+        4 => "producer",
+        5 => "consumer",
+        _ => "internal",
+    };
+    Some(kind.to_owned())
 }
 
 #[cfg(test)]
@@ -82,7 +97,11 @@ mod tests {
             panic!("{trace:?}");
         };
         assert_eq!(
-            (request.kind.as_str(), request.failed, request.get("http.response.status_code")),
+            (
+                request.kind.as_str(),
+                request.failed,
+                request.get("http.response.status_code")
+            ),
             ("server", true, "503")
         );
         assert_eq!((job.kind.as_str(), job.failed), ("internal", false));

@@ -73,7 +73,11 @@ impl Orders {
             self.turn(&knobs, &broken).await?;
         }
         let placed = self
-            .request(Method::POST, format!("{}/orders", self.order), Role::Customer)?
+            .request(
+                Method::POST,
+                format!("{}/orders", self.order),
+                Role::Customer,
+            )?
             .header("Idempotency-Key", Uuid::now_v7().to_string())
             .header("traceparent", &header)
             .json(&case.order());

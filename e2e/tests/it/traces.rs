@@ -63,7 +63,10 @@ async fn one_trace_holds_the_whole_order_whatever_becomes_of_it() {
 #[tokio::test]
 async fn a_trace_that_lacks_something_is_not_whole() {
     let system = System::start_with(&[("OTEL_TRACES_EXPORTER", "console")]).await;
-    let placed = orders(&system).place(Case::Refunded).await.expect("an order");
+    let placed = orders(&system)
+        .place(Case::Refunded)
+        .await
+        .expect("an order");
     let good = whole(&system, &placed).await;
     let faults = |trace: &Trace| placed.case.faults(trace, &placed.caller, &placed.order);
     for gone in good.spans().filter(|span| span.kind != "client") {
@@ -103,7 +106,10 @@ async fn a_message_that_is_tried_again_stays_in_its_trace() {
     system.stop("payment").await;
     system.revive("payment", &[("FAILPOINTS", "payment.handle=1*return->off")]);
     system.all_ready().await;
-    let placed = orders(&system).place(Case::Confirmed).await.expect("it comes to rest");
+    let placed = orders(&system)
+        .place(Case::Confirmed)
+        .await
+        .expect("it comes to rest");
     let trace = whole(&system, &placed).await;
     let mut deliveries: Vec<&Span> = trace
         .spans()
@@ -147,7 +153,8 @@ impl Collector {
                     if begun[..read].starts_with(b"POST /v1/traces ") {
                         count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     }
-                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let answer =
+                        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                     let _ = stream.write_all(answer.as_bytes());
                     let _ = stream.shutdown(std::net::Shutdown::Write);
                     // Until the other side has said all it wanted to: a reset would lose the answer.
@@ -176,7 +183,10 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     .await;
     let mut placed = Vec::new();
     for _ in 0..5 {
-        placed.push((Ending::ConfirmedCard, system.place(Ending::ConfirmedCard).await));
+        placed.push((
+            Ending::ConfirmedCard,
+            system.place(Ending::ConfirmedCard).await,
+        ));
         system.ended_as_expected(&placed).await;
     }
     let warnings = |service: &str| system.whole_log(service).matches(LOST).count();

@@ -1,3 +1,4 @@
 //! The chassis through its public surface. What it does over HTTP is tested with each service.
 
 mod identity;
+mod telemetry;
