@@ -9,5 +9,7 @@ mod layers;
 mod model;
 mod outages;
 mod poison;
+mod room;
+mod settings;
 mod system;
 mod traces;

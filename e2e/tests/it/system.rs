@@ -23,7 +23,7 @@ use testkit::{
 use uuid::Uuid;
 use xtask::{
     process::{MARK, Process, Recipe},
-    wiring::{SERVICES, Wiring, database_of},
+    wiring::{ROOM, SERVICES, Wiring, database_of},
     workspace,
 };
 
@@ -77,12 +77,13 @@ impl System {
         std::fs::create_dir_all(&folder).expect("a writable target folder");
 
         let ports: BTreeMap<_, _> = SERVICES
-            .iter()
-            .map(|service| (*service, xtask::ports::free().expect("a free port")))
+            .into_iter()
+            .chain([ROOM])
+            .map(|service| (service, xtask::ports::free().expect("a free port")))
             .collect();
         let processor = format!("127.0.0.1:{}", ports["card-processor"]);
         let card = Proxy::start(processor.parse().expect("an address")).await;
-        let brokers = ["order", "payment", "inventory", "notification"]
+        let brokers = ["order", "payment", "inventory", "notification", ROOM]
             .map(|service| (service, vhost.url_via(service, broker.address())));
         let mut settings: BTreeMap<String, String> = [
             ("HTTP_WORKERS", "1"),
@@ -110,6 +111,7 @@ impl System {
                 .collect(),
             brokers: brokers.into(),
             smtp: format!("smtp://{}", smtp.address()),
+            broker_page: None,
             card_processor: Some(format!("http://{}", card.address())),
             token_file: service_token_file("holdfast"),
             extra: settings.into_iter().collect(),
@@ -131,6 +133,7 @@ impl System {
             card_processor_database_url: book("card-processor"),
             rabbitmq_api: std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("a broker"),
             rabbitmq_vhost: vhost.name().to_owned(),
+            auditor_password_file: None,
         };
         let system = Self {
             api: Api::new(places).expect("a client"),
@@ -179,6 +182,45 @@ impl System {
         let process = recipe.start().expect("the binary was built");
         let before = self.running().insert(service, process);
         assert!(before.is_none(), "{service} runs already");
+    }
+
+    /// Opens the control room, in demo mode. The services have to be in demo mode, too.
+    pub(crate) async fn open_room(&self) {
+        self.revive_room(&[]).await;
+    }
+
+    /// Opens the control room, with more variables.
+    pub(crate) async fn revive_room(&self, more: Extra<'_>) {
+        let books = &self.sources;
+        let settings = [
+            ("ORDER_DATABASE_URL", &books.order_database_url),
+            ("PAYMENT_DATABASE_URL", &books.payment_database_url),
+            ("INVENTORY_DATABASE_URL", &books.inventory_database_url),
+            (
+                "NOTIFICATION_DATABASE_URL",
+                &books.notification_database_url,
+            ),
+            (
+                "CARD_PROCESSOR_DATABASE_URL",
+                &books.card_processor_database_url,
+            ),
+            ("RABBITMQ_API", &books.rabbitmq_api),
+            ("RABBITMQ_VHOST", &books.rabbitmq_vhost),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.clone()));
+        let places = SERVICES.map(|service| {
+            let name = service.to_uppercase().replace('-', "_");
+            (format!("{name}_URL"), self.url(service))
+        });
+        let all: Vec<_> = settings.into_iter().chain(places).collect();
+        let mut extra: Vec<(&str, &str)> = all
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        extra.push(("DEMO_MODE", "true"));
+        extra.extend(more);
+        self.revive(ROOM, &extra);
+        self.ready(ROOM).await;
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Process>> {
@@ -307,6 +349,12 @@ impl System {
             .expect("an id")
             .parse()
             .expect("a UUID");
+        self.accepted.lock().expect("no panic").insert(id);
+        id
+    }
+
+    /// An order that was accepted: it must exist when the books are compared.
+    pub(crate) fn accept(&self, id: OrderId) -> OrderId {
         self.accepted.lock().expect("no panic").insert(id);
         id
     }

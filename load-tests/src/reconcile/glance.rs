@@ -262,11 +262,11 @@ async fn wallets(payment: &PgPool) -> sqlx::Result<Sums> {
               there as (select currency, sum(balance_minor)::int8 as minor from account group by currency),
               taken as (
                   select payment.currency,
-                         sum(case when state in ('captured', 'refunding') then payment.amount_minor
-                                  when state = 'settled' then coalesce(settlement.amount_minor, 0)
+                         sum(case when payment.state in ('captured', 'refunding') then payment.amount_minor
+                                  when payment.state = 'settled' then coalesce(settlement.amount_minor, 0)
                                   else 0 end)::int8 as minor
                   from payment left join settlement using (order_id)
-                  where method = 'wallet' group by payment.currency)
+                  where payment.method = 'wallet' group by payment.currency)
          select currency, coalesce(paid.minor, 0), coalesce(there.minor, 0), coalesce(taken.minor, 0)
          from paid full join there using (currency) full join taken using (currency) order by currency",
     )
@@ -284,11 +284,11 @@ async fn negative(payment: &PgPool) -> sqlx::Result<i64> {
 async fn card_sums(payment: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(
         "select payment.currency,
-                sum(case when state in ('captured', 'refunding') then payment.amount_minor
-                         when state = 'settled' then coalesce(settlement.amount_minor, 0)
+                sum(case when payment.state in ('captured', 'refunding') then payment.amount_minor
+                         when payment.state = 'settled' then coalesce(settlement.amount_minor, 0)
                          else 0 end)::int8
          from payment left join settlement using (order_id)
-         where method = 'card' group by payment.currency order by payment.currency",
+         where payment.method = 'card' group by payment.currency order by payment.currency",
     )
     .fetch_all(payment)
     .await

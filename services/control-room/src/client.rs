@@ -1,9 +1,10 @@
 //! The services, as the room asks them: under its own operator's token, a customer's, or that of whoever asks the room.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+mod books;
+
+use std::{collections::BTreeSet, time::Duration};
+
+pub(crate) use books::Auditor;
 
 use chassis::{
     client::TokenFile,
@@ -12,15 +13,10 @@ use chassis::{
 };
 use contracts::value::CustomerId;
 use holdfast::{deadline::Deadline, telemetry};
-use load_tests::{
-    api::Places,
-    reconcile::{Check, Glance, Sources},
-};
+use load_tests::api::Places;
 use reqwest::{Method, Response, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -336,56 +332,5 @@ impl Services {
             }
             Err(_) => (false, json!({ "process": "down" })),
         }
-    }
-}
-
-/// What a look at the books says.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Invariants {
-    #[serde(with = "time::serde::rfc3339")]
-    checked_at: OffsetDateTime,
-    checks: Vec<Check>,
-}
-
-/// Compares the books.
-pub(crate) struct Auditor {
-    glance: Glance,
-    /// The last look, and how long it took.
-    last: Mutex<Option<(Instant, Invariants)>>,
-}
-
-/// A look is good for as long.
-const FRESH: Duration = Duration::from_secs(2);
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(10);
-
-impl Auditor {
-    pub(crate) fn new(books: &Sources) -> anyhow::Result<Self> {
-        Ok(Self {
-            glance: Glance::new(books)?,
-            last: Mutex::new(None),
-        })
-    }
-
-    /// Looks at the books, unless somebody just has. One look at a time.
-    pub(crate) async fn look(&self) -> Result<Invariants, Error> {
-        let away = |why: String| Error::Away {
-            service: "a database, or the broker",
-            why,
-        };
-        let mut last = self.last.lock().await;
-        if let Some((at, invariants)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return Ok(invariants.clone());
-        }
-        let checks = tokio::time::timeout(LOOK, self.glance.look()).await;
-        let checks = checks.map_err(|_| away(format!("not within {LOOK:?}")))?;
-        let invariants = Invariants {
-            checked_at: OffsetDateTime::now_utc(),
-            checks: checks.map_err(|error| away(format!("{error:#}")))?,
-        };
-        *last = Some((Instant::now(), invariants.clone()));
-        Ok(invariants)
     }
 }

@@ -4,221 +4,22 @@
 //! state of an older version is ignored, a step is known by its message id), and [`Board::wants`] names the orders of
 //! which the order service should be asked.
 
+mod order;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use contracts::value::Money;
-use serde::{Deserialize, Serialize};
+use order::Order;
+pub use order::{Entry, News, Opening, OrderLine, State, Step, StepLine, View, plain, trace_id};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Orders that are kept, in number: those of the newest ids, which are in the order of their time.
 const ORDERS: usize = 300;
-/// Steps that are kept of each order, in number. An order that is asked for again and again has no end of them.
-const STEPS: usize = 60;
 /// Unknown orders that are remembered until they are asked for, in number.
 const MISSING: usize = 100;
-
-/// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Pending,
-    Confirmed,
-    Cancelling,
-    Cancelled,
-}
-
-/// Something that happened to an order.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub message_id: Uuid,
-    pub kind: String,
-    pub source: String,
-    pub at: OffsetDateTime,
-}
-
-/// What an event says about where an order stands.
-#[derive(Clone, Debug)]
-pub enum News {
-    Created(Box<Opening>),
-    /// Confirmed, cancelling or cancelled.
-    Moved {
-        version: u32,
-        state: State,
-        reason: Option<String>,
-    },
-    /// The goods of a confirmed order are sold: it is at rest.
-    Committed,
-    /// Something that leaves it where it is.
-    Other,
-}
-
-/// How an order began.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    pub customer: String,
-    pub amount: Money,
-    pub items: u64,
-    pub payment: String,
-}
-
-/// An order, as the order service shows it to operators.
-#[derive(Clone, Debug, Deserialize)]
-pub struct View {
-    pub id: Uuid,
-    customer: String,
-    coordination: String,
-    state: State,
-    reason: Option<String>,
-    at_rest: bool,
-    version: u32,
-    lines: Vec<ViewLine>,
-    amount: Money,
-    payment: ViewPayment,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct ViewLine {
-    quantity: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct ViewPayment {
-    method: String,
-}
-
-/// An entry of an order's timeline, as the order service shows it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Entry {
-    message_id: Uuid,
-    #[serde(rename = "type")]
-    kind: String,
-    source: String,
-    #[serde(default)]
-    traceparent: Option<String>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    occurred_at: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339")]
-    recorded_at: OffsetDateTime,
-}
-
-/// An order, as the page shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OrderLine {
-    pub id: Uuid,
-    customer: String,
-    coordination: String,
-    pub state: State,
-    reason: Option<String>,
-    pub at_rest: bool,
-    stuck: bool,
-    amount: Money,
-    /// Units, of all products.
-    items: u64,
-    payment: String,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-    trace_id: Option<String>,
-    pub steps: Vec<StepLine>,
-}
-
-/// A step, as the page shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StepLine {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub source: String,
-    #[serde(with = "time::serde::rfc3339")]
-    at: OffsetDateTime,
-    /// Since the order began, in milliseconds.
-    ms: i64,
-}
-
-struct Order {
-    customer: String,
-    coordination: String,
-    state: State,
-    version: u32,
-    reason: Option<String>,
-    committed: bool,
-    amount: Money,
-    items: u64,
-    payment: String,
-    created_at: OffsetDateTime,
-    updated_at: OffsetDateTime,
-    trace_id: Option<String>,
-    /// Each message once, in the order of their times.
-    steps: Vec<Step>,
-    /// When something of it was last heard, or asked for; on the room's clock.
-    touched: OffsetDateTime,
-}
-
-impl Order {
-    fn is_at_rest(&self) -> bool {
-        match self.state {
-            State::Confirmed => self.committed,
-            State::Cancelled => true,
-            State::Pending | State::Cancelling => false,
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        let known = self.steps.iter().any(|s| s.message_id == step.message_id);
-        if known || self.steps.len() == STEPS {
-            return;
-        }
-        self.updated_at = self.updated_at.max(step.at);
-        self.steps.push(step);
-        self.steps.sort_by_key(|step| step.at);
-    }
-
-    fn to(&mut self, version: u32, state: State, reason: Option<String>) {
-        if version >= self.version {
-            (self.version, self.state, self.reason) = (version, state, reason);
-        }
-    }
-
-    fn line(&self, id: Uuid, stuck: bool) -> OrderLine {
-        let since = |at: OffsetDateTime| {
-            let ms = (at - self.created_at).whole_milliseconds().max(0);
-            i64::try_from(ms).unwrap_or(i64::MAX)
-        };
-        OrderLine {
-            id,
-            customer: self.customer.clone(),
-            coordination: self.coordination.clone(),
-            state: self.state,
-            reason: self.reason.clone(),
-            at_rest: self.is_at_rest(),
-            stuck,
-            amount: self.amount,
-            items: self.items,
-            payment: self.payment.clone(),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            trace_id: self.trace_id.clone(),
-            steps: self
-                .steps
-                .iter()
-                .map(|step| StepLine {
-                    kind: step.kind.clone(),
-                    source: step.source.clone(),
-                    at: step.at,
-                    ms: since(step.at),
-                })
-                .collect(),
-        }
-    }
-}
 
 /// The last few hundred orders.
 #[derive(Default)]
@@ -399,17 +200,6 @@ impl Board {
             }
         }
     }
-}
-
-/// The trace id of a W3C `traceparent`.
-pub fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
-}
-
-/// `/order` -> `order`
-pub fn plain(source: &str) -> String {
-    source.trim_start_matches('/').to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::*;
+use super::{order::STEPS, *};
 
 fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_800_000_000 + seconds).expect("a time")
