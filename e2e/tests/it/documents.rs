@@ -18,7 +18,7 @@ use e2e::topology;
 use serde_json::{Map, Value, json};
 
 /// Compares a document with what it should be, or writes it.
-fn holds(path: &str, wanted: &str) {
+pub(crate) fn holds(path: &str, wanted: &str) {
     let path: PathBuf = xtask::workspace::root().join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, wanted).expect("a writable checkout");
@@ -33,7 +33,7 @@ fn holds(path: &str, wanted: &str) {
 }
 
 /// Replaces what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
-fn fill(document: &str, name: &str, content: &str) -> String {
+pub(crate) fn fill(document: &str, name: &str, content: &str) -> String {
     let begin = format!("<!-- generated: {name} -->\n");
     let (before, rest) = document
         .split_once(&begin)
