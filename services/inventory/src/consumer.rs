@@ -1,6 +1,6 @@
 //! Messages -> commands.
 
-use chassis::events::decode;
+use chassis::{events::decode, tally::Held};
 use contracts::{
     Message,
     order::{OrderCancelling, OrderConfirmed, OrderSettling, Participant},
@@ -22,6 +22,8 @@ pub(crate) const CHOREOGRAPHY: &str = "inventory.choreography";
 /// What moves reservations.
 pub(crate) struct Choreography {
     pub(crate) waker: Waker,
+    /// What the batch in hand will have done.
+    pub(crate) held: Held,
 }
 
 /// A decoded message.
@@ -63,10 +65,12 @@ impl Handler for Choreography {
                 });
             }
         }
-        Ok(commands::apply(conn, &told).await?)
+        self.held.hold(commands::apply(conn, &told).await?);
+        Ok(())
     }
 
     fn committed(&self) {
+        self.held.count();
         self.waker.wake();
     }
 }

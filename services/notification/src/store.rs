@@ -211,11 +211,22 @@ pub(crate) async fn delivered(
     Ok(())
 }
 
-/// How many wait to be sent.
-pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from mail where due_at is not null"#)
-        .fetch_one(db)
-        .await
+/// What waits to be sent, for the gauges.
+pub(crate) struct Queued {
+    pub(crate) count: i64,
+    pub(crate) oldest_seconds: f64,
+}
+
+/// How much waits to be sent, and for how long.
+pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
+    sqlx::query_as!(
+        Queued,
+        r#"select count(*) as "count!",
+                  coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!"
+           from mail where due_at is not null"#
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// A mail, for operators.

@@ -157,9 +157,15 @@ fn came_to_rest(tally: &mut Tally, stored: &StoredOrder, state: State) {
         }
         State::Pending | State::Confirmed { .. } | State::Cancelling(_) => ("confirmed", "none"),
     };
-    tally.add(counter!("orders_ended_total", "end" => end, "reason" => reason), 1);
+    tally.add(
+        counter!("orders_ended_total", "end" => end, "reason" => reason),
+        1,
+    );
     let took = (OffsetDateTime::now_utc() - stored.created_at).as_seconds_f64();
-    tally.record(histogram!("order_duration_seconds", "end" => end), took.max(0.0));
+    tally.record(
+        histogram!("order_duration_seconds", "end" => end),
+        took.max(0.0),
+    );
 }
 
 /// Cancels an order for a reason; answers it as it is then. Asked again, it answers the same.

@@ -1,6 +1,6 @@
 //! Messages -> commands. Two queues: what moves orders, and everything there is to hear, for the timeline.
 
-use chassis::events::decode;
+use chassis::{events::decode, tally::Held};
 use contracts::{
     Message,
     inventory::{
@@ -34,6 +34,8 @@ pub(crate) const TIMELINE: &str = "order.timeline";
 pub(crate) struct Choreography {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
+    /// What the batch in hand will have done.
+    pub(crate) held: Held,
 }
 
 impl Handler for Choreography {
@@ -66,10 +68,13 @@ impl Handler for Choreography {
         for told in &told {
             holdfast::failpoint::inject("order.handle", &told.order.to_string())?;
         }
-        Ok(commands::apply(conn, &told, &self.waiting).await?)
+        self.held
+            .hold(commands::apply(conn, &told, &self.waiting).await?);
+        Ok(())
     }
 
     fn committed(&self) {
+        self.held.count();
         self.waker.wake();
     }
 }

@@ -9,7 +9,7 @@ pub(crate) use idempotency::{Answered, answer, forget_old, lookup};
 pub(crate) use operator::{Deed, counts, deeds, record_deed};
 pub(crate) use orders::{
     Filter, NewOrder, Saved, StoredOrder, due_for_sweep, find, insert, list, lock, lock_one,
-    overdue, save, swept, undo_name, unstick,
+    overdue, reason_name, save, swept, undo_name, unstick,
 };
 use sqlx::migrate::Migrator;
 pub(crate) use timeline::{Entry, Fact, record, timeline};

@@ -62,6 +62,7 @@ impl Sweeper {
             gauge!("orders_stuck").set(counts.stuck as f64);
             gauge!("orders_awaiting_answer").set(counts.awaiting as f64);
         }
+        gauge!("orders_oldest_unrested_seconds").set(counts.oldest_seconds);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use actix_web::web;
 use chassis::{Chassis, leased, tally::Held};
 use holdfast::outbox::Waker;
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -93,6 +93,7 @@ fn describe_metrics() {
         Unit::Count,
         "Definite answers of the card company that contradict what we know: each is a defect, here or there"
     );
+    counter!("card_answers_refused_total").increment(0);
     describe_gauge!(
         "payments_waiting_for_card_company",
         Unit::Count,

@@ -1,6 +1,6 @@
 //! Messages -> commands.
 
-use chassis::events::decode;
+use chassis::{events::decode, tally::Held};
 use contracts::{
     Message,
     order::{OrderCancelling, OrderCreated, OrderSettling, Participant},
@@ -27,6 +27,8 @@ pub(crate) struct Choreography {
     pub(crate) waker: Waker,
     /// Wakes the worker that asks the card company.
     pub(crate) card: Waker,
+    /// What the batch in hand will have done.
+    pub(crate) held: Held,
 }
 
 /// A decoded message.
@@ -73,10 +75,12 @@ impl Handler for Choreography {
                 });
             }
         }
-        Ok(commands::apply(conn, &told).await?)
+        self.held.hold(commands::apply(conn, &told).await?);
+        Ok(())
     }
 
     fn committed(&self) {
+        self.held.count();
         self.waker.wake();
         self.card.wake();
     }

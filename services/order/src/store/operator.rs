@@ -47,6 +47,8 @@ pub(crate) async fn deeds(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Resu
 pub(crate) struct Counts {
     pub(crate) stuck: i64,
     pub(crate) awaiting: i64,
+    /// Since the one of them last changed its state that did so longest ago.
+    pub(crate) oldest_seconds: f64,
 }
 
 /// Counts what is stuck and what awaits an answer.
@@ -55,7 +57,12 @@ pub(crate) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
         Counts,
         r#"select (select count(*) from orders where stuck_since is not null) as "stuck!",
                   (select count(*) from orders where sweep_at is not null)
-                      + (select count(*) from orders where state = 'pending' and deadline_at is not null and sweep_at is null) as "awaiting!""#,
+                      + (select count(*) from orders where state = 'pending' and deadline_at is not null and sweep_at is null) as "awaiting!",
+                  coalesce(extract(epoch from now() - least(
+                      (select min(updated_at) from orders where sweep_at is not null),
+                      (select min(updated_at) from orders where stuck_since is not null),
+                      (select min(updated_at) from orders where state = 'pending' and deadline_at is not null)
+                  )), 0)::float8 as "oldest_seconds!""#,
     )
     .fetch_one(db)
     .await

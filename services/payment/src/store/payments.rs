@@ -392,7 +392,7 @@ const REASONS: [(DeclineReason, &str); 6] = [
     (DeclineReason::OrderCancelled, "order_cancelled"),
 ];
 
-fn reason_name(reason: DeclineReason) -> &'static str {
+pub(crate) fn reason_name(reason: DeclineReason) -> &'static str {
     REASONS
         .iter()
         .find(|(known, _)| *known == reason)

@@ -184,7 +184,12 @@ async fn observe(
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok());
         telemetry::adopt(&span, traceparent);
-        telemetry::attribute(&span, "url.scheme", request.connection_info().scheme().to_owned());
+        telemetry::attributes(&span, || {
+            [(
+                "url.scheme",
+                request.connection_info().scheme().to_owned().into(),
+            )]
+        });
         span
     };
     let home = request
@@ -244,6 +249,7 @@ fn describe_metrics() {
         Unit::Count,
         "Requests that were answered 503 at once, because too many were in progress"
     );
+    counter!("http_requests_refused_total").increment(0);
     describe_histogram!(
         "http_request_duration_seconds",
         Unit::Seconds,

@@ -48,6 +48,7 @@ impl<H: Handler> Processor<H> {
         publisher: Publisher,
         control: Control,
     ) -> Self {
+        meter::begin(&subscription.queue);
         Self {
             queue: subscription.queue.clone(),
             retries: subscription.retries,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use sqlx::PgPool;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,7 @@ impl<P: Publisher> Relay<P> {
 
     /// Publishes until `shutdown`, then once more what is already committed, for at most 5 s.
     pub async fn run(self, shutdown: CancellationToken) {
+        describe();
         let mut delays = Backoff::RECONNECT.delays();
         let mut sample = interval(self.config.sample);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,4 +201,28 @@ impl<P: Publisher> Relay<P> {
             gauge!("outbox_oldest_seconds").set(oldest_seconds);
         }
     }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe() {
+    describe_counter!(
+        "outbox_published_total",
+        Unit::Count,
+        "Rows of the outbox that the broker confirmed and that are deleted"
+    );
+    describe_gauge!(
+        "outbox_waiting",
+        Unit::Count,
+        "Rows of the outbox that wait to be published"
+    );
+    describe_gauge!(
+        "outbox_quarantined",
+        Unit::Count,
+        "Rows of the outbox that the broker refused too often: they wait for an operator"
+    );
+    describe_gauge!(
+        "outbox_oldest_seconds",
+        Unit::Seconds,
+        "How long the oldest row of the outbox has waited"
+    );
 }
