@@ -65,8 +65,8 @@ struct Build(Child);
 
 impl Build {
     fn start(options: &Options) -> Result<Self> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(workspace::root()).arg("build");
+        let mut command = workspace::cargo();
+        command.arg("build");
         for service in SERVICES {
             command.args(["-p", service]);
         }
@@ -445,6 +445,21 @@ impl Stack {
     /// The broker's pages for people.
     pub fn rabbitmq_page(&self) -> String {
         format!("http://127.0.0.1:{}", self.rabbitmq.management)
+    }
+
+    /// The port of the broker's metrics.
+    pub fn rabbitmq_metrics(&self) -> u16 {
+        self.rabbitmq.metrics
+    }
+
+    /// Runs a statement in a service's database, as nobody but a drill may.
+    pub fn execute(&self, service: &str, statement: &str) -> Result {
+        let server = self
+            .postgres
+            .get(&format!("postgres-{service}"))
+            .or_else(|| self.postgres.get("postgres"))
+            .ok_or_else(|| error(format!("{service} has no database here")))?;
+        server.execute(&database_of(service), statement)
     }
 
     /// The variables by which `traffic` and `reconcile` find everything.

@@ -29,6 +29,28 @@ pub fn binary(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
+/// A binary of the workspace, optimised.
+pub fn release_binary(name: &str) -> PathBuf {
+    target().join("release").join(name)
+}
+
+/// A cargo that builds what one from the command line would.
+///
+/// This process was itself started by cargo, which told it about the package xtask. Build scripts that look at those
+/// variables (ring's does) would run again for each change between the two, and all that is above them be built again.
+pub fn cargo() -> std::process::Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(root());
+    command
+}
+
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     // SAFETY: reads an id; cannot fail.

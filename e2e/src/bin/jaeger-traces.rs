@@ -28,8 +28,8 @@ struct Arguments {
     patience: u64,
 }
 
-#[tokio::main]
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
+#[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
         front_door,

@@ -141,8 +141,9 @@ impl Case {
             .filter(|span| span.name == "card call")
             .collect();
         calls.sort_by_key(|call| call.get("holdfast.attempt").parse::<u32>().unwrap_or(0));
-        let charges: Vec<&&Span> = calls
+        let charges: Vec<&Span> = calls
             .iter()
+            .copied()
             .filter(|call| call.get("payment.operation") == "charge")
             .collect();
         let mut faults = Vec::new();
@@ -253,6 +254,6 @@ trait Then {
 
 impl Then for Vec<String> {
     fn then(&self, more: &[String]) -> Vec<String> {
-        [self, more].concat()
+        [self.as_slice(), more].concat()
     }
 }

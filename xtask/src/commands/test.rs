@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     time::Duration,
 };
 
@@ -33,8 +33,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
     // The compiler needs the processor, the servers mostly wait: both at once.
     let cargo = || {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace::root()).stdin(Stdio::null());
+        let mut cargo = workspace::cargo();
+        cargo.stdin(Stdio::null());
         cargo
     };
     // The binaries too: e2e starts the services as processes.
