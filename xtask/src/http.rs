@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask a service on this machine whether it is ready.
+//! Just enough HTTP to ask a service on this machine whether it is ready, and to be its operator.
 
 use std::{
     io::{Read, Write},
@@ -8,13 +8,26 @@ use std::{
 
 /// The status and body that `GET path` on this port answers.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    send(port, "GET", path, "", "")
+}
+
+/// The status and body that a request on this port answers; `headers` are whole lines, `body` is JSON.
+pub fn send(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream =
         TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(3)))?;
     stream.set_write_timeout(Some(Duration::from_secs(3)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

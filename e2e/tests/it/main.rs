@@ -7,6 +7,7 @@ mod endings;
 mod interleavings;
 mod layers;
 mod model;
+mod observability;
 mod outages;
 mod poison;
 mod room;

@@ -8,11 +8,12 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{containers, install};
+use super::{alerts, containers, install};
 use crate::{
     Context, Result, error,
     process::{self, Process, Recipe},
     progress::{say, show},
+    servers::Install,
     stack::{Options, Stack},
     wiring::SERVICES,
     workspace,
@@ -31,7 +32,7 @@ struct Drill {
     run: fn(&mut Running) -> Result,
 }
 
-const DRILLS: [Drill; 7] = [
+const DRILLS: [Drill; 8] = [
     Drill {
         name: "kills",
         what: "kill -9 of each process in turn, servers included; each is started again after 2 s",
@@ -75,6 +76,13 @@ const DRILLS: [Drill; 7] = [
         run: |drill| drill.wait(drill.minutes(2.0)),
     },
     Drill {
+        name: "alerts",
+        what: "each alert is provoked and healed, under a private Prometheus with the rules of deploy/prometheus",
+        database_each: false,
+        chaos: None,
+        run: alerts::run,
+    },
+    Drill {
         name: "model",
         what: "the protocol's model, searched deeper than the tests do",
         database_each: false,
@@ -83,17 +91,18 @@ const DRILLS: [Drill; 7] = [
     },
 ];
 
-struct Plan {
+pub(super) struct Plan {
     minutes: Option<f64>,
     rate: String,
 }
 
 /// A drill that runs.
-struct Running<'a> {
-    stack: Stack,
+pub(super) struct Running<'a> {
+    pub(super) stack: Stack,
     plan: &'a Plan,
     /// What was broken, and for how long, for a person to read.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) install: Install,
 }
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
@@ -180,9 +189,15 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
 /// Traffic, the fault, and the books; answers what it came to.
 fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
-    let extra = drill
+    let mut extra: Vec<(String, String)> = drill
         .chaos
-        .map(|delay| ("CONSUMER_CHAOS".to_owned(), delay.to_owned()));
+        .map(|delay| ("CONSUMER_CHAOS".to_owned(), delay.to_owned()))
+        .into_iter()
+        .collect();
+    let is_about_alerts = drill.name == "alerts";
+    if is_about_alerts {
+        extra.extend(alerts::settings()?);
+    }
     let mut running = Running {
         stack: Stack::start(&Options {
             name: "verify",
@@ -190,11 +205,12 @@ fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
             database_each: drill.database_each,
             failpoints: drill.chaos.is_some(),
             release: false,
-            room: false,
-            extra: extra.into_iter().collect(),
+            room: is_about_alerts,
+            extra,
         })?,
         plan,
         notes: Vec::new(),
+        install: install(no_install),
     };
     let verdict = running.under_traffic(drill);
     running.stack.shut_down()?;
@@ -288,7 +304,7 @@ impl Running<'_> {
     }
 
     /// Lets time pass; what dies meanwhile is started again, and held against us.
-    fn wait(&mut self, time: Duration) -> Result {
+    pub(super) fn wait(&mut self, time: Duration) -> Result {
         let begun = Instant::now();
         while begun.elapsed() < time {
             if process::is_interrupted() {
@@ -318,7 +334,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn all_ready(&mut self) -> Result {
+    pub(super) fn all_ready(&mut self) -> Result {
         for service in SERVICES {
             self.stack.wait_ready(service, Duration::from_secs(120))?;
         }

@@ -60,7 +60,7 @@ pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
         say(format!(
             "installing {packages} with apt-get; their own services are neither started nor enabled"
         ));
-        install_as_root(log)?;
+        install_as_root(&PACKAGES, log)?;
         find_in_system()
     } else {
         let folder = unpacked();
@@ -76,6 +76,22 @@ pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
             "{packages} are installed, but their programs are not where they should be"
         ))
     })
+}
+
+/// Finds Prometheus, which one drill alone needs; as root, installs it, if that is allowed.
+pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBuf> {
+    if let Some(found) = on_path(&["prometheus"]) {
+        return Ok(found);
+    }
+    let may = install == Install::Allowed && workspace::is_root();
+    if !may || on_path(&["apt-get"]).is_none() {
+        return Err(error(
+            "missing: prometheus, 2.42 or newer. Please install it, so that it is on the PATH.",
+        ));
+    }
+    say("installing prometheus with apt-get; its own service is neither started nor enabled");
+    install_as_root(&["prometheus"], log)?;
+    on_path(&["prometheus"]).ok_or_else(|| error("prometheus is installed, but is not on the PATH"))
 }
 
 /// The newest PostgreSQL of a Debian below `system`, or else the one on the PATH.
@@ -172,7 +188,7 @@ fn apt(arguments: &[&str], log: &Path) -> Result {
     )
 }
 
-fn install_as_root(log: &Path) -> Result {
+fn install_as_root(packages: &[&str], log: &Path) -> Result {
     let _kept_quiet = KeptQuiet::begin()?;
     apt(&["update", "-q"], log).context("apt-get update")?;
     let mut arguments = vec![
@@ -183,7 +199,7 @@ fn install_as_root(log: &Path) -> Result {
         "-o",
         "Dpkg::Options::=--force-confold",
     ];
-    arguments.extend(PACKAGES);
+    arguments.extend(packages);
     apt(&arguments, log).context("apt-get install")
 }
 
@@ -210,6 +226,7 @@ impl KeptQuiet {
             "epmd.socket",
             "epmd@.service",
             "epmd@.socket",
+            "prometheus.service",
         ];
         let preset = units.map(|unit| format!("disable {unit}\n")).concat();
         kept_quiet.write(

@@ -2,12 +2,14 @@
 
 mod install;
 mod postgres;
+mod prometheus;
 mod rabbitmq;
 
 use std::path::{Path, PathBuf};
 
-pub use install::{Install, Installed, find_or_install};
+pub use install::{Install, Installed, find_or_install, find_or_install_prometheus};
 pub use postgres::{Durability, Postgres};
+pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
 
 /// The first of these programs that is on the PATH.

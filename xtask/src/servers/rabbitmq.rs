@@ -20,6 +20,8 @@ pub struct RabbitMq {
     pub amqp: u16,
     /// The management API and pages.
     pub management: u16,
+    /// Metrics, for Prometheus.
+    pub metrics: u16,
     log: PathBuf,
     epmd: Recipe,
     broker: Recipe,
@@ -34,7 +36,7 @@ impl RabbitMq {
         stack: &Path,
         (amqp, management): (u16, u16),
     ) -> Result<Self> {
-        let (node, epmd_port) = (ports::free()?, ports::free()?);
+        let (node, epmd_port, metrics) = (ports::free()?, ports::free()?, ports::free()?);
         let folder = data.join("rabbitmq");
         fs::create_dir_all(&folder).context(folder.display())?;
         let own_logs = folder.join("log");
@@ -50,6 +52,8 @@ impl RabbitMq {
             "listeners.tcp.1 = 127.0.0.1:{amqp}\n\
              management.tcp.ip = 127.0.0.1\n\
              management.tcp.port = {management}\n\
+             prometheus.tcp.ip = 127.0.0.1\n\
+             prometheus.tcp.port = {metrics}\n\
              load_definitions = {}\n\
              default_vhost = holdfast\n\
              disk_free_limit.absolute = 50MB\n\
@@ -66,7 +70,10 @@ impl RabbitMq {
                 .map(|()| path)
         };
         let configuration = write("rabbitmq.conf", &configuration)?;
-        let plugins = write("enabled_plugins", "[rabbitmq_management].\n")?;
+        let plugins = write(
+            "enabled_plugins",
+            "[rabbitmq_management,rabbitmq_prometheus].\n",
+        )?;
 
         let user = if workspace::is_root() {
             User::named("rabbitmq")
@@ -121,6 +128,7 @@ impl RabbitMq {
         Ok(Self {
             amqp,
             management,
+            metrics,
             epmd: recipe("epmd", &installed.epmd, arguments, logs.join("epmd.log")),
             broker: recipe("rabbitmq", &installed.rabbitmq, Vec::new(), log.clone()),
             log,
