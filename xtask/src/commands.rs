@@ -1,5 +1,6 @@
 //! What a person can ask for.
 
+mod alerts;
 mod containers;
 mod down;
 mod prepare;
