@@ -97,9 +97,12 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             (None, Command::Reserve(lines)) if state == State::Reserved => lines.clone(),
             (None, _) => Vec::new(),
         };
-        OrderFacts::of(told.order)
-            .items(lines.iter().map(|line| line.quantity.get()))
-            .describe(told.span);
+        // Of an undo that came first nothing is known but its order.
+        if !lines.is_empty() {
+            OrderFacts::of(told.order)
+                .items(lines.iter().map(|line| line.quantity.get()))
+                .describe(told.span);
+        }
         if let Some((from, to)) = moves {
             for line in &lines {
                 let stock = stock
