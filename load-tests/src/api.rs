@@ -79,7 +79,13 @@ impl Api {
         })
     }
 
-    fn token(&self, name: &str, role: Role) -> Result<String, ApiError> {
+    /// Where the services are.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// A development token, the same for each name and role.
+    pub fn token(&self, name: &str, role: Role) -> Result<String, ApiError> {
         let mut tokens = self
             .tokens
             .lock()
@@ -161,6 +167,28 @@ impl Api {
     pub async fn order(&self, id: OrderId) -> Result<Value, ApiError> {
         let url = format!("{}/orders/{id}", self.places.order_url);
         self.operator(Method::GET, url, None).await
+    }
+
+    /// A page of the operator's list of orders: `path` says which.
+    pub async fn orders<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.places.order_url);
+        self.operator(Method::GET, url, None).await
+    }
+
+    /// Everything that can be bought for euros, and is in stock in plenty.
+    pub async fn skus(&self) -> Result<Vec<String>, ApiError> {
+        let url = format!("{}/products?limit=200", self.places.inventory_url);
+        let page: Value = self.operator(Method::GET, url, None).await?;
+        let products = page["products"].as_array().cloned().unwrap_or_default();
+        let plenty = |product: &&Value| {
+            product["unit_price"]["currency"] == "EUR"
+                && product["available"].as_i64().unwrap_or(0) > 1000
+        };
+        Ok(products
+            .iter()
+            .filter(plenty)
+            .filter_map(|product| Some(product["sku"].as_str()?.to_owned()))
+            .collect())
     }
 
     /// Cancels an order.

@@ -1,8 +1,8 @@
 //! What a person can ask for.
 
-mod alerts;
 mod containers;
 mod down;
+mod load;
 mod prepare;
 mod test;
 mod token;
@@ -32,6 +32,9 @@ cargo xtask COMMAND
       --rate N       orders per second meanwhile (default 3)
   verify compose     `docker compose up` as a user has it: orders, down and up, scaled, sizes and memory
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; both: --no-build, --rate N
+  load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own
+      --url URL      on a running stack instead, through its front door
+      --rate R, --seconds S, …  `load --help` lists them: docs/load-testing.md
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";
@@ -51,6 +54,7 @@ pub fn run() -> Result<ExitCode> {
         "test" => test::run(arguments),
         "token" => token::run(arguments),
         "verify" => verify::run(arguments),
+        "load" => load::run(arguments),
         "prepare" => prepare::run(arguments),
         "help" => {
             show(HELP.trim_end());

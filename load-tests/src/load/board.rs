@@ -1,0 +1,621 @@
+//! What became of each order, second by second.
+//!
+//! Every latency begins at the moment at which the order was *meant* to arrive. A request that could only be sent late, because
+//! the generator or the stack was busy with earlier ones, has waited since then: leaving that out would be the coordinated
+//! omission, by which a stack that stalls for ten seconds looks as if only one customer had waited.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write,
+    path::Path,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use contracts::value::OrderId;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{
+    clock::TheirClock,
+    profile::{Limits, Profile},
+    quantiles::{Latencies, Summary},
+    schedule::{Arrival, Scenario, Ticket},
+};
+use crate::traffic::{Cancel, Ending};
+
+/// Later than this after its moment, a request is counted as a late start.
+pub const LATE: Duration = Duration::from_millis(20);
+
+/// Counts, and who still waits for what.
+pub struct Board {
+    begun: OnceLock<Instant>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    seconds: Vec<Second>,
+    phases: Vec<Phase>,
+    scenarios: BTreeMap<Scenario, Latencies>,
+    /// From the moment a cancel was wanted after the confirmation to the order being undone.
+    undone: Latencies,
+    errors: BTreeMap<String, u64>,
+    waiting: BTreeMap<OrderId, Waiting>,
+    clock: TheirClock,
+    journal: File,
+}
+
+/// What happened within one second.
+#[derive(Clone, Debug, Default)]
+struct Second {
+    offered: u64,
+    accepted: u64,
+    rested: u64,
+    failed: u64,
+    to_rest: Latencies,
+}
+
+/// What became of those who arrived within one phase.
+#[derive(Clone, Debug, Default)]
+struct Phase {
+    offered: u64,
+    accepted: u64,
+    rested: u64,
+    failed: u64,
+    late: u64,
+    to_answer: Latencies,
+    to_rest: Latencies,
+}
+
+/// An order that is not known to rest.
+struct Waiting {
+    arrival: Arrival,
+    ending: Ending,
+    customer: String,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Runs to its first end.
+    First,
+    /// Was confirmed, is to be cancelled, and that is wanted since then.
+    Undoing(Duration),
+    /// A cancel failed, so that any end is right.
+    Any,
+}
+
+/// An order, as the order service shows it: what of it matters here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Seen {
+    /// Which.
+    pub id: OrderId,
+    /// Its state.
+    pub state: String,
+    /// Why it was cancelled.
+    pub reason: Option<String>,
+    /// Whether nothing more will happen to it by itself.
+    pub at_rest: bool,
+    /// On the service's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// On the service's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// How it stands.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Customers who arrived.
+    pub offered: u64,
+    /// Orders that were accepted.
+    pub accepted: u64,
+    /// Orders that came to rest.
+    pub rested: u64,
+    /// Arrivals without an accepted order.
+    pub failed: u64,
+    /// Requests that started late.
+    pub late: u64,
+    /// Orders that are followed.
+    pub waiting: usize,
+    /// Of all orders that came to rest.
+    pub to_rest: Summary,
+    /// From intended start to answer.
+    pub to_answer: Summary,
+    /// Of cancels after the confirmation: until all was undone.
+    pub undone: Summary,
+    /// By kind.
+    pub errors: BTreeMap<String, u64>,
+    /// How wrong the translation of the service's clock may be, in milliseconds.
+    pub clock_uncertainty_ms: f64,
+}
+
+/// What a phase came to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PhaseResult {
+    /// Customers who arrived.
+    pub offered: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Of those, at rest in the end.
+    pub rested: u64,
+    /// Orders, of whatever phase, that came to rest per second while it lasted, but for its first quarter.
+    pub rest_rate: f64,
+    /// Customers who arrived per second in the same time.
+    pub offered_rate: f64,
+    /// Arrivals without an order.
+    pub failed: u64,
+    /// Requests that started late.
+    pub late: u64,
+    /// From intended start to answer.
+    pub to_answer: Summary,
+    /// From intended start to rest.
+    pub to_rest: Summary,
+}
+
+impl PhaseResult {
+    /// Whether orders came to rest as fast as they arrived, within the limits.
+    pub fn keeps_up(&self, limits: &Limits) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "counts of orders")]
+        let errors = self.failed as f64 / (self.offered.max(1)) as f64;
+        self.rest_rate >= 0.95 * self.offered_rate
+            && self.to_rest.p99_ms <= limits.p99_to_rest_ms
+            && errors <= limits.errors
+    }
+}
+
+/// A second, for the plots.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SecondResult {
+    /// Which.
+    pub second: usize,
+    /// Customers who arrived.
+    pub offered: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Orders that came to rest.
+    pub rested: u64,
+    /// Arrivals without an order.
+    pub failed: u64,
+    /// Orders accepted and not at rest, at its end.
+    pub in_flight: u64,
+    /// Of those that came to rest within it.
+    pub to_rest: Summary,
+}
+
+impl Board {
+    /// An empty one. The ids of accepted orders are written to `journal`.
+    pub fn new(profile: &Profile, journal: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            begun: OnceLock::new(),
+            inner: Mutex::new(Inner {
+                seconds: Vec::new(),
+                phases: vec![Phase::default(); profile.phases.len()],
+                scenarios: BTreeMap::new(),
+                undone: Latencies::default(),
+                errors: BTreeMap::new(),
+                waiting: BTreeMap::new(),
+                clock: TheirClock::default(),
+                journal: File::create(journal).with_context(|| journal.display().to_string())?,
+            }),
+        })
+    }
+
+    /// Our moment zero: now, unless it was before.
+    pub fn begin(&self) -> Instant {
+        *self.begun.get_or_init(Instant::now)
+    }
+
+    /// How long ago that was.
+    pub fn now(&self) -> Duration {
+        self.begun.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody arrives.
+    pub fn offered(&self, arrival: Arrival) {
+        let mut inner = self.lock();
+        inner.second(arrival.at).offered += 1;
+        inner.phases[arrival.phase].offered += 1;
+    }
+
+    /// Somebody who arrived is served.
+    pub fn started(&self, arrival: Arrival, now: Duration) {
+        if now.saturating_sub(arrival.at) > LATE {
+            self.lock().phases[arrival.phase].late += 1;
+        }
+    }
+
+    /// An order was accepted: its request was sent and answered then.
+    pub fn accepted(
+        &self,
+        arrival: Arrival,
+        (sent, answered): (Duration, Duration),
+        ending: Ending,
+        customer: String,
+        seen: &Seen,
+    ) -> std::io::Result<()> {
+        let mut inner = self.lock();
+        writeln!(inner.journal, "{}", seen.id)?;
+        inner.clock.learn(sent, answered, seen.created_at);
+        inner.second(answered).accepted += 1;
+        let phase = &mut inner.phases[arrival.phase];
+        phase.accepted += 1;
+        phase.to_answer.add(answered.saturating_sub(arrival.at));
+        let waiting = Waiting {
+            arrival,
+            ending,
+            customer,
+            stage: Stage::First,
+        };
+        inner.waiting.insert(seen.id, waiting);
+        Ok(())
+    }
+
+    /// Somebody who arrived got no order.
+    pub fn failed(&self, arrival: Arrival, now: Duration, kind: String) {
+        let mut inner = self.lock();
+        inner.second(now).failed += 1;
+        inner.phases[arrival.phase].failed += 1;
+        *inner.errors.entry(kind).or_default() += 1;
+    }
+
+    /// Something else went wrong.
+    pub fn error(&self, kind: String) {
+        *self.lock().errors.entry(kind).or_default() += 1;
+    }
+
+    /// An order could not be cancelled.
+    pub fn cancel_failed(&self, id: OrderId, kind: String) {
+        let mut inner = self.lock();
+        if let Some(waiting) = inner.waiting.get_mut(&id) {
+            waiting.stage = Stage::Any;
+        }
+        *inner.errors.entry(format!("cancel: {kind}")).or_default() += 1;
+    }
+
+    /// The orders that are followed, oldest first.
+    pub fn waiting(&self) -> Vec<OrderId> {
+        self.lock().waiting.keys().copied().collect()
+    }
+
+    /// Whether everybody who arrived was answered.
+    pub fn all_answered(&self) -> bool {
+        let inner = self.lock();
+        let answered = |phase: &Phase| phase.accepted + phase.failed >= phase.offered;
+        inner.phases.iter().all(answered)
+    }
+
+    /// How many orders are followed.
+    pub fn in_flight(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// An order was looked at; answers what its customer wants next, if anything.
+    pub fn seen(&self, seen: &Seen) -> Option<Ticket> {
+        if !seen.at_rest {
+            return None;
+        }
+        let now = self.now();
+        let mut inner = self.lock();
+        let waiting = inner.waiting.get(&seen.id)?;
+        let confirmed = seen.state == "confirmed";
+        match (waiting.stage, waiting.ending.cancel()) {
+            // It was confirmed before its cancel, or is about to be cancelled.
+            (Stage::First, Cancel::AtOnce) | (Stage::Undoing(_), _) if confirmed => return None,
+            _ => {}
+        }
+        let rested_at = inner.clock.translate(seen.updated_at).unwrap_or(now);
+        let waiting = inner.waiting.get_mut(&seen.id)?;
+        let (arrival, ending, stage) = (waiting.arrival, waiting.ending, waiting.stage);
+        if stage == Stage::First && ending.cancel() == Cancel::WhenConfirmed && confirmed {
+            waiting.stage = Stage::Undoing(now);
+            let customer = waiting.customer.clone();
+            inner.rested(arrival, rested_at);
+            return Some(Ticket::Cancel {
+                id: seen.id,
+                customer,
+                wanted: now,
+            });
+        }
+        inner.waiting.remove(&seen.id);
+        match stage {
+            Stage::Undoing(wanted) => inner.undone.add(rested_at.saturating_sub(wanted)),
+            // A cancel that failed came after a first rest, which was counted, or was to come at once.
+            Stage::Any if ending.cancel() == Cancel::WhenConfirmed => return None,
+            Stage::Any | Stage::First => inner.rested(arrival, rested_at),
+        }
+        let (state, reason) = ending.expected();
+        if stage != Stage::Any && (seen.state != state || seen.reason.as_deref() != reason) {
+            let end = seen.reason.as_deref().unwrap_or("");
+            let kind = format!("{} ended {} {end}", arrival.scenario.name(), seen.state);
+            *inner.errors.entry(kind).or_default() += 1;
+        }
+        None
+    }
+
+    /// How it stands, but for the latencies, which take sorting.
+    pub fn counts(&self) -> Totals {
+        let inner = self.lock();
+        let mut totals = Totals {
+            waiting: inner.waiting.len(),
+            errors: inner.errors.clone(),
+            clock_uncertainty_ms: inner
+                .clock
+                .uncertainty()
+                .map_or(0.0, |uncertainty| uncertainty.as_secs_f64() * 1000.0),
+            ..Totals::default()
+        };
+        for phase in &inner.phases {
+            totals.offered += phase.offered;
+            totals.accepted += phase.accepted;
+            totals.rested += phase.rested;
+            totals.failed += phase.failed;
+            totals.late += phase.late;
+        }
+        totals
+    }
+
+    /// How it stands.
+    pub fn totals(&self) -> Totals {
+        let counts = self.counts();
+        let inner = self.lock();
+        let (mut to_rest, mut to_answer) = (Latencies::default(), Latencies::default());
+        for phase in &inner.phases {
+            to_rest.extend(&phase.to_rest);
+            to_answer.extend(&phase.to_answer);
+        }
+        Totals {
+            to_rest: to_rest.summary(),
+            to_answer: to_answer.summary(),
+            undone: inner.undone.summary(),
+            ..counts
+        }
+    }
+
+    /// What happened within these seconds, for a line of progress: offered, accepted, at rest, and the latencies to rest.
+    pub fn between(&self, from: usize, to: usize) -> (u64, u64, u64, Summary) {
+        let inner = self.lock();
+        let seconds = inner
+            .seconds
+            .get(from.min(inner.seconds.len())..to.min(inner.seconds.len()));
+        let mut latencies = Latencies::default();
+        let (mut offered, mut accepted, mut rested) = (0, 0, 0);
+        for second in seconds.unwrap_or_default() {
+            offered += second.offered;
+            accepted += second.accepted;
+            rested += second.rested;
+            latencies.extend(&second.to_rest);
+        }
+        (offered, accepted, rested, latencies.summary())
+    }
+
+    /// What a phase came to, so far. `span` is when it began and ended.
+    pub fn phase(&self, phase: usize, span: (f64, f64)) -> PhaseResult {
+        let inner = self.lock();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since the start"
+        )]
+        let (from, to) = ((span.0 + (span.1 - span.0) / 4.0) as usize, span.1 as usize);
+        let from = from.min(inner.seconds.len());
+        let seconds = &inner.seconds[from..to.clamp(from, inner.seconds.len())];
+        #[expect(clippy::cast_precision_loss, reason = "counts of orders")]
+        let per_second = |count: fn(&Second) -> u64| {
+            seconds.iter().map(count).sum::<u64>() as f64 / seconds.len().max(1) as f64
+        };
+        let phase = &inner.phases[phase];
+        PhaseResult {
+            offered: phase.offered,
+            accepted: phase.accepted,
+            rested: phase.rested,
+            rest_rate: per_second(|second| second.rested),
+            offered_rate: per_second(|second| second.offered),
+            failed: phase.failed,
+            late: phase.late,
+            to_answer: phase.to_answer.summary(),
+            to_rest: phase.to_rest.summary(),
+        }
+    }
+
+    /// All seconds.
+    pub fn seconds(&self) -> Vec<SecondResult> {
+        let inner = self.lock();
+        let (mut accepted, mut rested) = (0_u64, 0_u64);
+        inner
+            .seconds
+            .iter()
+            .enumerate()
+            .map(|(index, second)| {
+                accepted += second.accepted;
+                rested += second.rested;
+                SecondResult {
+                    second: index,
+                    offered: second.offered,
+                    accepted: second.accepted,
+                    rested: second.rested,
+                    failed: second.failed,
+                    in_flight: accepted.saturating_sub(rested),
+                    to_rest: second.to_rest.summary(),
+                }
+            })
+            .collect()
+    }
+
+    /// Latencies to rest of each scenario.
+    pub fn scenarios(&self) -> Vec<(&'static str, Summary)> {
+        let inner = self.lock();
+        let of =
+            |(scenario, latencies): (&Scenario, &Latencies)| (scenario.name(), latencies.summary());
+        inner.scenarios.iter().map(of).collect()
+    }
+}
+
+impl Inner {
+    fn second(&mut self, at: Duration) -> &mut Second {
+        let index = usize::try_from(at.as_secs()).unwrap_or(0);
+        if self.seconds.len() <= index {
+            self.seconds.resize_with(index + 1, Second::default);
+        }
+        &mut self.seconds[index]
+    }
+
+    fn rested(&mut self, arrival: Arrival, at: Duration) {
+        let latency = at.saturating_sub(arrival.at);
+        let second = self.second(at);
+        second.rested += 1;
+        second.to_rest.add(latency);
+        let phase = &mut self.phases[arrival.phase];
+        phase.rested += 1;
+        phase.to_rest.add(latency);
+        self.scenarios
+            .entry(arrival.scenario)
+            .or_default()
+            .add(latency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn arrival(at: Duration, scenario: Scenario) -> Arrival {
+        Arrival {
+            at,
+            phase: 0,
+            scenario,
+        }
+    }
+
+    fn board(name: &str) -> Board {
+        let profile = Profile::named("smoke", None, None).expect("smoke");
+        let journal = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        Board::new(&profile, &journal).expect("a journal")
+    }
+
+    fn order(created: Duration, updated: Duration, state: &str, reason: Option<&str>) -> Seen {
+        Seen {
+            id: OrderId::new(),
+            state: state.to_owned(),
+            reason: reason.map(str::to_owned),
+            at_rest: true,
+            created_at: OffsetDateTime::UNIX_EPOCH + created,
+            updated_at: OffsetDateTime::UNIX_EPOCH + updated,
+        }
+    }
+
+    #[test]
+    fn latency_begins_when_the_customer_was_meant_to_arrive() {
+        let board = board("intended");
+        // The stack stalls: ten customers who arrive within a second are all served at 1000 ms, and at rest at 1100 ms.
+        for index in 0..10 {
+            let arrival = arrival(millis(index * 100), Scenario::HotProduct);
+            board.offered(arrival);
+            board.started(arrival, millis(1000));
+            let seen = order(millis(1001), millis(1100), "confirmed", None);
+            board
+                .accepted(
+                    arrival,
+                    (millis(1000), millis(1002)),
+                    Ending::ConfirmedWallet,
+                    "a".into(),
+                    &seen,
+                )
+                .expect("the journal");
+            assert_eq!(board.seen(&seen), None);
+        }
+        let totals = board.totals();
+        assert_eq!((totals.accepted, totals.rested, totals.late), (10, 10, 10));
+        // The first has waited 1100 ms, the last 200: measured from when they were sent it would be 100 ms for all.
+        assert!((totals.to_rest.max_ms - 1100.0).abs() < 2.0, "{totals:?}");
+        assert!((totals.to_rest.p50_ms - 600.0).abs() < 2.0, "{totals:?}");
+        assert!((totals.to_answer.max_ms - 1002.0).abs() < 0.1, "{totals:?}");
+        assert!(totals.errors.is_empty(), "{totals:?}");
+    }
+
+    #[test]
+    fn an_order_counts_when_it_is_at_rest() {
+        let board = board("rest");
+        let arrival = arrival(millis(0), Scenario::BrowseAndOrder);
+        board.offered(arrival);
+        let mut seen = order(millis(5), millis(5), "pending", None);
+        seen.at_rest = false;
+        board
+            .accepted(
+                arrival,
+                (millis(4), millis(6)),
+                Ending::ConfirmedCard,
+                "a".into(),
+                &seen,
+            )
+            .expect("the journal");
+        assert_eq!(board.seen(&seen), None);
+        assert_eq!((board.totals().rested, board.waiting()), (0, vec![seen.id]));
+        let end = Seen {
+            at_rest: true,
+            state: "cancelled".into(),
+            reason: Some("deadline".into()),
+            updated_at: OffsetDateTime::UNIX_EPOCH + millis(2500),
+            ..seen
+        };
+        assert_eq!(board.seen(&end), None);
+        let totals = board.totals();
+        assert_eq!((totals.rested, totals.waiting), (1, 0));
+        assert_eq!(
+            totals.errors.into_iter().collect::<Vec<_>>(),
+            [("browse and order ended cancelled deadline".to_owned(), 1)]
+        );
+        // It is counted in the second in which it came to rest.
+        let rested: Vec<u64> = board.seconds().iter().map(|second| second.rested).collect();
+        assert_eq!(rested, [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_cancel_after_the_confirmation_is_followed_to_its_own_rest() {
+        let board = board("cancel");
+        let arrival = arrival(millis(0), Scenario::Cancel);
+        let confirmed = order(millis(5), millis(50), "confirmed", None);
+        board
+            .accepted(
+                arrival,
+                (millis(4), millis(6)),
+                Ending::CancelledAfter,
+                "alice".into(),
+                &confirmed,
+            )
+            .expect("the journal");
+        let ticket = board.seen(&confirmed).expect("a cancel");
+        assert!(
+            matches!(&ticket, Ticket::Cancel { id, customer, .. } if *id == confirmed.id && customer == "alice"),
+            "{ticket:?}"
+        );
+        // Not twice, however often it is seen confirmed.
+        assert_eq!(board.seen(&confirmed), None);
+        assert_eq!(board.totals().rested, 1);
+        let cancelled = Seen {
+            state: "cancelled".into(),
+            reason: Some("customer".into()),
+            updated_at: OffsetDateTime::UNIX_EPOCH + millis(90),
+            ..confirmed
+        };
+        assert_eq!(board.seen(&cancelled), None);
+        let totals = board.totals();
+        assert_eq!(
+            (totals.rested, totals.waiting, totals.undone.count),
+            (1, 0, 1)
+        );
+        assert!(totals.errors.is_empty(), "{totals:?}");
+    }
+}

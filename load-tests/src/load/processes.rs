@@ -1,0 +1,294 @@
+//! Processor time and memory of each part of the stack, from `/proc`.
+//!
+//! Which processes belong to the stack is known from the mark that `cargo xtask` puts into their environment, or, for
+//! containers, from the first process of each container; what a process has started belongs to it. A part's processor time is
+//! that of its processes, and of their children that have ended: PostgreSQL starts a process for each connection.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Serialize;
+
+/// The variable with which `cargo xtask` marks the processes of a stack.
+const MARK: &str = "HOLDFAST_STACK";
+/// What a clock tick of `/proc` is, in milliseconds: `USER_HZ` is 100 on every architecture that Rust runs on with Linux.
+const TICK_MS: u64 = 10;
+/// A page of memory, in KiB.
+const PAGE_KIB: u64 = 4;
+
+/// What a part has used, or uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Processor time since it started, in milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory in MiB, without pages that are shared with a file or another process.
+    pub memory_mib: f64,
+}
+
+/// Which processes to look at.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// Those with this mark, as `cargo xtask` starts them.
+    Stack(PathBuf),
+    /// Containers: the name of each service, and the id of its first process.
+    Containers(Vec<(String, u32)>),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+impl Whose {
+    /// The stack that started this process; else the containers of the compose project; else nobody's.
+    pub fn find() -> Self {
+        if let Some(stack) = std::env::var_os(MARK) {
+            return Self::Stack(stack.into());
+        }
+        match containers() {
+            Ok(containers) if containers.is_empty() => {
+                Self::Unknown("no container of the compose project runs on this machine".to_owned())
+            }
+            Ok(containers) => Self::Containers(containers),
+            Err(error) => Self::Unknown(error),
+        }
+    }
+}
+
+/// The first process of each container of the compose project `holdfast`, by what the Docker command line says.
+fn containers() -> Result<Vec<(String, u32)>, String> {
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output();
+        let output = output.map_err(|error| format!("no docker: {error}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        }
+    };
+    let listed = docker(&[
+        "ps",
+        "--filter",
+        "label=com.docker.compose.project=holdfast",
+        "--format",
+        "{{.ID}} {{.Label \"com.docker.compose.service\"}}",
+    ])?;
+    let mut containers = Vec::new();
+    for (id, service) in listed.lines().filter_map(|line| line.split_once(' ')) {
+        let pid = docker(&["inspect", "--format", "{{.State.Pid}}", id])?;
+        // A container that has just ended has none.
+        if let Ok(pid) = pid.trim().parse() {
+            containers.push((service.to_owned(), pid));
+        }
+    }
+    Ok(containers)
+}
+
+/// A line of `/proc/PID/stat`, what of it matters.
+#[derive(Clone, Debug, PartialEq)]
+struct Stat {
+    parent: u32,
+    /// Its own and its ended children's, in ticks.
+    ticks: u64,
+    /// Of that, its ended children's.
+    of_children: u64,
+}
+
+/// Reads `/proc/PID/stat`. The second field, the name in parentheses, may hold anything, parentheses too.
+fn stat(line: &str) -> Option<Stat> {
+    let fields: Vec<&str> = line[line.rfind(')')? + 1..].split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let of_children = number(13)? + number(14)?;
+    Some(Stat {
+        parent: u32::try_from(number(1)?).ok()?,
+        ticks: number(11)? + number(12)? + of_children,
+        of_children,
+    })
+}
+
+/// Everything at one moment, per part.
+pub type Snapshot = BTreeMap<String, Usage>;
+
+/// The part's name for what the machine does besides: other people's processes.
+pub const ELSE: &str = "(everything else)";
+
+/// Looks at `/proc` now. Parts by name: a service's, `rabbitmq`, `postgres (whose database)`, `load generator`.
+pub fn snapshot(whose: &Whose) -> Snapshot {
+    let stats = all();
+    let mut parts = Snapshot::new();
+    let roots: HashMap<u32, Option<&str>> = match whose {
+        Whose::Unknown(_) => HashMap::new(),
+        Whose::Stack(stack) => {
+            let mark = format!("{MARK}={}", stack.display()).into_bytes();
+            let marked = |pid: &u32| {
+                std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                    environ.split(|byte| *byte == 0).any(|entry| entry == mark)
+                })
+            };
+            stats
+                .keys()
+                .filter(|pid| marked(pid))
+                .map(|pid| (*pid, None))
+                .collect()
+        }
+        Whose::Containers(containers) => containers
+            .iter()
+            .map(|(service, pid)| (*pid, Some(service.as_str())))
+            .collect(),
+    };
+    let own = std::process::id();
+    for (pid, stat) in &stats {
+        let name = if *pid == own {
+            "load generator".to_owned()
+        } else {
+            // The nearest ancestor that is marked, or the first process of a container.
+            let mut root = *pid;
+            while !roots.contains_key(&root) {
+                match stats.get(&root) {
+                    Some(stat) => root = stat.parent,
+                    None => break,
+                }
+            }
+            let Some(service) = roots.get(&root) else {
+                continue;
+            };
+            part(*pid, *service)
+        };
+        let usage = parts.entry(name).or_default();
+        usage.cpu_ms += stat.ticks * TICK_MS;
+        usage.memory_mib += memory(*pid);
+    }
+    if let Some(busy) = machine() {
+        let ours: u64 = parts.values().map(|usage| usage.cpu_ms).sum();
+        let usage = Usage {
+            cpu_ms: busy.saturating_sub(ours),
+            memory_mib: 0.0,
+        };
+        parts.insert(ELSE.to_owned(), usage);
+    }
+    parts
+}
+
+fn all() -> HashMap<u32, Stat> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return HashMap::new();
+    };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, stat(&line)?))
+        })
+        .collect()
+}
+
+/// What a process is part of. `service` is its container's name, if it is in one.
+fn part(pid: u32, service: Option<&str>) -> String {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&command).replace('\0', " ");
+    // "postgres: order_service order_service 127.0.0.1(40000) idle"
+    if let Some(title) = text.strip_prefix("postgres: ") {
+        let mut words = title.split_whitespace();
+        let (user, database) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        return match user {
+            "auditor" => "postgres (the auditor's)".to_owned(),
+            user if user == database => format!("postgres ({})", user.replace("_service", "")),
+            _ => "postgres (its own)".to_owned(),
+        };
+    }
+    if let Some(service) = service {
+        return if service == "postgres" {
+            "postgres (its own)".to_owned()
+        } else {
+            service.to_owned()
+        };
+    }
+    let program = text.split(' ').next().unwrap_or("");
+    let name = Path::new(program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    match name.as_str() {
+        "postgres" => "postgres (its own)".to_owned(),
+        "beam.smp" | "epmd" | "erl_child_setup" | "inet_gethost" | "rabbitmq-server" | "sh" => {
+            "rabbitmq".to_owned()
+        }
+        _ => name,
+    }
+}
+
+/// Resident memory of its own, in MiB.
+fn memory(pid: u32) -> f64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut pages = pages
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    #[expect(clippy::cast_precision_loss, reason = "kibibytes")]
+    let kib = (resident.saturating_sub(shared) * PAGE_KIB) as f64;
+    kib / 1024.0
+}
+
+/// What all processors have done since the machine started, in milliseconds.
+fn machine() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let mut fields = stat.lines().next()?.split_whitespace().skip(1);
+    // user nice system idle iowait irq softirq steal
+    let numbers: Vec<u64> = fields
+        .by_ref()
+        .take(8)
+        .filter_map(|f| f.parse().ok())
+        .collect();
+    let busy: u64 = [0, 1, 2, 5, 6]
+        .iter()
+        .filter_map(|index| numbers.get(*index))
+        .sum();
+    Some(busy * TICK_MS)
+}
+
+/// What each part has used between two snapshots, in milliseconds of processor time.
+pub fn used(before: &Snapshot, after: &Snapshot) -> BTreeMap<String, f64> {
+    let mut used: BTreeMap<String, f64> = BTreeMap::new();
+    for (name, usage) in after {
+        // What came in between counts from nothing; what was restarted, too.
+        let before = before.get(name).map_or(0, |usage| usage.cpu_ms);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+        let ms = usage.cpu_ms.saturating_sub(before) as f64;
+        used.insert(name.clone(), ms);
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
+        let expected = Stat {
+            parent: 7,
+            ticks: 127,
+            of_children: 7,
+        };
+        assert_eq!(stat(line), Some(expected));
+        assert_eq!(stat("42 (gone"), None);
+    }
+
+    #[test]
+    fn it_finds_itself_and_its_processor_time_grows() {
+        let whose = Whose::Unknown("a test".to_owned());
+        let before = snapshot(&whose);
+        let own = before.get("load generator").expect("this process");
+        assert!(own.memory_mib > 0.1, "{own:?}");
+        // Until the clock has ticked.
+        let after = loop {
+            let after = snapshot(&whose);
+            if after["load generator"].cpu_ms > own.cpu_ms {
+                break after;
+            }
+        };
+        assert!(used(&before, &after)["load generator"] >= 10.0);
+    }
+}

@@ -1,0 +1,125 @@
+//! `cargo xtask load`: load, and a report.
+
+use std::process::{Command, ExitCode};
+
+use lexopt::Parser;
+
+use super::{exit_code, install, up::attend};
+use crate::{
+    Context, Result, error,
+    progress::say,
+    stack::{Options, Stack},
+    wiring::{SERVICES, database_of},
+    workspace,
+};
+
+pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let (mut url, mut no_install, mut passed_on) = (None, false, Vec::new());
+    let mut raw = arguments.raw_args()?;
+    while let Some(argument) = raw.next() {
+        if argument == "--url" {
+            let value = raw
+                .next()
+                .ok_or_else(|| error("--url needs a front door, as http://127.0.0.1:8080"))?;
+            url = Some(value.to_string_lossy().trim_end_matches('/').to_owned());
+        } else if argument == "--no-install" {
+            no_install = true;
+        } else {
+            passed_on.push(argument);
+        }
+    }
+    say("building the load generator, optimised; the first time takes minutes");
+    // Before the stack: the compiler and the stack would be in each other's way. By itself: what goose asks of its
+    // dependencies must not change what the services are made of.
+    let built = workspace::cargo()
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "load-tests",
+            "--features",
+            "load",
+            "--bin",
+            "load",
+        ])
+        .status()
+        .context("cargo build")?;
+    if !built.success() {
+        return Err(error(format!("cargo build failed ({built})")));
+    }
+    if let Some(url) = url {
+        let mut load = Command::new(workspace::release_binary("load"));
+        load.current_dir(workspace::root())
+            .envs(places(&url))
+            .args(passed_on);
+        let status = load.status().context("load")?;
+        return Ok(exit_code(status));
+    }
+    let mut stack = Stack::start(&Options {
+        name: "load-stack",
+        install: install(no_install),
+        database_each: false,
+        failpoints: false,
+        release: true,
+        room: false,
+        extra: Vec::new(),
+    })?;
+    let mut load = stack.tool("load");
+    let status = attend(&mut stack, load.args(passed_on));
+    let died = stack.died();
+    say("stopping");
+    stack.shut_down()?;
+    say("stopped");
+    let status = status?;
+    if !died.is_empty() {
+        return Err(error(format!("died under the load: {}", died.join(", "))));
+    }
+    Ok(exit_code(status))
+}
+
+/// Where everything is behind a front door. Whoever runs it may have set these variables: those hold.
+fn places(url: &str) -> Vec<(String, String)> {
+    let variable =
+        |service: &str, what: &str| format!("{}_{what}", service.to_uppercase().replace('-', "_"));
+    let mut places: Vec<(String, String)> = SERVICES
+        .iter()
+        .map(|service| (variable(service, "URL"), format!("{url}/api/{service}")))
+        .collect();
+    match database() {
+        Some(host) => {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+            places.push((
+                "RABBITMQ_API".to_owned(),
+                format!("{scheme}://auditor:development-auditor@{rest}/rabbitmq/api"),
+            ));
+            places.extend(SERVICES.iter().map(|service| {
+                (
+                    variable(service, "DATABASE_URL"),
+                    format!(
+                        "postgres://auditor:development-auditor@{host}:5432/{}",
+                        database_of(service)
+                    ),
+                )
+            }));
+        }
+        None => say("there is no PostgreSQL container of `docker compose` on this machine"),
+    }
+    places.retain(|(name, _)| std::env::var_os(name).is_none());
+    places
+}
+
+/// The address of the database's container: only the front door is published, but this machine reaches the others too.
+fn database() -> Option<String> {
+    let output = |command: &mut Command| {
+        let output = command.current_dir(workspace::root()).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (output.status.success() && !text.is_empty()).then_some(text)
+    };
+    let id = output(Command::new("docker").args(["compose", "ps", "--quiet", "postgres"]))?;
+    output(Command::new("docker").args([
+        "inspect",
+        "--format",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        &id,
+    ]))
+}
