@@ -1,0 +1,70 @@
+// What the page asks the control room. All paths are relative: the page works behind any prefix.
+
+/** A request that was refused, with what the server's problem+json said. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    const fields = (problem.errors ?? []).map(({ field, detail }) => within(field, detail));
+    super(fields.join("; ") || problem.detail || problem.title || `the answer was ${status}`);
+    this.status = status;
+    this.fields = problem.errors ?? [];
+  }
+}
+
+/** The detail often begins with its field, and ends in a place in the JSON that its reader never sees. */
+export function within(field, detail) {
+  const plain = detail.replace(/ at line \d+ column \d+$/, "");
+  return plain.startsWith(field) ? plain : `${field}: ${plain}`;
+}
+
+async function call(method, path, body) {
+  const request = { method, headers: { accept: "application/json" }, cache: "no-store" };
+  if (method !== "GET") {
+    // Also without a body: another site cannot make a browser send this type, and the server insists on it.
+    request.headers["content-type"] = "application/json";
+    request.body = JSON.stringify(body ?? {});
+  }
+  let response;
+  try {
+    response = await fetch(path, request);
+  } catch {
+    throw new Error("The control room does not answer. Nothing is known of whether it was done.");
+  }
+  const text = await response.text();
+  let answer = null;
+  try {
+    answer = text === "" ? null : JSON.parse(text);
+  } catch {
+    answer = { detail: text.slice(0, 200) };
+  }
+  if (!response.ok) throw new Refused(response.status, answer ?? {});
+  return answer;
+}
+
+const name = encodeURIComponent;
+
+export const config = () => call("GET", "room/config");
+export const order = (id) => call("GET", `room/orders/${name(id)}`);
+export const placeOrder = (body) => call("POST", "room/orders", body);
+export const cancelOrder = (id, customer) => call("POST", `room/orders/${name(id)}/cancel`, { customer });
+export const turnKnobs = (knobs) => call("PUT", "room/card-processor", knobs);
+export const poison = (kind) => call("POST", "room/poison", { kind });
+export const crash = (service, failpoint) => call("POST", `room/services/${name(service)}/crash`, { failpoint });
+export const queue = (service, which, deed) =>
+  call("POST", `room/services/${name(service)}/queues/${name(which)}/${deed}`);
+export const parked = () => call("GET", "room/parked");
+export const parkedMessage = (service, id) => call("GET", `room/parked/${name(service)}/${name(id)}`);
+export const editParked = (service, id, body) => call("PUT", `room/parked/${name(service)}/${name(id)}`, body);
+export const endParked = (service, id, deed, note) =>
+  call("POST", `room/parked/${name(service)}/${name(id)}/${deed}`, { note });
+export const stuck = () => call("GET", "room/stuck");
+export const endStuck = (id, deed, body) => call("POST", `room/stuck/${name(id)}/${deed}`, body);
+
+/** A random UUID; `crypto.randomUUID` exists on https and localhost alone, and the page may be on neither. */
+export function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,111 @@
+// The table of orders, as they move. Each has a row group of its own, which is changed in place: what has the focus keeps it.
+import { announce, byId, say, shortId, words } from "./dom.js";
+import { Row } from "./row.js";
+
+/** As many as the room shows. */
+const MOST = 50;
+/** At first: the rest of the page should be near. */
+const FEW = 10;
+
+const lines = new Map();
+const rows = new Map();
+const own = new Set();
+let held = false;
+let heardMeanwhile = 0;
+let many = false;
+let heard = false;
+let settings = { demo: false, trace_url: null };
+
+export function begin() {
+  byId("filter").addEventListener("change", draw);
+  byId("hold").addEventListener("click", () => {
+    held = !held;
+    heardMeanwhile = 0;
+    byId("hold").setAttribute("aria-pressed", String(held));
+    draw();
+  });
+  byId("more").addEventListener("click", () => {
+    many = !many;
+    draw();
+  });
+  draw();
+}
+
+export function apply(config) {
+  settings = config;
+  for (const row of rows.values()) row.show(lines.get(row.id), settings);
+}
+
+/** Everything anew. */
+export function all(orders) {
+  heard = true;
+  lines.clear();
+  for (const line of orders) lines.set(line.id, line);
+  draw();
+}
+
+/** One that is new or has changed. */
+export function one(line) {
+  const before = lines.get(line.id);
+  lines.set(line.id, line);
+  for (const id of sorted().slice(MOST)) lines.delete(id);
+  if (own.has(line.id) && before?.state !== line.state) tell(line);
+  if (held) heardMeanwhile += 1;
+  draw();
+}
+
+/** An order that was placed here: it is marked, and its states are said aloud. */
+export function mine(id) {
+  own.add(id);
+  const line = lines.get(id);
+  if (line) tell(line);
+  draw();
+}
+
+function tell(line) {
+  announce(`Order …${shortId(line.id)} is ${line.state}${line.reason ? `: ${words(line.reason)}` : ""}.`);
+}
+
+/** Ids of version 7 are in the order of their time. */
+const sorted = () => [...lines.keys()].sort().reverse();
+
+function wanted(line) {
+  const filter = byId("filter").value;
+  return filter === "all" || (filter === "mine" ? own.has(line.id) : !line.at_rest);
+}
+
+function draw() {
+  note();
+  if (held && rows.size > 0) return;
+  const fitting = sorted().filter((id) => wanted(lines.get(id)));
+  const ids = fitting.slice(0, many ? MOST : FEW);
+  // A row that is open, or has the focus, stays while its order is known.
+  for (const [id, row] of rows) {
+    const kept = lines.has(id) && (row.isOpen || row.body.contains(document.activeElement));
+    if (kept && !ids.includes(id)) ids.push(id);
+    if (!ids.includes(id)) {
+      row.body.remove();
+      rows.delete(id);
+    }
+  }
+  let previous = byId("orders-table").tHead;
+  for (const id of ids) {
+    const row = rows.get(id) ?? new Row(id);
+    rows.set(id, row);
+    row.show(lines.get(id), settings, own.has(id));
+    // Moving an element takes the focus from it: only those that are elsewhere are moved.
+    if (previous.nextElementSibling !== row.body) previous.after(row.body);
+    previous = row.body;
+  }
+  byId("no-orders").hidden = ids.length > 0;
+  say(byId("no-orders"), !heard ? "Waiting for the room to say what there is."
+    : lines.size > 0 ? "None of these now." : "No orders yet: place one.");
+  byId("more").hidden = fitting.length <= FEW;
+  say(byId("more"), many ? "Show fewer" : `Show all ${fitting.length}`);
+}
+
+function note() {
+  const moving = [...lines.values()].filter((line) => !line.at_rest).length;
+  const text = `${lines.size} known, ${moving} not at rest`;
+  say(byId("orders-note"), held ? `Held still; ${heardMeanwhile} changes since.` : text);
+}

@@ -1,0 +1,75 @@
+// The form that places an order. Its key makes it safe to repeat: the same key is the same order.
+import * as api from "./api.js";
+import { byId, during, el, money, say, shortId } from "./dom.js";
+import { mine } from "./orders.js";
+
+const FIELDS = ["customer", "sku", "quantity", "payment"];
+let last = null;
+
+export function begin() {
+  byId("place-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    last = { ...read(), idempotency_key: api.uuid() };
+    send(event.submitter ?? byId("place-form").querySelector(".primary"), false);
+  });
+  byId("again").addEventListener("click", (event) => send(event.currentTarget, true));
+}
+
+export function apply({ demo, products }) {
+  byId("place-form").hidden = !demo;
+  byId("no-place").hidden = demo;
+  const before = byId("sku").value || "TEA-EARL-GREY";
+  byId("sku").replaceChildren(...products.map(({ sku, name, price }) =>
+    el("option", { value: sku, selected: sku === before }, `${name}: ${money(price)}`)));
+}
+
+function read() {
+  const payment = byId("payment").value;
+  return {
+    customer: byId("customer").value.trim(),
+    // What is no number goes as it is: the order service says what it wants.
+    lines: [{ sku: byId("sku").value, quantity: byId("quantity").valueAsNumber }],
+    payment: payment === "wallet" ? { method: "wallet" } : { method: "card", token: payment },
+  };
+}
+
+function send(button, isAgain) {
+  clearErrors();
+  return during(button, byId("place-outcome"), async () => {
+    let order;
+    try {
+      order = await api.placeOrder(last);
+    } catch (error) {
+      blame(error);
+      // After a lost answer the same key asks what became of it; after a refusal there is nothing to repeat.
+      byId("again").disabled = error instanceof api.Refused && error.status < 500;
+      throw error;
+    }
+    mine(order.id);
+    byId("again").disabled = false;
+    byId("place-outcome").dataset.order = order.id;
+    return isAgain
+      ? `Again order …${shortId(order.id)}: the same key is the same order.`
+      : `Order …${shortId(order.id)} is accepted: ${money(order.amount)}.`;
+  });
+}
+
+/** Shows each field's error at the field, and puts the focus on the first. */
+function blame(error) {
+  let first = null;
+  for (const { field, detail } of error.fields ?? []) {
+    const known = FIELDS.find((name) => field.includes(name));
+    if (!known) continue;
+    say(byId(`${known}-error`), api.within(field, detail));
+    byId(known).setAttribute("aria-invalid", "true");
+    first ??= byId(known);
+  }
+  first?.focus();
+}
+
+function clearErrors() {
+  for (const name of FIELDS) {
+    say(byId(`${name}-error`), "");
+    byId(name).removeAttribute("aria-invalid");
+  }
+}
