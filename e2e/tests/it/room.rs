@@ -336,7 +336,7 @@ async fn a_queue_is_paused_and_goes_on() {
         }
     })
     .await;
-    let id = place(&system, "dave", json!({ "method": "wallet" })).await;
+    let id = place(&system, "bob", json!({ "method": "wallet" })).await;
     watcher
         .order(id, "it is paid", |order| {
             order["steps"].as_array().is_some_and(|steps| {
@@ -582,7 +582,7 @@ async fn other_sites_and_crowds_are_kept_out() {
         let asked = client.get(url("/room/live")).send().await;
         match asked.map(|answer| answer.status().as_u16()) {
             Ok(200) => Ok(()),
-            other => Err(other),
+            other => Err(format!("{other:?}")),
         }
     })
     .await;

@@ -51,7 +51,7 @@ impl App {
             demo: is_demo,
             environment: identity.environment.clone(),
             trace_url: settings.trace_page(),
-            links: settings.room_links.0,
+            links: settings.links(),
             watchers: Arc::new(Semaphore::new(settings.room_watchers.into())),
             closing: closing.clone(),
         });

@@ -61,9 +61,9 @@ pub struct RoomSettings {
     #[arg(long, env = "TRACE_URL", default_value = "/jaeger/trace/{trace_id}")]
     pub trace_url: String,
 
-    /// What else to open: a JSON list of {"name", "url", "what"}
-    #[arg(long, env = "ROOM_LINKS", default_value = FRONT_DOOR, value_parser = links)]
-    pub room_links: Links,
+    /// What else to open: a JSON list of {"name", "url", "what"}; if it is not given, what is behind docker-compose.yml's front door
+    #[arg(long, env = "ROOM_LINKS", value_parser = links)]
+    pub room_links: Option<Links>,
 }
 
 /// What is behind the front door of `docker-compose.yml`.
@@ -102,8 +102,26 @@ impl RoomSettings {
         with_password(&self.amqp_url, self.amqp_password_file.as_deref())
     }
 
+    /// What else to open.
+    pub fn links(&self) -> Vec<Link> {
+        let front_door = || serde_json::from_str(FRONT_DOOR).unwrap_or_default();
+        let given = self.room_links.clone().map(|Links(links)| links);
+        given.unwrap_or_else(front_door)
+    }
+
     /// The page of a trace, if there is one.
     pub fn trace_page(&self) -> Option<String> {
         (!self.trace_url.is_empty()).then(|| self.trace_url.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_door_s_links_are_links() {
+        let links: Vec<Link> = serde_json::from_str(FRONT_DOOR).expect("JSON");
+        assert!(links.iter().all(|link| link.url.starts_with('/')));
     }
 }

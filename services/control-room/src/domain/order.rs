@@ -100,21 +100,21 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrderLine {
     pub id: Uuid,
-    customer: String,
-    coordination: String,
+    pub(super) customer: String,
+    pub(super) coordination: String,
     pub state: State,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     pub at_rest: bool,
-    stuck: bool,
-    amount: Money,
+    pub(super) stuck: bool,
+    pub(super) amount: Money,
     /// Units, of all products.
-    items: u64,
-    payment: String,
+    pub(super) items: u64,
+    pub(super) payment: String,
     #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
+    pub(super) created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-    trace_id: Option<String>,
+    pub(super) updated_at: OffsetDateTime,
+    pub(super) trace_id: Option<String>,
     pub steps: Vec<StepLine>,
 }
 
@@ -125,9 +125,9 @@ pub struct StepLine {
     pub kind: String,
     pub source: String,
     #[serde(with = "time::serde::rfc3339")]
-    at: OffsetDateTime,
+    pub(super) at: OffsetDateTime,
     /// Since the order began, in milliseconds.
-    ms: i64,
+    pub(super) ms: i64,
 }
 
 pub(super) struct Order {

@@ -1,3 +1,5 @@
+use contracts::value::Money;
+
 use super::{order::STEPS, *};
 
 fn at(seconds: i64) -> OffsetDateTime {
