@@ -158,7 +158,7 @@ fn orders(compose: &Compose, token: &str) -> Result<usize> {
     Ok(page.matches("\"created_at\"").count())
 }
 
-/// Whether each replica published messages of its own: the broker counts them by connection.
+/// Whether the replicas shared the messages: each counts those that it handled.
 fn shared_work(compose: &Compose) -> Result {
     for service in ["order", "payment", "inventory"] {
         let mut counts = Vec::new();
@@ -167,7 +167,8 @@ fn shared_work(compose: &Compose) -> Result {
                 let metrics = docker(&["exec", &replica.id, "healthcheck", "--path", "/metrics"])?;
                 let handled: f64 = metrics
                     .lines()
-                    .filter(|line| line.starts_with("messages_handled_total"))
+                    .filter(|line| line.starts_with("messages_total{"))
+                    .filter(|line| line.contains("outcome=\"handled\""))
                     .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
                     .sum();
                 counts.push(handled);
