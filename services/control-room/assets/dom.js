@@ -32,7 +32,7 @@ export function money({ amount_minor, currency }) {
   }
 }
 
-export const clock = (at) => new Date(at).toLocaleTimeString();
+export const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hourCycle: "h23" });
 
 export function duration(ms) {
   if (ms < 10_000) return `${ms} ms`;

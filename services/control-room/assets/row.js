@@ -5,9 +5,9 @@ import { clock, during, duration, el, money, shortId, words } from "./dom.js";
 /** Events by the word that fits a narrow column; others go by their own name. */
 const SHORT = {
   "order.created": "created", "order.confirmed": "confirmed", "order.cancelling": "cancelling", "order.cancelled": "cancelled",
-  "order.settling": "settling", "payment.completed": "paid", "payment.failed": "not paid", "payment.refunded": "refunded",
-  "inventory.reserved": "reserved", "inventory.failed": "not reserved", "inventory.committed": "sold",
-  "inventory.released": "released",
+  "order.settling": "settling", "payment.completed": "paid", "payment.declined": "declined", "payment.refunded": "refunded", "payment.nothing_to_undo": "nothing paid",
+  "inventory.reserved": "reserved", "inventory.rejected": "out of stock", "inventory.committed": "sold",
+  "inventory.released": "released", "inventory.nothing_to_undo": "nothing reserved",
 };
 /** Steps that a line shows; an order that is asked for again and again has many. */
 const STEPS = 8;
