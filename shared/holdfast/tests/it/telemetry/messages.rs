@@ -188,8 +188,8 @@ async fn each_retry_is_below_the_attempt_that_failed() {
         names,
         [
             format!("process events:choreography.{KIND}:{QUEUE}"),
-            format!("process retry:{QUEUE}"),
-            format!("process retry:{QUEUE}"),
+            format!("process {QUEUE}"),
+            format!("process {QUEUE}"),
         ]
     );
     running.stop().await;
