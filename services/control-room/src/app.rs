@@ -7,7 +7,6 @@ use chassis::{Chassis, events::EXCHANGE};
 use holdfast::messaging::Observer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi;
 
 use crate::{
     client::{Auditor, Services},
@@ -84,7 +83,7 @@ impl App {
             .work("the books", |shutdown| {
                 worker::audit(audited, auditor, shutdown)
             })
-            .serve(http::Api::openapi(), move |config| {
+            .serve(http::document(is_demo), move |config| {
                 config.app_data(state.clone());
                 http::routes(config, is_demo);
             });

@@ -52,7 +52,27 @@ pub(crate) struct State {
     ),
     security(("bearer" = [])),
 )]
-pub(crate) struct Api;
+struct Api;
+
+/// What there is only in demo mode.
+const DEMO: [&str; 6] = [
+    "/room/orders",
+    "/room/orders/{id}/cancel",
+    "/room/card-processor",
+    "/room/services/{service}/queues/{queue}/{deed}",
+    "/room/services/{service}/crash",
+    "/room/poison",
+];
+
+/// The document of what there is.
+pub(crate) fn document(demo: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Api::openapi();
+    document
+        .paths
+        .paths
+        .retain(|path, _| demo || !DEMO.contains(&path.as_str()));
+    document
+}
 
 pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
     config
