@@ -160,7 +160,13 @@ fn pairs(attributes: &[KeyValue]) -> BTreeMap<String, String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+
+    let mut hex = String::new();
+    for byte in bytes {
+        write!(hex, "{byte:02x}").expect("a string takes it");
+    }
+    hex
 }
 
 fn zipkin(body: &[u8]) -> Vec<Seen> {
