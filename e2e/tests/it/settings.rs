@@ -20,8 +20,14 @@ fn setting(argument: &Arg) -> Option<(String, String, String)> {
         [] => String::new(),
         some => some.join(" "),
     };
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let line = format!("| `{variable}` | {default} | {} |", help.replace('|', "\\|"));
+    let help = argument
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let line = format!(
+        "| `{variable}` | {default} | {} |",
+        help.replace('|', "\\|")
+    );
     Some((heading, variable, line))
 }
 
@@ -54,12 +60,18 @@ fn reference() -> String {
         } else {
             (1 + (commands.len() - who.len()), who.join(", "))
         };
-        groups.entry((order, whose, heading)).or_default().push(line);
+        groups
+            .entry((order, whose, heading))
+            .or_default()
+            .push(line);
     }
     let mut text = String::new();
     for ((_, whose, heading), lines) in groups {
         let _ = writeln!(text, "#### {heading}: {whose}\n");
-        let _ = writeln!(text, "| variable | default | what it is |\n| --- | --- | --- |");
+        let _ = writeln!(
+            text,
+            "| variable | default | what it is |\n| --- | --- | --- |"
+        );
         for line in lines {
             let _ = writeln!(text, "{line}");
         }
