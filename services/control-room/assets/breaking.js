@@ -1,6 +1,7 @@
 // What can be broken. Each control shows how things stand now, as the services say it.
 import * as api from "./api.js";
 import { byId, during, el, say, shortId } from "./dom.js";
+import { mine } from "./orders.js";
 import { reload } from "./parked.js";
 
 const NORMAL = { latency_min_ms: 20, latency_max_ms: 80, fail_before: 0, fail_after: 0, decline: 0 };
@@ -37,6 +38,7 @@ export function begin() {
     button.addEventListener("click", (event) => act(event, async () => {
       const { queue, order_id: order } = await api.poison(button.dataset.poison);
       reload();
+      if (order) mine(order);
       return order
         ? `The event of order …${shortId(order)} was damaged on its way to ${queue}: it is parked, and the order waits.`
         : `Bytes that are no message were sent to ${queue}.`;
