@@ -124,7 +124,6 @@ impl Crowd {
             .set_default(GooseDefault::NoScenarioMetrics, true)?
             .set_default(GooseDefault::NoPrintMetrics, true)?
             .set_default(GooseDefault::NoTelnet, true)?
-            .set_default(GooseDefault::NoWebSocket, true)?
             .set_default(GooseDefault::Quiet, 2)?;
         for wants in Wants::ALL {
             let crowd = Arc::clone(&self);
