@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
-    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -390,8 +389,7 @@ fn every_alert_is_here() -> Result {
 
 /// Every panel and every rule asks for something that is there, now that everything has happened once.
 fn every_expression_has_series(prometheus: &Prometheus) -> Result {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(workspace::root())
+    let status = workspace::cargo()
         .args(["run", "--quiet", "-p", "e2e", "--bin", "dashboards"])
         .env(
             "PROMETHEUS_URL",

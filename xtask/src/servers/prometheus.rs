@@ -42,23 +42,28 @@ impl Prometheus {
             fs::write(&copy, hastened(&text, haste)).context(copy.display())?;
         }
         let port = ports::free()?;
-        let mut configuration = "global: {scrape_interval: 1s, evaluation_interval: 1s}\n\
-                                 rule_files: [rules/*.yml]\n\
-                                 scrape_configs:\n"
-            .to_owned();
-        for (job, port) in jobs {
-            configuration += &format!(
-                "  - job_name: {job}\n    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n"
-            );
-        }
-        configuration += &format!(
-            "  - job_name: rabbitmq\n    static_configs: [{{targets: [\"127.0.0.1:{broker}\"]}}]\n  \
-               - job_name: rabbitmq-queues\n    metrics_path: /metrics/detailed\n    \
-                 params: {{family: [queue_coarse_metrics, queue_consumer_count], vhost: [holdfast]}}\n    \
-                 static_configs: [{{targets: [\"127.0.0.1:{broker}\"]}}]\n  \
-               - job_name: prometheus\n    metrics_path: /prometheus/metrics\n    \
-                 static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n"
-        );
+        let job = |name: &str, port: u16, more: &str| {
+            format!(
+                "  - job_name: {name}\n{more}    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n"
+            )
+        };
+        let mut configuration = vec![
+            "global: {scrape_interval: 1s, evaluation_interval: 1s}\n".to_owned(),
+            "rule_files: [rules/*.yml]\nscrape_configs:\n".to_owned(),
+        ];
+        configuration.extend(jobs.iter().map(|(name, port)| job(name, *port, "")));
+        let queues = "    metrics_path: /metrics/detailed\n    \
+                      params: {family: [queue_coarse_metrics, queue_consumer_count], vhost: [holdfast]}\n";
+        configuration.extend([
+            job("rabbitmq", broker, ""),
+            job("rabbitmq-queues", broker, queues),
+            job(
+                "prometheus",
+                port,
+                "    metrics_path: /prometheus/metrics\n",
+            ),
+        ]);
+        let configuration = configuration.concat();
         let path = folder.join("prometheus.yml");
         fs::write(&path, configuration).context(path.display())?;
         let log = logs.join("prometheus.log");
