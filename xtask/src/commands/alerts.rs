@@ -1,16 +1,14 @@
 //! `cargo xtask verify alerts`: each alert of `deploy/prometheus/rules` is provoked on a running stack, and healed.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpListener},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+mod collector;
+mod faults;
 
+use std::time::{Duration, Instant};
+
+use self::faults::{Fault, ROUNDS};
 use super::verify::Running;
 use crate::{
-    Context, Result, error, http, ports,
+    Context, Result, error, ports,
     process::{self, is_interrupted},
     progress::{say, show},
     servers::{Prometheus, find_or_install_prometheus},
@@ -21,7 +19,6 @@ use crate::{
 const HASTE: u32 = 6;
 /// How long an alert may take to fire, and to clear.
 const PATIENCE: Duration = Duration::from_secs(240);
-const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// What the services of this drill are told besides: they may be broken, orders are given up on soon, and there is a
 /// collector of traces, later.
@@ -32,115 +29,11 @@ pub(super) fn settings() -> Result<Vec<(String, String)>> {
         ("SWEEP_AFTER_MS", "10000".to_owned()),
         ("SWEEPS", "2".to_owned()),
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
-        (COLLECTOR, collector),
+        (collector::ADDRESS, collector),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec())
 }
-
-/// Something that is broken and healed, and the alerts that it must lead to.
-struct Fault {
-    what: &'static str,
-    /// Names, each with the labels that tell this one from others of its name.
-    alerts: &'static [(&'static str, &'static str)],
-    provoke: fn(&mut Running) -> Result,
-    heal: fn(&mut Running) -> Result,
-}
-
-/// What is broken at the same time.
-const ROUNDS: [&[Fault]; 4] = [
-    &[
-        Fault {
-            what: "the collector of traces is away",
-            alerts: &[("TraceExportFailing", "service=\"order\"")],
-            // It was never there.
-            provoke: |_| Ok(()),
-            heal: start_collector,
-        },
-        Fault {
-            what: "the mail server is stopped",
-            alerts: &[("MailsNotSent", "")],
-            provoke: |drill| drill.stack.stop("smtp-sink"),
-            heal: |drill| drill.stack.revive("smtp-sink"),
-        },
-        Fault {
-            what: "the card processor is killed",
-            alerts: &[
-                ("ServiceDown", "job=\"card-processor\""),
-                ("OrdersNotComingToRest", ""),
-                ("OrdersStuck", ""),
-            ],
-            provoke: |drill| drill.stack.kill("card-processor"),
-            heal: |drill| {
-                drill.stack.revive("card-processor")?;
-                drill.all_ready()
-            },
-        },
-    ],
-    &[
-        Fault {
-            what: "the card processor fails every request",
-            alerts: &[("HighErrorRate", "service=\"card-processor\"")],
-            provoke: |drill| knobs(drill, 0, 1.0),
-            heal: |drill| knobs(drill, 0, 0.0),
-        },
-        Fault {
-            what: "a message that is none, to inventory",
-            alerts: &[("MessagesParked", "service=\"inventory\"")],
-            provoke: |drill| {
-                let path = "/demo/queues/inventory.choreography/poison";
-                ask(drill, "inventory", "POST", path, "").map(drop)
-            },
-            heal: drop_parked,
-        },
-        Fault {
-            what: "the queue of mails is paused",
-            alerts: &[
-                ("ConsumerPaused", "queue=\"notification.choreography\""),
-                (
-                    "QueueWithoutConsumer",
-                    "queue=\"notification.choreography\"",
-                ),
-            ],
-            provoke: |drill| switch(drill, "pause"),
-            heal: |drill| switch(drill, "resume"),
-        },
-        Fault {
-            what: "a message in the outbox that no queue takes",
-            alerts: &[("OutboxQuarantined", "service=\"inventory\"")],
-            provoke: |drill| {
-                drill.stack.execute(
-                    "inventory",
-                    "insert into outbox (message_id, exchange, routing_key, headers, payload)
-                     values (gen_random_uuid(), 'retry', 'nowhere', '{}', '')",
-                )
-            },
-            heal: |drill| {
-                let delete = "delete from outbox where routing_key = 'nowhere'";
-                drill.stack.execute("inventory", delete)
-            },
-        },
-    ],
-    &[Fault {
-        what: "the card processor takes 6 s",
-        alerts: &[("CardCallsSlow", "")],
-        provoke: |drill| knobs(drill, 6000, 0.0),
-        heal: |drill| knobs(drill, 0, 0.0),
-    }],
-    &[Fault {
-        what: "the broker is stopped",
-        alerts: &[
-            ("BrokerLinkDown", "service=\"order\""),
-            ("OutboxNotDraining", "service=\"order\""),
-            ("ServiceDown", "job=\"rabbitmq\""),
-        ],
-        provoke: |drill| drill.stack.stop("rabbitmq"),
-        heal: |drill| {
-            drill.stack.revive("rabbitmq")?;
-            drill.all_ready()
-        },
-    }],
-];
 
 /// Under traffic: provokes and heals everything in turn.
 pub(super) fn run(drill: &mut Running) -> Result {
@@ -256,115 +149,6 @@ fn times(
         drill.wait(Duration::from_millis(300))?;
     }
     Ok(times.into_iter().flatten().collect())
-}
-
-/// Asks a service as an operator does; answers what it said.
-fn ask(
-    drill: &Running,
-    service: &'static str,
-    method: &str,
-    path: &str,
-    body: &str,
-) -> Result<String> {
-    let token = drill
-        .stack
-        .tool("token")
-        .args(["alert-drill", "--operator"])
-        .output()
-        .context("token")?;
-    let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
-    let port = drill.stack.wiring.ports.get(service).copied();
-    let header = format!("Authorization: Bearer {token}\r\n");
-    let (status, answer) = http::send(port.unwrap_or(0), method, path, &header, body)
-        .context(format!("{method} {path}"))?;
-    if (200..300).contains(&status) {
-        Ok(answer)
-    } else {
-        Err(error(format!("{method} {path}: {status} {answer}")))
-    }
-}
-
-fn knobs(drill: &mut Running, latency: u32, fail: f64) -> Result {
-    let knobs = format!(
-        "{{\"latency_min_ms\":{latency},\"latency_max_ms\":{latency},\"fail_before\":{fail},\"fail_after\":0,\"decline\":0}}"
-    );
-    ask(drill, "card-processor", "PUT", "/knobs", &knobs).map(drop)
-}
-
-fn switch(drill: &mut Running, how: &str) -> Result {
-    let path = format!("/demo/queues/notification.choreography/{how}");
-    ask(drill, "notification", "POST", &path, "").map(drop)
-}
-
-/// Drops what inventory has parked.
-fn drop_parked(drill: &mut Running) -> Result {
-    let parked = ask(drill, "inventory", "GET", "/operator/parked", "")?;
-    let ids = parked
-        .split("\"id\":\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next());
-    for id in ids {
-        let path = format!("/operator/parked/{id}/drop");
-        ask(
-            drill,
-            "inventory",
-            "POST",
-            &path,
-            "{\"note\":\"the drill's own\"}",
-        )?;
-    }
-    Ok(())
-}
-
-/// A collector that takes everything and keeps nothing.
-fn start_collector(drill: &mut Running) -> Result {
-    static STARTED: AtomicBool = AtomicBool::new(false);
-    let port = drill
-        .stack
-        .wiring
-        .extra
-        .iter()
-        .find(|(name, _)| name == COLLECTOR)
-        .and_then(|(_, url)| url.rsplit(':').next()?.parse().ok());
-    let port: u16 = port.ok_or_else(|| error("no collector was announced"))?;
-    if STARTED.swap(true, Ordering::Relaxed) {
-        return Ok(());
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the collector")?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // Each connection brings one request after the other, until its service ends.
-            thread::spawn(move || take_spans(stream));
-        }
-    });
-    Ok(())
-}
-
-/// Answers each request of a connection with 200 and an empty message.
-fn take_spans(mut stream: std::net::TcpStream) -> std::io::Result<()> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 16 * 1024];
-    loop {
-        let head = bytes.windows(4).position(|end| end == b"\r\n\r\n");
-        if let Some(head) = head {
-            let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
-            let length = text
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            let end = head + 4 + length.unwrap_or(0);
-            if bytes.len() >= end {
-                bytes.drain(..end);
-                stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
-                )?;
-                continue;
-            }
-        }
-        match stream.read(&mut chunk)? {
-            0 => return Ok(()),
-            read => bytes.extend_from_slice(&chunk[..read]),
-        }
-    }
 }
 
 /// An alert that nobody provokes here would be a promise that nobody tried.

@@ -1,0 +1,166 @@
+//! What the drill on alerts breaks, how it is healed, and the alerts that it must lead to.
+
+use super::collector;
+use crate::{Context, Result, commands::verify::Running, error, http};
+
+/// Something that is broken and healed, and the alerts that it must lead to.
+pub(super) struct Fault {
+    pub(super) what: &'static str,
+    /// Names, each with the labels that tell this one from others of its name.
+    pub(super) alerts: &'static [(&'static str, &'static str)],
+    pub(super) provoke: fn(&mut Running) -> Result,
+    pub(super) heal: fn(&mut Running) -> Result,
+}
+
+/// What is broken at the same time.
+pub(super) const ROUNDS: [&[Fault]; 4] = [
+    &[
+        Fault {
+            what: "the collector of traces is away",
+            alerts: &[("TraceExportFailing", "service=\"order\"")],
+            // It was never there.
+            provoke: |_| Ok(()),
+            heal: collector::start,
+        },
+        Fault {
+            what: "the mail server is stopped",
+            alerts: &[("MailsNotSent", "")],
+            provoke: |drill| drill.stack.stop("smtp-sink"),
+            heal: |drill| drill.stack.revive("smtp-sink"),
+        },
+        Fault {
+            what: "the card processor is killed",
+            alerts: &[
+                ("ServiceDown", "job=\"card-processor\""),
+                ("OrdersNotComingToRest", ""),
+                ("OrdersStuck", ""),
+            ],
+            provoke: |drill| drill.stack.kill("card-processor"),
+            heal: |drill| {
+                drill.stack.revive("card-processor")?;
+                drill.all_ready()
+            },
+        },
+    ],
+    &[
+        Fault {
+            what: "the card processor fails every request",
+            alerts: &[("HighErrorRate", "service=\"card-processor\"")],
+            provoke: |drill| knobs(drill, 0, 1.0),
+            heal: |drill| knobs(drill, 0, 0.0),
+        },
+        Fault {
+            what: "a message that is none, to inventory",
+            alerts: &[("MessagesParked", "service=\"inventory\"")],
+            provoke: |drill| {
+                let path = "/demo/queues/inventory.choreography/poison";
+                ask(drill, "inventory", "POST", path, "").map(drop)
+            },
+            heal: drop_parked,
+        },
+        Fault {
+            what: "the queue of mails is paused",
+            alerts: &[
+                ("ConsumerPaused", "queue=\"notification.choreography\""),
+                (
+                    "QueueWithoutConsumer",
+                    "queue=\"notification.choreography\"",
+                ),
+            ],
+            provoke: |drill| switch(drill, "pause"),
+            heal: |drill| switch(drill, "resume"),
+        },
+        Fault {
+            what: "a message in the outbox that no queue takes",
+            alerts: &[("OutboxQuarantined", "service=\"inventory\"")],
+            provoke: |drill| {
+                drill.stack.execute(
+                    "inventory",
+                    "insert into outbox (message_id, exchange, routing_key, headers, payload)
+                     values (gen_random_uuid(), 'retry', 'nowhere', '{}', '')",
+                )
+            },
+            heal: |drill| {
+                let delete = "delete from outbox where routing_key = 'nowhere'";
+                drill.stack.execute("inventory", delete)
+            },
+        },
+    ],
+    &[Fault {
+        what: "the card processor takes 6 s",
+        alerts: &[("CardCallsSlow", "")],
+        provoke: |drill| knobs(drill, 6000, 0.0),
+        heal: |drill| knobs(drill, 0, 0.0),
+    }],
+    &[Fault {
+        what: "the broker is stopped",
+        alerts: &[
+            ("BrokerLinkDown", "service=\"order\""),
+            ("OutboxNotDraining", "service=\"order\""),
+            ("ServiceDown", "job=\"rabbitmq\""),
+        ],
+        provoke: |drill| drill.stack.stop("rabbitmq"),
+        heal: |drill| {
+            drill.stack.revive("rabbitmq")?;
+            drill.all_ready()
+        },
+    }],
+];
+
+/// Asks a service as an operator does; answers what it said.
+fn ask(
+    drill: &Running,
+    service: &'static str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<String> {
+    let token = drill
+        .stack
+        .tool("token")
+        .args(["alert-drill", "--operator"])
+        .output()
+        .context("token")?;
+    let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
+    let port = drill.stack.wiring.ports.get(service).copied();
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let (status, answer) = http::send(port.unwrap_or(0), method, path, &header, body)
+        .context(format!("{method} {path}"))?;
+    if (200..300).contains(&status) {
+        Ok(answer)
+    } else {
+        Err(error(format!("{method} {path}: {status} {answer}")))
+    }
+}
+
+fn knobs(drill: &mut Running, latency: u32, fail: f64) -> Result {
+    let knobs = format!(
+        "{{\"latency_min_ms\":{latency},\"latency_max_ms\":{latency},\"fail_before\":{fail},\"fail_after\":0,\"decline\":0}}"
+    );
+    ask(drill, "card-processor", "PUT", "/knobs", &knobs).map(drop)
+}
+
+fn switch(drill: &mut Running, how: &str) -> Result {
+    let path = format!("/demo/queues/notification.choreography/{how}");
+    ask(drill, "notification", "POST", &path, "").map(drop)
+}
+
+/// Drops what inventory has parked.
+fn drop_parked(drill: &mut Running) -> Result {
+    let parked = ask(drill, "inventory", "GET", "/operator/parked", "")?;
+    let ids = parked
+        .split("\"id\":\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    for id in ids {
+        let path = format!("/operator/parked/{id}/drop");
+        ask(
+            drill,
+            "inventory",
+            "POST",
+            &path,
+            "{\"note\":\"the drill's own\"}",
+        )?;
+    }
+    Ok(())
+}
