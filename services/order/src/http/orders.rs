@@ -75,10 +75,9 @@ pub(super) async fn place(
     // Of the parsed request, so that spaces and the order of fields make no other request.
     let request_hash =
         Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
-    if let Some(before) =
-        commands::placed_before(&state.pool, &principal.id, &key, &request_hash)
-            .instrument(telemetry::sql("SELECT", "idempotency_key"))
-            .await?
+    if let Some(before) = commands::placed_before(&state.pool, &principal.id, &key, &request_hash)
+        .instrument(telemetry::sql("SELECT", "idempotency_key"))
+        .await?
     {
         return Ok(accepted(before.order_id, &before.response));
     }
