@@ -30,7 +30,9 @@ pub fn pool(name: &str, settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
             // Before the statement's own limit: a row that somebody holds is a lost race, a slow statement is a database in need.
             (
                 "lock_timeout",
-                (settings.database_statement_timeout_ms / 2).max(1).to_string(),
+                (settings.database_statement_timeout_ms / 2)
+                    .max(1)
+                    .to_string(),
             ),
             // A process that was frozen in a transaction does not hold its locks for ever.
             ("idle_in_transaction_session_timeout", "60000".to_owned()),

@@ -213,7 +213,10 @@ impl Chassis {
             .health
             .with_link("broker, publishing", publisher.link())
             .with_link("broker, consuming", consuming.clone());
-        let links = [("publishing", publisher.link()), ("consuming", consuming.clone())];
+        let links = [
+            ("publishing", publisher.link()),
+            ("consuming", consuming.clone()),
+        ];
         self.messaging = Some(Messaging {
             settings,
             publisher,
@@ -227,9 +230,7 @@ impl Chassis {
             .work("inbox pruning", move |token| {
                 prune_inbox(pool, retention, token)
             })
-            .work("broker links", move |token| {
-                sample_links(links, token)
-            })
+            .work("broker links", move |token| sample_links(links, token))
             .work("parked messages", move |token| {
                 sample_parked(parking, token)
             })
@@ -415,7 +416,8 @@ async fn sample_links(links: [(&'static str, Link); 2], shutdown: CancellationTo
     );
     loop {
         for (name, link) in &links {
-            metrics::gauge!("broker_link_up", "link" => *name).set(f64::from(u8::from(link.is_up())));
+            metrics::gauge!("broker_link_up", "link" => *name)
+                .set(f64::from(u8::from(link.is_up())));
         }
         let pause = holdfast::backoff::pause(Duration::from_secs(1));
         if shutdown.run_until_cancelled(pause).await.is_none() {
