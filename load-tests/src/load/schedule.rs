@@ -143,10 +143,12 @@ impl Iterator for Schedule {
                 Spread::Poisson => -(1.0 - self.random.f64()).ln() / rate,
                 Spread::Constant => 1.0 / rate,
             };
-            if self.now + gap < self.end {
+            // By nanoseconds: adding up equal gaps comes a little short of the end, which is the next phase's.
+            let at = Duration::from_secs_f64(self.now + gap);
+            if at < Duration::from_secs_f64(self.end) {
                 self.now += gap;
                 return Some(Arrival {
-                    at: Duration::from_secs_f64(self.now),
+                    at,
                     phase: self.phase,
                     scenario: Scenario::draw(&mut self.random),
                 });
