@@ -7,5 +7,7 @@
 //! binary `jaeger-traces` asks the Jaeger of a running stack.
 
 pub mod model;
+#[cfg(feature = "page")]
+pub mod page;
 pub mod topology;
 pub mod traces;

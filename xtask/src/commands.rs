@@ -1,8 +1,10 @@
 //! What a person can ask for.
 
+mod alerts;
 mod containers;
 mod down;
 mod load;
+mod page;
 mod prepare;
 mod test;
 mod token;
@@ -32,6 +34,8 @@ cargo xtask COMMAND
       --rate N       orders per second meanwhile (default 3)
   verify compose     `docker compose up` as a user has it: orders, down and up, scaled, sizes and memory
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; both: --no-build, --rate N
+  verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
+      --url URL      on a running stack; --screenshots DIR: with pictures
   load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own
       --url URL      on a running stack instead, through its front door
       --rate R, --seconds S, …  `load --help` lists them: docs/load-testing.md

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{alerts, containers, install};
+use super::{alerts, containers, install, page};
 use crate::{
     Context, Result, error,
     process::{self, Process, Recipe},
@@ -127,6 +127,9 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             }
             Arg::Value(name) if named.is_empty() && name == "containers" => {
                 return containers::containers(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "page" => {
+                return page::run(arguments);
             }
             Arg::Value(name) => named.push(name.string()?),
             other => return Err(other.unexpected().into()),
@@ -366,9 +369,7 @@ fn databases(drill: &mut Running) -> Result {
 
 /// The model's deep search, which the tests leave out.
 fn model() -> Result<String> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = command
-        .current_dir(workspace::root())
+    let status = workspace::cargo()
         .args([
             "test",
             "-p",

@@ -94,6 +94,32 @@ pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBu
     on_path(&["prometheus"]).ok_or_else(|| error("prometheus is installed, but is not on the PATH"))
 }
 
+/// Sees to it that there are Chromium and its driver, which one drill alone needs; as root, installs them, if that is allowed.
+pub fn find_or_install_browser(install: Install, log: &Path) -> Result {
+    let is_there = || on_path(&["chromedriver"]).is_some() && on_path(&["chromium"]).is_some();
+    if is_there() {
+        return Ok(());
+    }
+    let packages = ["chromium", "chromium-driver"];
+    let may = install == Install::Allowed && workspace::is_root();
+    if !may || on_path(&["apt-get"]).is_none() {
+        return Err(error(format!(
+            "missing: Chromium and its driver. Please install them (Debian's packages {}), so that `chromium` and \
+             `chromedriver` are on the PATH.",
+            packages.join(" ")
+        )));
+    }
+    say(format!("installing {} with apt-get", packages.join(" ")));
+    install_as_root(&packages, log)?;
+    if is_there() {
+        Ok(())
+    } else {
+        Err(error(
+            "Chromium is installed, but its programs are not on the PATH",
+        ))
+    }
+}
+
 /// The newest PostgreSQL of a Debian below `system`, or else the one on the PATH.
 fn find_postgres(system: &Path) -> Option<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(system.join("usr/lib/postgresql"))

@@ -7,7 +7,9 @@ mod rabbitmq;
 
 use std::path::{Path, PathBuf};
 
-pub use install::{Install, Installed, find_or_install, find_or_install_prometheus};
+pub use install::{
+    Install, Installed, find_or_install, find_or_install_browser, find_or_install_prometheus,
+};
 pub use postgres::{Durability, Postgres};
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;

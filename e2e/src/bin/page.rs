@@ -1,0 +1,41 @@
+//! Does in a browser what the front page says to try, and checks the page meanwhile.
+//!
+//! `cargo xtask verify page` starts a stack for it; `page --url http://127.0.0.1:8080` works on one that runs.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use e2e::page::{Browser, looks, walk};
+
+/// Opens the front page in Chromium, breaks and mends what it offers, and checks what it shows
+#[derive(Parser)]
+struct Arguments {
+    /// Where the front page is
+    #[arg(long, default_value = "http://127.0.0.1:7000")]
+    url: String,
+    /// A folder for pictures of it
+    #[arg(long)]
+    screenshots: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Arguments { url, screenshots } = Arguments::parse();
+    let browser = Browser::start().await?;
+    let outcome = async {
+        browser.open(&url).await?;
+        walk::all(&browser).await?;
+        looks::all(&browser, screenshots.as_deref()).await
+    };
+    let outcome = tokio::select! {
+        outcome = outcome => outcome,
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("interrupted").and(Err(anyhow::anyhow!("interrupted"))),
+    };
+    if outcome.is_err() {
+        walk::mend(&browser).await;
+    }
+    // The browser ends with its session, also when something was found wrong.
+    let closed = browser.close().await;
+    outcome.and(closed)
+}

@@ -1,0 +1,125 @@
+//! How the page looks, and what the browser complained of.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::Browser;
+
+/// What a picture may weigh, in bytes: they are kept in the repository.
+const MOST: usize = 200_000;
+
+/// A way of looking at it.
+struct Look {
+    name: &'static str,
+    width: u32,
+    height: u32,
+    scheme: &'static str,
+}
+
+const LOOKS: [Look; 3] = [
+    Look {
+        name: "front-page-light",
+        width: 1280,
+        height: 800,
+        scheme: "light",
+    },
+    Look {
+        name: "front-page-dark",
+        width: 1280,
+        height: 800,
+        scheme: "dark",
+    },
+    Look {
+        name: "front-page-phone",
+        width: 360,
+        height: 900,
+        scheme: "light",
+    },
+];
+
+/// Each of them: nothing is wider than the screen, and the scheme is followed. Then the console.
+pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
+    browser.click("#filter option[value=all]").await?;
+    // What moves cannot be clicked.
+    browser.click("#hold").await?;
+    let mut grounds = Vec::new();
+    for look in &LOOKS {
+        grounds.push(one(browser, look, pictures).await.context(look.name)?);
+    }
+    ensure!(grounds[0] != grounds[1], "dark is as light: {grounds:?}");
+    console(browser).await
+}
+
+async fn one(browser: &Browser, look: &Look, pictures: Option<&Path>) -> Result<String> {
+    let Look {
+        name,
+        width,
+        height,
+        scheme,
+    } = look;
+    let feature = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+    browser
+        .devtools("Emulation.setEmulatedMedia", json!({ "features": feature }))
+        .await?;
+    let metrics =
+        json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": *width < 500 });
+    browser
+        .devtools("Emulation.setDeviceMetricsOverride", metrics)
+        .await?;
+    let sized = "innerWidth === arguments[0] && scrollY === 0 || (scrollTo({ top: 0, behavior: 'instant' }), false)";
+    browser
+        .until(
+            "the size is taken on",
+            Duration::from_secs(10),
+            sized,
+            &[json!(width)],
+        )
+        .await?;
+    if let Some(folder) = pictures {
+        let picture = browser.picture().await?;
+        ensure!(
+            picture.len() <= MOST,
+            "a picture of {} bytes",
+            picture.len()
+        );
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join(format!("{name}.png")), picture)?;
+    }
+    // With the details of an order open, which are the widest.
+    let toggle = "#orders-table [data-order] button[aria-expanded]";
+    browser.click(toggle).await?;
+    let wide = "[...document.querySelectorAll('body *')].filter((shown) => shown.getBoundingClientRect().right > innerWidth + 1 \
+                && !shown.closest('.unseen, .skip, thead, pre')).map((shown) => shown.outerHTML.slice(0, 120))";
+    let wide = browser.ask(wide, &[]).await?;
+    let scrolls = browser
+        .ask("document.documentElement.scrollWidth > innerWidth", &[])
+        .await?;
+    ensure!(
+        scrolls == json!(false) && wide == json!([]),
+        "wider than {width}: {wide}"
+    );
+    browser
+        .click(&format!("{toggle}[aria-expanded=true]"))
+        .await?;
+    let ground = browser
+        .ask("getComputedStyle(document.body).backgroundColor", &[])
+        .await?;
+    Ok(ground.to_string())
+}
+
+/// Nothing is in the console but the refusal that was provoked.
+async fn console(browser: &Browser) -> Result<()> {
+    let wrong: Vec<String> = browser
+        .console()
+        .await?
+        .into_iter()
+        .filter(|(level, text)| {
+            level != "INFO" && !(text.contains("/room/orders") && text.contains("422"))
+        })
+        .map(|(level, text)| format!("{level}: {text}"))
+        .collect();
+    ensure!(wrong.is_empty(), "in the console:\n{}", wrong.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! What the page says to try, tried.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Browser;
+
+/// How long the page may take to show something that the room has told it.
+const SOON: Duration = Duration::from_secs(20);
+/// How long what waited may take to come to rest, once nothing is broken any more: breakers and retries have their waits.
+const REST: Duration = Duration::from_secs(120);
+/// The keys of WebDriver's table.
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+/// No customer of anybody else's.
+const CUSTOMER: &str = "page.test";
+
+/// Everything in order.
+pub async fn all(browser: &Browser) -> Result<()> {
+    begin(browser).await?;
+    let first = by_keyboard(browser).await.context("by keyboard alone")?;
+    // Of a stack with traffic, the orders of others push ours off the table.
+    browser.click("#filter option[value=mine]").await?;
+    rests(browser, &first, "confirmed").await?;
+    again(browser, &first).await.context("the same key again")?;
+    refused(browser)
+        .await
+        .context("a quantity beyond its limit")?;
+    outage(browser).await.context("the card processor breaks")?;
+    poison(browser).await.context("a poisoned message")?;
+    browser
+        .until(
+            "nothing in the books is broken",
+            REST,
+            "['holds', 'waits'].includes(document.querySelector('#verdict').dataset.verdict)",
+            &[],
+        )
+        .await
+}
+
+/// Leaves the card processor as it should be, after a failure. Whoever asked has a better error already.
+pub async fn mend(browser: &Browser) {
+    let _ = browser.click("[data-preset=Normal]").await;
+}
+
+async fn begin(browser: &Browser) -> Result<()> {
+    let connected = "document.querySelector('#connection').dataset.state === 'connected'";
+    browser.until("connected", SOON, connected, &[]).await?;
+    let products = "document.querySelectorAll('#sku option').length > 0";
+    browser.until("products", SOON, products, &[]).await?;
+    let ready = "document.querySelectorAll('#services [data-ready=true]').length === 5";
+    browser
+        .until("every service is ready", SOON, ready, &[])
+        .await
+}
+
+/// Places an order without the mouse; the focus comes to each field in its order, and is seen there.
+async fn by_keyboard(browser: &Browser) -> Result<String> {
+    let focused = "[document.activeElement.id || document.activeElement.type, \
+                   getComputedStyle(document.activeElement).outlineStyle !== 'none']";
+    let mut met = Vec::new();
+    for _ in 0..60 {
+        browser.press(TAB).await?;
+        let at = browser.ask(focused, &[]).await?;
+        ensure!(at[1] == json!(true), "the focus is not seen on {}", at[0]);
+        let name = at[0].as_str().unwrap_or_default().to_owned();
+        met.push(name.clone());
+        match name.as_str() {
+            // What stands in it is selected by the way that the focus came.
+            "customer" => browser.press(CUSTOMER).await?,
+            "sku" => browser.press("Earl").await?,
+            "submit" => {
+                let fields: Vec<&str> =
+                    met.iter().rev().take(5).rev().map(String::as_str).collect();
+                ensure!(
+                    fields == ["customer", "sku", "quantity", "payment", "submit"],
+                    "the focus went by {met:?}"
+                );
+                browser.press(ENTER).await?;
+                return placed(browser, "").await;
+            }
+            _ => {}
+        }
+    }
+    anyhow::bail!("the focus never came to the button; it went by {met:?}")
+}
+
+/// The order that was just placed from the form: another one than `before`.
+async fn placed(browser: &Browser, before: &str) -> Result<String> {
+    let other = "(document.querySelector('#place-outcome').dataset.order ?? '') !== arguments[0]";
+    browser
+        .until("the order is accepted", SOON, other, &[json!(before)])
+        .await?;
+    let id = browser
+        .ask(
+            "document.querySelector('#place-outcome').dataset.order",
+            &[],
+        )
+        .await?;
+    id.as_str().map(str::to_owned).context("an order has no id")
+}
+
+async fn current(browser: &Browser) -> Result<String> {
+    let id = browser
+        .ask(
+            "document.querySelector('#place-outcome').dataset.order ?? ''",
+            &[],
+        )
+        .await?;
+    Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
+async fn place(browser: &Browser, payment: &str) -> Result<String> {
+    let before = current(browser).await?;
+    browser
+        .click(&format!("#payment option[value={payment}]"))
+        .await?;
+    browser.click("#place-form button[type=submit]").await?;
+    placed(browser, &before).await
+}
+
+/// Waits until an order is at rest, and sees to it that it ended so.
+async fn rests(browser: &Browser, id: &str, state: &str) -> Result<()> {
+    let rests = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`)?.dataset.rest === 'true'";
+    browser
+        .until(format!("order {id} rests"), REST, rests, &[json!(id)])
+        .await?;
+    let ended = standing(browser, id).await?;
+    ensure!(ended == state, "order {id} ended {ended}, not {state}");
+    Ok(())
+}
+
+async fn standing(browser: &Browser, id: &str) -> Result<String> {
+    let state =
+        "document.querySelector(`[data-order='${arguments[0]}'][data-state]`).dataset.state";
+    let state = browser.ask(state, &[json!(id)]).await?;
+    Ok(state.as_str().unwrap_or_default().to_owned())
+}
+
+/// The same key is the same order.
+async fn again(browser: &Browser, first: &str) -> Result<()> {
+    browser.click("#again").await?;
+    let said = "document.querySelector('#place-outcome').textContent.startsWith('Again order')";
+    browser
+        .until("the answer to the same key", SOON, said, &[])
+        .await?;
+    ensure!(
+        current(browser).await? == first,
+        "the same key made another order"
+    );
+    Ok(())
+}
+
+/// What is refused is said at its field, with its limit, and the focus goes there.
+async fn refused(browser: &Browser) -> Result<()> {
+    let quantity = browser.find("#quantity").await?;
+    quantity.clear().await?;
+    quantity.send_keys("100000").await?;
+    browser.click("#place-form button[type=submit]").await?;
+    let said = "document.querySelector('#quantity-error').textContent.includes('1000') \
+                && document.activeElement.id === 'quantity' \
+                && document.activeElement.getAttribute('aria-invalid') === 'true'";
+    browser
+        .until("an error at the quantity", SOON, said, &[])
+        .await?;
+    quantity.clear().await?;
+    Ok(quantity.send_keys("1").await?)
+}
+
+/// While the card processor fails, orders by card wait and others go on; afterwards all come to rest.
+async fn outage(browser: &Browser) -> Result<()> {
+    knobs(browser, "Fails").await?;
+    let by_card = [
+        place(browser, "tok_visa").await?,
+        place(browser, "tok_visa").await?,
+    ];
+    let by_wallet = place(browser, "wallet").await?;
+    // A customer who is new has an empty wallet, or one with something in it: it ends either way, without the card company.
+    let rested = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`)?.dataset.rest === 'true'";
+    browser
+        .until(
+            "an order without a card rests",
+            REST,
+            rested,
+            &[json!(by_wallet)],
+        )
+        .await?;
+    for id in &by_card {
+        let state = standing(browser, id).await?;
+        ensure!(
+            state == "pending",
+            "order {id} is {state} while its card cannot be charged"
+        );
+    }
+    knobs(browser, "Normal").await?;
+    for id in &by_card {
+        rests(browser, id, "confirmed").await?;
+    }
+    Ok(())
+}
+
+/// Turns the card processor, and waits until it is seen to stand so.
+async fn knobs(browser: &Browser, preset: &str) -> Result<()> {
+    browser.click(&format!("[data-preset={preset}]")).await?;
+    let turned = "document.querySelector(`[data-preset='${arguments[0]}']`).getAttribute('aria-pressed') === 'true'";
+    browser
+        .until(
+            format!("the card processor stands at {preset}"),
+            SOON,
+            turned,
+            &[json!(preset)],
+        )
+        .await
+}
+
+/// A message that cannot be read is parked, mended and sent again; then its order comes to rest.
+async fn poison(browser: &Browser) -> Result<()> {
+    let known = browser
+        .ask(
+            "[...document.querySelectorAll('[data-parked]')].map((item) => item.dataset.parked)",
+            &[],
+        )
+        .await?;
+    browser.click("[data-poison=malformed]").await?;
+    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')].some((item) => !arguments[0].includes(item.dataset.parked))";
+    browser
+        .until(
+            "a message is parked",
+            SOON,
+            fresh,
+            std::slice::from_ref(&known),
+        )
+        .await?;
+    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')]\
+                 .filter((item) => !arguments[0].includes(item.dataset.parked))\
+                 .map((item) => [item.dataset.parked, item.dataset.order])[0]";
+    let fresh = browser.ask(fresh, &[known]).await?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let (item, order) = text(&fresh[0])
+        .zip(text(&fresh[1]))
+        .context("no parked message")?;
+    let item = format!("[data-parked='{item}']");
+    ensure!(
+        standing(browser, &order).await? == "pending",
+        "the order does not wait"
+    );
+
+    browser.click(&format!("{item} > summary")).await?;
+    let area = format!("{item} textarea");
+    let there = "document.querySelector(arguments[0]) !== null";
+    browser
+        .until("its payload", SOON, there, &[json!(area)])
+        .await?;
+    let area = browser.find(&area).await?;
+    let damaged = area.prop("value").await?.context("no payload")?;
+    let mut mended: Value = serde_json::from_str(&damaged)?;
+    ensure!(
+        mended["order_version"].is_string(),
+        "this is not damaged as expected: {damaged}"
+    );
+    mended["order_version"] = json!(1);
+    area.clear().await?;
+    area.send_keys(&mended.to_string()).await?;
+
+    // Nothing is done without a note.
+    let said = |what: &str| {
+        format!("document.querySelector(`{item} [role=status]`).textContent.includes('{what}')")
+    };
+    browser
+        .click(&format!("{item} [data-deed='Save edit']"))
+        .await?;
+    browser
+        .until("it asks for a note", SOON, &said("say why"), &[])
+        .await?;
+    browser.press("the version is a number").await?;
+    browser
+        .click(&format!("{item} [data-deed='Save edit']"))
+        .await?;
+    browser
+        .until("the edit is saved", SOON, &said("Saved"), &[])
+        .await?;
+    browser
+        .click(&format!("{item} [data-deed=Requeue]"))
+        .await?;
+    rests(browser, &order, "confirmed").await
+}
