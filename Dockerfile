@@ -3,11 +3,12 @@
 #   docker build --target order -t holdfast/order .
 #
 # FEATURES: `holdfast/failpoints` compiles in what the front page's "crash it here" needs. It does nothing until an
-# operator of a stack in demo mode asks for it. For production: --build-arg FEATURES= (docs/deploy.md).
+# operator of a stack in demo mode asks for it; for production leave it out (docs/deploy.md). `holdfast/jaeger` is the
+# exporter to a Jaeger agent.
 
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /src
-ARG FEATURES=holdfast/failpoints
+ARG FEATURES=holdfast/failpoints,holdfast/jaeger
 COPY . .
 # The registry and the target folder stay between builds, apart from the sources: a change of ours builds only ours.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

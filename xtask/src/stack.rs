@@ -21,6 +21,10 @@ use crate::{
 const SMTP: &str = "smtp-sink";
 
 /// What a stack is to be like.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Its folder below `target/`.

@@ -139,7 +139,7 @@ impl Crowd {
                 .register_transaction(Transaction::new(serve).set_name(wants.name()));
             attack = attack.register_scenario(scenario);
         }
-        let metrics = attack.execute().await.context("goose")?;
+        let metrics = Box::pin(attack.execute()).await.context("goose")?;
         let mut requests: Vec<Requests> = metrics
             .requests
             .into_values()

@@ -207,7 +207,7 @@ async fn crash(
 ) -> Result<HttpResponse, Problem> {
     if !stage.failpoints.iter().any(|known| *known == *name) {
         return Err(Problem::not_found(format!(
-            "there is no failpoint {name:?}; there are {}",
+            "there is no failpoint {name}; there are {}",
             stage.failpoints.join(", ")
         )));
     }

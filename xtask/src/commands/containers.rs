@@ -58,11 +58,7 @@ fn arguments(mut parser: Parser) -> Result<Arguments> {
 fn fresh(arguments: &Arguments) -> Result<Compose> {
     let compose = Compose::new("holdfast-verify")?;
     compose.down(true)?;
-    output(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(workspace::root())
-            .args(["build", "--quiet", "-p", "load-tests", "--bins"]),
-    )?;
+    output(workspace::cargo().args(["build", "--quiet", "-p", "load-tests", "--bins"]))?;
     if arguments.build {
         say("building the images");
         let begun = Instant::now();

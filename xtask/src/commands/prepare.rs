@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use lexopt::{Arg, Parser};
@@ -53,8 +53,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let fresh = claim.folder.join(service);
         fs::create_dir_all(&fresh).context(fresh.display())?;
         let url = format!("{}/{name}", postgres.superuser());
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(workspace::root())
+        let status = workspace::cargo()
             // A flag that is new each time has this crate, and no other, compiled anew: the macros must run.
             .args([
                 "rustc",

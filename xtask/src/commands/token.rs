@@ -1,6 +1,6 @@
 //! `cargo xtask token`: a development token.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use lexopt::Parser;
 
@@ -9,10 +9,8 @@ use crate::{Context, Result, workspace};
 
 /// Signs in a program of its own: cryptography takes longer to compile than all of xtask.
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace::root())
-        .args(["run", "--quiet", "-p", "chassis", "--bin", "token", "--"]);
+    let mut command = workspace::cargo();
+    command.args(["run", "--quiet", "-p", "chassis", "--bin", "token", "--"]);
     command.args(arguments.raw_args()?);
     Ok(exit_code(command.status().context("cannot run cargo")?))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 

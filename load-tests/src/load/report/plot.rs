@@ -91,15 +91,11 @@ impl Plot<'_> {
             );
         }
         svg.push_str("</svg>");
-        let legend: String = self
-            .lines
-            .iter()
-            .enumerate()
-            .map(|(index, line)| {
-                let colour = index % COLOURS;
-                format!("<li class=\"c{colour}\">{}</li>", escape(&line.name))
-            })
-            .collect();
+        let mut legend = String::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let (colour, name) = (index % COLOURS, escape(&line.name));
+            let _ = write!(legend, "<li class=\"c{colour}\">{name}</li>");
+        }
         format!(
             "<figure><figcaption>{} <small>({})</small></figcaption>\n{svg}\n<ul class=\"legend\">{legend}</ul></figure>\n",
             escape(self.title),

@@ -68,7 +68,7 @@ impl<'a> Sent<'a> {
             Outcome::Confirmed => {}
             Outcome::Refused(why) => telemetry::fail(&self.span, "refused", why),
             Outcome::Nacked => {
-                telemetry::fail(&self.span, "nacked", "the broker could not store it")
+                telemetry::fail(&self.span, "nacked", "the broker could not store it");
             }
             Outcome::Unknown => telemetry::fail(&self.span, "unknown", "no answer"),
         }
