@@ -9,8 +9,8 @@
 //! - [`quantiles`]: the statistics;
 //! - [`sampler`]: both of them, once a second;
 //! - [`report`]: the page, the data and the verdict;
-//! - [`attack`]: `goose`'s users, who take the orders from the schedule (only with the feature `load`);
-//! - [`drive`]: a run from seeding to the books (only with the feature `load`).
+//! - `attack`: `goose`'s users, who take the orders from the schedule (only with the feature `load`);
+//! - `drive`: a run from seeding to the books (only with the feature `load`).
 
 #[cfg(feature = "load")]
 pub mod attack;
