@@ -48,9 +48,11 @@ async fn twenty_at_once_are_one_charge() {
     let answers =
         futures_util::future::join_all((0..20).map(|_| app.charge("k", order, "tok_visa", 500)))
             .await;
-    // One of them charges; the others are told that it is in progress, or what came of it.
+    // One of them charges; the others are told that it is in progress, or what came of it, or to come back: there are fewer
+    // connections to the database than that.
     for answer in answers {
-        assert!([200, 409].contains(&answer.status.as_u16()), "{answer:?}");
+        let status = answer.status.as_u16();
+        assert!([200, 409, 503].contains(&status), "{answer:?}");
     }
     assert_eq!(
         app.charge("k", order, "tok_visa", 500).await.expect(200)["status"],
