@@ -111,6 +111,8 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            // What still scrolls cannot be clicked.
+            "--force-prefers-reduced-motion",
             "--window-size=1280,900",
             &profile,
         ];
