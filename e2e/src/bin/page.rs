@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let browser = Browser::start().await?;
     let outcome = async {
         browser.open(&url).await?;
-        walk::all(&browser).await?;
+        walk::all(&browser, screenshots.as_deref()).await?;
         looks::all(&browser, screenshots.as_deref()).await
     };
     let outcome = tokio::select! {

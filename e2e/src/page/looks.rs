@@ -77,16 +77,7 @@ async fn one(browser: &Browser, look: &Look, pictures: Option<&Path>) -> Result<
             &[json!(width)],
         )
         .await?;
-    if let Some(folder) = pictures {
-        let picture = browser.picture().await?;
-        ensure!(
-            picture.len() <= MOST,
-            "a picture of {} bytes",
-            picture.len()
-        );
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join(format!("{name}.png")), picture)?;
-    }
+    keep(browser, pictures, name).await?;
     // With the details of an order open, which are the widest.
     let toggle = "#orders-table [data-order] button[aria-expanded]";
     browser.click(toggle).await?;
@@ -107,6 +98,29 @@ async fn one(browser: &Browser, look: &Look, pictures: Option<&Path>) -> Result<
         .ask("getComputedStyle(document.body).backgroundColor", &[])
         .await?;
     Ok(ground.to_string())
+}
+
+/// A picture of what stands at `css`, in the middle of what it is about.
+pub(super) async fn scene(
+    browser: &Browser,
+    pictures: Option<&Path>,
+    name: &str,
+    css: &str,
+) -> Result<()> {
+    let shown = "document.querySelector(arguments[0]).scrollIntoView({ block: 'start', behavior: 'instant' }) ?? true";
+    browser.ask(shown, &[json!(css)]).await?;
+    keep(browser, pictures, name).await
+}
+
+async fn keep(browser: &Browser, pictures: Option<&Path>, name: &str) -> Result<()> {
+    let Some(folder) = pictures else {
+        return Ok(());
+    };
+    let picture = browser.picture().await?;
+    let size = picture.len();
+    ensure!(size <= MOST, "{name}: a picture of {size} bytes");
+    fs::create_dir_all(folder)?;
+    Ok(fs::write(folder.join(format!("{name}.png")), picture)?)
 }
 
 /// Nothing is in the console but the refusal that was provoked.

@@ -1,11 +1,11 @@
 //! What the page says to try, tried.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Browser;
+use super::{Browser, looks};
 
 /// How long the page may take to show something that the room has told it.
 const SOON: Duration = Duration::from_secs(20);
@@ -18,7 +18,7 @@ const ENTER: &str = "\u{e007}";
 const CUSTOMER: &str = "page.test";
 
 /// Everything in order.
-pub async fn all(browser: &Browser) -> Result<()> {
+pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     begin(browser).await?;
     let first = by_keyboard(browser).await.context("by keyboard alone")?;
     // Of a stack with traffic, the orders of others push ours off the table.
@@ -28,8 +28,12 @@ pub async fn all(browser: &Browser) -> Result<()> {
     refused(browser)
         .await
         .context("a quantity beyond its limit")?;
-    outage(browser).await.context("the card processor breaks")?;
-    poison(browser).await.context("a poisoned message")?;
+    outage(browser, pictures)
+        .await
+        .context("the card processor breaks")?;
+    poison(browser, pictures)
+        .await
+        .context("a poisoned message")?;
     browser
         .until(
             "nothing in the books is broken",
@@ -170,7 +174,7 @@ async fn refused(browser: &Browser) -> Result<()> {
 }
 
 /// While the card processor fails, orders by card wait and others go on; afterwards all come to rest.
-async fn outage(browser: &Browser) -> Result<()> {
+async fn outage(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     knobs(browser, "Fails").await?;
     let by_card = [
         place(browser, "tok_visa").await?,
@@ -194,6 +198,7 @@ async fn outage(browser: &Browser) -> Result<()> {
             "order {id} is {state} while its card cannot be charged"
         );
     }
+    looks::scene(browser, pictures, "front-page-waiting", "#services").await?;
     knobs(browser, "Normal").await?;
     for id in &by_card {
         rests(browser, id, "confirmed").await?;
@@ -216,7 +221,7 @@ async fn knobs(browser: &Browser, preset: &str) -> Result<()> {
 }
 
 /// A message that cannot be read is parked, mended and sent again; then its order comes to rest.
-async fn poison(browser: &Browser) -> Result<()> {
+async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     let known = browser
         .ask(
             "[...document.querySelectorAll('[data-parked]')].map((item) => item.dataset.parked)",
@@ -281,6 +286,7 @@ async fn poison(browser: &Browser) -> Result<()> {
     browser
         .until("the edit is saved", SOON, &said("Saved"), &[])
         .await?;
+    looks::scene(browser, pictures, "front-page-parked", "#break").await?;
     browser
         .click(&format!("{item} [data-deed=Requeue]"))
         .await?;
