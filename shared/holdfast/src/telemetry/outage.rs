@@ -37,11 +37,13 @@ impl<E: SpanExporter> SpanExporter for Outage<E> {
         let spans = batch.len() as u64;
         let exported = self.exporter.export(batch).await;
         let was_away = self.is_away.swap(exported.is_err(), Ordering::Relaxed);
-        let outcome = match &exported {
-            Ok(()) => "sent",
-            Err(_) => "lost",
+        // Both are always counted, so that "none was lost" is a figure and not an absence.
+        let (sent, lost) = match &exported {
+            Ok(()) => (spans, 0),
+            Err(_) => (0, spans),
         };
-        counter!("spans_exported_total", "outcome" => outcome).increment(spans);
+        counter!("spans_exported_total", "outcome" => "sent").increment(sent);
+        counter!("spans_exported_total", "outcome" => "lost").increment(lost);
         match &exported {
             Err(error) if !was_away => {
                 warn!(exporter = self.name, %error, "spans are lost until the collector answers");
