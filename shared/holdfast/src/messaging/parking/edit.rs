@@ -56,6 +56,16 @@ pub(super) fn check(
     kind: &str,
     payload: &[u8],
 ) -> Result<(), String> {
+    // Its type was not what was wrong with it: under another one it would tell of something that did not happen.
+    if let Some(before) = &parked.kind
+        && before != kind
+        && !["unknown_type", "malformed"].contains(&parked.cause.as_str())
+    {
+        return Err(format!(
+            "type must stay {before:?}: the message was understood, and is parked as {:?}",
+            parked.cause
+        ));
+    }
     candidate(schema, parked, parked.message_id, kind, payload)?;
     let new: Value = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
     let new_fields = protected(&new);
@@ -209,6 +219,23 @@ mod tests {
                 .expect_err("another order")
                 .contains("o-1")
         );
+    }
+
+    #[test]
+    fn the_type_of_a_message_that_was_understood_stays() {
+        let payload = json!({ "order_id": "o-1", "amount": { "amount_minor": 5 }, "lines": [] });
+        let payload = payload.to_string();
+        let mut mistyped = Parked {
+            kind: Some("order.craeted.v1".into()),
+            cause: "unknown_type".into(),
+            ..parked(payload.as_bytes())
+        };
+        let to_created =
+            |parked: &Parked| check(&Whole, parked, "order.created.v1", payload.as_bytes());
+        assert_eq!(to_created(&mistyped), Ok(()));
+        mistyped.cause = "exhausted".into();
+        let refusal = to_created(&mistyped).expect_err("it was understood");
+        assert!(refusal.contains("order.craeted.v1"), "{refusal}");
     }
 
     #[test]
