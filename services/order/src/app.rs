@@ -29,7 +29,7 @@ impl App {
             waiting,
             ..
         } = config;
-        let (chassis, waker, consuming) =
+        let (chassis, waker, receiving) =
             Chassis::new("order", chassis, store::migrator())?.with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let prices = Prices::new(&prices)?;
@@ -42,7 +42,7 @@ impl App {
         let sweeper = Sweeper {
             pool,
             waker: waker.clone(),
-            consuming,
+            receiving,
             waiting,
         };
         let choreography = Choreography {

@@ -1,7 +1,8 @@
 //! What no message leads to: deadlines, and asking again for what was not answered.
 //!
 //! Both only while messages come in, and have come in for as long as the wait itself: time in which an answer could not have
-//! reached us does not count. So an outage of the broker, or of our database, gives up no order and calls no operator.
+//! reached us does not count. So an outage of the broker, or of our database, or a queue that an operator paused, gives up no order and calls
+//! no operator.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const BATCH: u16 = 100;
 pub(crate) struct Sweeper {
     pub(crate) pool: PgPool,
     pub(crate) waker: Waker,
-    pub(crate) consuming: Link,
+    pub(crate) receiving: Link,
     pub(crate) waiting: WaitingSettings,
 }
 
@@ -34,8 +35,8 @@ impl Sweeper {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.consuming.down(), if hearing_since.is_some() => hearing_since = None,
-                () = self.consuming.up(), if hearing_since.is_none() => hearing_since = Some(Instant::now()),
+                () = self.receiving.down(), if hearing_since.is_some() => hearing_since = None,
+                () = self.receiving.up(), if hearing_since.is_none() => hearing_since = Some(Instant::now()),
                 () = pause(poll) => {
                     if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
                         warn!(%error, "cannot look for deadlines and sweeps");
@@ -55,7 +56,7 @@ impl Sweeper {
             self.until_none(Chore::Sweep { heard_for }).await?;
         }
         let retention = Duration::from_secs(self.waiting.idempotency_retention_hours * 3600);
-        store::forget_old(&self.pool, retention, BATCH.into()).await?;
+        while store::forget_old(&self.pool, retention, BATCH.into()).await? == u64::from(BATCH) {}
         let counts = store::counts(&self.pool).await?;
         #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
         {

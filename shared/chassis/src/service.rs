@@ -188,7 +188,7 @@ impl Chassis {
 
     /// Makes it a service that sends and receives messages: an outbox with its relay, an inbox with its pruning, consumers,
     /// and the operator's routes for parked messages, which look as `schema` says. Answers also what wakes the relay (to be
-    /// called after each commit that wrote to the outbox), and whether messages come in. Fails if there is no such password file.
+    /// called after each commit that wrote to the outbox), and whether messages come in: not while a queue is paused. Fails if there is no such password file.
     pub fn with_messaging(
         mut self,
         settings: BrokerSettings,
@@ -204,7 +204,7 @@ impl Chassis {
             publisher.clone(),
             pool.clone(),
         );
-        let consuming = consumers.link();
+        let (consuming, receiving) = (consumers.link(), consumers.receiving());
         let retention = Duration::from_secs(settings.inbox_retention_hours * 3600);
         self.failpoints.extend(demo::MESSAGING);
         self.migrators
@@ -213,10 +213,7 @@ impl Chassis {
             .health
             .with_link("broker, publishing", publisher.link())
             .with_link("broker, consuming", consuming.clone());
-        let links = [
-            ("publishing", publisher.link()),
-            ("consuming", consuming.clone()),
-        ];
+        let links = [("publishing", publisher.link()), ("consuming", consuming)];
         self.messaging = Some(Messaging {
             settings,
             publisher,
@@ -237,7 +234,7 @@ impl Chassis {
             .serve(OperatorApi::openapi(), move |config| {
                 config.app_data(desk.clone()).configure(operator::routes);
             });
-        Ok((chassis, waker, consuming))
+        Ok((chassis, waker, receiving))
     }
 
     /// Adds the routes by which it can be broken.

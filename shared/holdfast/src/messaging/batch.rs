@@ -1,9 +1,17 @@
 //! A batch: decoded, handled in one transaction, and what cannot be handled sent elsewhere.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    time::Duration,
+};
 
+use futures_util::FutureExt;
 use lapin::{Channel, message::Delivery};
-use metrics::{counter, gauge};
+use metrics::counter;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span, error, info, warn};
@@ -14,7 +22,7 @@ use super::{
     control::Control,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, text_headers},
     handler::{Error, Handler, Received, Undecodable},
-    meter,
+    meter::{self, Paused},
     subscription::{Ended, Item, Process},
     trace,
 };
@@ -110,7 +118,10 @@ impl<H: Handler> Processor<H> {
             warn!(queue = self.queue, message.id = %event.id, "damaged, as somebody asked for");
             event.data = damaged;
         }
-        match self.handler.decode(&event) {
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.handler.decode(&event)));
+        let decoded =
+            decoded.unwrap_or_else(|panic| Err(Undecodable::Malformed(panicked(&*panic))));
+        match decoded {
             Ok(message) => Ok(Received {
                 event,
                 message,
@@ -171,7 +182,7 @@ impl<H: Handler> Processor<H> {
     ) -> Result<Result<(), Error>, Ended> {
         let mut away = Backoff::RECONNECT.delays();
         let mut conflicts = Backoff::CONFLICT.delays();
-        let paused = gauge!("consumer_paused", "queue" => self.queue.clone());
+        let mut paused = None;
         loop {
             let span = telemetry::sql("TRANSACTION", &self.queue);
             let outcome = timeout(TRANSACTION, self.transact(batch).instrument(span.clone())).await;
@@ -184,7 +195,7 @@ impl<H: Handler> Processor<H> {
                 Err(Error::Unavailable(error)) => {
                     if away.failures() == 0 {
                         warn!(queue = self.queue, %error, "paused: a dependency is away");
-                        paused.set(1.0);
+                        paused = Some(Paused::now(&self.queue));
                     }
                     away.wait().await;
                 }
@@ -194,15 +205,13 @@ impl<H: Handler> Processor<H> {
                     conflicts.wait().await;
                 }
                 outcome => {
-                    if away.failures() > 0 {
+                    if paused.is_some() {
                         info!(queue = self.queue, "going on");
-                        paused.set(0.0);
                     }
                     return Ok(outcome);
                 }
             }
             if !channel.status().connected() {
-                paused.set(0.0);
                 return Err(Ended::Channel(self.queue.clone()));
             }
         }
@@ -220,7 +229,11 @@ impl<H: Handler> Processor<H> {
             .filter(|received| new.remove(&received.event.id))
             .collect();
         if !fresh.is_empty() {
-            self.handler.handle(&mut tx, &fresh).await?;
+            // What was half done is rolled back with the transaction, so nothing broken is seen afterwards.
+            AssertUnwindSafe(self.handler.handle(&mut tx, &fresh))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(Error::Failed(panicked(&*panic).into())))?;
         }
         failpoint!("consumer.before_commit");
         tx.commit().await?;
@@ -296,6 +309,7 @@ impl<H: Handler> Processor<H> {
     /// acknowledged.
     async fn divert(&self, channel: &Channel, mut messages: Vec<Message>) -> Result<(), Ended> {
         let mut delays = Backoff::RECONNECT.delays();
+        let mut paused = None;
         loop {
             let outcomes = self.publisher.publish(&messages).await;
             let mut outcomes = outcomes.into_iter();
@@ -303,6 +317,7 @@ impl<H: Handler> Processor<H> {
                 Some(Outcome::Confirmed) => false,
                 Some(Outcome::Refused(error)) => {
                     error!(routing_key = message.routing_key, %error, "the topology lacks a queue: cannot move a message");
+                    paused.get_or_insert_with(|| Paused::now(&self.queue));
                     true
                 }
                 Some(Outcome::Unknown | Outcome::Nacked) | None => true,
@@ -326,6 +341,19 @@ impl<H: Handler> Process for Processor<H> {
     ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>> {
         Box::pin(self.process(channel, batch))
     }
+}
+
+/// A handler that panics has a defect that this message brings out. Without this it would take its process down again and
+/// again, and whatever else that process does with it.
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "its handler panicked: {}",
+        text.unwrap_or("it says nothing")
+    )
 }
 
 /// What is sent because of a span's work carries on below it.

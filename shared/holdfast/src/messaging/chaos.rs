@@ -70,11 +70,6 @@ impl Mixer {
         }
     }
 
-    /// Forgets what waits: it has gone back to the queue.
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
-    }
-
     /// Waits until the next copy is due. Cancel safe.
     pub(super) async fn due(&self) {
         match self.waiting.iter().map(|(due, _)| *due).min() {

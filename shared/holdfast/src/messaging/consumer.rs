@@ -1,6 +1,10 @@
 //! Consuming: a connection, a channel for each queue, and a batch at a time on each channel.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
@@ -9,7 +13,6 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use metrics::gauge;
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
@@ -25,7 +28,7 @@ use super::{
     connection::{self, Link},
     control::{Control, Controls},
     handler::Handler,
-    meter,
+    meter::{self, Paused},
     parking::Drain,
     subscription::{Ended, Item, Process, Subscription},
 };
@@ -39,8 +42,8 @@ pub struct Consumers {
     pool: PgPool,
     consumed: Vec<(Subscription, Box<dyn Process>, Control)>,
     controls: Controls,
-    up: watch::Sender<bool>,
-    link: Link,
+    up: (watch::Sender<bool>, Link),
+    receiving: (watch::Sender<bool>, Link),
 }
 
 impl Consumers {
@@ -52,7 +55,6 @@ impl Consumers {
         publisher: Publisher,
         pool: PgPool,
     ) -> Self {
-        let (up, link) = Link::new();
         Self {
             url: url.into(),
             name: name.into(),
@@ -60,8 +62,8 @@ impl Consumers {
             pool,
             consumed: Vec::new(),
             controls: Controls::default(),
-            up,
-            link,
+            up: Link::new(),
+            receiving: Link::new(),
         }
     }
 
@@ -94,9 +96,15 @@ impl Consumers {
         self.controls.clone()
     }
 
-    /// Whether every queue is being consumed.
+    /// Whether every queue is being consumed, but for those that an operator paused.
     pub fn link(&self) -> Link {
-        self.link.clone()
+        self.up.1.clone()
+    }
+
+    /// Whether every queue is being consumed, none paused: while it is not, an answer that does not come may be waiting
+    /// in its queue.
+    pub fn receiving(&self) -> Link {
+        self.receiving.1.clone()
     }
 
     /// Consumes until `shutdown`, then finishes the batches in hand, acknowledges them and closes.
@@ -116,7 +124,6 @@ impl Consumers {
                     let ended = self
                         .session(&connection, chaos.as_ref(), &shutdown, &mut delays)
                         .await;
-                    self.up.send_replace(false);
                     connection::close(&connection, "bye").await;
                     ended.err().map(|ended| ended.to_string())
                 }
@@ -140,46 +147,80 @@ impl Consumers {
         shutdown: &CancellationToken,
         delays: &mut crate::backoff::Delays,
     ) -> Result<(), Ended> {
-        let mut opened = Vec::with_capacity(self.consumed.len());
-        for (subscription, process, control) in &self.consumed {
-            let channel = connection.create_channel().await?;
-            let consumer = open(&channel, subscription).await?;
-            opened.push(Queue {
+        let consuming = Consuming {
+            wanted: self.consumed.len(),
+            queues: Mutex::default(),
+            up: &self.up.0,
+            receiving: &self.receiving.0,
+        };
+        consuming.add(0, false);
+        let mut running: FuturesUnordered<_> = self
+            .consumed
+            .iter()
+            .map(|(subscription, process, control)| Queue {
                 subscription,
                 process: process.as_ref(),
                 control,
                 connection,
-                channel,
-                consumer,
-            });
-        }
-        info!(consumer = self.name, "consuming");
-        self.up.send_replace(true);
-        delays.reset();
-
-        let mut running: FuturesUnordered<_> = opened
-            .into_iter()
-            .map(|queue| async move {
-                match chaos {
-                    None => queue.run(shutdown).await,
-                    Some(chaos) => queue.run_with(Mixer::new(chaos), shutdown).await,
-                }
+                consuming: &consuming,
             })
+            .map(|queue| queue.keep(chaos, shutdown))
             .collect();
-        // The first that fails ends the session. The others are dropped where they are: a transaction rolls back, and a
-        // commit whose answer is lost is known to the inbox when the message comes again.
+        // A connection that fails ends the session. The queues are dropped where they are: a transaction rolls back, and
+        // a commit whose answer is lost is known to the inbox when the message comes again.
         loop {
             tokio::select! {
                 ended = running.next() => match ended {
                     Some(ended) => ended?,
                     None => return Ok(()),
                 },
+                () = self.up.1.up(), if delays.failures() > 0 => delays.reset(),
                 () = grace_after(shutdown) => {
                     warn!(consumer = self.name, "stopped with a batch in hand; it comes again");
                     return Ok(());
                 }
             }
         }
+    }
+}
+
+/// How many of a session's queues are being consumed.
+struct Consuming<'a> {
+    wanted: usize,
+    /// Those that are open, and those that are paused. A std lock: held for a count, never across an await.
+    queues: Mutex<(usize, usize)>,
+    up: &'a watch::Sender<bool>,
+    receiving: &'a watch::Sender<bool>,
+}
+
+impl Consuming<'_> {
+    /// One more, for as long as what it answers lives.
+    fn one(&self, is_paused: bool) -> One<'_> {
+        self.add(1, is_paused);
+        One {
+            of: self,
+            is_paused,
+        }
+    }
+
+    fn add(&self, change: isize, is_paused: bool) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let (open, paused) = &mut *queues;
+        let count = if is_paused { &mut *paused } else { &mut *open };
+        *count = count.saturating_add_signed(change);
+        self.receiving.send_replace(*open == self.wanted);
+        self.up.send_replace(*open + *paused == self.wanted);
+    }
+}
+
+struct One<'a> {
+    of: &'a Consuming<'a>,
+    is_paused: bool,
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.of.add(-1, self.is_paused);
     }
 }
 
@@ -218,33 +259,108 @@ async fn open(channel: &Channel, subscription: &Subscription) -> Result<Consumer
         .await
 }
 
-/// One queue on one channel.
+/// One queue of a session.
+#[derive(Clone, Copy)]
 struct Queue<'a> {
     subscription: &'a Subscription,
     process: &'a dyn Process,
     control: &'a Control,
     connection: &'a Connection,
+    consuming: &'a Consuming<'a>,
+}
+
+impl Queue<'_> {
+    /// Consumes it for as long as there is a connection. A queue that is not there, or that we may not read, closes its
+    /// own channel: the others go on meanwhile. `Ok` is shutdown.
+    async fn keep(self, chaos: Option<&Chaos>, shutdown: &CancellationToken) -> Result<(), Ended> {
+        let mut delays = Backoff::RECONNECT.delays();
+        loop {
+            // A fresh mixer for each channel: what it held comes again.
+            let mixer = chaos.map(Mixer::new);
+            let ended = match self.serve(mixer, shutdown, &mut delays).await {
+                Ok(Left::Paused) => match self.paused(shutdown).await {
+                    Some(()) => continue,
+                    None => return Ok(()),
+                },
+                Ok(Left::Shutdown) => return Ok(()),
+                Err(ended) => ended,
+            };
+            if !self.connection.status().connected() {
+                return Err(ended);
+            }
+            warn!(queue = self.subscription.queue, error = %ended, "this queue cannot be consumed");
+            tokio::select! {
+                () = delays.wait() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Consumes it on a channel of its own.
+    async fn serve(
+        self,
+        mixer: Option<Mixer>,
+        shutdown: &CancellationToken,
+        delays: &mut crate::backoff::Delays,
+    ) -> Result<Left, Ended> {
+        if self.control.is_paused() {
+            return Ok(Left::Paused);
+        }
+        let channel = self.connection.create_channel().await?;
+        let consumer = open(&channel, self.subscription).await?;
+        let _counted = self.consuming.one(false);
+        info!(queue = self.subscription.queue, "consuming");
+        delays.reset();
+        let opened = Opened {
+            queue: self,
+            channel,
+            consumer,
+        };
+        match mixer {
+            None => opened.run(shutdown).await,
+            Some(mixer) => opened.run_with(mixer, shutdown).await,
+        }
+    }
+
+    /// Takes nothing until it may again; `None` is shutdown.
+    async fn paused(&self, shutdown: &CancellationToken) -> Option<()> {
+        let _counted = self.consuming.one(true);
+        let _paused = Paused::now(&self.subscription.queue);
+        info!(queue = self.subscription.queue, "paused by an operator");
+        // A connection that breaks meanwhile ends the session at its other queues; the next session pauses here again.
+        shutdown
+            .run_until_cancelled(self.control.until(false))
+            .await?;
+        info!(queue = self.subscription.queue, "going on");
+        Some(())
+    }
+}
+
+/// Why a queue was left in good order.
+enum Left {
+    Shutdown,
+    /// An operator wants it to be left alone.
+    Paused,
+}
+
+/// One queue on one channel.
+struct Opened<'a> {
+    queue: Queue<'a>,
     channel: Channel,
     consumer: Consumer,
 }
 
-impl Queue<'_> {
-    async fn run(mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
+impl Opened<'_> {
+    async fn run(mut self, shutdown: &CancellationToken) -> Result<Left, Ended> {
         loop {
             let first = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return self.stop().await,
-                () = self.control.until(true) => match self.pause(shutdown).await? {
-                    Some(resumed) => {
-                        self = resumed;
-                        continue;
-                    }
-                    None => return Ok(()),
-                },
+                () = shutdown.cancelled() => return self.stop(Left::Shutdown).await,
+                () = self.queue.control.until(true) => return self.stop(Left::Paused).await,
                 delivery = self.consumer.next() => self.delivered(delivery)?,
             };
             let batch = self.fill(first).await?;
-            self.process.process(&self.channel, &batch).await?;
+            self.queue.process.process(&self.channel, &batch).await?;
             if let Some(last) = batch.last() {
                 // One outstanding batch per channel, so this acknowledges exactly the batch.
                 self.acknowledge(&last.delivery, true).await?;
@@ -254,12 +370,12 @@ impl Queue<'_> {
 
     /// Takes what has arrived, and what arrives while the batch lingers.
     async fn fill(&mut self, first: Delivery) -> Result<Vec<Item>, Ended> {
-        let until = Instant::now() + self.subscription.linger;
+        let until = Instant::now() + self.queue.subscription.linger;
         let mut batch = vec![Item {
             delivery: Arc::new(first),
             resent_as: None,
         }];
-        while batch.len() < self.subscription.batch.into() {
+        while batch.len() < self.queue.subscription.batch.into() {
             match timeout_at(until, self.consumer.next()).await {
                 Err(_) => break,
                 Ok(delivery) => {
@@ -279,27 +395,20 @@ impl Queue<'_> {
         mut self,
         mut mixer: Mixer,
         shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
+    ) -> Result<Left, Ended> {
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return self.stop().await,
-                () = self.control.until(true) => match self.pause(shutdown).await? {
-                    Some(resumed) => {
-                        self = resumed;
-                        mixer.clear();
-                        continue;
-                    }
-                    None => return Ok(()),
-                },
+                () = shutdown.cancelled() => return self.stop(Left::Shutdown).await,
+                () = self.queue.control.until(true) => return self.stop(Left::Paused).await,
                 delivery = self.consumer.next() => {
                     mixer.add(self.delivered(delivery)?);
                     continue;
                 }
                 () = mixer.due() => {}
             }
-            let batch = mixer.take(self.subscription.batch.into());
-            self.process.process(&self.channel, &batch).await?;
+            let batch = mixer.take(self.queue.subscription.batch.into());
+            self.queue.process.process(&self.channel, &batch).await?;
             for Item { delivery, .. } in batch {
                 if Arc::strong_count(&delivery) == 1 {
                     self.acknowledge(&delivery, false).await?;
@@ -312,71 +421,23 @@ impl Queue<'_> {
         &self,
         delivery: Option<Result<Delivery, lapin::Error>>,
     ) -> Result<Delivery, Ended> {
-        Ok(delivery.ok_or_else(|| Ended::Stream(self.subscription.queue.clone()))??)
+        Ok(delivery.ok_or_else(|| Ended::Stream(self.queue.subscription.queue.clone()))??)
     }
 
     async fn acknowledge(&self, delivery: &Delivery, multiple: bool) -> Result<(), Ended> {
         if delivery.ack(BasicAckOptions { multiple }).await? {
             Ok(())
         } else {
-            Err(Ended::Channel(self.subscription.queue.clone()))
+            Err(Ended::Channel(self.queue.subscription.queue.clone()))
         }
-    }
-
-    /// Takes nothing until it may again, or until `shutdown`: then there is nothing to go on with.
-    async fn pause(self, shutdown: &CancellationToken) -> Result<Option<Self>, Ended> {
-        let Self {
-            subscription,
-            process,
-            control,
-            connection,
-            ..
-        } = self;
-        self.stop().await?;
-        let paused = Paused::now(&subscription.queue);
-        info!(queue = subscription.queue, "paused by an operator");
-        // A connection that breaks meanwhile ends the session at its other queues; the next session pauses here again.
-        let resumed = shutdown.run_until_cancelled(control.until(false)).await;
-        drop(paused);
-        if resumed.is_none() {
-            return Ok(None);
-        }
-        info!(queue = subscription.queue, "going on");
-        let channel = connection.create_channel().await?;
-        let consumer = open(&channel, subscription).await?;
-        Ok(Some(Self {
-            subscription,
-            process,
-            control,
-            connection,
-            channel,
-            consumer,
-        }))
     }
 
     /// Takes no more. What was handed over and not begun goes back to the queue with the channel.
-    async fn stop(self) -> Result<(), Ended> {
+    async fn stop(self, left: Left) -> Result<Left, Ended> {
         self.channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default())
             .await?;
         self.channel.close(200, "bye".into()).await?;
-        Ok(())
-    }
-}
-
-/// A queue is paused for as long as this lives: also a session that breaks meanwhile takes its mark away.
-struct Paused(metrics::Gauge);
-
-impl Paused {
-    fn now(queue: &str) -> Self {
-        let paused = gauge!("consumer_paused", "queue" => queue.to_owned());
-        paused.set(1.0);
-        Self(paused)
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        self.0.set(0.0);
+        Ok(left)
     }
 }

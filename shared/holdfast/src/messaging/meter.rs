@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use time::OffsetDateTime;
 
@@ -41,7 +41,8 @@ pub(super) fn describe() {
     describe_gauge!(
         "consumer_paused",
         Unit::Count,
-        "1 while a queue is not consumed: an operator paused it, or the database is away"
+        "1 while a queue is not consumed: an operator paused it, the database is away, or what cannot be handled has \
+         nowhere to go"
     );
 }
 
@@ -52,6 +53,23 @@ pub(super) fn begin(queue: &str) {
     }
     counter!("message_conflicts_total", "queue" => queue.to_owned()).increment(0);
     gauge!("consumer_paused", "queue" => queue.to_owned()).set(0.0);
+}
+
+/// A queue is not consumed for as long as this lives, whatever ends it.
+pub(super) struct Paused(Gauge);
+
+impl Paused {
+    pub(super) fn now(queue: &str) -> Self {
+        let paused = gauge!("consumer_paused", "queue" => queue.to_owned());
+        paused.set(1.0);
+        Self(paused)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.set(0.0);
+    }
 }
 
 /// A batch came to its end.

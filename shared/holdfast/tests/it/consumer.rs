@@ -12,8 +12,8 @@ use testkit::{Probe, Proxy, Vhost, eventually};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Asked, Effects, KIND, QUEUE, consume, consume_without_waiting, database, decode, effects,
-    message, raw, wait_for_effects, wait_for_empty,
+    Asked, Effects, KIND, QUEUE, consume, consume_all, consume_without_waiting, database, decode,
+    effects, message, raw, wait_for_effects, wait_for_empty,
 };
 
 async fn parked(pool: &PgPool, count: usize) -> Vec<parking::Parked> {
@@ -87,6 +87,8 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
         "order.created.v9",
         &json!({ "order_id": Uuid::now_v7(), "label": "x", "do": "work" }),
     );
+    let panicking = message("panicking", "panic");
+    let indigestible = message("indigestible", "panic early");
     let mut no_json = message("no JSON", "work");
     no_json.payload = b"\xff\xfe\x00{".to_vec();
     let mut no_envelope = message("no envelope", "work");
@@ -103,6 +105,8 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
         &no_json,
         &no_envelope,
         &nul,
+        &panicking,
+        &indigestible,
     ];
     let mut all = good.clone();
     for (n, message) in bad.iter().enumerate() {
@@ -148,6 +152,16 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
             .contains("cloudEvents_specversion is missing")
     );
     assert_eq!(cause(&nul).0, "malformed");
+    let (why, detail) = cause(&panicking);
+    assert!(
+        why == "exhausted" && detail.contains("panicked: an index out of bounds"),
+        "{why}: {detail}"
+    );
+    let (why, detail) = cause(&indigestible);
+    assert!(
+        why == "malformed" && detail.contains("panicked: a decoder"),
+        "{why}: {detail}"
+    );
 
     let labels: Vec<String> = (0..20).map(|n| format!("good {n:02}")).collect();
     assert_eq!(
@@ -350,6 +364,81 @@ async fn a_queue_that_is_not_there_is_waited_for() {
     let other = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     wait_for_effects(&pool, &["not for you"]).await;
     other.stop().await;
+    running.stop().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_consumed_stops_no_other() {
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let queues = ["payment.nowhere", QUEUE];
+    let running = consume_all(&vhost.url("payment"), &pool, &queues, Effects::new());
+    for label in ["one", "two"] {
+        probe.send(message(label, "work")).await;
+        eventually(label, || async {
+            let seen = effects(&pool).await;
+            if seen.iter().any(|seen| seen == label) {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
+        })
+        .await;
+    }
+    assert!(
+        !running.link.is_up(),
+        "one of two queues is not all of them"
+    );
+    running.stop().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_paused_queue_keeps_its_messages_and_is_no_outage() {
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    running.receiving.up().await;
+    assert!(running.controls.pause(QUEUE, true));
+    running.receiving.down().await;
+    probe.send(message("meanwhile", "work")).await;
+    eventually("a message that waits", || async {
+        let depth = vhost.depth(QUEUE).await;
+        if (depth.ready, depth.unacknowledged) == (1, 0) {
+            Ok(())
+        } else {
+            Err(format!("{depth:?}"))
+        }
+    })
+    .await;
+    // It is ready, as far as anybody who watches over it is concerned.
+    running.link.up().await;
+    assert!(effects(&pool).await.is_empty());
+
+    // A connection that breaks meanwhile does not end the pause.
+    eventually("a closed connection", || async {
+        match vhost.close_connections("test consumer").await {
+            0 => Err("the broker does not list it yet"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    probe.send(message("thereafter", "work")).await;
+    eventually("two messages that wait", || async {
+        let depth = vhost.depth(QUEUE).await;
+        if depth.ready == 2 && running.link.is_up() {
+            Ok(())
+        } else {
+            Err(format!("{depth:?}"))
+        }
+    })
+    .await;
+    assert!(!running.receiving.is_up());
+    assert!(running.controls.pause(QUEUE, false));
+    wait_for_effects(&pool, &["meanwhile", "thereafter"]).await;
+    running.receiving.up().await;
+    wait_for_empty(&vhost).await;
     running.stop().await;
     vhost.delete().await;
 }

@@ -85,6 +85,7 @@ pub(crate) fn decode(event: &Incoming) -> Result<Asked, Undecodable> {
     let data: Value = serde_json::from_slice(&event.data)
         .map_err(|error| Undecodable::Malformed(error.to_string()))?;
     match (data["label"].as_str(), data["do"].as_str()) {
+        (_, Some("panic early")) => panic!("a decoder that does not expect this"),
         (Some(label), Some(behave)) => Ok(Asked {
             label: label.to_owned(),
             behave: behave.to_owned(),
@@ -124,6 +125,7 @@ impl Handler for Effects {
                         return Err(Error::Failed("it does twice".into()));
                     }
                 }
+                "panic" => panic!("an index out of bounds, say"),
                 "reject" => return Err(Error::rejected("that must not be")),
                 "conflict five times" => {
                     if self.attempts.fetch_add(1, Ordering::SeqCst) < 5 {
@@ -143,7 +145,9 @@ impl Handler for Effects {
 pub(crate) struct Running {
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    link: messaging::Link,
+    pub(crate) link: messaging::Link,
+    pub(crate) receiving: messaging::Link,
+    pub(crate) controls: messaging::Controls,
     publisher: Publisher,
 }
 
@@ -154,23 +158,45 @@ pub(crate) async fn consume(url: &str, pool: &PgPool, handler: impl Handler) -> 
     running
 }
 
+/// Consumes these queues into `pool` on one connection, and waits for nothing.
+pub(crate) fn consume_all(
+    url: &str,
+    pool: &PgPool,
+    queues: &[&str],
+    handler: impl Handler + Clone,
+) -> Running {
+    let publisher = Publisher::new(url, "test publisher");
+    let mut consumers = Consumers::new(url, "test consumer", publisher.clone(), pool.clone());
+    for queue in queues {
+        consumers = consumers.consume(Subscription::new(*queue), handler.clone());
+    }
+    Running::start(consumers, publisher)
+}
+
 /// Consumes the queue into `pool`.
 pub(crate) fn consume_without_waiting(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
     let publisher = Publisher::new(url, "test publisher");
     let consumers = Consumers::new(url, "test consumer", publisher.clone(), pool.clone())
         .consume(Subscription::new(QUEUE), handler);
-    let shutdown = CancellationToken::new();
-    let link = consumers.link();
-    let task = tokio::spawn(consumers.run(shutdown.clone()));
-    Running {
-        shutdown,
-        task,
-        link,
-        publisher,
-    }
+    Running::start(consumers, publisher)
 }
 
 impl Running {
+    fn start(consumers: Consumers, publisher: Publisher) -> Self {
+        let shutdown = CancellationToken::new();
+        let (link, receiving) = (consumers.link(), consumers.receiving());
+        let controls = consumers.controls();
+        let task = tokio::spawn(consumers.run(shutdown.clone()));
+        Self {
+            shutdown,
+            task,
+            link,
+            receiving,
+            controls,
+            publisher,
+        }
+    }
+
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.expect("the consumer does not panic");
