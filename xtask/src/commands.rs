@@ -33,7 +33,8 @@ cargo xtask COMMAND
       --minutes N    of each outage, instead of what the drill asks for
       --rate N       orders per second meanwhile (default 3)
   verify compose     `docker compose up` as a user has it: orders, down and up, scaled, sizes and memory
-  verify containers [SERVICE…]  every fault on every container (or these), under traffic; both: --no-build, --rate N
+  verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: that one alone
+      --no-build     with the images that are there; --rate N: orders per second
   verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures
   load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own

@@ -123,10 +123,10 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             Arg::Long("rate") => plan.rate = arguments.value()?.string()?,
             Arg::Long("no-install") => no_install = true,
             Arg::Value(name) if named.is_empty() && name == "compose" => {
-                return containers::compose(arguments);
+                return containers::compose::run(arguments);
             }
             Arg::Value(name) if named.is_empty() && name == "containers" => {
-                return containers::containers(arguments);
+                return containers::run(arguments);
             }
             Arg::Value(name) if named.is_empty() && name == "page" => {
                 return page::run(arguments);
