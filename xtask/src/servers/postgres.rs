@@ -97,6 +97,8 @@ impl Postgres {
             "unix_socket_directories=",
             "jit=off",
             "max_connections=400",
+            // As docker-compose.yml has it: what is in memory, or on an SSD, costs little more in any order.
+            "random_page_cost=1.1",
         ] {
             set(setting.to_owned());
         }
