@@ -198,5 +198,7 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
+        // We ask spans for their contexts, never the thread: each poll of each future would set and reset it.
+        .with_context_activation(false)
         .with_filter(LevelFilter::INFO)
 }
