@@ -326,12 +326,13 @@ pub(crate) struct CardAnswer {
     pub(crate) charge_id: Option<Uuid>,
 }
 
-/// Takes in an answer of the card company, and answers what to count once that is committed. The row is read again under its lock: a cancel may have come while we asked.
+/// Takes in an answer of the card company; answers what to count once that is committed, and what the payment is then. The
+/// row is read again under its lock: a cancel may have come while we asked.
 pub(crate) async fn card_answered(
     conn: &mut PgConnection,
     id: OrderId,
     answer: CardAnswer,
-) -> Result<Tally, Error> {
+) -> Result<(Tally, State), Error> {
     let mut payment = store::lock_one(conn, id).await?.ok_or(Error::NoTerms)?;
     let Decision {
         state,
@@ -355,7 +356,7 @@ pub(crate) async fn card_answered(
         }
         outbox::enqueue(conn, &[message]).await?;
     }
-    Ok(tally)
+    Ok((tally, state))
 }
 
 /// Pays money into a wallet; answers whether this deposit is new.

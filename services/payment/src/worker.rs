@@ -164,12 +164,14 @@ impl CardWorker {
 
     async fn outcome(&self, claimed: &Claimed, answer: CardAnswer) -> Result<(), Error> {
         let mut tx = database::begin(&self.pool, "store card answer").await?;
-        let tally = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
+        let (tally, state) = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
         tally.count();
         self.relay.wake();
-        // A capture of a cancelled payment is to be refunded now.
-        self.waker.wake();
+        // It was captured when it had been cancelled already: that is to be refunded now.
+        if state == State::Refunding {
+            self.waker.wake();
+        }
         Ok(())
     }
 

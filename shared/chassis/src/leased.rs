@@ -9,7 +9,7 @@ use holdfast::{
     backoff::{Backoff, pause},
     outbox::Waker,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -44,27 +44,27 @@ pub async fn run<W: LeasedWork>(work: W, pace: Pace, shutdown: CancellationToken
     let work = Arc::new(work);
     let mut in_hand = JoinSet::new();
     let mut away = Backoff::RECONNECT.delays();
+    // Whether more may be due than what was claimed. A place that is free again is no reason to look.
+    let mut more = true;
+    let mut polled = Instant::now();
     while !shutdown.is_cancelled() {
         let free = pace.concurrency.saturating_sub(in_hand.len());
-        let mut claimed = Vec::new();
-        if free > 0 {
-            match work.claim(i64::try_from(free).unwrap_or(i64::MAX)).await {
-                Ok(rows) => {
-                    claimed = rows;
-                    away.reset();
-                }
+        if more && free > 0 {
+            let claimed = match work.claim(i64::try_from(free).unwrap_or(i64::MAX)).await {
+                Ok(claimed) => claimed,
                 Err(error) => {
                     warn!(%error, "cannot claim work");
                     let _ = shutdown.run_until_cancelled(away.wait()).await;
                     continue;
                 }
+            };
+            away.reset();
+            polled = Instant::now();
+            more = claimed.len() == free;
+            for claimed in claimed {
+                let work = Arc::clone(&work);
+                in_hand.spawn(async move { work.work(claimed).await });
             }
-        }
-        // With every place taken there is nothing to look for until one is free.
-        let full = claimed.len() == free;
-        for claimed in claimed {
-            let work = Arc::clone(&work);
-            in_hand.spawn(async move { work.work(claimed).await });
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -73,8 +73,11 @@ pub async fn run<W: LeasedWork>(work: W, pace: Pace, shutdown: CancellationToken
                     error!(%panic, "leased work panicked; its lease will end");
                 }
             }
-            () = pace.waker.woken(), if !full => {}
-            () = pause(pace.poll), if !full => work.sample().await,
+            () = pace.waker.woken(), if !more => more = true,
+            () = pause(pace.poll.saturating_sub(polled.elapsed())), if !more => {
+                work.sample().await;
+                more = true;
+            }
         }
     }
     while in_hand.join_next().await.is_some() {}
