@@ -113,8 +113,8 @@ pub struct BrokerSettings {
     #[arg(long, env = "CONSUMER_BATCH", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub consumer_batch: u16,
 
-    /// How long to wait for a batch to fill once it has a message, in milliseconds
-    #[arg(long, env = "CONSUMER_LINGER_MS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    /// How long to wait for a batch to fill if the last one had more than one message, in milliseconds
+    #[arg(long, env = "CONSUMER_LINGER_MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1000))]
     pub consumer_linger_ms: u64,
 
     /// Delay queues that a failing message goes through before it is parked, in number; as many as the topology has

@@ -352,6 +352,8 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     async fn run(mut self, shutdown: &CancellationToken) -> Result<Left, Ended> {
+        // Whether the last batch had more than one message.
+        let mut company = true;
         loop {
             let first = tokio::select! {
                 biased;
@@ -359,7 +361,8 @@ impl Opened<'_> {
                 () = self.queue.control.until(true) => return self.stop(Left::Paused).await,
                 delivery = self.consumer.next() => self.delivered(delivery)?,
             };
-            let batch = self.fill(first).await?;
+            let batch = self.fill(first, company).await?;
+            company = batch.len() > 1;
             self.queue.process.process(&self.channel, &batch).await?;
             if let Some(last) = batch.last() {
                 // One outstanding batch per channel, so this acknowledges exactly the batch.
@@ -368,9 +371,12 @@ impl Opened<'_> {
         }
     }
 
-    /// Takes what has arrived, and what arrives while the batch lingers.
-    async fn fill(&mut self, first: Delivery) -> Result<Vec<Item>, Ended> {
-        let until = Instant::now() + self.queue.subscription.linger;
+    /// Takes what has arrived; if `company` can be expected, also what arrives while the batch lingers.
+    async fn fill(&mut self, first: Delivery, company: bool) -> Result<Vec<Item>, Ended> {
+        let mut until = Instant::now();
+        if company {
+            until += self.queue.subscription.linger;
+        }
         let mut batch = vec![Item {
             delivery: Arc::new(first),
             resent_as: None,

@@ -14,20 +14,21 @@ pub struct Subscription {
     /// Messages that the broker hands over before any is acknowledged. Twice the batch keeps the next one coming while
     /// this one commits.
     pub prefetch: u16,
-    /// How long to wait for a batch to fill once it has a message.
+    /// How long to wait for a batch to fill, if the last batch had more than one message. So there are fewer and larger
+    /// transactions under load, and a message that comes alone is handled at once.
     pub linger: Duration,
     /// How many delay queues there are behind [`RETRY_EXCHANGE`](super::RETRY_EXCHANGE) for this queue.
     pub retries: u32,
 }
 
 impl Subscription {
-    /// Batches of up to 100, filled for up to 3 ms, and four delays.
+    /// Batches of up to 100, filled for up to 10 ms, and four delays.
     pub fn new(queue: impl Into<String>) -> Self {
         Self {
             queue: queue.into(),
             batch: 100,
             prefetch: 200,
-            linger: Duration::from_millis(3),
+            linger: Duration::from_millis(10),
             retries: 4,
         }
     }

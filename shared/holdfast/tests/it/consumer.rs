@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast::{
-    messaging::{Error, Event, Handler, Incoming, Received, Undecodable, parking},
+    messaging::{Error, Event, Handler, Incoming, Received, Subscription, Undecodable, parking},
     outbox::Message,
 };
 use serde_json::json;
@@ -12,8 +12,8 @@ use testkit::{Probe, Proxy, Vhost, eventually};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Asked, Effects, KIND, QUEUE, consume, consume_all, consume_without_waiting, database, decode,
-    effects, message, raw, wait_for_effects, wait_for_empty,
+    Asked, Effects, KIND, QUEUE, consume, consume_all, consume_as, consume_without_waiting,
+    database, decode, effects, message, raw, wait_for_effects, wait_for_empty,
 };
 
 async fn parked(pool: &PgPool, count: usize) -> Vec<parking::Parked> {
@@ -67,6 +67,38 @@ async fn what_has_arrived_is_handled_in_one_transaction() {
         .await
         .expect("counted");
     assert!(batches <= 20, "100 messages in {batches} transactions");
+    running.stop().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_company_while_messages_come() {
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let subscription = Subscription {
+        batch: 5,
+        linger: Duration::from_secs(600),
+        ..Subscription::new(QUEUE)
+    };
+    let running = consume_as(&vhost.url("payment"), &pool, subscription, Effects::new());
+    running.link.up().await;
+    for n in 0..10 {
+        probe.send_all(&[message(&n.to_string(), "work")]).await;
+    }
+    let batches = eventually("10 effects", || async {
+        let batches: Vec<i64> =
+            sqlx::query_scalar("select count(*) from effect group by batch order by min(label)")
+                .fetch_all(&pool)
+                .await
+                .expect("read");
+        if batches.iter().sum::<i64>() == 10 {
+            Ok(batches)
+        } else {
+            Err(format!("{batches:?}"))
+        }
+    })
+    .await;
+    assert_eq!(batches, [5, 5]);
     running.stop().await;
     vhost.delete().await;
 }

@@ -175,9 +175,19 @@ pub(crate) fn consume_all(
 
 /// Consumes the queue into `pool`.
 pub(crate) fn consume_without_waiting(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
+    consume_as(url, pool, Subscription::new(QUEUE), handler)
+}
+
+/// Consumes a queue into `pool` in a way of its own.
+pub(crate) fn consume_as(
+    url: &str,
+    pool: &PgPool,
+    subscription: Subscription,
+    handler: impl Handler,
+) -> Running {
     let publisher = Publisher::new(url, "test publisher");
     let consumers = Consumers::new(url, "test consumer", publisher.clone(), pool.clone())
-        .consume(Subscription::new(QUEUE), handler);
+        .consume(subscription, handler);
     Running::start(consumers, publisher)
 }
 
