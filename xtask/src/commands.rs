@@ -32,7 +32,7 @@ cargo xtask COMMAND
   verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
       --minutes N    of each outage, instead of what the drill asks for
       --rate N       orders per second meanwhile (default 3)
-  verify compose     `docker compose up` as a user has it: orders, down and up, scaled, sizes and memory
+  verify compose     `docker compose up` as a user has it: orders, page, traces, dashboards, down and up, scaled, sizes
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: that one alone
       --no-build     with the images that are there; --rate N: orders per second
   verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
