@@ -286,7 +286,7 @@ async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     browser
         .until("the edit is saved", SOON, &said("Saved"), &[])
         .await?;
-    looks::scene(browser, pictures, "front-page-parked", "#break").await?;
+    looks::scene(browser, pictures, "front-page-parked", &item).await?;
     browser
         .click(&format!("{item} [data-deed=Requeue]"))
         .await?;
