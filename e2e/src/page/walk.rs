@@ -136,6 +136,20 @@ async fn rests(browser: &Browser, id: &str, state: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until an order is shown, and sees to it that it is not decided.
+async fn waits(browser: &Browser, id: &str) -> Result<()> {
+    let shown = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`) !== null";
+    browser
+        .until(format!("order {id} is shown"), SOON, shown, &[json!(id)])
+        .await?;
+    let state = standing(browser, id).await?;
+    ensure!(
+        state == "pending",
+        "order {id} is {state}, and does not wait"
+    );
+    Ok(())
+}
+
 async fn standing(browser: &Browser, id: &str) -> Result<String> {
     let state =
         "document.querySelector(`[data-order='${arguments[0]}'][data-state]`).dataset.state";
@@ -192,11 +206,9 @@ async fn outage(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         )
         .await?;
     for id in &by_card {
-        let state = standing(browser, id).await?;
-        ensure!(
-            state == "pending",
-            "order {id} is {state} while its card cannot be charged"
-        );
+        waits(browser, id)
+            .await
+            .context("its card cannot be charged")?;
     }
     looks::scene(browser, pictures, "front-page-waiting", "#services").await?;
     knobs(browser, "Normal").await?;
@@ -247,10 +259,8 @@ async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         .zip(text(&fresh[1]))
         .context("no parked message")?;
     let item = format!("[data-parked='{item}']");
-    ensure!(
-        standing(browser, &order).await? == "pending",
-        "the order does not wait"
-    );
+    // The message is told of by one source and the order by another, in any order.
+    waits(browser, &order).await?;
 
     browser.click(&format!("{item} > summary")).await?;
     let area = format!("{item} textarea");
