@@ -1,9 +1,14 @@
 //! The services' HTTP APIs, as a customer and an operator see them.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Mutex, time::Duration};
 
 use chassis::identity::{DevelopmentKey, Principal, Role};
 use contracts::value::OrderId;
+use holdfast::{
+    backoff::Backoff,
+    deadline::Deadline,
+    retry::{Advice, GaveUp, Retry, Retryable},
+};
 use reqwest::{Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -58,6 +63,30 @@ pub enum ApiError {
     /// There is no token to show.
     #[error(transparent)]
     Token(#[from] chassis::identity::InvalidKey),
+}
+
+impl Retryable for ApiError {
+    /// Every call here is safe to repeat: by its key, or by what it says.
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Later(after) => Advice::After(*after),
+            Self::Unreachable(_) => Advice::Backoff,
+            Self::Refused { .. } | Self::Token(_) => Advice::Never,
+        }
+    }
+}
+
+/// How long [`insist`] asks again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until there is an answer, for a minute, as a customer would: a service that is busy or away is asked again, when it
+/// said or with backoff. `call` has to ask for the same thing each time.
+pub async fn insist<T, F: Future<Output = Result<T, ApiError>>>(
+    mut call: impl FnMut() -> F,
+) -> Result<T, GaveUp<ApiError>> {
+    Retry::new(u32::MAX, Backoff::RECONNECT)
+        .run(Deadline::after(PATIENCE), |_| call())
+        .await
 }
 
 impl Api {

@@ -1,6 +1,9 @@
 //! Whole orders, each to its end, through the processes that users run.
 
-use load_tests::traffic::{Ending, once};
+use load_tests::{
+    api::ApiError,
+    traffic::{Ending, once},
+};
 
 use crate::system::System;
 
@@ -24,6 +27,29 @@ async fn every_ending_is_reached() {
         };
         assert_eq!((charged, refunded), expected, "{ending:?}: {kinds:?}");
     }
+    system.end().await;
+}
+
+/// What the demo asks for while a database is away, it asks for again, as it is told to.
+#[tokio::test]
+async fn who_is_told_to_come_back_comes_back() {
+    let system = System::start().await;
+    let line = &system.database_lines["order"];
+    line.cut();
+    let mend = async {
+        let refused = system
+            .api
+            .place(
+                "alice",
+                "while-it-is-away",
+                &Ending::ConfirmedWallet.order(),
+            )
+            .await;
+        assert!(matches!(refused, Err(ApiError::Later(_))), "{refused:?}");
+        line.restore();
+    };
+    let (shown, ()) = tokio::join!(once(&system.api), mend);
+    assert!(shown.expect("every order comes to rest"));
     system.end().await;
 }
 

@@ -11,7 +11,10 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::ending::{Cancel, Ending};
-use crate::{api::Api, table};
+use crate::{
+    api::{Api, insist},
+    table,
+};
 
 /// How long an order may take to its rest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,12 +81,11 @@ struct End {
 async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
     let begun = Instant::now();
     let customer = ending.customer();
-    let placed = api
-        .place(customer, &Uuid::now_v7().to_string(), &ending.order())
-        .await?;
+    let (order, key) = (ending.order(), Uuid::now_v7().to_string());
+    let placed = insist(|| api.place(customer, &key, &order)).await?;
     let id: OrderId = text(&placed, "id").parse()?;
     if ending.cancel() == Cancel::AtOnce {
-        api.cancel(customer, id).await?;
+        insist(|| api.cancel(customer, id)).await?;
     }
     let mut order = at_rest(api, id).await?;
     if ending.cancel() == Cancel::WhenConfirmed {
@@ -91,7 +93,7 @@ async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
             text(&order, "state") == "confirmed",
             "not confirmed, so it cannot be cancelled after that: {order}"
         );
-        api.cancel(customer, id).await?;
+        insist(|| api.cancel(customer, id)).await?;
         order = at_rest(api, id).await?;
     }
     let took = begun.elapsed();
@@ -100,8 +102,8 @@ async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
         End {
             state: text(&order, "state"),
             reason: order["reason"].as_str().map(str::to_owned),
-            payment: text(&api.payment(id).await?, "state"),
-            stock: text(&api.reservation(id).await?, "state"),
+            payment: text(&insist(|| api.payment(id)).await?, "state"),
+            stock: text(&insist(|| api.reservation(id)).await?, "state"),
             mails: mails_sent(api, id, &text(&order, "state")).await?,
             took,
         },
@@ -112,7 +114,7 @@ async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
 async fn at_rest(api: &Api, id: OrderId) -> anyhow::Result<Value> {
     let resting = async {
         loop {
-            let order = api.order(id).await?;
+            let order = insist(|| api.order(id)).await?;
             if order["at_rest"] == true {
                 return anyhow::Ok(order);
             }
@@ -128,7 +130,7 @@ async fn at_rest(api: &Api, id: OrderId) -> anyhow::Result<Value> {
 async fn mails_sent(api: &Api, id: OrderId, state: &str) -> anyhow::Result<usize> {
     let sent = async {
         loop {
-            let mails = api.mails(id).await?;
+            let mails = insist(|| api.mails(id)).await?;
             let sent: Vec<&Value> = mails
                 .iter()
                 .filter(|mail| mail["state"] == "sent")

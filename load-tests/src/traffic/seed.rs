@@ -1,12 +1,9 @@
 //! The demo's products and wallets, brought in through the operator's API. Safe to repeat.
 
-use std::future::Future;
-
 use anyhow::Context;
-use holdfast::backoff::Backoff;
 use serde::Deserialize;
 
-use crate::api::{Api, ApiError};
+use crate::api::{Api, insist};
 
 const DEMO: &str = include_str!("../../../deploy/seed/demo.json");
 
@@ -43,7 +40,7 @@ pub async fn seed(api: &Api) -> anyhow::Result<(usize, usize)> {
             currency,
             stock,
         } = product;
-        persist(|| api.stock(sku, name, *price_minor, currency, *stock)).await?;
+        insist(|| api.stock(sku, name, *price_minor, currency, *stock)).await?;
     }
     for wallet in &demo.wallets {
         let Wallet {
@@ -51,23 +48,7 @@ pub async fn seed(api: &Api) -> anyhow::Result<(usize, usize)> {
             currency,
             amount_minor,
         } = wallet;
-        persist(|| api.fund(customer, *amount_minor, currency)).await?;
+        insist(|| api.fund(customer, *amount_minor, currency)).await?;
     }
     Ok((demo.products.len(), demo.wallets.len()))
-}
-
-/// Repeats what is safe to repeat while a service is away.
-async fn persist<F: Future<Output = Result<(), ApiError>>>(
-    mut call: impl FnMut() -> F,
-) -> anyhow::Result<()> {
-    let mut delays = Backoff::RECONNECT.delays();
-    loop {
-        match call().await {
-            Ok(()) => return Ok(()),
-            Err(ApiError::Later(_) | ApiError::Unreachable(_)) if delays.failures() < 20 => {
-                delays.wait().await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
