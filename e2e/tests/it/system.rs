@@ -88,7 +88,8 @@ impl System {
         let mut settings: BTreeMap<String, String> = [
             ("HTTP_WORKERS", "1"),
             ("DATABASE_MAX_CONNECTIONS", "5"),
-            ("DATABASE_ACQUIRE_TIMEOUT_MS", "1000"),
+            // Shorter than by default, and longer than a busy machine may take.
+            ("DATABASE_ACQUIRE_TIMEOUT_MS", "3000"),
             // Leases are these and ten seconds.
             ("CARD_TIMEOUT_MS", "1000"),
             ("SMTP_TIMEOUT_MS", "1000"),
