@@ -7,12 +7,20 @@ use holdfast::{
 };
 use uuid::Uuid;
 
-/// The exchange of everything that happened.
+/// The exchange of everything that happened to choreographed orders.
 pub const EXCHANGE: &str = "events";
+/// The exchange of what the orchestrator, or an order, asks of one service; by the service's name.
+pub const COMMANDS: &str = "commands";
+/// The exchange of what is answered to commands; all of it is the orchestrator's.
+pub const REPLIES: &str = "replies";
+/// The service that asks, and is answered.
+pub const ORCHESTRATOR: &str = "orchestrator";
 
 /// How an order is coordinated: the first segment of its messages' routing keys, so that the queues of choreography never
 /// see an orchestrated order.
 pub const CHOREOGRAPHY: &str = "choreography";
+/// The other way; see [`CHOREOGRAPHY`].
+pub const ORCHESTRATION: &str = "orchestration";
 
 /// Who publishes, and what led to it.
 #[derive(Clone, Copy, Debug)]
@@ -40,21 +48,74 @@ impl<'a> Publishing<'a> {
         }
     }
 
-    /// The outbox row for `message`, in the current trace. `step` names the effect that the message asks for or tells of;
-    /// with the order it makes the idempotency key.
+    /// The outbox row for `message`, a fact of choreography, in the current trace. `step` names the effect that the message
+    /// asks for or tells of; with the order it makes the idempotency key.
     pub fn message<M: Message>(&self, message: &M, step: &str) -> outbox::Message {
-        let order = message.order_id();
+        let key = idempotency_key(message.order_id(), step);
+        self.event(message, key)
+            .into_message(EXCHANGE, format!("{CHOREOGRAPHY}.{}", M::TYPE))
+    }
+
+    /// The outbox row for `message`, an answer to the command whose idempotency key is `key`.
+    pub fn reply<M: Message>(&self, message: &M, key: &str) -> outbox::Message {
+        self.event(message, key.to_owned())
+            .into_message(REPLIES, ORCHESTRATOR.to_owned())
+    }
+
+    /// The outbox row for `message`, an answer that goes where `answering` says. `step` names the effect that it tells of.
+    pub fn answer<M: Message>(
+        &self,
+        answering: Answering<'_>,
+        message: &M,
+        step: &str,
+    ) -> outbox::Message {
+        match answering {
+            Answering::Choreography => self.message(message, step),
+            Answering::Command(key) => self.reply(message, key),
+        }
+    }
+
+    /// The outbox row for `message`, a command to the service `to`, whose effect `key` names.
+    pub fn command<M: Message>(&self, message: &M, to: &str, key: String) -> outbox::Message {
+        self.event(message, key)
+            .into_message(COMMANDS, to.to_owned())
+    }
+
+    /// The event for `message`, in the current trace.
+    fn event<M: Message>(&self, message: &M, idempotency_key: String) -> Event {
         // Invariant: contracts are plain data (no maps with keys that are no strings), which always serializes.
         let data = serde_json::to_vec(message).unwrap_or_default();
-        let mut event = Event::new(
-            M::TYPE,
-            &format!("/{}", self.service),
-            order.to_string(),
-            data,
-        );
-        event.idempotency_key = Some(idempotency_key(order, step));
+        let subject = message.order_id().to_string();
+        let mut event = Event::new(M::TYPE, &format!("/{}", self.service), subject, data);
+        event.idempotency_key = Some(idempotency_key);
         event.causation_id = self.cause.map(|cause| cause.id);
-        event.into_message(EXCHANGE, format!("{CHOREOGRAPHY}.{}", M::TYPE))
+        event
+    }
+}
+
+/// Who asked, and so where the answer goes. A participant does the same for both; only its answers part ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering<'a> {
+    /// A fact of choreography asked: the answer is one too, under the key of the effect, for whoever it concerns.
+    Choreography,
+    /// The orchestrator asked, by the command of this idempotency key: the answer is for it alone, under the same key.
+    Command(&'a str),
+}
+
+impl<'a> Answering<'a> {
+    /// The command's key; none in choreography.
+    pub fn key(self) -> Option<&'a str> {
+        match self {
+            Self::Choreography => None,
+            Self::Command(key) => Some(key),
+        }
+    }
+}
+
+/// As a table, or a decoded message, keeps it.
+impl<'a> From<Option<&'a str>> for Answering<'a> {
+    fn from(key: Option<&'a str>) -> Self {
+        key.map_or(Self::Choreography, Self::Command)
     }
 }
 
@@ -88,4 +149,13 @@ pub fn from_json<T: serde::de::DeserializeOwned>(data: &[u8]) -> Result<T, Strin
     })?;
     json.end().map_err(|error| error.to_string())?;
     Ok(value)
+}
+
+/// The idempotency key of a command, which its answer carries back.
+pub fn key_of(event: &Incoming) -> Result<String, holdfast::messaging::Undecodable> {
+    event.idempotency_key.clone().ok_or_else(|| {
+        holdfast::messaging::Undecodable::Malformed(
+            "cloudEvents_idempotencykey: a command needs one".to_owned(),
+        )
+    })
 }

@@ -2,7 +2,8 @@
 //! what keeps a value valid.
 //!
 //! - [`value`]: `Money`, `Sku`, `Quantity`, ids. Each parses at the edge and cannot hold an invalid value after that.
-//! - [`order`], [`payment`], [`inventory`]: what each service publishes, one file per publisher.
+//! - [`order`], [`payment`], [`inventory`], [`notification`], [`orchestrator`]: what each service publishes, one file per
+//!   publisher.
 //! - [`message`]: what every message has in common, and the catalogue of all of them.
 //!
 //! Rules for changing a message: consumers ignore fields they do not know, so a field may be added if it is optional.
@@ -11,6 +12,8 @@
 
 pub mod inventory;
 pub mod message;
+pub mod notification;
+pub mod orchestrator;
 pub mod order;
 pub mod payment;
 pub mod value;

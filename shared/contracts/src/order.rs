@@ -71,12 +71,68 @@ pub struct OrderCancelled {
     pub settled: bool,
 }
 
+/// To the orchestrator: an order takes the orchestrated way, or is cancelled after that ended well. One saga for each, however
+/// often this comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct StartSaga {
+    pub order_id: OrderId,
+    pub order_version: u32,
+    pub saga: Saga,
+    pub customer: Customer,
+    pub lines: Vec<PricedLine>,
+    pub amount: Money,
+    pub payment: PaymentMethod,
+}
+
+/// To the orchestrator: the order was cancelled before it was confirmed, so it need not try any longer. Only a hint: the order
+/// will not be confirmed whether or not this arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct CancelRequested {
+    pub order_id: OrderId,
+    pub order_version: u32,
+    pub reason: CancelReason,
+}
+
+/// Answer to `orchestrator.confirm_order`: it was cancelled before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ConfirmRejected {
+    pub order_id: OrderId,
+    pub order_version: u32,
+    pub reason: CancelReason,
+}
+
+/// Answer to `orchestrator.complete_order`: it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OrderCompleted {
+    pub order_id: OrderId,
+    pub order_version: u32,
+}
+
 messages! {
     OrderCreated = "order.created.v1",
     OrderConfirmed = "order.confirmed.v1",
     OrderCancelling = "order.cancelling.v1",
     OrderSettling = "order.settling.v1",
     OrderCancelled = "order.cancelled.v1",
+    StartSaga = "order.start_saga.v1",
+    CancelRequested = "order.cancel_requested.v1",
+    ConfirmRejected = "order.confirm_rejected.v1",
+    OrderCompleted = "order.completed.v1",
+}
+
+/// What the orchestrator can be asked to do with an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Saga {
+    /// Carry a new order to its end.
+    PlaceOrder,
+    /// Undo an order that was confirmed.
+    UndoOrder,
 }
 
 /// Who ordered, and where to write to.
