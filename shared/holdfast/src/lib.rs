@@ -8,6 +8,7 @@
 //! | [`outbox`] | a state change and the message about it happen both or not at all |
 //! | [`inbox`] | a message that comes twice takes effect once |
 //! | [`messaging`] | confirmed publishing, batching consumers, delayed retry, parking, over AMQP 0-9-1 |
+//! | [`saga`] | a long transaction over several services ends, whatever happens |
 //! | [`backoff`] | how long to wait before the next try |
 //! | [`retry`] | whether to try again at all |
 //! | [`deadline`] | one time budget for a call and all the calls below it |
@@ -29,5 +30,7 @@ pub mod messaging;
 pub mod outbox;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(feature = "saga")]
+pub mod saga;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;

@@ -70,7 +70,7 @@ pub use consumer::Consumers;
 pub use control::Controls;
 pub use event::{ATTEMPT, Event, Incoming, Malformed};
 pub use handler::{Class, Error, Handler, Received, Undecodable, classify};
-pub use observe::{Observer, Sighting};
+pub use observe::{Observer, Sighting, Watch};
 pub use publisher::Publisher;
 pub use subscription::Subscription;
 

@@ -26,11 +26,27 @@ const MOST: i32 = 10_000;
 pub enum Sighting {
     /// From now on it sees everything, until the next of these. What was published before, it has to ask somebody for.
     Attached,
-    /// A message was published under this routing key.
-    Event(String, Box<Incoming>),
+    /// A message was published.
+    Event {
+        /// To this exchange,
+        exchange: String,
+        /// under this routing key.
+        routing_key: String,
+        /// What it is.
+        event: Box<Incoming>,
+    },
 }
 
-/// Sees everything that is published to an exchange, and promises nothing to the publisher.
+/// Something to see: what is published to an exchange under the routing keys that fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch<'a> {
+    /// The exchange.
+    pub exchange: &'a str,
+    /// As it is bound: a pattern, `#` being everything, on a topic exchange; one key on a direct one.
+    pub key: &'a str,
+}
+
+/// Sees what is published to exchanges, and promises nothing to the publisher.
 ///
 /// Its queue is its own: exclusive, gone with the connection, bounded, and what does not fit is dropped. Deliveries are
 /// acknowledged by being sent. So it may miss messages: while it is away, and when it is slower than they come. Who
@@ -62,11 +78,11 @@ impl Observer {
         self.link.clone()
     }
 
-    /// Tells `see` of everything that is published to `exchange`, until `shutdown`. Messages whose envelope cannot be read
-    /// are left out: whoever handles them parks them.
+    /// Tells `see` of everything in `watched`, until `shutdown`; of what fits several of them on one exchange once. Messages
+    /// whose envelope cannot be read are left out: whoever handles them parks them.
     pub async fn run(
         self,
-        exchange: &str,
+        watched: &[Watch<'_>],
         shutdown: CancellationToken,
         mut see: impl FnMut(Sighting) + Send,
     ) {
@@ -74,8 +90,8 @@ impl Observer {
         while !shutdown.is_cancelled() {
             let ended = match connection::connect(&self.url, &self.name).await {
                 Ok(connection) => {
-                    let watched = self.session(&connection, exchange, &mut delays, &mut see);
-                    let ended = shutdown.run_until_cancelled(watched).await;
+                    let session = self.session(&connection, watched, &mut delays, &mut see);
+                    let ended = shutdown.run_until_cancelled(session).await;
                     self.up.send_replace(false);
                     connection::close(&connection, "bye").await;
                     ended.and_then(Result::err).map(|ended| ended.to_string())
@@ -93,7 +109,7 @@ impl Observer {
     async fn session(
         &self,
         connection: &Connection,
-        exchange: &str,
+        watched: &[Watch<'_>],
         delays: &mut crate::backoff::Delays,
         see: &mut (impl FnMut(Sighting) + Send),
     ) -> Result<(), Ended> {
@@ -113,15 +129,17 @@ impl Observer {
             ..QueueDeclareOptions::default()
         };
         channel.queue_declare(named(), own, bounds).await?;
-        channel
-            .queue_bind(
-                named(),
-                exchange.into(),
-                "#".into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await?;
+        for Watch { exchange, key } in watched {
+            channel
+                .queue_bind(
+                    named(),
+                    (*exchange).into(),
+                    (*key).into(),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
+        }
         let taken = BasicConsumeOptions {
             no_ack: true,
             exclusive: true,
@@ -142,10 +160,11 @@ impl Observer {
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
             if let Ok(event) = Incoming::read(&delivery) {
-                see(Sighting::Event(
-                    delivery.routing_key.to_string(),
-                    Box::new(event),
-                ));
+                see(Sighting::Event {
+                    exchange: delivery.exchange.to_string(),
+                    routing_key: delivery.routing_key.to_string(),
+                    event: Box::new(event),
+                });
             }
         }
         Err(Ended::Stream(queue))

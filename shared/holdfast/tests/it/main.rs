@@ -4,6 +4,7 @@ mod classify;
 mod consumer;
 mod helpers;
 mod inbox;
+mod observer;
 mod outbox;
 mod parking;
 mod publisher;

@@ -1,0 +1,503 @@
+//! Carries out what [`transition`] decides: log, state and commands in the transaction that takes the input in.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{PgConnection, migrate::Migrator};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    definition::{Definition, Invalid, Payload, Retry, View},
+    plan::Plan,
+    saved::{self, Saved, Unreadable},
+    state::{Action, By, Direction, End, Heard, Input, Phase, State},
+    store::{self, NewEntry, NewRow, Row, Update},
+    transition::{Effect, NotStuck, transition},
+};
+use crate::outbox;
+
+/// Creates the tables `saga`, `saga_log` and `saga_deed`. Keeps its own record (`_saga_migrations`).
+pub fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("src/saga/migrations");
+    migrator.dangerous_set_table_name("_saga_migrations");
+    migrator
+}
+
+/// A command that is about to be written.
+#[derive(Clone, Debug)]
+pub struct Outgoing<'a> {
+    /// The saga.
+    pub saga: Uuid,
+    /// What it is about.
+    pub subject: &'a str,
+    /// The step.
+    pub step: &'static str,
+    /// What it is asked.
+    pub asked: Direction,
+    /// Which time; 1 is the first.
+    pub attempt: u32,
+    /// Which input of the batch led to it; for a timeout, its place among the overdue.
+    pub cause: usize,
+    /// The trace that the saga began in.
+    pub traceparent: Option<&'a str>,
+}
+
+impl Outgoing<'_> {
+    /// The permanent name of the effect that is asked for, which its answer carries back: see [`Key`](super::Key).
+    pub fn key(&self) -> String {
+        super::Key {
+            saga: self.saga,
+            step: self.step.to_owned(),
+            asked: self.asked,
+        }
+        .to_string()
+    }
+}
+
+/// Makes the outbox row for a command. The one thing that the executor leaves to its user: how commands travel.
+///
+/// Sent again, a command is a new message (a new message id) under the same [`Outgoing::key`].
+pub type Dispatch<'a, C> = dyn FnMut(&Outgoing<'_>, C) -> outbox::Message + Send + 'a;
+
+/// A saga to be started.
+#[derive(Clone, Debug)]
+pub struct Start<D> {
+    /// Its id. It must follow from what it is about, so that it is started once.
+    pub id: Uuid,
+    /// The definition's name; the highest version is taken.
+    pub definition: &'static str,
+    /// What it is about.
+    pub subject: String,
+    /// What its commands are made of.
+    pub data: D,
+    /// The trace that it is part of.
+    pub traceparent: Option<String>,
+}
+
+/// A saga that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub saga: Uuid,
+    /// Its definition.
+    pub definition: &'static str,
+    /// How.
+    pub end: End,
+    /// When it began, on the database's clock.
+    pub created_at: OffsetDateTime,
+}
+
+/// What a batch of inputs came to. Nothing of it holds before the transaction commits.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// How many inputs changed something.
+    pub changed: usize,
+    /// How many had no effect: late, twice, or to a saga that cannot be read.
+    pub ignored: usize,
+    /// The inputs, by their place, whose saga does not exist, or has no such step.
+    pub unknown: Vec<usize>,
+    /// Commands that were written, by step and direction.
+    pub sent: BTreeMap<(&'static str, Direction), u64>,
+    /// Sagas that ended.
+    pub ended: Vec<Ended>,
+    /// Sagas that wait for an operator now, and why.
+    pub stuck: Vec<(Uuid, String)>,
+    /// Sagas that cannot be read, found just now, and why.
+    pub broken: Vec<(Uuid, String)>,
+}
+
+/// Why a saga could not be started, or an operator's action not be carried out. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No definition has this name: a message that asks for it is to be parked.
+    #[error("there is no saga {0:?}")]
+    UnknownDefinition(String),
+    /// The data cannot be stored: a defect.
+    #[error("the saga's data cannot be stored: {0}")]
+    Data(#[from] serde_json::Error),
+    /// There is no such saga: 404.
+    #[error("there is no saga {0}")]
+    NotFound(Uuid),
+    /// It does not wait for an operator: 409.
+    #[error(transparent)]
+    NotStuck(#[from] NotStuck),
+    /// It cannot be read: only resuming it is possible, once it, or the program, is mended: 409.
+    #[error("the saga cannot be read: {0}")]
+    Broken(String),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// A version of a definition, and its shape.
+#[derive(Debug)]
+pub(super) struct Known<D: 'static, C: 'static> {
+    pub(super) definition: &'static Definition<D, C>,
+    pub(super) plan: Plan,
+}
+
+/// Carries sagas out. Keeps nothing in memory: any number of processes may share the work.
+#[derive(Debug)]
+pub struct Executor<D: 'static, C: 'static> {
+    pub(super) known: Vec<Known<D, C>>,
+    /// Multiplies every timeout.
+    pace: f64,
+}
+
+impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
+    /// Of all definitions, every version that a saga may still run under. `pace` multiplies every timeout: 1.0 in earnest.
+    pub fn new(definitions: &[&'static Definition<D, C>], pace: f64) -> Result<Self, Invalid> {
+        let known = definitions.iter().enumerate().map(|(place, definition)| {
+            definition.check()?;
+            let (name, version) = (definition.name, definition.version);
+            if definitions[..place].iter().any(|other| (other.name, other.version) == (name, version)) {
+                return Err(Invalid::SameVersion(name, version));
+            }
+            Ok(Known {
+                definition,
+                plan: definition.plan(),
+            })
+        });
+        Ok(Self {
+            known: known.collect::<Result<_, Invalid>>()?,
+            pace,
+        })
+    }
+
+    /// The version of a definition that new sagas begin under.
+    fn newest(&self, name: &str) -> Option<&Known<D, C>> {
+        let of_name = self.known.iter().filter(|known| known.definition.name == name);
+        of_name.max_by_key(|known| known.definition.version)
+    }
+
+    /// Starts sagas; answers, beside what came of it, which were new. The others are left as they are.
+    pub async fn start(
+        &self,
+        conn: &mut PgConnection,
+        starts: &[Start<D>],
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<(HashSet<Uuid>, Applied), Error> {
+        let mut rows = BTreeMap::new();
+        for start in starts {
+            let known = self
+                .newest(start.definition)
+                .ok_or_else(|| Error::UnknownDefinition(start.definition.to_owned()))?;
+            let row = NewRow {
+                id: start.id,
+                definition: known.definition.name,
+                definition_version: i32::try_from(known.definition.version).unwrap_or(i32::MAX),
+                subject: start.subject.clone(),
+                data: serde_json::to_value(&start.data)?,
+                state: serde_json::to_value(State::new(&known.plan))?,
+                traceparent: start.traceparent.clone(),
+            };
+            // Who comes twice in this batch begins as who comes in two: with what the first one says.
+            rows.entry(start.id).or_insert(row);
+        }
+        let rows: Vec<NewRow> = rows.into_values().collect();
+        let new: HashSet<Uuid> = store::insert(conn, &rows).await?.into_iter().collect();
+        // Who comes twice in this batch starts once: the second start changes nothing.
+        let inputs: Vec<(usize, Uuid, What<'_>)> = starts
+            .iter()
+            .enumerate()
+            .filter(|(_, start)| new.contains(&start.id))
+            .map(|(place, start)| (place, start.id, What::Start))
+            .collect();
+        let applied = self.take_in(conn, &inputs, dispatch).await?;
+        Ok((new, applied))
+    }
+
+    /// Takes a batch of inputs in: locks the sagas in one order, folds the inputs over them in memory, writes each saga once,
+    /// and their logs and commands with them.
+    pub async fn apply(
+        &self,
+        conn: &mut PgConnection,
+        inputs: &[(Uuid, Heard)],
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<Applied, Error> {
+        let inputs: Vec<(usize, Uuid, What<'_>)> = inputs
+            .iter()
+            .enumerate()
+            .map(|(place, (id, heard))| (place, *id, What::Heard(heard)))
+            .collect();
+        self.take_in(conn, &inputs, dispatch).await
+    }
+
+    async fn take_in(
+        &self,
+        conn: &mut PgConnection,
+        inputs: &[(usize, Uuid, What<'_>)],
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<Applied, Error> {
+        let mut ids: Vec<Uuid> = inputs.iter().map(|(_, id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut applied = Applied::default();
+        let mut batch = Batch::default();
+        let mut sagas = BTreeMap::new();
+        for row in store::lock(conn, &ids).await? {
+            let id = row.id;
+            sagas.insert(id, self.open(conn, row, &mut applied).await?);
+        }
+        for (place, id, what) in inputs {
+            let saga = match sagas.get_mut(id) {
+                None => {
+                    applied.unknown.push(*place);
+                    continue;
+                }
+                Some(None) => {
+                    applied.ignored += 1;
+                    continue;
+                }
+                Some(Some(saga)) => saga,
+            };
+            let input = match what {
+                What::Start => Some(Input::Start),
+                What::Heard(heard) => heard.input(saga.plan),
+            };
+            match input {
+                None => applied.unknown.push(*place),
+                Some(input) => self.one(saga, &input, *place, &mut batch, &mut applied, dispatch)?,
+            }
+        }
+        let touched = sagas.into_values().flatten().filter(|saga| saga.changed);
+        self.write(conn, touched, batch).await?;
+        Ok(applied)
+    }
+
+    /// Asks again for what is overdue, or gives it up; answers how many sagas it was, and what came of it. Only of those
+    /// whose answer could have come in: `heard_for` is since when messages have.
+    pub async fn sweep(
+        &self,
+        conn: &mut PgConnection,
+        limit: i64,
+        heard_for: Duration,
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<(usize, Applied), Error> {
+        let rows = store::overdue(conn, limit, heard_for).await?;
+        let found = rows.len();
+        let mut applied = Applied::default();
+        let mut batch = Batch::default();
+        let mut sagas = Vec::new();
+        for (place, row) in rows.into_iter().enumerate() {
+            let Some(mut saga) = self.open(conn, row, &mut applied).await? else {
+                continue;
+            };
+            let input = Input::TimedOut {
+                step: saga.state.at,
+                asked: saga.state.asked,
+                attempt: saga.state.attempt,
+            };
+            self.one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
+            // Whatever it came to, it is not overdue any more.
+            saga.changed = true;
+            sagas.push(saga);
+        }
+        self.write(conn, sagas.into_iter(), batch).await?;
+        Ok((found, applied))
+    }
+
+    /// Does what an operator says to a stuck saga, or takes up one that was set aside and can be read again. Leaves an entry
+    /// in the audit trail.
+    pub async fn operate(
+        &self,
+        conn: &mut PgConnection,
+        id: Uuid,
+        action: Action,
+        by: &By,
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<Applied, Error> {
+        let row = store::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound(id))?;
+        let was_broken = row.phase == saved::BROKEN;
+        let mut saga = match self.read(conn, &row).await? {
+            Ok(saga) => saga,
+            Err(Unreadable(error)) => return Err(Error::Broken(error)),
+        };
+        let mut applied = Applied::default();
+        let mut batch = Batch::default();
+        let step = saga.plan.steps[saga.state.at].name;
+        if was_broken && saga.state.phase != Phase::Stuck {
+            if action != Action::Resume {
+                return Err(NotStuck { state: saved::BROKEN }.into());
+            }
+            // What it awaits is overdue now: the next sweep asks again.
+            let update = self.update(&saga)?;
+            let update = Update {
+                wait: update.wait.map(|_| Duration::ZERO),
+                ..update
+            };
+            store::update(conn, &[update]).await?;
+        } else {
+            let input = Input::Operator {
+                action,
+                by: by.clone(),
+            };
+            self.one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
+            self.write(conn, [saga].into_iter(), batch).await?;
+        }
+        store::record_deed(conn, id, action.name(), Some(step), by).await?;
+        Ok(applied)
+    }
+
+    /// One input to one saga.
+    fn one(
+        &self,
+        saga: &mut Saved<'_, D, C>,
+        input: &Input,
+        place: usize,
+        batch: &mut Batch,
+        applied: &mut Applied,
+        dispatch: &mut Dispatch<'_, C>,
+    ) -> Result<(), Error> {
+        let decision = transition(saga.plan, &saga.state, input)?;
+        if decision.state == saga.state && decision.effect.is_none() {
+            applied.ignored += 1;
+            return Ok(());
+        }
+        saga.state = decision.state;
+        saga.changed = true;
+        saga.entries += 1;
+        applied.changed += 1;
+        batch.entries.push(NewEntry {
+            saga_id: saga.id,
+            seq: saga.entries,
+            input: serde_json::to_value(input)?,
+            effect: decision.effect.map(|effect| saga.describe(effect)),
+        });
+        match decision.effect {
+            None => {}
+            Some(Effect::Send { step, asked, attempt }) => {
+                let outgoing = Outgoing {
+                    saga: saga.id,
+                    subject: &saga.subject,
+                    step: saga.plan.steps[step].name,
+                    asked,
+                    attempt,
+                    cause: place,
+                    traceparent: saga.traceparent.as_deref(),
+                };
+                if let Some(payload) = saga.payload(step, asked) {
+                    batch.messages.push(dispatch(&outgoing, payload(&saga.view())));
+                    *applied.sent.entry((outgoing.step, asked)).or_default() += 1;
+                }
+            }
+            Some(Effect::Stuck) => {
+                let error = saga.state.error.clone().unwrap_or_default();
+                applied.stuck.push((saga.id, error));
+            }
+            Some(Effect::End(end)) => applied.ended.push(Ended {
+                saga: saga.id,
+                definition: saga.definition.name,
+                end,
+                created_at: saga.created_at,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Reads a locked row; one that cannot be read is set aside, and stops nobody else.
+    async fn open<'s>(
+        &'s self,
+        conn: &mut PgConnection,
+        row: Row,
+        applied: &mut Applied,
+    ) -> Result<Option<Saved<'s, D, C>>, Error> {
+        // What is over stays so, also if nobody knows its definition any more; what is set aside waits for an operator.
+        if saved::AT_REST.contains(&row.phase.as_str()) {
+            return Ok(None);
+        }
+        match self.read(conn, &row).await? {
+            Ok(saga) => Ok(Some(saga)),
+            Err(Unreadable(error)) => {
+                store::set_aside(conn, row.id, &error).await?;
+                applied.broken.push((row.id, error));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn write<'s>(
+        &self,
+        conn: &mut PgConnection,
+        sagas: impl Iterator<Item = Saved<'s, D, C>>,
+        batch: Batch,
+    ) -> Result<(), Error> {
+        let updates: Vec<Update> = sagas.map(|saga| self.update(&saga)).collect::<Result<_, Error>>()?;
+        store::update(conn, &updates).await?;
+        store::append(conn, &batch.entries).await?;
+        outbox::enqueue(conn, &batch.messages).await?;
+        Ok(())
+    }
+
+    /// What is to be written of a saga.
+    fn update(&self, saga: &Saved<'_, D, C>) -> Result<Update, Error> {
+        let State {
+            at, asked, attempt, ..
+        } = saga.state;
+        let step = &saga.definition.steps[at];
+        let retry: Retry = match asked {
+            Direction::Do => step.retry,
+            Direction::Undo | Direction::Settle => step.undo_retry,
+        };
+        let in_hand = !saga.state.is_ended();
+        Ok(Update {
+            id: saga.id,
+            state: serde_json::to_value(&saga.state)?,
+            phase: saga.state.name(),
+            step: in_hand.then_some(step.name),
+            direction: in_hand.then(|| asked.name()),
+            attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
+            wait: (saga.state.phase == Phase::Active).then(|| retry.wait(attempt).mul_f64(self.pace)),
+            error: saga.state.error.clone(),
+            entries: saga.entries,
+        })
+    }
+}
+
+/// What a batch brings.
+enum What<'a> {
+    Start,
+    Heard(&'a Heard),
+}
+
+/// What a batch leaves to be written, besides the sagas.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<NewEntry>,
+    messages: Vec<outbox::Message>,
+}
+
+impl<D, C> Saved<'_, D, C> {
+    /// What payload functions see.
+    pub(super) fn view(&self) -> View<'_, D> {
+        View {
+            data: &self.data,
+            plan: self.plan,
+            state: &self.state,
+        }
+    }
+
+    /// What makes the command by which a step is asked.
+    pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
+        let step = self.definition.steps.get(step)?;
+        match asked {
+            Direction::Do => step.action,
+            Direction::Undo => step.compensation,
+            Direction::Settle => step.settlement,
+        }
+    }
+
+    fn describe(&self, effect: Effect) -> String {
+        match effect {
+            Effect::Send { step, asked, attempt } => {
+                format!("send {}/{}, attempt {attempt}", self.plan.steps[step].name, asked.name())
+            }
+            Effect::Stuck => "stuck".to_owned(),
+            Effect::End(end) => end.name().to_owned(),
+        }
+    }
+}

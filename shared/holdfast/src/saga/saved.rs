@@ -1,0 +1,139 @@
+//! From a row to a saga: by its state, or by its log if the state is damaged.
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    definition::Definition,
+    executor::Executor,
+    plan::Plan,
+    state::{Input, State},
+    store::{self, EntryRow, Row},
+    transition::transition,
+};
+
+/// The phase of a saga that cannot be read.
+pub(super) const BROKEN: &str = "broken";
+/// The phases in which nothing that comes in has an effect.
+pub(super) const AT_REST: [&str; 4] = [BROKEN, "completed", "compensated", "abandoned"];
+
+/// A saga, read.
+#[derive(Debug)]
+pub(super) struct Saved<'s, D: 'static, C: 'static> {
+    pub(super) id: Uuid,
+    pub(super) definition: &'static Definition<D, C>,
+    pub(super) plan: &'s Plan,
+    pub(super) subject: String,
+    pub(super) data: D,
+    pub(super) state: State,
+    /// Entries of its log.
+    pub(super) entries: i32,
+    pub(super) traceparent: Option<String>,
+    pub(super) created_at: OffsetDateTime,
+    /// Whether it is to be written.
+    pub(super) changed: bool,
+}
+
+/// Why a saga cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(pub(super) String);
+
+/// Recovery: what a log leads to.
+pub fn replay(plan: &Plan, inputs: &[Input]) -> Result<State, String> {
+    let mut state = State::new(plan);
+    for (place, input) in inputs.iter().enumerate() {
+        let decision =
+            transition(plan, &state, input).map_err(|error| format!("entry {} of the log: {error}", place + 1))?;
+        if decision.state == state && decision.effect.is_none() {
+            return Err(format!("entry {} of the log changes nothing", place + 1));
+        }
+        state = decision.state;
+    }
+    Ok(state)
+}
+
+/// Whether a log has all its entries: one that lacks its end would lead to where the saga was once, and to a way on from
+/// there that it did not take.
+fn whole(log: &[EntryRow], entries: i32) -> Result<(), String> {
+    if log.iter().map(|entry| entry.seq).eq(1..=entries) {
+        Ok(())
+    } else {
+        Err(format!("it has {} of {entries} entries", log.len()))
+    }
+}
+
+/// The inputs of a log, decoded.
+pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String> {
+    let in_plan = |input: &Input| match input {
+        Input::Reply { step, .. } | Input::TimedOut { step, .. } => *step < plan.steps.len(),
+        Input::Start | Input::Cancel { .. } | Input::Operator { .. } => true,
+    };
+    log.iter()
+        .map(|entry| {
+            let input: Input = serde_json::from_value(entry.input.clone())
+                .map_err(|error| format!("entry {} of the log: {error}", entry.seq))?;
+            if in_plan(&input) {
+                Ok(input)
+            } else {
+                Err(format!("entry {} of the log names a step that there is not", entry.seq))
+            }
+        })
+        .collect()
+}
+
+impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
+    /// Reads a row. A damaged state is made anew from the log.
+    pub(super) async fn read<'s>(
+        &'s self,
+        conn: &mut PgConnection,
+        row: &Row,
+    ) -> sqlx::Result<Result<Saved<'s, D, C>, Unreadable>> {
+        let unreadable = |error: String| Ok(Err(Unreadable(error)));
+        let known = self.known.iter().find(|known| {
+            known.definition.name == row.definition
+                && i64::from(known.definition.version) == i64::from(row.definition_version)
+        });
+        let Some(known) = known else {
+            return unreadable(format!(
+                "this program has no definition {} of version {}",
+                row.definition, row.definition_version
+            ));
+        };
+        let data: D = match serde_json::from_value(row.data.clone()) {
+            Ok(data) => data,
+            Err(error) => return unreadable(format!("data: {error}")),
+        };
+        let stored = serde_json::from_value::<State>(row.state.clone())
+            .ok()
+            .filter(|state| state.fits(&known.plan) && (state.attempt > 0) == (row.entries > 0));
+        let state = match stored {
+            Some(state) => state,
+            None => {
+                let log = store::log(&mut *conn, row.id).await?;
+                let replayed = whole(&log, row.entries)
+                    .and_then(|()| inputs(&log, &known.plan))
+                    .and_then(|inputs| replay(&known.plan, &inputs));
+                match replayed {
+                    Ok(state) if state.attempt > 0 => state,
+                    Ok(_) => return unreadable("the state is damaged, and the log is empty".to_owned()),
+                    Err(error) => return unreadable(format!("the state is damaged, and so is the log: {error}")),
+                }
+            }
+        };
+        Ok(Ok(Saved {
+            id: row.id,
+            definition: known.definition,
+            plan: &known.plan,
+            subject: row.subject.clone(),
+            data,
+            state,
+            entries: row.entries,
+            traceparent: row.traceparent.clone(),
+            created_at: row.created_at,
+            changed: false,
+        }))
+    }
+}
