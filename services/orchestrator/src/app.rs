@@ -1,0 +1,137 @@
+//! How the parts are put together.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use actix_web::web;
+use chassis::{Chassis, tally::Held};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::{
+    commands::{ENDS, Sagas},
+    config::Config,
+    consumer::{self, Messages, Replies, Requests},
+    domain::DEFINITIONS,
+    http, store,
+    worker::Sweeper,
+};
+
+/// The orchestrator, ready to run.
+pub struct App(Chassis);
+
+impl App {
+    /// Puts the service together; connects to nothing yet.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let Config {
+            chassis,
+            broker,
+            sagas: settings,
+            ..
+        } = config;
+        let (chassis, waker, receiving) = Chassis::new("orchestrator", chassis, store::migrator())?
+            .with_messaging(broker, Messages)?;
+        let pool = chassis.pool().clone();
+        let sagas = Arc::new(Sagas::new(&DEFINITIONS, settings.pace())?);
+        let state = web::Data::new(http::State {
+            pool: pool.clone(),
+            waker: waker.clone(),
+            sagas: Arc::clone(&sagas),
+        });
+        let requests = Requests {
+            sagas: Arc::clone(&sagas),
+            waker: waker.clone(),
+            started: Held::default(),
+            cancelled: Held::default(),
+        };
+        let replies = Replies {
+            sagas: Arc::clone(&sagas),
+            waker: waker.clone(),
+            held: Held::default(),
+        };
+        let sweeper = Sweeper {
+            pool,
+            sagas,
+            waker,
+            receiving,
+            poll: settings.poll(),
+        };
+        let chassis = chassis
+            .consume(consumer::COMMANDS, requests)
+            .consume(consumer::REPLIES, replies)
+            .work("overdue answers", |shutdown| sweeper.run(shutdown))
+            .failpoints(&["orchestrator.mid_batch", "orchestrator.mid_sweep"])
+            .serve(http::Api::openapi(), move |config| {
+                config.app_data(state.clone()).configure(http::routes);
+            });
+        describe_metrics();
+        Ok(Self(chassis))
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.address()
+    }
+
+    /// Runs until `shutdown`, and stops in good order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.0.run(shutdown).await
+    }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+fn describe_metrics() {
+    describe_counter!(
+        "sagas_started_total",
+        Unit::Count,
+        "Sagas that were started, by definition"
+    );
+    describe_counter!(
+        "sagas_ended_total",
+        Unit::Count,
+        "Sagas that came to their end: completed, compensated, or abandoned by an operator"
+    );
+    describe_counter!(
+        "saga_commands_total",
+        Unit::Count,
+        "Commands that were sent, by step and direction; one that is sent again is counted again"
+    );
+    describe_counter!(
+        "saga_replies_ignored_total",
+        Unit::Count,
+        "Answers and cancels that had no effect: late, twice, or to a saga that is over or cannot be read"
+    );
+    describe_histogram!(
+        "saga_duration_seconds",
+        Unit::Seconds,
+        "From a saga's start to its end"
+    );
+    describe_gauge!(
+        "sagas_by_phase",
+        Unit::Count,
+        "Sagas that are not over, by phase"
+    );
+    describe_gauge!(
+        "sagas_stuck",
+        Unit::Count,
+        "Sagas that wait for an operator: what they asked for is refused, or not answered however often it is asked"
+    );
+    describe_gauge!(
+        "sagas_broken",
+        Unit::Count,
+        "Sagas that cannot be read: their definition's version is unknown, or their row is damaged"
+    );
+    describe_gauge!(
+        "sagas_oldest_seconds",
+        Unit::Seconds,
+        "The age of the oldest saga that is not over"
+    );
+    for definition in DEFINITIONS {
+        counter!("sagas_started_total", "definition" => definition.name).increment(0);
+        for end in ENDS {
+            counter!("sagas_ended_total", "definition" => definition.name, "end" => end.name())
+                .increment(0);
+        }
+    }
+    counter!("saga_replies_ignored_total").increment(0);
+}

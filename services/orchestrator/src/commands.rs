@@ -1,0 +1,225 @@
+//! The use cases, each on the caller's transaction.
+
+use std::time::Duration;
+
+use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
+use contracts::order::StartSaga;
+use holdfast::{
+    failpoint,
+    messaging::Incoming,
+    outbox,
+    saga::{Action, Applied, By, End, Executor, Heard, Outgoing, Start},
+    telemetry,
+};
+use metrics::{counter, histogram};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use tracing::{Span, error, field::Empty, info, info_span};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Command, Data, definition, saga_id},
+    error::Error,
+};
+
+const PUBLISHING: Publishing<'static> = Publishing {
+    service: "orchestrator",
+    cause: None,
+};
+
+/// What carries the sagas out.
+pub(crate) type Sagas = Executor<Data, Command>;
+
+/// A message, and the trace that what is sent because of it belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct Because<'a> {
+    pub(crate) event: &'a Incoming,
+    pub(crate) span: &'a Span,
+}
+
+/// Starts a batch of sagas; those that are started already are left as they are.
+pub(crate) async fn start(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    batch: &[(&StartSaga, Because<'_>)],
+) -> Result<Tally, Error> {
+    let starts: Vec<Start<Data>> = batch
+        .iter()
+        .map(|(data, because)| {
+            facts(data).describe(because.span);
+            Start {
+                id: saga_id(data.order_id, data.saga),
+                definition: definition(data.saga).name,
+                subject: data.order_id.to_string(),
+                data: (*data).clone(),
+                traceparent: telemetry::traceparent_of(because.span),
+            }
+        })
+        .collect();
+    let because: Vec<Because<'_>> = batch.iter().map(|(_, because)| *because).collect();
+    let (new, applied) = sagas
+        .start(conn, &starts, &mut |outgoing, command| {
+            message(&because, outgoing, &command)
+        })
+        .await?;
+    failpoint!("orchestrator.mid_batch");
+    let mut tally = tally(&applied);
+    for start in starts.iter().filter(|start| new.contains(&start.id)) {
+        tally.add(
+            counter!("sagas_started_total", "definition" => start.definition),
+            1,
+        );
+    }
+    Ok(tally)
+}
+
+/// What was heard about a saga, and from which message.
+pub(crate) struct Told<'a> {
+    pub(crate) saga: Uuid,
+    pub(crate) heard: Heard,
+    pub(crate) because: Because<'a>,
+}
+
+/// Takes in what was heard about sagas. An answer that nobody asked for is an error; a cancel of a saga that there is not (yet)
+/// is none: the order's row will not confirm it.
+pub(crate) async fn apply(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    batch: &[Told<'_>],
+) -> Result<Tally, Error> {
+    let inputs: Vec<(Uuid, Heard)> = batch
+        .iter()
+        .map(|told| (told.saga, told.heard.clone()))
+        .collect();
+    let because: Vec<Because<'_>> = batch.iter().map(|told| told.because).collect();
+    let applied = sagas
+        .apply(conn, &inputs, &mut |outgoing, command| {
+            message(&because, outgoing, &command)
+        })
+        .await?;
+    failpoint!("orchestrator.mid_batch");
+    let stranger = applied
+        .unknown
+        .iter()
+        .map(|place| &batch[*place])
+        .find(|told| matches!(told.heard, Heard::Reply { .. }));
+    match stranger {
+        Some(told) => Err(Error::NobodyAsked(told.saga)),
+        None => Ok(tally(&applied)),
+    }
+}
+
+/// Asks again for what is overdue, or gives it up; answers how many sagas it was. Only of those whose answer could have come
+/// in: `heard_for` is since when messages have.
+pub(crate) async fn sweep(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    limit: u16,
+    heard_for: Duration,
+) -> Result<(usize, Tally), Error> {
+    let (found, applied) = sagas
+        .sweep(conn, limit.into(), heard_for, &mut |outgoing, command| {
+            unasked(outgoing, &command)
+        })
+        .await?;
+    failpoint!("orchestrator.mid_sweep");
+    Ok((found, tally(&applied)))
+}
+
+/// Does what an operator says.
+pub(crate) async fn operate(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    id: Uuid,
+    action: Action,
+    by: &By,
+) -> Result<Tally, Error> {
+    let applied = sagas
+        .operate(conn, id, action, by, &mut |outgoing, command| {
+            unasked(outgoing, &command)
+        })
+        .await?;
+    info!(saga.id = %id, action = action.name(), operator = by.operator, "an operator decided");
+    Ok(tally(&applied))
+}
+
+/// The outbox row for a command that a message led to.
+fn message(because: &[Because<'_>], outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
+    let Because { event, span } = because[outgoing.cause];
+    telemetry::attribute(span, "saga.step", outgoing.step);
+    span.in_scope(|| row(&PUBLISHING.because_of(event), outgoing, command))
+}
+
+/// The outbox row for a command that no message led to: it goes on in the trace in which the saga began.
+fn unasked(outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
+    let span = info_span!(parent: None, "unasked", order.id = outgoing.subject, trace_id = Empty);
+    telemetry::adopt(&span, outgoing.traceparent);
+    telemetry::rename(&span, || format!("ask {} again", outgoing.step));
+    telemetry::attribute(&span, "holdfast.attempt", i64::from(outgoing.attempt));
+    span.in_scope(|| {
+        info!(saga.id = %outgoing.saga, step = outgoing.step, asked = outgoing.asked.name(), attempt = outgoing.attempt, "asked");
+        row(&PUBLISHING, outgoing, command)
+    })
+}
+
+fn row(publishing: &Publishing<'_>, outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
+    let key = outgoing.key();
+    match command {
+        Command::ChargePayment(command) => publishing.command(command, "payment", key),
+        Command::RefundPayment(command) => publishing.command(command, "payment", key),
+        Command::SettlePayment(command) => publishing.command(command, "payment", key),
+        Command::ReserveInventory(command) => publishing.command(command, "inventory", key),
+        Command::CommitInventory(command) => publishing.command(command, "inventory", key),
+        Command::ReleaseInventory(command) => publishing.command(command, "inventory", key),
+        Command::SettleInventory(command) => publishing.command(command, "inventory", key),
+        Command::ConfirmOrder(command) => publishing.command(command, "order", key),
+        Command::CompleteOrder(command) => publishing.command(command, "order", key),
+        Command::CancelOrder(command) => publishing.command(command, "order", key),
+        Command::SendNotification(command) => publishing.command(command, "notification", key),
+    }
+}
+
+/// What traces say about the order of a saga.
+fn facts(data: &Data) -> OrderFacts<'_> {
+    OrderFacts::of(data.order_id)
+        .amount(data.amount)
+        .items(data.lines.iter().map(|line| line.quantity.get()))
+        .payment(&data.payment)
+}
+
+/// What is to be counted once this is committed.
+fn tally(applied: &Applied) -> Tally {
+    let mut tally = Tally::default();
+    for ((step, asked), count) in &applied.sent {
+        tally.add(
+            counter!("saga_commands_total", "step" => *step, "direction" => asked.name()),
+            *count,
+        );
+    }
+    tally.add(
+        counter!("saga_replies_ignored_total"),
+        applied.ignored as u64,
+    );
+    for ended in &applied.ended {
+        let (definition, end) = (ended.definition, ended.end.name());
+        tally.add(
+            counter!("sagas_ended_total", "definition" => definition, "end" => end),
+            1,
+        );
+        let took = (OffsetDateTime::now_utc() - ended.created_at).as_seconds_f64();
+        tally.record(
+            histogram!("saga_duration_seconds", "definition" => definition, "end" => end),
+            took.max(0.0),
+        );
+    }
+    for (id, why) in &applied.stuck {
+        error!(saga.id = %id, why, "a saga is stuck");
+    }
+    for (id, why) in &applied.broken {
+        error!(saga.id = %id, why, "a saga cannot be read");
+    }
+    tally
+}
+
+/// The ends that there are, so that each is counted from the start.
+pub(crate) const ENDS: [End; 3] = [End::Completed, End::Compensated, End::Abandoned];

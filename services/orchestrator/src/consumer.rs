@@ -1,0 +1,256 @@
+//! Messages -> commands. Two queues: what is to be started, and what is answered.
+
+use std::sync::Arc;
+
+use chassis::{
+    events::{decode, key_of},
+    tally::Held,
+};
+use contracts::{
+    Message,
+    inventory::{
+        InventoryCommitted, InventoryNothingToUndo, InventoryRejected, InventoryReleased,
+        InventoryReserved, InventorySettled,
+    },
+    notification::NotificationQueued,
+    order::{
+        CancelRequested, ConfirmRejected, OrderCancelled, OrderCompleted, OrderConfirmed, Saga,
+        StartSaga,
+    },
+    payment::{
+        PaymentCompleted, PaymentDeclined, PaymentNothingToUndo, PaymentRefunded, PaymentSettled,
+    },
+    value::OrderId,
+};
+use holdfast::{
+    failpoint,
+    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    outbox::Waker,
+    saga::{Answer, Heard, Key, Outcome},
+};
+use serde::Serialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    commands::{self, Because, Sagas, Told},
+    domain::saga_id,
+};
+
+/// The queue of what is to be started, or cancelled.
+pub(crate) const COMMANDS: &str = "orchestrator.commands";
+/// The queue of what is answered.
+pub(crate) const REPLIES: &str = "orchestrator.replies";
+
+/// What orders ask for.
+pub(crate) enum Request {
+    Start(Box<StartSaga>),
+    Cancel { order: OrderId, reason: String },
+}
+
+/// Takes in what orders ask for.
+pub(crate) struct Requests {
+    pub(crate) sagas: Arc<Sagas>,
+    pub(crate) waker: Waker,
+    /// What the batch in hand will have done.
+    pub(crate) started: Held,
+    /// The same, of its cancels.
+    pub(crate) cancelled: Held,
+}
+
+impl Handler for Requests {
+    type Message = Request;
+
+    fn decode(&self, event: &Incoming) -> Result<Request, Undecodable> {
+        request(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Request>],
+    ) -> Result<(), Error> {
+        // Starts first: a cancel of the same batch then finds its saga.
+        let (mut starts, mut cancels) = (Vec::new(), Vec::new());
+        for received in batch {
+            let because = Because {
+                event: &received.event,
+                span: &received.span,
+            };
+            failpoint::inject("orchestrator.handle", &received.event.subject)?;
+            match &received.message {
+                Request::Start(start) => starts.push((&**start, because)),
+                Request::Cancel { order, reason } => cancels.push(Told {
+                    saga: saga_id(*order, Saga::PlaceOrder),
+                    heard: Heard::Cancel {
+                        reason: reason.clone(),
+                    },
+                    because,
+                }),
+            }
+        }
+        self.started
+            .hold(commands::start(conn, &self.sagas, &starts).await?);
+        self.cancelled
+            .hold(commands::apply(conn, &self.sagas, &cancels).await?);
+        Ok(())
+    }
+
+    fn committed(&self) {
+        self.started.count();
+        self.cancelled.count();
+        self.waker.wake();
+    }
+}
+
+/// Takes in what participants answer.
+pub(crate) struct Replies {
+    pub(crate) sagas: Arc<Sagas>,
+    pub(crate) waker: Waker,
+    /// What the batch in hand will have done.
+    pub(crate) held: Held,
+}
+
+impl Handler for Replies {
+    type Message = (Uuid, Heard);
+
+    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+        reply(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Self::Message>],
+    ) -> Result<(), Error> {
+        let mut told = Vec::with_capacity(batch.len());
+        for Received {
+            event,
+            message,
+            span,
+        } in batch
+        {
+            failpoint::inject("orchestrator.handle", &event.subject)?;
+            let (saga, heard) = message.clone();
+            let because = Because { event, span };
+            told.push(Told {
+                saga,
+                heard,
+                because,
+            });
+        }
+        self.held
+            .hold(commands::apply(conn, &self.sagas, &told).await?);
+        Ok(())
+    }
+
+    fn committed(&self) {
+        self.held.count();
+        self.waker.wake();
+    }
+}
+
+fn request(event: &Incoming) -> Result<Request, Undecodable> {
+    Ok(match event.kind.as_str() {
+        StartSaga::TYPE => Request::Start(Box::new(decode(event)?)),
+        CancelRequested::TYPE => {
+            let CancelRequested {
+                order_id, reason, ..
+            } = decode(event)?;
+            Request::Cancel {
+                order: order_id,
+                reason: word(&reason),
+            }
+        }
+        other => return Err(Undecodable::UnknownType(other.to_owned())),
+    })
+}
+
+/// An answer: to which saga, and what it says. It belongs to the saga by the key of the command that it answers.
+fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
+    /// Decodes the payload as `M`; the order is all that we need of it.
+    fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
+        decode::<M>(event).map(|message| message.order_id())
+    }
+    let done = |order| (order, Outcome::Done, None);
+    let (order, outcome, detail) = match event.kind.as_str() {
+        PaymentCompleted::TYPE => done(order::<PaymentCompleted>(event)?),
+        PaymentDeclined::TYPE => {
+            let PaymentDeclined {
+                order_id, reason, ..
+            } = decode(event)?;
+            (order_id, Outcome::Refused, Some(word(&reason)))
+        }
+        PaymentRefunded::TYPE => done(order::<PaymentRefunded>(event)?),
+        PaymentNothingToUndo::TYPE => done(order::<PaymentNothingToUndo>(event)?),
+        PaymentSettled::TYPE => done(order::<PaymentSettled>(event)?),
+        InventoryReserved::TYPE => done(order::<InventoryReserved>(event)?),
+        InventoryRejected::TYPE => {
+            let InventoryRejected {
+                order_id, reason, ..
+            } = decode(event)?;
+            (order_id, Outcome::Refused, Some(word(&reason)))
+        }
+        InventoryCommitted::TYPE => done(order::<InventoryCommitted>(event)?),
+        InventoryReleased::TYPE => done(order::<InventoryReleased>(event)?),
+        InventoryNothingToUndo::TYPE => done(order::<InventoryNothingToUndo>(event)?),
+        InventorySettled::TYPE => done(order::<InventorySettled>(event)?),
+        OrderConfirmed::TYPE => done(order::<OrderConfirmed>(event)?),
+        ConfirmRejected::TYPE => {
+            let ConfirmRejected {
+                order_id, reason, ..
+            } = decode(event)?;
+            (order_id, Outcome::Refused, Some(word(&reason)))
+        }
+        OrderCompleted::TYPE => done(order::<OrderCompleted>(event)?),
+        OrderCancelled::TYPE => done(order::<OrderCancelled>(event)?),
+        NotificationQueued::TYPE => done(order::<NotificationQueued>(event)?),
+        other => return Err(Undecodable::UnknownType(other.to_owned())),
+    };
+    let key = key_of(event)?;
+    let malformed =
+        |why: String| Undecodable::Malformed(format!("cloudEvents_idempotencykey {key:?}: {why}"));
+    let Key { saga, step, asked } = key
+        .parse()
+        .map_err(|error: holdfast::saga::InvalidKey| malformed(error.to_string()))?;
+    if ![Saga::PlaceOrder, Saga::UndoOrder]
+        .iter()
+        .any(|of| saga_id(order, *of) == saga)
+    {
+        return Err(malformed(format!("that is no saga of order {order}")));
+    }
+    let (kind, _version) = event.kind.rsplit_once('.').unwrap_or((&event.kind, ""));
+    let answer = Answer {
+        kind: kind.to_owned(),
+        detail,
+    };
+    Ok((
+        saga,
+        Heard::Reply {
+            step,
+            asked,
+            outcome,
+            answer,
+        },
+    ))
+}
+
+/// A reason, as it is on the wire.
+fn word(reason: &impl Serialize) -> String {
+    let value = serde_json::to_value(reason).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// What the operator's edits are checked against.
+pub(crate) struct Messages;
+
+impl Schema for Messages {
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
+        let checked = if queue == COMMANDS {
+            request(event).map(|_| ())
+        } else {
+            reply(event).map(|_| ())
+        };
+        checked.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,271 @@
+//! The API: operators', all of it.
+
+mod view;
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, get, post, web};
+use chassis::{
+    database,
+    http::{JsonBody, Note, PathId, Problem, QueryString},
+    identity::{self, Operator},
+};
+use contracts::{order::Saga, value::OrderId};
+use holdfast::{
+    outbox::Waker,
+    saga::{Action, By, Filter, Summary},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use uuid::Uuid;
+use view::{SagaDetail, SagaPage, SagaView};
+
+use crate::{
+    commands::{self, Sagas},
+    domain::saga_id,
+    error::Error,
+    store,
+};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+    pub(crate) waker: Waker,
+    pub(crate) sagas: Arc<Sagas>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast: orchestrator",
+        description = "Sagas: where each stands, what it asked and was answered, and what an operator can do about one that is stuck.",
+        version = "1",
+    ),
+    paths(list, show, of_order, resume, skip, abandon),
+    security(("bearer" = [])),
+)]
+pub(crate) struct Api;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(list)
+        .service(of_order)
+        .service(resume)
+        .service(skip)
+        .service(abandon)
+        .service(show);
+}
+
+/// Where a saga can stand.
+const PHASES: [&str; 7] = [
+    "running",
+    "compensating",
+    "stuck",
+    "broken",
+    "completed",
+    "compensated",
+    "abandoned",
+];
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// running, compensating, stuck, broken, completed, compensated or abandoned; several with commas between them. Any, if not
+    /// given.
+    phase: Option<String>,
+    /// The `next` of the page before.
+    before: Option<Uuid>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    /// Why, and what was done instead.
+    note: Note,
+}
+
+/// Sagas, newest first.
+#[utoipa::path(tag = "operator", operation_id = "list_sagas", params(ListQuery), responses(
+    (status = 200, body = SagaPage), (status = 422, body = Problem),
+))]
+#[get("/operator/sagas")]
+async fn list(
+    _: Operator,
+    state: web::Data<State>,
+    QueryString(query): QueryString<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 200",
+        ));
+    }
+    let phases: Option<Vec<String>> = query
+        .phase
+        .map(|phases| phases.split(',').map(str::to_owned).collect());
+    for phase in phases.iter().flatten() {
+        if !PHASES.contains(&phase.as_str()) {
+            return Err(Problem::invalid_field(
+                "query phase",
+                format!("must be of {}", PHASES.join(", ")),
+            ));
+        }
+    }
+    let filter = Filter {
+        phases,
+        subject: None,
+        before: query.before,
+        limit: limit + 1,
+    };
+    let found = store::list(&mut *connection(&state).await?, &filter).await?;
+    Ok(HttpResponse::Ok().json(SagaPage::new(
+        found,
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    )))
+}
+
+/// The sagas of an order, newest first: `place_order`, and `undo_order` if it was cancelled after it was confirmed.
+#[utoipa::path(tag = "operator", operation_id = "list_sagas_of_order", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = SagaPage), (status = 404, description = "It has none: it is choreographed, or there is no such order", body = Problem),
+))]
+#[get("/operator/orders/{id}/sagas")]
+async fn of_order(
+    _: Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let found = sagas_of(&state, id).await?;
+    if found.is_empty() {
+        return Err(Problem::not_found(
+            "this order has no saga: it is choreographed, or there is no such order",
+        ));
+    }
+    Ok(HttpResponse::Ok().json(SagaPage::new(found, usize::MAX)))
+}
+
+async fn sagas_of(state: &State, order: Uuid) -> Result<Vec<Summary>, Problem> {
+    let filter = Filter {
+        subject: Some(order.to_string()),
+        limit: 10,
+        ..Filter::default()
+    };
+    Ok(store::list(&mut *connection(state).await?, &filter).await?)
+}
+
+/// A saga with every step: what it was asked, how often, with what, what it answered and after how long, and what remains.
+///
+/// The id is the saga's; or an order's, then it is the saga that the order's fate depends on.
+#[utoipa::path(tag = "operator", operation_id = "show_saga", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = SagaDetail), (status = 404, body = Problem),
+))]
+#[get("/operator/sagas/{id}")]
+async fn show(
+    _: Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(detail(&state, id).await?))
+}
+
+async fn detail(state: &State, id: Uuid) -> Result<SagaDetail, Problem> {
+    let mut conn = connection(state).await?;
+    let theirs = [Saga::UndoOrder, Saga::PlaceOrder].map(|saga| saga_id(OrderId(id), saga));
+    for id in [id].into_iter().chain(theirs) {
+        if let Some(history) = state.sagas.history(&mut conn, id).await? {
+            return Ok(SagaDetail::from(history));
+        }
+    }
+    Err(Problem::not_found(
+        "there is no such saga, and no such order with one",
+    ))
+}
+
+/// Asks the step in hand again, from its first attempt on. Also takes up a broken saga, once its row or this program is mended.
+#[utoipa::path(tag = "operator", operation_id = "resume_saga", params(("id" = Uuid, Path)), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+))]
+#[post("/operator/sagas/{id}/resume")]
+async fn resume(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    operate(&state, id, Action::Resume, &operator, &reason).await
+}
+
+/// Has the step in hand written off by whoever should have done it, and goes on when that is answered.
+///
+/// What is written off was, or will be, put right outside of this system. A participant that has undone its part meanwhile
+/// answers so, and writes off nothing. A step that nobody can write off is passed over.
+#[utoipa::path(tag = "operator", operation_id = "skip_saga_step", params(("id" = Uuid, Path)), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+))]
+#[post("/operator/sagas/{id}/skip")]
+async fn skip(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    operate(&state, id, Action::Skip, &operator, &reason).await
+}
+
+/// Has all that remains written off, as with skip, and ends the saga as abandoned.
+#[utoipa::path(tag = "operator", operation_id = "abandon_saga", params(("id" = Uuid, Path)), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+))]
+#[post("/operator/sagas/{id}/abandon")]
+async fn abandon(
+    Operator(operator): Operator,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(reason): JsonBody<Reason>,
+) -> Result<HttpResponse, Problem> {
+    operate(&state, id, Action::Abandon, &operator, &reason).await
+}
+
+async fn operate(
+    state: &State,
+    id: Uuid,
+    action: Action,
+    operator: &identity::Principal,
+    reason: &Reason,
+) -> Result<HttpResponse, Problem> {
+    let by = By {
+        operator: operator.id.to_string(),
+        note: reason.note.as_str().to_owned(),
+    };
+    let mut tx = database::begin(&state.pool, "operate saga").await?;
+    let tally = commands::operate(&mut tx, &state.sagas, id, action, &by).await?;
+    tx.commit().await?;
+    tally.count();
+    state.waker.wake();
+    Ok(HttpResponse::Accepted().json(detail(state, id).await?))
+}
+
+async fn connection(state: &State) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, Problem> {
+    state
+        .pool
+        .acquire()
+        .await
+        .map_err(|error| Error::from(error).into())
+}
+
+impl SagaPage {
+    /// From one saga more than the page has, which tells whether there is a next one.
+    fn new(mut found: Vec<Summary>, limit: usize) -> Self {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| last.id);
+        Self {
+            sagas: found.into_iter().map(SagaView::from).collect(),
+            next,
+        }
+    }
+}

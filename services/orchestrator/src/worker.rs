@@ -1,0 +1,90 @@
+//! What no message leads to: asking again for what is overdue.
+//!
+//! Only while messages come in, and have come in for as long as the wait itself: time in which an answer could not have
+//! reached us does not count. So an outage of the broker, or of our database, gives up no saga and calls no operator.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast::{backoff::pause, messaging::Link, outbox::Waker};
+use metrics::gauge;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    commands::{self, Sagas},
+    error::Error,
+    store::{self, Counts},
+};
+
+/// Sagas per transaction.
+const BATCH: u16 = 100;
+
+/// Looks for overdue answers.
+pub(crate) struct Sweeper {
+    pub(crate) pool: PgPool,
+    pub(crate) sagas: Arc<Sagas>,
+    pub(crate) waker: Waker,
+    pub(crate) receiving: Link,
+    pub(crate) poll: Duration,
+}
+
+impl Sweeper {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        // Since when messages have come in without a break; `None` while they do not.
+        let mut hearing_since: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.receiving.down(), if hearing_since.is_some() => hearing_since = None,
+                () = self.receiving.up(), if hearing_since.is_none() => hearing_since = Some(Instant::now()),
+                () = pause(self.poll) => {
+                    if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
+                        warn!(%error, "cannot look for overdue answers");
+                        // Nor could an answer be taken in: the wait begins anew.
+                        hearing_since = hearing_since.map(|_| Instant::now());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&self, heard_for: Option<Duration>) -> Result<(), Error> {
+        if let Some(heard_for) = heard_for {
+            self.sweep(heard_for).await?;
+        }
+        let counts = store::counts(&self.pool).await?;
+        show(&counts);
+        Ok(())
+    }
+
+    /// A batch after the other, each in a transaction of its own, until one is not full.
+    async fn sweep(&self, heard_for: Duration) -> Result<(), Error> {
+        loop {
+            let mut tx = self.pool.begin().await?;
+            let (found, tally) = commands::sweep(&mut tx, &self.sagas, BATCH, heard_for).await?;
+            tx.commit().await?;
+            tally.count();
+            if found > 0 {
+                self.waker.wake();
+            }
+            if found < usize::from(BATCH) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Sets the gauges.
+#[expect(clippy::cast_precision_loss, reason = "counts of rows")]
+fn show(counts: &Counts) {
+    gauge!("sagas_by_phase", "phase" => "running").set(counts.running as f64);
+    gauge!("sagas_by_phase", "phase" => "compensating").set(counts.compensating as f64);
+    gauge!("sagas_by_phase", "phase" => "stuck").set(counts.stuck as f64);
+    gauge!("sagas_by_phase", "phase" => "broken").set(counts.broken as f64);
+    gauge!("sagas_stuck").set(counts.stuck as f64);
+    gauge!("sagas_broken").set(counts.broken as f64);
+    gauge!("sagas_oldest_seconds").set(counts.oldest_seconds);
+}
