@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 
 use crate::{
     config::Config,
-    consumer::{self, Choreography, Messages},
+    consumer::{self, Consumer, Messages},
     http, store,
 };
 
@@ -28,14 +28,14 @@ impl App {
         let state = web::Data::new(http::State {
             pool: chassis.pool().clone(),
         });
+        let consumer = |queue| Consumer {
+            queue,
+            waker: waker.clone(),
+            held: Held::default(),
+        };
         let chassis = chassis
-            .consume(
-                consumer::CHOREOGRAPHY,
-                Choreography {
-                    waker,
-                    held: Held::default(),
-                },
-            )
+            .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
+            .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .failpoints(&["inventory.mid_batch"])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
+use chassis::{
+    events::{Answering, Publishing},
+    tally::Tally,
+    trace::OrderFacts,
+};
 use contracts::{
     inventory::{
         InventoryCommitted, InventoryNothingToUndo, InventoryRejected, InventoryReleased,
@@ -45,6 +49,8 @@ pub(crate) struct Told<'a> {
     pub(crate) order_version: u32,
     pub(crate) command: &'a Command,
     pub(crate) event: &'a Incoming,
+    /// Where it is answered.
+    pub(crate) answering: Answering<'a>,
     /// What is published because of it belongs to this trace.
     pub(crate) span: &'a Span,
 }
@@ -134,7 +140,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             let publishing = PUBLISHING.because_of(told.event);
             messages.push(
                 told.span
-                    .in_scope(|| message(&publishing, &reservation, answer)),
+                    .in_scope(|| message(&publishing, told.answering, &reservation, answer)),
             );
         }
         reservations.insert(told.order, reservation);
@@ -205,6 +211,7 @@ fn availability(stock: &BTreeMap<Sku, Stock>, lines: &[OrderLine]) -> Result<(),
 /// The outbox row for an answer.
 fn message(
     publishing: &Publishing<'_>,
+    answering: Answering<'_>,
     reservation: &Reservation,
     answer: Answer,
 ) -> outbox::Message {
@@ -214,14 +221,16 @@ fn message(
         ..
     } = *reservation;
     match answer {
-        Answer::Reserved => publishing.message(
+        Answer::Reserved => publishing.answer(
+            answering,
             &InventoryReserved {
                 order_id,
                 order_version,
             },
             "inventory/do",
         ),
-        Answer::Rejected(Rejection { reason, sku }) => publishing.message(
+        Answer::Rejected(Rejection { reason, sku }) => publishing.answer(
+            answering,
             &InventoryRejected {
                 order_id,
                 order_version,
@@ -230,14 +239,16 @@ fn message(
             },
             "inventory/do",
         ),
-        Answer::Committed => publishing.message(
+        Answer::Committed => publishing.answer(
+            answering,
             &InventoryCommitted {
                 order_id,
                 order_version,
             },
             "inventory/commit",
         ),
-        Answer::Released { restocked } => publishing.message(
+        Answer::Released { restocked } => publishing.answer(
+            answering,
             &InventoryReleased {
                 order_id,
                 order_version,
@@ -245,14 +256,16 @@ fn message(
             },
             "inventory/undo",
         ),
-        Answer::NothingToUndo => publishing.message(
+        Answer::NothingToUndo => publishing.answer(
+            answering,
             &InventoryNothingToUndo {
                 order_id,
                 order_version,
             },
             "inventory/undo",
         ),
-        Answer::Settled => publishing.message(
+        Answer::Settled => publishing.answer(
+            answering,
             &InventorySettled {
                 order_id,
                 order_version,

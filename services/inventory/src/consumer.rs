@@ -1,11 +1,15 @@
 //! Messages -> commands.
 
-use chassis::{events::decode, tally::Held};
+use chassis::{
+    events::{decode, key_of},
+    tally::Held,
+};
 use contracts::{
     Message,
+    orchestrator::{CommitInventory, ReleaseInventory, ReserveInventory, SettleInventory},
     order::{OrderCancelling, OrderConfirmed, OrderSettling, Participant},
     payment::PaymentCompleted,
-    value::{OrderId, OrderLine},
+    value::{OrderId, OrderLine, PricedLine},
 };
 use holdfast::{
     failpoint,
@@ -16,11 +20,16 @@ use sqlx::PgConnection;
 
 use crate::commands::{self, Command, Told};
 
-/// The queue of what moves reservations.
+/// The queue of the facts that move reservations.
 pub(crate) const CHOREOGRAPHY: &str = "inventory.choreography";
+/// The queue of the orchestrator's commands.
+pub(crate) const COMMANDS: &str = "inventory.commands";
 
-/// What moves reservations.
-pub(crate) struct Choreography {
+/// What moves reservations, from one of the two queues.
+pub(crate) struct Consumer {
+    /// Which: it decides what is taken, and where it is answered.
+    pub(crate) queue: &'static str,
+    /// Wakes the outbox's relay.
     pub(crate) waker: Waker,
     /// What the batch in hand will have done.
     pub(crate) held: Held,
@@ -32,13 +41,15 @@ pub(crate) struct Decoded {
     order_version: u32,
     /// None: it is not for us.
     command: Option<Command>,
+    /// The key under which it is answered; none in choreography.
+    reply_key: Option<String>,
 }
 
-impl Handler for Choreography {
+impl Handler for Consumer {
     type Message = Decoded;
 
     fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
-        decoded(event)
+        decoded(self.queue, event)
     }
 
     async fn handle(
@@ -61,6 +72,7 @@ impl Handler for Choreography {
                     order_version,
                     command,
                     event,
+                    answering: message.reply_key.as_deref().into(),
                     span,
                 });
             }
@@ -75,47 +87,79 @@ impl Handler for Choreography {
     }
 }
 
-fn decoded(event: &Incoming) -> Result<Decoded, Undecodable> {
+/// What a message asks. Each queue takes its own types only: what strayed into the other would be answered in the wrong
+/// place.
+fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
     fn about<M: Message>(message: &M, command: Option<Command>) -> Decoded {
         Decoded {
             order: message.order_id(),
             order_version: message.order_version(),
             command,
+            reply_key: None,
         }
     }
-    Ok(match event.kind.as_str() {
-        PaymentCompleted::TYPE => {
+    let decoded = match (queue, event.kind.as_str()) {
+        (CHOREOGRAPHY, PaymentCompleted::TYPE) => {
             let message: PaymentCompleted = decode(event)?;
-            let line = |line: &contracts::value::PricedLine| OrderLine {
-                sku: line.sku.clone(),
-                quantity: line.quantity,
-            };
-            about(
-                &message,
-                Some(Command::Reserve(message.lines.iter().map(line).collect())),
-            )
+            about(&message, Some(reserve(&message.lines)))
         }
-        OrderConfirmed::TYPE => about(&decode::<OrderConfirmed>(event)?, Some(Command::Commit)),
-        OrderCancelling::TYPE => about(&decode::<OrderCancelling>(event)?, Some(Command::Release)),
-        OrderSettling::TYPE => {
+        (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
+            about(&decode::<OrderConfirmed>(event)?, Some(Command::Commit))
+        }
+        (CHOREOGRAPHY, OrderCancelling::TYPE) => {
+            about(&decode::<OrderCancelling>(event)?, Some(Command::Release))
+        }
+        (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
             let ours = message.participants.contains(&Participant::Inventory);
-            let settle = Command::Settle {
-                operator: message.operator.clone(),
-                note: message.note.clone(),
-            };
+            let settle = settle(&message.operator, &message.note);
             about(&message, ours.then_some(settle))
         }
-        other => return Err(Undecodable::UnknownType(other.to_owned())),
+        (COMMANDS, ReserveInventory::TYPE) => {
+            let message: ReserveInventory = decode(event)?;
+            about(&message, Some(reserve(&message.lines)))
+        }
+        (COMMANDS, CommitInventory::TYPE) => {
+            about(&decode::<CommitInventory>(event)?, Some(Command::Commit))
+        }
+        (COMMANDS, ReleaseInventory::TYPE) => {
+            about(&decode::<ReleaseInventory>(event)?, Some(Command::Release))
+        }
+        (COMMANDS, SettleInventory::TYPE) => {
+            let message: SettleInventory = decode(event)?;
+            let settle = settle(&message.operator, &message.note);
+            about(&message, Some(settle))
+        }
+        (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
+    };
+    let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
+    Ok(Decoded {
+        reply_key,
+        ..decoded
     })
+}
+
+fn reserve(lines: &[PricedLine]) -> Command {
+    let line = |line: &PricedLine| OrderLine {
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+    };
+    Command::Reserve(lines.iter().map(line).collect())
+}
+
+fn settle(operator: &str, note: &str) -> Command {
+    Command::Settle {
+        operator: operator.to_owned(),
+        note: note.to_owned(),
+    }
 }
 
 /// What the operator's edits are checked against.
 pub(crate) struct Messages;
 
 impl Schema for Messages {
-    fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(event)
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
+        decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
     }

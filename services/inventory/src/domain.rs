@@ -52,13 +52,13 @@ impl Rejection {
 /// What can happen to a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `payment.completed`; says whether every line could be served now, and if not, why.
+    /// `payment.completed`, `orchestrator.reserve_inventory`; says whether every line could be served now, and if not, why.
     Reserve(Result<(), Rejection>),
-    /// `order.confirmed`
+    /// `order.confirmed`, `orchestrator.commit_inventory`
     Commit,
-    /// `order.cancelling`
+    /// `order.cancelling`, `orchestrator.release_inventory`
     Release,
-    /// `order.settling`
+    /// `order.settling`, `orchestrator.settle_inventory`
     Settle,
 }
 
@@ -75,7 +75,7 @@ pub enum Shelf {
     WrittenOff,
 }
 
-/// What is answered. The same question, asked again, gets the same answer.
+/// What is answered, to whoever asked. The same question, asked again, gets the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// `inventory.reserved`
@@ -102,7 +102,7 @@ pub struct Decision {
     pub state: State,
     /// Where the order's units go: from, to.
     pub moves: Option<(Shelf, Shelf)>,
-    /// What is published.
+    /// What is published. Whatever is possible is answered: who asks for a commit that comes too late, as well.
     pub answer: Option<Answer>,
 }
 
@@ -144,7 +144,7 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         Ok(Decision {
             state: state.cloned().unwrap_or(S::Void),
             moves: None,
-            answer,
+            answer: Some(answer),
         })
     };
 
@@ -163,20 +163,21 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         }),
 
         // Asked again: the same answer, and nothing done.
-        (Some(S::Reserved | S::Sold), I::Reserve(_)) => again(Some(A::Reserved)),
-        (Some(S::Rejected(rejection)), I::Reserve(_)) => {
-            again(Some(A::Rejected(rejection.clone())))
-        }
+        (Some(S::Reserved | S::Sold), I::Reserve(_)) => again(A::Reserved),
+        (Some(S::Rejected(rejection)), I::Reserve(_)) => again(A::Rejected(rejection.clone())),
         // Asked too late: answered, and nothing done.
         (Some(S::Released { .. } | S::Void | S::Settled), I::Reserve(_)) => {
-            again(Some(A::Rejected(Rejection::CANCELLED)))
+            again(A::Rejected(Rejection::CANCELLED))
         }
 
         // Reserved -> Sold
         (Some(S::Reserved), I::Commit) => moved(S::Sold, Reserved, Sold, A::Committed),
-        (Some(S::Sold), I::Commit) => again(Some(A::Committed)),
-        // Confirmed, then cancelled by the customer, and heard in the other order.
-        (Some(S::Released { .. } | S::Settled), I::Commit) => again(None),
+        (Some(S::Sold), I::Commit) => again(A::Committed),
+        // Confirmed, then cancelled by the customer, and heard in the other order: whoever asks hears how it ended.
+        (Some(S::Released { restocked }), I::Commit) => again(A::Released {
+            restocked: *restocked,
+        }),
+        (Some(S::Settled), I::Commit) => again(A::Settled),
 
         // Reserved, Sold -> Released
         (Some(S::Reserved), I::Release) => moved(
@@ -195,11 +196,11 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         (Some(S::Reserved), I::Settle) => moved(S::Settled, Reserved, WrittenOff, A::Settled),
         (Some(S::Sold), I::Settle) => moved(S::Settled, Sold, WrittenOff, A::Settled),
         // Undone already, or nothing to undo: the same answer for ever.
-        (Some(S::Released { restocked }), I::Release | I::Settle) => again(Some(A::Released {
+        (Some(S::Released { restocked }), I::Release | I::Settle) => again(A::Released {
             restocked: *restocked,
-        })),
-        (Some(S::Rejected(_) | S::Void), I::Release | I::Settle) => again(Some(A::NothingToUndo)),
-        (Some(S::Settled), I::Release | I::Settle) => again(Some(A::Settled)),
+        }),
+        (Some(S::Rejected(_) | S::Void), I::Release | I::Settle) => again(A::NothingToUndo),
+        (Some(S::Settled), I::Release | I::Settle) => again(A::Settled),
     }
 }
 

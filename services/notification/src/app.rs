@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use crate::{
     client::Post,
     config::Config,
-    consumer::{self, Choreography, Messages},
+    consumer::{self, Consumer, Messages},
     http, store,
     template::Templates,
     worker::Postman,
@@ -30,7 +30,7 @@ impl App {
             mail: settings,
             ..
         } = config;
-        let (chassis, _, _) = Chassis::new("notification", chassis, store::migrator())?
+        let (chassis, waker, _) = Chassis::new("notification", chassis, store::migrator())?
             .with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let post = Waker::default();
@@ -40,14 +40,15 @@ impl App {
         });
         let postman = Postman::new(pool, Post::new(&settings)?, &settings)?;
         let templates = Templates::new()?;
+        let consumer = |queue| Consumer {
+            queue,
+            templates: templates.clone(),
+            waker: waker.clone(),
+            post: post.clone(),
+        };
         let chassis = chassis
-            .consume(
-                consumer::CHOREOGRAPHY,
-                Choreography {
-                    templates,
-                    post: post.clone(),
-                },
-            )
+            .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
+            .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .work("mails", move |shutdown| {
                 leased::run(postman, settings.pace(post), shutdown)
             })

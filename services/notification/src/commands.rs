@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::trace::OrderFacts;
-use contracts::value::OrderId;
-use holdfast::{failpoint, telemetry};
+use chassis::{events::Publishing, trace::OrderFacts};
+use contracts::{notification::NotificationQueued, value::OrderId};
+use holdfast::{failpoint, messaging::Incoming, outbox, telemetry};
 use sqlx::PgConnection;
 use tracing::Span;
 use uuid::Uuid;
@@ -16,28 +16,59 @@ use crate::{
     template::Templates,
 };
 
-/// Takes in a batch of news: each customer is told what is news to them, once.
+const PUBLISHING: Publishing<'static> = Publishing {
+    service: "notification",
+    cause: None,
+};
+
+/// One message about an order.
+pub(crate) struct Told<'a> {
+    pub(crate) news: &'a News,
+    pub(crate) event: &'a Incoming,
+    /// The key of the command that it is, which is answered. In choreography nobody waits to hear that a mail is queued.
+    pub(crate) reply_key: Option<&'a str>,
+    /// What is sent because of it belongs to this trace.
+    pub(crate) span: &'a Span,
+}
+
+/// Takes in a batch of news: each customer is told what is news to them, once. A command is answered in any case: from here
+/// on its customer will be told, or was told something newer, or left no address.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
     templates: &Templates,
-    batch: &[(&News, &Span)],
+    batch: &[Told<'_>],
 ) -> Result<(), Error> {
-    let mut ids: Vec<OrderId> = batch.iter().map(|(news, _)| news.order_id).collect();
+    let mut ids: Vec<OrderId> = batch.iter().map(|told| told.news.order_id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut told = store::lock_told(conn, &ids).await?;
-    let known: HashSet<OrderId> = told.keys().copied().collect();
+    let mut versions = store::lock_told(conn, &ids).await?;
+    let known: HashSet<OrderId> = versions.keys().copied().collect();
 
     let mut changed = BTreeMap::new();
     let mut mails = Vec::new();
-    for (news, span) in batch {
+    let mut answers = Vec::new();
+    for Told {
+        news,
+        event,
+        reply_key,
+        span,
+    } in batch
+    {
         OrderFacts::of(news.order_id)
             .amount(news.amount)
             .describe(span);
-        if !is_news(told.get(&news.order_id).copied(), news.order_version) {
+        if let Some(key) = reply_key {
+            let queued = NotificationQueued {
+                order_id: news.order_id,
+                order_version: news.order_version,
+            };
+            let publishing = PUBLISHING.because_of(event);
+            answers.push(span.in_scope(|| publishing.reply(&queued, key)));
+        }
+        if !is_news(versions.get(&news.order_id).copied(), news.order_version) {
             continue;
         }
-        told.insert(news.order_id, news.order_version);
+        versions.insert(news.order_id, news.order_version);
         changed.insert(news.order_id, news.order_version);
         let text = templates.render(news)?;
         mails.push(NewMail {
@@ -59,5 +90,6 @@ pub(crate) async fn tell(
     store::tell_again(conn, &again).await?;
     failpoint!("notification.mid_batch");
     store::queue(conn, &mails).await?;
+    outbox::enqueue(conn, &answers).await?;
     Ok(())
 }

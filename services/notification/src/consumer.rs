@@ -1,8 +1,9 @@
 //! Messages -> commands.
 
-use chassis::events::decode;
+use chassis::events::{decode, key_of};
 use contracts::{
     Message,
+    orchestrator::{self, SendNotification, Undoing},
     order::{OrderCancelled, OrderConfirmed},
 };
 use holdfast::{
@@ -13,54 +14,74 @@ use holdfast::{
 use sqlx::PgConnection;
 
 use crate::{
-    commands,
+    commands::{self, Told},
     domain::{Charge, News, What},
     template::Templates,
 };
 
-/// The queue of what customers are told.
+/// The queue of the facts that customers are told.
 pub(crate) const CHOREOGRAPHY: &str = "notification.choreography";
+/// The queue of the orchestrator's commands.
+pub(crate) const COMMANDS: &str = "notification.commands";
 
-/// What customers are told.
-pub(crate) struct Choreography {
+/// What customers are told, from one of the two queues.
+pub(crate) struct Consumer {
+    /// Which: it decides what is taken, and whether it is answered.
+    pub(crate) queue: &'static str,
     pub(crate) templates: Templates,
+    /// Wakes the outbox's relay.
+    pub(crate) waker: Waker,
     /// Wakes the worker that sends.
     pub(crate) post: Waker,
 }
 
-impl Handler for Choreography {
-    type Message = News;
+/// A decoded message.
+pub(crate) struct Decoded {
+    news: News,
+    /// The key under which it is answered; none in choreography.
+    reply_key: Option<String>,
+}
 
-    fn decode(&self, event: &Incoming) -> Result<News, Undecodable> {
-        decoded(event)
+impl Handler for Consumer {
+    type Message = Decoded;
+
+    fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
+        decoded(self.queue, event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<News>],
+        batch: &[&Received<Decoded>],
     ) -> Result<(), Error> {
-        for received in batch {
-            failpoint::inject(
-                "notification.handle",
-                &received.message.order_id.to_string(),
-            )?;
+        let mut told = Vec::with_capacity(batch.len());
+        for Received {
+            event,
+            message: Decoded { news, reply_key },
+            span,
+        } in batch
+        {
+            failpoint::inject("notification.handle", &news.order_id.to_string())?;
+            told.push(Told {
+                news,
+                event,
+                reply_key: reply_key.as_deref(),
+                span,
+            });
         }
-        let batch: Vec<_> = batch
-            .iter()
-            .map(|received| (&received.message, &received.span))
-            .collect();
-        Ok(commands::tell(conn, &self.templates, &batch).await?)
+        Ok(commands::tell(conn, &self.templates, &told).await?)
     }
 
     fn committed(&self) {
+        self.waker.wake();
         self.post.wake();
     }
 }
 
-fn decoded(event: &Incoming) -> Result<News, Undecodable> {
-    Ok(match event.kind.as_str() {
-        OrderConfirmed::TYPE => {
+/// What a message tells. Each queue takes its own types only.
+fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
+    let news = match (queue, event.kind.as_str()) {
+        (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
             let OrderConfirmed {
                 order_id,
                 order_version,
@@ -75,7 +96,7 @@ fn decoded(event: &Incoming) -> Result<News, Undecodable> {
                 what: What::Confirmed,
             }
         }
-        OrderCancelled::TYPE => {
+        (CHOREOGRAPHY, OrderCancelled::TYPE) => {
             let OrderCancelled {
                 order_id,
                 order_version,
@@ -98,16 +119,49 @@ fn decoded(event: &Incoming) -> Result<News, Undecodable> {
                 what: What::Cancelled { reason, charge },
             }
         }
-        other => return Err(Undecodable::UnknownType(other.to_owned())),
-    })
+        (COMMANDS, SendNotification::TYPE) => {
+            let SendNotification {
+                order_id,
+                order_version,
+                customer,
+                amount,
+                news,
+            } = decode(event)?;
+            News {
+                order_id,
+                order_version,
+                customer,
+                amount,
+                what: what(news),
+            }
+        }
+        (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
+    };
+    let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
+    Ok(Decoded { news, reply_key })
+}
+
+/// The orchestrator's news, in our words.
+fn what(news: orchestrator::News) -> What {
+    match news {
+        orchestrator::News::Confirmed => What::Confirmed,
+        orchestrator::News::Cancelled { reason, payment } => What::Cancelled {
+            reason,
+            charge: match payment {
+                Undoing::Undone => Charge::Refunded,
+                Undoing::NothingToUndo => Charge::None,
+                Undoing::Settled => Charge::Settled,
+            },
+        },
+    }
 }
 
 /// What the operator's edits are checked against.
 pub(crate) struct Messages;
 
 impl Schema for Messages {
-    fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(event)
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
+        decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
     }

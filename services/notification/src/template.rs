@@ -12,6 +12,7 @@ pub(crate) struct Text {
 }
 
 /// The templates, compiled.
+#[derive(Clone)]
 pub(crate) struct Templates(Environment<'static>);
 
 impl Templates {

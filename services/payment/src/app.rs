@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use crate::{
     client::CardCompany,
     config::Config,
-    consumer::{self, Choreography, Messages},
+    consumer::{self, Consumer, Messages},
     http, store,
     worker::CardWorker,
 };
@@ -36,15 +36,15 @@ impl App {
         let card = Waker::default();
         let company = CardCompany::new(&settings)?;
         let worker = CardWorker::new(pool, company, waker.clone(), card.clone(), &settings)?;
+        let consumer = |queue| Consumer {
+            queue,
+            waker: waker.clone(),
+            card: card.clone(),
+            held: Held::default(),
+        };
         let chassis = chassis
-            .consume(
-                consumer::CHOREOGRAPHY,
-                Choreography {
-                    waker,
-                    card: card.clone(),
-                    held: Held::default(),
-                },
-            )
+            .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
+            .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .work("card calls", move |shutdown| {
                 leased::run(worker, settings.pace(card), shutdown)
             })

@@ -1,13 +1,16 @@
 //! The use cases, each on the caller's transaction.
 
+mod answer;
+
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
+use chassis::{
+    events::{Answering, Publishing},
+    tally::Tally,
+    trace::OrderFacts,
+};
 use contracts::{
-    payment::{
-        DeclineReason, PaymentCompleted, PaymentDeclined, PaymentNothingToUndo, PaymentRefunded,
-        PaymentSettled,
-    },
+    payment::DeclineReason,
     value::{CustomerId, Money, OrderId, PaymentMethod},
 };
 use holdfast::{failpoint, messaging::Incoming, outbox};
@@ -16,6 +19,7 @@ use sqlx::PgConnection;
 use tracing::Span;
 use uuid::Uuid;
 
+use self::answer::message;
 use crate::{
     domain::{Answer, Booking, Decision, Input, Means, State, decide},
     error::Error,
@@ -44,6 +48,8 @@ pub(crate) struct Told<'a> {
     pub(crate) order_version: u32,
     pub(crate) command: &'a Command,
     pub(crate) event: &'a Incoming,
+    /// Where it is answered.
+    pub(crate) answering: Answering<'a>,
     /// What is published because of it belongs to this trace.
     pub(crate) span: &'a Span,
 }
@@ -90,10 +96,11 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
         let mut payment = current.unwrap_or_else(|| new(told));
         facts(&payment).describe(told.span);
         payment.order_version = payment.order_version.max(told.order_version);
-        if was != Some(state) {
-            // The card company's answer to what begins now will be caused by this message.
+        if was != Some(state) || asks_anew(told, &payment, answer) {
+            // The card company's answer to what begins now will be caused by this message, and be the answer to it.
             payment.causation_id = Some(told.event.id);
             payment.traceparent = told.span.in_scope(holdfast::telemetry::traceparent);
+            payment.reply_key = told.answering.key().map(str::to_owned);
         }
         if let (
             Some(State::Charging { .. } | State::Captured(_) | State::Refunding),
@@ -115,7 +122,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             let publishing = PUBLISHING.because_of(told.event);
             messages.push(
                 told.span
-                    .in_scope(|| message(&publishing, &payment, answer))?,
+                    .in_scope(|| message(&publishing, told.answering, &payment, answer))?,
             );
         }
         payments.insert(told.order, payment);
@@ -155,6 +162,24 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
     }
     outbox::enqueue(conn, &messages).await?;
     Ok(tally)
+}
+
+impl Payment {
+    /// Where the card company's answer will be told.
+    fn answering(&self) -> Answering<'_> {
+        self.reply_key.as_deref().into()
+    }
+}
+
+/// Whether this is an undo that waits for the card company, as one of somebody else does already: another saga's.
+///
+/// One answer will come, and the row holds one name: the answer goes to whoever asked last. The other asks again, as
+/// everybody does who gets no answer, and then it is known. A charge that is asked for again takes the answer from nobody:
+/// where an undo waits, the charge is not what matters any more.
+fn asks_anew(told: &Told<'_>, payment: &Payment, answer: Option<Answer>) -> bool {
+    matches!(told.command, Command::Cancel)
+        && answer.is_none()
+        && told.answering != payment.answering()
 }
 
 /// Counts what became of a payment, and of how much money.
@@ -234,6 +259,7 @@ fn new(told: &Told<'_>) -> Payment {
         order_version: told.order_version,
         causation_id: None,
         traceparent: None,
+        reply_key: None,
         attempts: 0,
         last_error: None,
         updated_at: time::OffsetDateTime::UNIX_EPOCH, // set by the database
@@ -256,67 +282,6 @@ fn book(
     };
     *balance = after.filter(|after| *after >= 0).ok_or(Error::Balance)?;
     Ok(())
-}
-
-/// The outbox row for an answer.
-fn message(
-    publishing: &Publishing<'_>,
-    payment: &Payment,
-    answer: Answer,
-) -> Result<outbox::Message, Error> {
-    let Payment {
-        order_id,
-        order_version,
-        ..
-    } = *payment;
-    let terms = || payment.terms.as_ref().ok_or(Error::NoTerms);
-    Ok(match answer {
-        Answer::Completed => {
-            let Terms { amount, lines, .. } = terms()?.clone();
-            publishing.message(
-                &PaymentCompleted {
-                    order_id,
-                    order_version,
-                    amount,
-                    lines,
-                },
-                "payment/do",
-            )
-        }
-        Answer::Declined(reason) => publishing.message(
-            &PaymentDeclined {
-                order_id,
-                order_version,
-                reason,
-            },
-            "payment/do",
-        ),
-        Answer::Refunded => {
-            let amount = terms()?.amount;
-            publishing.message(
-                &PaymentRefunded {
-                    order_id,
-                    order_version,
-                    amount,
-                },
-                "payment/undo",
-            )
-        }
-        Answer::NothingToUndo => publishing.message(
-            &PaymentNothingToUndo {
-                order_id,
-                order_version,
-            },
-            "payment/undo",
-        ),
-        Answer::Settled => publishing.message(
-            &PaymentSettled {
-                order_id,
-                order_version,
-            },
-            "payment/settle",
-        ),
-    })
 }
 
 /// A definite answer of the card company.
@@ -348,7 +313,7 @@ pub(crate) async fn card_answered(
         moved(&mut tally, &payment);
     }
     if let Some(published) = published {
-        let mut message = message(&PUBLISHING, &payment, published)?;
+        let mut message = message(&PUBLISHING, payment.answering(), &payment, published)?;
         if let Some(cause) = payment.causation_id {
             message
                 .headers

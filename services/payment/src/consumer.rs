@@ -1,10 +1,14 @@
 //! Messages -> commands.
 
-use chassis::{events::decode, tally::Held};
+use chassis::{
+    events::{decode, key_of},
+    tally::Held,
+};
 use contracts::{
     Message,
-    order::{OrderCancelling, OrderCreated, OrderSettling, Participant},
-    value::OrderId,
+    orchestrator::{ChargePayment, RefundPayment, SettlePayment},
+    order::{Customer, OrderCancelling, OrderCreated, OrderSettling, Participant},
+    value::{Money, OrderId, PaymentMethod, PricedLine},
 };
 use holdfast::{
     failpoint,
@@ -18,11 +22,15 @@ use crate::{
     store::Terms,
 };
 
-/// The queue of what moves payments.
+/// The queue of the facts that move payments.
 pub(crate) const CHOREOGRAPHY: &str = "payment.choreography";
+/// The queue of the orchestrator's commands.
+pub(crate) const COMMANDS: &str = "payment.commands";
 
-/// What moves payments.
-pub(crate) struct Choreography {
+/// What moves payments, from one of the two queues.
+pub(crate) struct Consumer {
+    /// Which: it decides what is taken, and where it is answered.
+    pub(crate) queue: &'static str,
     /// Wakes the outbox's relay.
     pub(crate) waker: Waker,
     /// Wakes the worker that asks the card company.
@@ -37,13 +45,15 @@ pub(crate) struct Decoded {
     order_version: u32,
     /// None: it is not for us.
     command: Option<Command>,
+    /// The key under which it is answered; none in choreography.
+    reply_key: Option<String>,
 }
 
-impl Handler for Choreography {
+impl Handler for Consumer {
     type Message = Decoded;
 
     fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
-        decoded(event)
+        decoded(self.queue, event)
     }
 
     async fn handle(
@@ -71,6 +81,7 @@ impl Handler for Choreography {
                     order_version,
                     command,
                     event,
+                    answering: message.reply_key.as_deref().into(),
                     span,
                 });
             }
@@ -86,50 +97,96 @@ impl Handler for Choreography {
     }
 }
 
-fn decoded(event: &Incoming) -> Result<Decoded, Undecodable> {
+/// What a message asks. Each queue takes its own types only: what strayed into the other would be answered in the wrong
+/// place.
+fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
     fn about<M: Message>(message: &M, command: Option<Command>) -> Decoded {
         Decoded {
             order: message.order_id(),
             order_version: message.order_version(),
             command,
+            reply_key: None,
         }
     }
-    Ok(match event.kind.as_str() {
-        OrderCreated::TYPE => {
+    let decoded = match (queue, event.kind.as_str()) {
+        (CHOREOGRAPHY, OrderCreated::TYPE) => {
             let message: OrderCreated = decode(event)?;
-            if message.amount.amount_minor <= 0 {
-                return Err(Undecodable::Malformed(
-                    "amount.amount_minor: must be more than zero".to_owned(),
-                ));
-            }
-            let terms = Terms {
-                customer: message.customer.id.clone(),
-                amount: message.amount,
-                method: message.payment.clone(),
-                lines: message.lines.clone(),
-            };
-            about(&message, Some(Command::Charge(terms)))
+            let charge = charge(
+                &message.customer,
+                message.amount,
+                &message.payment,
+                &message.lines,
+            )?;
+            about(&message, Some(charge))
         }
-        OrderCancelling::TYPE => about(&decode::<OrderCancelling>(event)?, Some(Command::Cancel)),
-        OrderSettling::TYPE => {
+        (CHOREOGRAPHY, OrderCancelling::TYPE) => {
+            about(&decode::<OrderCancelling>(event)?, Some(Command::Cancel))
+        }
+        (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
             let ours = message.participants.contains(&Participant::Payment);
-            let settle = Command::Settle {
-                operator: message.operator.clone(),
-                note: message.note.clone(),
-            };
+            let settle = settle(&message.operator, &message.note);
             about(&message, ours.then_some(settle))
         }
-        other => return Err(Undecodable::UnknownType(other.to_owned())),
+        (COMMANDS, ChargePayment::TYPE) => {
+            let message: ChargePayment = decode(event)?;
+            let charge = charge(
+                &message.customer,
+                message.amount,
+                &message.payment,
+                &message.lines,
+            )?;
+            about(&message, Some(charge))
+        }
+        (COMMANDS, RefundPayment::TYPE) => {
+            about(&decode::<RefundPayment>(event)?, Some(Command::Cancel))
+        }
+        (COMMANDS, SettlePayment::TYPE) => {
+            let message: SettlePayment = decode(event)?;
+            let settle = settle(&message.operator, &message.note);
+            about(&message, Some(settle))
+        }
+        (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
+    };
+    let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
+    Ok(Decoded {
+        reply_key,
+        ..decoded
     })
+}
+
+fn charge(
+    customer: &Customer,
+    amount: Money,
+    method: &PaymentMethod,
+    lines: &[PricedLine],
+) -> Result<Command, Undecodable> {
+    if amount.amount_minor <= 0 {
+        return Err(Undecodable::Malformed(
+            "amount.amount_minor: must be more than zero".to_owned(),
+        ));
+    }
+    Ok(Command::Charge(Terms {
+        customer: customer.id.clone(),
+        amount,
+        method: method.clone(),
+        lines: lines.to_vec(),
+    }))
+}
+
+fn settle(operator: &str, note: &str) -> Command {
+    Command::Settle {
+        operator: operator.to_owned(),
+        note: note.to_owned(),
+    }
 }
 
 /// What the operator's edits are checked against.
 pub(crate) struct Messages;
 
 impl Schema for Messages {
-    fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(event)
+    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
+        decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
     }

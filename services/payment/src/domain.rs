@@ -57,11 +57,11 @@ pub enum Means {
 /// What can happen to a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `order.created`
+    /// `order.created`, `orchestrator.charge_payment`
     Charge(Means),
-    /// `order.cancelling`
+    /// `order.cancelling`, `orchestrator.refund_payment`
     Cancel,
-    /// `order.settling`
+    /// `order.settling`, `orchestrator.settle_payment`
     Settle,
     /// The card company took the money.
     CardCaptured,
@@ -80,7 +80,7 @@ pub enum Booking {
     Credit,
 }
 
-/// What is answered. The same question, asked again, gets the same answer.
+/// What is answered, to whoever asked. The same question, asked again, gets the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// `payment.completed`

@@ -2,7 +2,8 @@
 //!
 //! - [`TestApp`]: a service under test, in the test's process;
 //! - [`Database`], [`Vhost`]: of their own for each test, on the servers that `cargo xtask test` started;
-//! - [`Probe`]: sees every event on a vhost, and publishes what a test makes up;
+//! - [`Probe`]: sees every event, command and reply on a vhost, and publishes what a test makes up;
+//! - [`Interposer`]: stands between exchanges and queues, and loses, holds or repeats what a test wants it to;
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
 //! - [`SmtpSink`]: a mail server that keeps what it gets, and can refuse it;
 //! - [`eventually`]: waits for a condition, and says what it saw when it does not come;
@@ -13,6 +14,7 @@
 mod app;
 mod database;
 mod eventually;
+mod interposer;
 mod probe;
 mod proxy;
 mod smtp;
@@ -22,6 +24,7 @@ mod vhost;
 pub use app::{Answer, TestApp, answer, arguments, broker_arguments};
 pub use database::Database;
 pub use eventually::{PATIENCE, eventually};
+pub use interposer::{Interposer, Passage};
 pub use probe::{Probe, Seen};
 pub use proxy::Proxy;
 pub use smtp::{Mail, SmtpMode, SmtpSink};

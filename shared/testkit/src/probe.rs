@@ -1,7 +1,8 @@
-//! Sees every event on a vhost, and publishes what a test makes up.
+//! Sees every event, command and reply on a vhost, and publishes what a test makes up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chassis::events::{COMMANDS, EXCHANGE, ORCHESTRATOR, Publishing, REPLIES};
 use futures_util::StreamExt;
 use holdfast::{
     messaging::{Event, Publisher},
@@ -17,9 +18,20 @@ use uuid::Uuid;
 
 use crate::{Vhost, eventually};
 
-/// An event that was published on the vhost.
+/// The keys of what is sent to `commands`: the services that can be asked.
+const ASKED: [&str; 5] = [
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    ORCHESTRATOR,
+];
+
+/// A message that was published on the vhost.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The exchange: `events`, `commands` or `replies`.
+    pub exchange: String,
     /// The routing key.
     pub routing_key: String,
     /// The message id.
@@ -34,7 +46,16 @@ pub struct Seen {
     pub data: Value,
 }
 
-/// Sees every event on a vhost, and publishes what a test makes up.
+impl Seen {
+    /// The idempotency key, if it has one.
+    pub fn key(&self) -> Option<&str> {
+        self.headers
+            .get("cloudEvents_idempotencykey")
+            .map(String::as_str)
+    }
+}
+
+/// Sees every event, command and reply on a vhost, and publishes what a test makes up.
 pub struct Probe {
     publisher: Publisher,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -43,7 +64,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Sees everything on the exchange `events` from now on.
+    /// Sees everything on the exchanges `events`, `commands` and `replies` from now on.
     pub async fn attach(vhost: &Vhost) -> Self {
         let url = vhost.url("admin");
         let connection = Connection::connect(&url, ConnectionProperties::default())
@@ -60,16 +81,22 @@ impl Probe {
             .await
             .expect("a queue");
         let name = queue.name().clone();
-        channel
-            .queue_bind(
-                name.clone(),
-                "events".into(),
-                "#".into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .expect("a binding");
+        let commands = ASKED.map(|service| (COMMANDS, service));
+        for (exchange, key) in [(EXCHANGE, "#"), (REPLIES, ORCHESTRATOR)]
+            .into_iter()
+            .chain(commands)
+        {
+            channel
+                .queue_bind(
+                    name.clone(),
+                    exchange.into(),
+                    key.into(),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await
+                .expect("a binding");
+        }
         let mut consumer = channel
             .basic_consume(
                 name,
@@ -96,6 +123,7 @@ impl Probe {
                     .collect();
                 let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
                 let event = Seen {
+                    exchange: delivery.exchange.to_string(),
                     routing_key: delivery.routing_key.to_string(),
                     id: header("cloudEvents_id").parse().unwrap_or_default(),
                     kind: header("cloudEvents_type"),
@@ -124,6 +152,13 @@ impl Probe {
             .filter(|event| event.subject == subject)
             .cloned()
             .collect()
+    }
+
+    /// What was seen of `subject` on one exchange, in the order in which it came.
+    pub fn seen_on(&self, exchange: &str, subject: impl ToString) -> Vec<Seen> {
+        let mut seen = self.seen(subject);
+        seen.retain(|event| event.exchange == exchange);
+        seen
     }
 
     /// The types that were seen of `subject`, in the order in which they came.
@@ -161,6 +196,43 @@ impl Probe {
             }
         })
         .await
+    }
+
+    /// Every reply that was seen under this key, in the order in which they came.
+    pub fn replies(&self, key: &str) -> Vec<Seen> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter()
+            .filter(|seen| seen.exchange == REPLIES && seen.key() == Some(key))
+            .cloned()
+            .collect()
+    }
+
+    /// Waits until a reply was seen under this key, and answers the first.
+    pub async fn wait_for_reply(&self, key: &str) -> Seen {
+        self.wait_for_nth_reply(key, 1).await
+    }
+
+    /// Waits until `n` replies were seen under this key, and answers the last of them.
+    pub async fn wait_for_nth_reply(&self, key: &str, n: usize) -> Seen {
+        eventually(&format!("{n} replies under {key}"), || async {
+            let mut replies = self.replies(key);
+            if replies.len() < n {
+                let kinds: Vec<_> = replies.into_iter().map(|reply| reply.kind).collect();
+                Err(format!("{kinds:?}"))
+            } else {
+                Ok(replies.swap_remove(n - 1))
+            }
+        })
+        .await
+    }
+
+    /// Sends a typed message to the service `to`, as a command under `key`; answers its id.
+    pub async fn command<M: contracts::Message>(&self, to: &str, message: &M, key: &str) -> Uuid {
+        let source = M::TYPE.split('.').next().unwrap_or_default();
+        let command = Publishing::by(source).command(message, to, key.to_owned());
+        let id = command.id;
+        self.send(command).await;
+        id
     }
 
     /// Publishes a typed message on `events`, as choreography would; answers its id.

@@ -78,6 +78,31 @@ fn units_move_from_where_the_reservation_has_them_to_where_it_says() {
 }
 
 #[test]
+fn whoever_asks_is_answered_and_asked_again_alike() {
+    for (state, input) in every() {
+        let Ok(first) = decide(state.as_ref(), input.clone()) else {
+            continue;
+        };
+        let second = decide(Some(&first.state), input.clone()).expect("what was possible, again");
+        assert!(first.answer.is_some(), "{state:?}, {input:?}");
+        assert_eq!(second.answer, first.answer, "{state:?}, {input:?}");
+    }
+}
+
+#[test]
+fn a_commit_that_comes_too_late_hears_what_became_of_the_units() {
+    for state in [
+        State::Released { restocked: false },
+        State::Released { restocked: true },
+        State::Settled,
+    ] {
+        let undone = decide(Some(&state), Input::Release).expect("possible");
+        let late = decide(Some(&state), Input::Commit).expect("it may come late");
+        assert_eq!(late, undone, "{state:?}: nothing moves, and one answer");
+    }
+}
+
+#[test]
 fn once_released_no_reserve_takes_units() {
     for state in states() {
         let released =

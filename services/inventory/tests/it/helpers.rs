@@ -2,6 +2,8 @@
 
 use clap::Parser;
 use contracts::{
+    Message,
+    orchestrator::{CommitInventory, ReleaseInventory, ReserveInventory, SettleInventory},
     order::{CancelReason, Customer, OrderCancelling, OrderConfirmed},
     payment::PaymentCompleted,
     value::{Currency, Money, OrderId, PricedLine, Quantity},
@@ -9,7 +11,9 @@ use contracts::{
 use inventory::{App, Config};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Database, Probe, TestApp, Vhost, answer, arguments, broker_arguments, eventually};
+use testkit::{
+    Database, Probe, Seen, TestApp, Vhost, answer, arguments, broker_arguments, eventually,
+};
 
 pub(crate) struct Inventory {
     pub(crate) app: TestApp,
@@ -78,7 +82,52 @@ pub(crate) fn confirmed(order_id: OrderId) -> OrderConfirmed {
     }
 }
 
+pub(crate) fn reserve(order_id: OrderId, ordered: &[(&str, u64)]) -> ReserveInventory {
+    ReserveInventory {
+        order_id,
+        order_version: 1,
+        lines: lines(ordered),
+    }
+}
+
+pub(crate) fn commit(order_id: OrderId) -> CommitInventory {
+    CommitInventory {
+        order_id,
+        order_version: 2,
+    }
+}
+
+pub(crate) fn release(order_id: OrderId) -> ReleaseInventory {
+    ReleaseInventory {
+        order_id,
+        order_version: 3,
+    }
+}
+
+pub(crate) fn settle(order_id: OrderId) -> SettleInventory {
+    SettleInventory {
+        order_id,
+        order_version: 3,
+        operator: "olga".into(),
+        note: "fell off a lorry".into(),
+    }
+}
+
+/// The idempotency key of a command of an order's saga.
+pub(crate) fn key(order: OrderId, step: &str) -> String {
+    format!("saga-of-{order}/{step}")
+}
+
 impl Inventory {
+    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
+        let cause = self.probe.command("inventory", command, key).await;
+        let reply = self.probe.wait_for_nth_reply(key, n).await;
+        assert_eq!(reply.headers["cloudEvents_causationid"], cause.to_string());
+        assert_eq!(reply.routing_key, "orchestrator");
+        reply
+    }
+
     /// A product with so many units.
     pub(crate) async fn stock(&self, sku: &str, units: i64) {
         let product =

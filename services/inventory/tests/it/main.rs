@@ -1,5 +1,6 @@
 //! The inventory service through its API and its queue.
 
 mod catalogue;
+mod commands;
 mod helpers;
 mod reservations;

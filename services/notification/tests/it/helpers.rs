@@ -2,6 +2,8 @@
 
 use clap::Parser;
 use contracts::{
+    Message,
+    orchestrator::{News, SendNotification},
     order::{CancelReason, Customer, OrderCancelled, OrderConfirmed},
     value::{Currency, Money, OrderId},
 };
@@ -9,8 +11,8 @@ use notification::{App, Config};
 use reqwest::Method;
 use serde_json::Value;
 use testkit::{
-    Database, Mail, Probe, Proxy, SmtpSink, TestApp, Vhost, answer, arguments, broker_arguments,
-    eventually,
+    Database, Mail, Probe, Proxy, Seen, SmtpSink, TestApp, Vhost, answer, arguments,
+    broker_arguments, eventually,
 };
 
 pub(crate) struct Notification {
@@ -76,7 +78,38 @@ pub(crate) fn cancelled(order_id: OrderId, email: Option<&str>) -> OrderCancelle
     }
 }
 
+/// What the orchestrator has a customer told, at this version of the order.
+pub(crate) fn send(
+    order_id: OrderId,
+    order_version: u32,
+    news: News,
+    email: Option<&str>,
+) -> SendNotification {
+    SendNotification {
+        order_id,
+        order_version,
+        customer: customer(email),
+        amount: Money::new(1250, Currency::EUR),
+        news,
+    }
+}
+
+/// The idempotency key of a command of an order's saga.
+pub(crate) fn key(order: OrderId, step: &str) -> String {
+    format!("saga-of-{order}/{step}")
+}
+
 impl Notification {
+    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
+        let cause = self.probe.command("notification", command, key).await;
+        let reply = self.probe.wait_for_nth_reply(key, n).await;
+        assert_eq!(reply.headers["cloudEvents_causationid"], cause.to_string());
+        assert_eq!(reply.routing_key, "orchestrator");
+        assert_eq!(reply.kind, "notification.queued.v1");
+        reply
+    }
+
     /// The mails that were delivered about an order.
     pub(crate) fn delivered(&self, order: OrderId) -> Vec<Mail> {
         self.sink.mails(&order.to_string())

@@ -26,6 +26,8 @@ pub(crate) struct Payment {
     /// What the card company's answer will be caused by, and traced under.
     pub(crate) causation_id: Option<Uuid>,
     pub(crate) traceparent: Option<String>,
+    /// The command that the card company's answer will answer; none in choreography.
+    pub(crate) reply_key: Option<String>,
     pub(crate) attempts: i32,
     pub(crate) last_error: Option<String>,
     pub(crate) updated_at: OffsetDateTime,
@@ -55,6 +57,7 @@ struct Row {
     order_version: i32,
     causation_id: Option<Uuid>,
     traceparent: Option<String>,
+    reply_key: Option<String>,
     attempts: i32,
     last_error: Option<String>,
     updated_at: OffsetDateTime,
@@ -67,7 +70,7 @@ macro_rules! select_payments {
             Row,
             r#"select order_id, state, cancel_requested, customer_id, amount_minor, currency, method, card_token,
                       lines as "lines: Json<Vec<PricedLine>>", decline_reason, charge_id, order_version, causation_id,
-                      traceparent, attempts, last_error, updated_at
+                      traceparent, reply_key, attempts, last_error, updated_at
                from payment "# + $rest
             $(, $argument)*
         )
@@ -141,12 +144,13 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
         .collect();
     let inserted = sqlx::query!(
         "insert into payment (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                              traceparent, customer_id, amount_minor, currency, method, card_token, lines, due_at)
+                              traceparent, reply_key, customer_id, amount_minor, currency, method, card_token, lines,
+                              due_at)
          select *, case when state in ('charging', 'refunding') then now() end
          from unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::uuid[], $6::int4[], $7::uuid[], $8::text[],
-                     $9::text[], $10::int8[], $11::text[], $12::text[], $13::text[], $14::jsonb[])
+                     $9::text[], $10::text[], $11::int8[], $12::text[], $13::text[], $14::text[], $15::jsonb[])
               as new (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                      traceparent, customer_id, amount_minor, currency, method, card_token, lines)
+                      traceparent, reply_key, customer_id, amount_minor, currency, method, card_token, lines)
          on conflict do nothing",
         &columns.order_ids,
         &columns.states,
@@ -156,6 +160,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
         &columns.order_versions,
         &columns.causation_ids as &[Option<Uuid>],
         &columns.traceparents as &[Option<String>],
+        &columns.reply_keys as &[Option<String>],
         &customers as &[Option<String>],
         &amounts as &[Option<i64>],
         &currencies as &[Option<String>],
@@ -180,15 +185,17 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
              order_version = new.order_version,
              causation_id = new.causation_id,
              traceparent = new.traceparent,
+             reply_key = new.reply_key,
              due_at = case when new.state not in ('charging', 'refunding') then null
                            when new.state = payment.state then payment.due_at
                            else now() end,
              attempts = case when new.state = payment.state then payment.attempts else 0 end,
              last_error = case when new.state = payment.state then payment.last_error end,
              updated_at = now()
-         from unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::uuid[], $6::int4[], $7::uuid[], $8::text[])
+         from unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::uuid[], $6::int4[], $7::uuid[], $8::text[],
+                     $9::text[])
               as new (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                      traceparent)
+                      traceparent, reply_key)
          where payment.order_id = new.order_id",
         &columns.order_ids,
         &columns.states,
@@ -198,6 +205,7 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
         &columns.order_versions,
         &columns.causation_ids as &[Option<Uuid>],
         &columns.traceparents as &[Option<String>],
+        &columns.reply_keys as &[Option<String>],
     )
     .execute(conn)
     .await?;
@@ -253,6 +261,7 @@ struct Columns {
     order_versions: Vec<i32>,
     causation_ids: Vec<Option<Uuid>>,
     traceparents: Vec<Option<String>>,
+    reply_keys: Vec<Option<String>>,
 }
 
 impl From<&[Payment]> for Columns {
@@ -291,6 +300,10 @@ impl From<&[Payment]> for Columns {
             traceparents: payments
                 .iter()
                 .map(|payment| payment.traceparent.clone())
+                .collect(),
+            reply_keys: payments
+                .iter()
+                .map(|payment| payment.reply_key.clone())
                 .collect(),
         }
     }
@@ -357,6 +370,7 @@ impl TryFrom<Row> for Payment {
                 .map_err(|_| damaged("order_version"))?,
             causation_id: row.causation_id,
             traceparent: row.traceparent,
+            reply_key: row.reply_key,
             attempts: row.attempts,
             last_error: row.last_error,
             updated_at: row.updated_at,

@@ -2,6 +2,8 @@
 
 use clap::Parser;
 use contracts::{
+    Message,
+    orchestrator::{ChargePayment, RefundPayment, SettlePayment},
     order::{CancelReason, Customer, OrderCancelling, OrderCreated, OrderSettling, Participant},
     value::{Currency, Money, OrderId, PaymentMethod, PricedLine, Quantity},
 };
@@ -9,7 +11,7 @@ use payment::{App, Config};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
-    Database, Probe, Proxy, TestApp, Vhost, answer, arguments, broker_arguments, eventually,
+    Database, Probe, Proxy, Seen, TestApp, Vhost, answer, arguments, broker_arguments, eventually,
     service_token_file,
 };
 
@@ -114,7 +116,73 @@ pub(crate) fn settling(order_id: OrderId) -> OrderSettling {
     }
 }
 
+pub(crate) fn charge(
+    order_id: OrderId,
+    customer: &str,
+    amount: i64,
+    payment: &PaymentMethod,
+) -> ChargePayment {
+    let OrderCreated {
+        order_id,
+        order_version,
+        customer,
+        lines,
+        amount,
+        payment,
+    } = created(order_id, customer, amount, payment);
+    ChargePayment {
+        order_id,
+        order_version,
+        customer,
+        lines,
+        amount,
+        payment,
+    }
+}
+
+pub(crate) fn refund(order_id: OrderId) -> RefundPayment {
+    RefundPayment {
+        order_id,
+        order_version: 2,
+    }
+}
+
+pub(crate) fn settle(order_id: OrderId) -> SettlePayment {
+    SettlePayment {
+        order_id,
+        order_version: 2,
+        operator: "olga".into(),
+        note: "paid back by bank transfer".into(),
+    }
+}
+
+/// The idempotency key of a command of an order's saga.
+pub(crate) fn key(order: OrderId, direction: &str) -> String {
+    format!("saga-of-{order}/charge_payment/{direction}")
+}
+
 impl Payment {
+    /// Sends a command; answers its id.
+    pub(crate) async fn send<M: Message>(&self, command: &M, key: &str) -> String {
+        let id = self.probe.command("payment", command, key).await;
+        id.to_string()
+    }
+
+    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
+        let cause = self.send(command, key).await;
+        let reply = self.probe.wait_for_nth_reply(key, n).await;
+        assert_eq!(reply.headers["cloudEvents_causationid"], cause);
+        assert_eq!(reply.routing_key, "orchestrator");
+        reply
+    }
+
+    /// Waits until every command that was sent before has been handled.
+    pub(crate) async fn catch_up(&self) {
+        let order = OrderId::new();
+        self.ask(&refund(order), &key(order, "undo"), 1).await;
+    }
+
     /// Pays money into a wallet.
     pub(crate) async fn fund(&self, customer: &str, amount: i64) {
         let deposit = json!({ "deposit": format!("for {customer}"), "amount_minor": amount, "currency": "EUR" });
