@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use crate::{
     client::Prices,
     config::Config,
-    consumer::{self, Choreography, Messages, Timeline},
+    consumer::{self, Choreography, Commands, Messages, Timeline},
     http, store,
     worker::Sweeper,
 };
@@ -46,12 +46,18 @@ impl App {
             waiting,
         };
         let choreography = Choreography {
+            waker: waker.clone(),
+            waiting,
+            held: Held::default(),
+        };
+        let commands = Commands {
             waker,
             waiting,
             held: Held::default(),
         };
         let chassis = chassis
             .consume(consumer::CHOREOGRAPHY, choreography)
+            .consume(consumer::COMMANDS, commands)
             .consume(consumer::TIMELINE, Timeline)
             .work("deadlines and sweeps", |shutdown| sweeper.run(shutdown))
             .failpoints(&["order.after_commit", "order.mid_batch"])

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use chassis::settings::{BrokerSettings, Settings, TelemetrySettings};
 use clap::{Args, Parser};
 
-/// Takes orders over HTTP, keeps their state, and begins and ends their choreography
+/// Takes orders over HTTP, keeps their state, and begins and ends their choreography, or leaves them to the orchestrator
 #[derive(Clone, Debug, Parser)]
 #[command(name = "order")]
 pub struct Config {
@@ -47,7 +47,7 @@ pub struct PriceSettings {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Waiting")]
 pub struct WaitingSettings {
-    /// How long an order may stay pending, in seconds, counted from when the broker is known to have it; then it is cancelled
+    /// How long a choreographed order may stay pending, in seconds, counted from when the broker is known to have it; then it is cancelled
     #[arg(long, env = "ORDER_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub order_deadline_seconds: u64,
 

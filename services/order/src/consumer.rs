@@ -1,12 +1,17 @@
-//! Messages -> commands. Two queues: what moves orders, and everything there is to hear, for the timeline.
+//! Messages -> commands. Three queues: what moves choreographed orders, what the orchestrator asks of the others, and
+//! everything there is to hear, for the timeline.
 
-use chassis::{events::decode, tally::Held};
+use chassis::{
+    events::{decode, key_of},
+    tally::Held,
+};
 use contracts::{
     Message,
     inventory::{
         InventoryCommitted, InventoryNothingToUndo, InventoryRejected, InventoryReleased,
         InventoryReserved, InventorySettled,
     },
+    orchestrator::{CancelOrder, CompleteOrder, ConfirmOrder, Undoing},
     order::OrderCreated,
     payment::{PaymentDeclined, PaymentNothingToUndo, PaymentRefunded, PaymentSettled},
     value::OrderId,
@@ -19,18 +24,20 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    commands::{self, Told},
+    commands::{self, Asked, Told},
     config::WaitingSettings,
-    domain::{Input, Undo},
+    domain::{Input, Undo, orchestrated},
     store::{self, Fact},
 };
 
-/// The queue of what moves orders.
+/// The queue of what moves choreographed orders.
 pub(crate) const CHOREOGRAPHY: &str = "order.choreography";
+/// The queue of what the orchestrator asks.
+pub(crate) const COMMANDS: &str = "order.commands";
 /// The queue of everything.
 pub(crate) const TIMELINE: &str = "order.timeline";
 
-/// What moves orders.
+/// What moves choreographed orders.
 pub(crate) struct Choreography {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
@@ -69,7 +76,7 @@ impl Handler for Choreography {
             holdfast::failpoint::inject("order.handle", &told.order.to_string())?;
         }
         self.held
-            .hold(commands::apply(conn, &told, &self.waiting).await?);
+            .hold(commands::hear(conn, &told, &self.waiting).await?);
         Ok(())
     }
 
@@ -79,7 +86,7 @@ impl Handler for Choreography {
     }
 }
 
-/// What a message means to an order.
+/// What a message means to a choreographed order.
 fn input(event: &Incoming) -> Result<(OrderId, Input), Undecodable> {
     /// Decodes the payload as `M`; the order is all that we need of it.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
@@ -117,6 +124,94 @@ fn input(event: &Incoming) -> Result<(OrderId, Input), Undecodable> {
         ),
         other => return Err(Undecodable::UnknownType(other.to_owned())),
     })
+}
+
+/// What the orchestrator asks.
+pub(crate) struct Commands {
+    pub(crate) waker: Waker,
+    pub(crate) waiting: WaitingSettings,
+    /// What the batch in hand will have done.
+    pub(crate) held: Held,
+}
+
+/// A command to an order, and the key under which it is answered.
+pub(crate) struct Command {
+    order: OrderId,
+    input: orchestrated::Input,
+    key: String,
+}
+
+impl Handler for Commands {
+    type Message = Command;
+
+    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+        command(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Self::Message>],
+    ) -> Result<(), Error> {
+        let asked: Vec<Asked<'_>> = batch
+            .iter()
+            .map(
+                |Received {
+                     event,
+                     message: Command { order, input, key },
+                     span,
+                 }| Asked {
+                    order: *order,
+                    input: *input,
+                    key,
+                    event,
+                    span,
+                },
+            )
+            .collect();
+        for asked in &asked {
+            holdfast::failpoint::inject("order.handle", &asked.order.to_string())?;
+        }
+        self.held
+            .hold(commands::obey(conn, &asked, &self.waiting).await?);
+        Ok(())
+    }
+
+    fn committed(&self) {
+        self.held.count();
+        self.waker.wake();
+    }
+}
+
+/// What a command means to an orchestrated order.
+fn command(event: &Incoming) -> Result<Command, Undecodable> {
+    let undo = |undoing| match undoing {
+        Undoing::Undone => Undo::Undone,
+        Undoing::NothingToUndo => Undo::NothingToUndo,
+        Undoing::Settled => Undo::Settled,
+    };
+    let (order, input) = match event.kind.as_str() {
+        ConfirmOrder::TYPE => {
+            let confirm: ConfirmOrder = decode(event)?;
+            (confirm.order_id, orchestrated::Input::Confirm)
+        }
+        CompleteOrder::TYPE => {
+            let complete: CompleteOrder = decode(event)?;
+            (complete.order_id, orchestrated::Input::Complete)
+        }
+        CancelOrder::TYPE => {
+            let cancel: CancelOrder = decode(event)?;
+            let input = orchestrated::Input::Cancel {
+                reason: cancel.reason,
+                payment: undo(cancel.payment),
+                inventory: undo(cancel.inventory),
+            };
+            (cancel.order_id, input)
+        }
+        other => return Err(Undecodable::UnknownType(other.to_owned())),
+    };
+    let key = key_of(event)?;
+    Ok(Command { order, input, key })
 }
 
 /// Everything there is to hear about orders.
@@ -168,10 +263,10 @@ pub(crate) struct Messages;
 
 impl Schema for Messages {
     fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        let checked = if queue == TIMELINE {
-            Timeline.decode(event).map(|_| ())
-        } else {
-            input(event).map(|_| ())
+        let checked = match queue {
+            TIMELINE => Timeline.decode(event).map(|_| ()),
+            COMMANDS => command(event).map(|_| ()),
+            _ => input(event).map(|_| ()),
         };
         checked.map_err(|error| error.to_string())
     }

@@ -1,4 +1,5 @@
-//! An order's life, as one total function: [`decide`]. No I/O.
+//! A choreographed order's life, as one total function: [`decide`]. No I/O. An orchestrated order's is beside it, in
+//! [`orchestrated`], with the same states.
 //!
 //! ```text
 //!  pending ───────── reserved ─────────► confirmed ──── committed ───► confirmed, at rest
@@ -11,7 +12,18 @@
 //!
 //! The table, state by input, is in `docs/architecture.md`.
 
+pub mod orchestrated;
+
 use contracts::order::{CancelReason, Participant};
+
+/// How the services agree on an order's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coordination {
+    /// Each reacts to the events of the others: [`decide`].
+    Choreography,
+    /// A saga orchestrator asks each in turn: [`orchestrated::decide`].
+    Orchestration,
+}
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,14 +3,16 @@
 mod idempotency;
 mod operator;
 mod orders;
+mod row;
 mod timeline;
 
 pub(crate) use idempotency::{Answered, answer, forget_old, lookup};
 pub(crate) use operator::{Deed, counts, deeds, record_deed};
 pub(crate) use orders::{
     Filter, NewOrder, Saved, StoredOrder, due_for_sweep, find, insert, list, lock, lock_one,
-    overdue, reason_name, save, swept, undo_name, unstick,
+    overdue, save, swept, unstick,
 };
+pub(crate) use row::{reason_name, undo_name};
 use sqlx::migrate::Migrator;
 pub(crate) use timeline::{Entry, Fact, record, timeline};
 

@@ -132,7 +132,8 @@ pub(super) async fn resume(
 /// Has participants write off what they cannot undo; the order ends when they have.
 ///
 /// For a stuck order. What is written off was, or will be, put right outside of this system: by a bank transfer, say. A
-/// participant that has undone its part meanwhile answers so, and writes off nothing.
+/// participant that has undone its part meanwhile answers so, and writes off nothing. An orchestrated order's participants
+/// answer to its saga: 409, settle it there.
 #[utoipa::path(
     tag = "operator", operation_id = "settle_order", params(("id" = Uuid, Path)), request_body = Settlement,
     responses(

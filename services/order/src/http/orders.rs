@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     State,
-    view::{EntryView, OrderPage, OrderView},
+    view::{Coordination, EntryView, OrderPage, OrderView},
 };
 use crate::{
     commands::{self, Placed},
@@ -39,15 +39,6 @@ struct PlaceOrder {
     coordination: Coordination,
     lines: Lines,
     payment: PaymentMethod,
-}
-
-/// How the services agree on an order's end.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Coordination {
-    /// Each service reacts to the events of the others.
-    #[default]
-    Choreography,
 }
 
 /// Places an order. Safe to repeat under the same Idempotency-Key: it is one order, and the same answer.
@@ -90,6 +81,7 @@ pub(super) async fn place(
         .collect();
     let prices = state.prices.of(&skus, deadline_of(&request)).await?;
     let (lines, amount) = price(&order.lines, &prices)?;
+    let coordination = order.coordination.into();
     let order = NewOrder {
         id: OrderId::new(),
         customer: OrderCustomer {
@@ -110,7 +102,16 @@ pub(super) async fn place(
     let mut tx = database::begin(&state.pool, "place order").await?;
     let view =
         |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored)).unwrap_or_default();
-    match commands::place(&mut tx, &order, &key, &request_hash, view, &state.waiting).await? {
+    let placed = commands::place(
+        &mut tx,
+        &order,
+        coordination,
+        &key,
+        &request_hash,
+        view,
+        &state.waiting,
+    );
+    match placed.await? {
         Placed::New(stored) => {
             tx.commit().await?;
             failpoint!("order.after_commit");

@@ -4,23 +4,53 @@ use contracts::{
     order::CancelReason,
     value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    domain::State,
+    domain::{self, State},
     store::{self, Deed, Entry, StoredOrder},
 };
+
+/// How the services agree on an order's end.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Coordination {
+    /// Each service reacts to the events of the others.
+    #[default]
+    Choreography,
+    /// A saga orchestrator asks each service in turn.
+    Orchestration,
+}
+
+impl From<Coordination> for domain::Coordination {
+    fn from(coordination: Coordination) -> Self {
+        match coordination {
+            Coordination::Choreography => Self::Choreography,
+            Coordination::Orchestration => Self::Orchestration,
+        }
+    }
+}
+
+impl From<domain::Coordination> for Coordination {
+    fn from(coordination: domain::Coordination) -> Self {
+        match coordination {
+            domain::Coordination::Choreography => Self::Choreography,
+            domain::Coordination::Orchestration => Self::Orchestration,
+        }
+    }
+}
 
 /// An order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OrderView {
     id: OrderId,
     customer: CustomerId,
-    /// `choreography`
-    coordination: String,
+    /// `choreography`: each service reacts to the events of the others. `orchestration`: a saga orchestrator asks each
+    /// service in turn.
+    coordination: Coordination,
     state: StateName,
     /// Why it is, or was, undone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +88,7 @@ impl From<&StoredOrder> for OrderView {
         Self {
             id: stored.new.id,
             customer: stored.new.customer.id.clone(),
-            coordination: stored.coordination.clone(),
+            coordination: stored.coordination.into(),
             state,
             reason,
             at_rest: stored.order.is_at_rest(),
@@ -140,7 +170,7 @@ impl EntryView {
 pub(super) struct OperatorView {
     #[serde(flatten)]
     order: OrderView,
-    /// What is awaited: `heard`, `payment`, `inventory`.
+    /// What is awaited: `heard`, `payment`, `inventory`; or, of an orchestrated order, `orchestrator`.
     awaits: Vec<&'static str>,
     /// What payment answered, if it did: undone, nothing_to_undo, settled.
     payment_answer: Option<&'static str>,
@@ -176,19 +206,6 @@ impl OperatorView {
             }
             State::Pending | State::Confirmed { .. } => (None, None),
         };
-        let awaits = match stored.order.state {
-            State::Pending if stored.deadline_at.is_none() => vec!["heard"],
-            State::Pending => vec!["payment", "inventory"],
-            State::Confirmed { committed: false } => vec!["inventory"],
-            State::Cancelling(undoing) => [
-                ("payment", undoing.payment),
-                ("inventory", undoing.inventory),
-            ]
-            .into_iter()
-            .filter_map(|(name, answer)| answer.is_none().then_some(name))
-            .collect(),
-            State::Confirmed { committed: true } | State::Cancelled(_) => Vec::new(),
-        };
         let deeds = deeds
             .into_iter()
             .map(|deed| DeedView {
@@ -200,7 +217,7 @@ impl OperatorView {
             .collect();
         Self {
             order: OrderView::from(stored),
-            awaits,
+            awaits: awaits(stored),
             payment_answer: payment.map(store::undo_name),
             inventory_answer: inventory.map(store::undo_name),
             sweeps: stored.sweeps,
@@ -208,5 +225,25 @@ impl OperatorView {
             deadline_at: stored.deadline_at,
             deeds,
         }
+    }
+}
+
+/// Who is to move the order on.
+fn awaits(stored: &StoredOrder) -> Vec<&'static str> {
+    use domain::Coordination as C;
+
+    match (stored.coordination, stored.order.state) {
+        (_, State::Confirmed { committed: true } | State::Cancelled(_)) => Vec::new(),
+        (C::Orchestration, _) => vec!["orchestrator"],
+        (C::Choreography, State::Pending) if stored.deadline_at.is_none() => vec!["heard"],
+        (C::Choreography, State::Pending) => vec!["payment", "inventory"],
+        (C::Choreography, State::Confirmed { committed: false }) => vec!["inventory"],
+        (C::Choreography, State::Cancelling(undoing)) => [
+            ("payment", undoing.payment),
+            ("inventory", undoing.inventory),
+        ]
+        .into_iter()
+        .filter_map(|(name, answer)| answer.is_none().then_some(name))
+        .collect(),
     }
 }

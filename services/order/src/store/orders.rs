@@ -3,14 +3,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use contracts::{
-    order::{CancelReason, Customer},
+    order::Customer,
     value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
 };
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Order, State, Undo, Undoing};
+use super::row::{Flat, Row, coordination_name};
+use crate::domain::{Coordination, Order, State};
 
 /// What a customer ordered.
 #[derive(Clone, Debug)]
@@ -26,9 +27,11 @@ pub(crate) struct NewOrder {
 #[derive(Clone, Debug)]
 pub(crate) struct StoredOrder {
     pub(crate) new: NewOrder,
-    pub(crate) coordination: String,
+    pub(crate) coordination: Coordination,
     /// Its state.
     pub(crate) order: Order,
+    /// Of an orchestrated order: whether it is, or was, confirmed.
+    pub(crate) was_confirmed: bool,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) updated_at: OffsetDateTime,
     pub(crate) deadline_at: Option<OffsetDateTime>,
@@ -42,30 +45,10 @@ pub(crate) struct StoredOrder {
 pub(crate) struct Saved {
     pub(crate) id: OrderId,
     pub(crate) order: Order,
+    /// False for a choreographed order.
+    pub(crate) was_confirmed: bool,
+    /// False for an orchestrated order.
     pub(crate) start_deadline: bool,
-}
-
-/// The columns of `orders`, as they come.
-struct Row {
-    id: Uuid,
-    customer_id: String,
-    email: Option<String>,
-    coordination: String,
-    lines: Json<Vec<PricedLine>>,
-    payment: Json<PaymentMethod>,
-    amount_minor: i64,
-    currency: String,
-    state: String,
-    version: i32,
-    committed: bool,
-    reason: Option<String>,
-    payment_answer: Option<String>,
-    inventory_answer: Option<String>,
-    created_at: OffsetDateTime,
-    updated_at: OffsetDateTime,
-    deadline_at: Option<OffsetDateTime>,
-    stuck_since: Option<OffsetDateTime>,
-    sweeps: i32,
 }
 
 /// Runs a query that selects whole orders; `$rest` follows `from orders`.
@@ -74,19 +57,21 @@ macro_rules! select_orders {
         sqlx::query_as!(
             Row,
             r#"select id, customer_id, email, coordination, lines as "lines: Json<Vec<PricedLine>>",
-                      payment as "payment: Json<PaymentMethod>", amount_minor, currency, state, version, committed, reason,
-                      payment_answer, inventory_answer, created_at, updated_at, deadline_at, stuck_since, sweeps
+                      payment as "payment: Json<PaymentMethod>", amount_minor, currency, state, version, committed,
+                      was_confirmed, reason, payment_answer, inventory_answer, created_at, updated_at, deadline_at,
+                      stuck_since, sweeps
                from orders "# + $rest
             $(, $argument)*
         )
     };
 }
 
-/// Writes a new order. It is swept if nobody is known to have heard of it by then.
+/// Writes a new order. It is swept if nobody is known to have heard of it by then; if it is orchestrated, whenever it has
+/// not come on by then.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     order: &NewOrder,
-    coordination: &str,
+    coordination: Coordination,
     sweep_after: Duration,
 ) -> sqlx::Result<StoredOrder> {
     let times = sqlx::query!(
@@ -97,7 +82,7 @@ pub(crate) async fn insert(
         order.id.0,
         order.customer.id.as_str(),
         order.customer.email.as_ref().map(contracts::value::Email::as_str),
-        coordination,
+        coordination_name(coordination),
         Json(&order.lines) as _,
         Json(&order.payment) as _,
         order.amount.amount_minor,
@@ -108,8 +93,9 @@ pub(crate) async fn insert(
     .await?;
     Ok(StoredOrder {
         new: order.clone(),
-        coordination: coordination.to_owned(),
+        coordination,
         order: Order::NEW,
+        was_confirmed: false,
         created_at: times.created_at,
         updated_at: times.updated_at,
         deadline_at: None,
@@ -246,6 +232,7 @@ pub(crate) async fn save(
         .iter()
         .map(|flat| flat.inventory_answer.map(str::to_owned))
         .collect();
+    let was_confirmed: Vec<bool> = orders.iter().map(|saved| saved.was_confirmed).collect();
     let start_deadline: Vec<bool> = orders.iter().map(|saved| saved.start_deadline).collect();
     let awaits: Vec<bool> = orders
         .iter()
@@ -256,24 +243,27 @@ pub(crate) async fn save(
          set state = new.state,
              version = new.version,
              committed = new.committed,
+             was_confirmed = new.was_confirmed,
              reason = new.reason,
              payment_answer = new.payment_answer,
              inventory_answer = new.inventory_answer,
              deadline_at = case when new.start_deadline
-                                then coalesce(deadline_at, now() + make_interval(secs => $10))
+                                then coalesce(deadline_at, now() + make_interval(secs => $11))
                                 else deadline_at end,
-             sweep_at = case when new.awaits then now() + make_interval(secs => $11) end,
+             sweep_at = case when new.awaits then now() + make_interval(secs => $12) end,
              sweeps = 0,
              stuck_since = null,
              updated_at = now()
-         from unnest($1::uuid[], $2::text[], $3::int4[], $4::bool[], $5::text[], $6::text[], $7::text[], $8::bool[],
-                     $9::bool[])
-              as new (id, state, version, committed, reason, payment_answer, inventory_answer, start_deadline, awaits)
+         from unnest($1::uuid[], $2::text[], $3::int4[], $4::bool[], $5::bool[], $6::text[], $7::text[], $8::text[],
+                     $9::bool[], $10::bool[])
+              as new (id, state, version, committed, was_confirmed, reason, payment_answer, inventory_answer,
+                      start_deadline, awaits)
          where orders.id = new.id",
         &ids,
         &states,
         &versions,
         &committed,
+        &was_confirmed,
         &reasons as &[Option<String>],
         &payment as &[Option<String>],
         &inventory as &[Option<String>],
@@ -314,7 +304,7 @@ pub(crate) async fn unstick(
     sweep_after: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        // A pending order that was heard waits for its deadline.
+        // A pending order that was heard waits for its deadline. An orchestrated one has none.
         "update orders
          set sweeps = 0,
              stuck_since = null,
@@ -326,152 +316,4 @@ pub(crate) async fn unstick(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// A state, flat.
-struct Flat {
-    state: &'static str,
-    version: i32,
-    committed: bool,
-    reason: Option<&'static str>,
-    payment_answer: Option<&'static str>,
-    inventory_answer: Option<&'static str>,
-}
-
-impl From<Order> for Flat {
-    fn from(Order { state, version }: Order) -> Self {
-        let version = i32::try_from(version).unwrap_or(i32::MAX);
-        let flat = Self {
-            state: "pending",
-            version,
-            committed: false,
-            reason: None,
-            payment_answer: None,
-            inventory_answer: None,
-        };
-        let undoing = |state,
-                       Undoing {
-                           reason,
-                           payment,
-                           inventory,
-                       }: Undoing| Self {
-            state,
-            version,
-            committed: false,
-            reason: Some(reason_name(reason)),
-            payment_answer: payment.map(undo_name),
-            inventory_answer: inventory.map(undo_name),
-        };
-        match state {
-            State::Pending => flat,
-            State::Confirmed { committed } => Self {
-                state: "confirmed",
-                committed,
-                ..flat
-            },
-            State::Cancelling(doing) => undoing("cancelling", doing),
-            State::Cancelled(done) => undoing("cancelled", done),
-        }
-    }
-}
-
-impl TryFrom<Row> for StoredOrder {
-    type Error = sqlx::Error;
-
-    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
-        let undoing = || -> Result<Undoing, sqlx::Error> {
-            Ok(Undoing {
-                reason: row
-                    .reason
-                    .as_deref()
-                    .and_then(reason_named)
-                    .ok_or_else(|| damaged("reason"))?,
-                payment: row.payment_answer.as_deref().map(undo_named).transpose()?,
-                inventory: row
-                    .inventory_answer
-                    .as_deref()
-                    .map(undo_named)
-                    .transpose()?,
-            })
-        };
-        let state = match row.state.as_str() {
-            "pending" => State::Pending,
-            "confirmed" => State::Confirmed {
-                committed: row.committed,
-            },
-            "cancelling" => State::Cancelling(undoing()?),
-            "cancelled" => State::Cancelled(undoing()?),
-            _ => return Err(damaged("state")),
-        };
-        let currency = row.currency.parse().map_err(|_| damaged("currency"))?;
-        Ok(Self {
-            new: NewOrder {
-                id: OrderId(row.id),
-                customer: Customer {
-                    id: row
-                        .customer_id
-                        .parse()
-                        .map_err(|_| damaged("customer_id"))?,
-                    email: row.email.and_then(|email| email.parse().ok()),
-                },
-                lines: row.lines.0,
-                amount: Money::new(row.amount_minor, currency),
-                payment: row.payment.0,
-            },
-            coordination: row.coordination,
-            order: Order {
-                state,
-                version: row.version.try_into().map_err(|_| damaged("version"))?,
-            },
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            deadline_at: row.deadline_at,
-            stuck_since: row.stuck_since,
-            sweeps: row.sweeps,
-        })
-    }
-}
-
-/// A value that the table's checks should have kept out.
-fn damaged(column: &'static str) -> sqlx::Error {
-    sqlx::Error::Decode(
-        format!("orders.{column} holds a value that this version does not know").into(),
-    )
-}
-
-pub(crate) fn reason_name(reason: CancelReason) -> &'static str {
-    match reason {
-        CancelReason::PaymentDeclined => "payment_declined",
-        CancelReason::OutOfStock => "out_of_stock",
-        CancelReason::Customer => "customer",
-        CancelReason::Operator => "operator",
-        CancelReason::Deadline => "deadline",
-    }
-}
-
-fn reason_named(name: &str) -> Option<CancelReason> {
-    [
-        CancelReason::PaymentDeclined,
-        CancelReason::OutOfStock,
-        CancelReason::Customer,
-        CancelReason::Operator,
-        CancelReason::Deadline,
-    ]
-    .into_iter()
-    .find(|reason| reason_name(*reason) == name)
-}
-
-pub(crate) fn undo_name(undo: Undo) -> &'static str {
-    match undo {
-        Undo::Undone => "undone",
-        Undo::NothingToUndo => "nothing_to_undo",
-        Undo::Settled => "settled",
-    }
-}
-
-fn undo_named(name: &str) -> Result<Undo, sqlx::Error> {
-    [Undo::Undone, Undo::NothingToUndo, Undo::Settled]
-        .into_iter()
-        .find(|undo| undo_name(*undo) == name)
-        .ok_or_else(|| damaged("payment_answer or inventory_answer"))
 }

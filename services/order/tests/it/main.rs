@@ -5,5 +5,6 @@ mod helpers;
 mod idempotency;
 mod identity;
 mod input;
+mod orchestration;
 mod outage;
 mod waiting;

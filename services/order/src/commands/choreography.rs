@@ -1,0 +1,220 @@
+//! Orders whose services react to each other's events.
+
+use chassis::{events::Publishing, tally::Tally};
+use contracts::{
+    order::{
+        CancelReason, OrderCancelled, OrderCancelling, OrderConfirmed, OrderCreated, OrderSettling,
+        Participant,
+    },
+    value::OrderId,
+};
+use holdfast::{messaging::Incoming, outbox};
+use sqlx::PgConnection;
+use tracing::{Instrument, Span, info};
+
+use super::{
+    PUBLISHING,
+    batch::Batch,
+    operator::ByOperator,
+    trace::{facts, unasked},
+};
+use crate::{
+    config::WaitingSettings,
+    domain::{Coordination, Decision, Effect, Fact, Input, Order, Undo, decide},
+    error::Error,
+    store::{self, NewOrder, Saved, StoredOrder},
+};
+
+/// One message to an order.
+pub(crate) struct Told<'a> {
+    pub(crate) order: OrderId,
+    pub(crate) input: Input,
+    pub(crate) event: &'a Incoming,
+    /// What is published because of it belongs to this trace.
+    pub(crate) span: &'a Span,
+}
+
+/// Applies a batch of messages: locks the orders in one order, folds the messages over them in memory, writes each order
+/// once. Answers what to count once that is committed.
+pub(crate) async fn hear(
+    conn: &mut PgConnection,
+    messages: &[Told<'_>],
+    waiting: &WaitingSettings,
+) -> Result<Tally, Error> {
+    let ids = messages.iter().map(|told| told.order);
+    let mut batch = Batch::lock(conn, Coordination::Choreography, ids).await?;
+    for told in messages {
+        let stored = batch.order(told.order)?;
+        facts(stored).describe(told.span);
+        let Decision { order, effect } = decide(stored.order, told.input)?;
+        let start_deadline = effect == Some(Effect::StartDeadline) && stored.deadline_at.is_none();
+        let says = match effect {
+            Some(Effect::Publish(fact)) => {
+                let publishing = PUBLISHING.because_of(told.event);
+                let says = || message(&publishing, stored, order, fact, None);
+                Some(told.span.in_scope(says))
+            }
+            Some(Effect::StartDeadline) | None => None,
+        };
+        if order != stored.order || start_deadline {
+            batch.change(Saved {
+                id: told.order,
+                order,
+                was_confirmed: false,
+                start_deadline,
+            });
+        }
+        if let Some(message) = says {
+            batch.publish(message);
+        }
+    }
+    batch.write(conn, waiting).await
+}
+
+/// What sets a new order on its way.
+pub(super) fn begin(stored: &StoredOrder) -> outbox::Message {
+    message(&PUBLISHING, stored, stored.order, Fact::Created, None)
+}
+
+/// Cancels a locked order for a reason.
+pub(super) async fn cancel(
+    conn: &mut PgConnection,
+    stored: &mut StoredOrder,
+    reason: CancelReason,
+    waiting: &WaitingSettings,
+) -> Result<(), Error> {
+    let Decision { order, effect } = decide(stored.order, Input::Cancel(reason))?;
+    if order != stored.order {
+        let saved = Saved {
+            id: stored.new.id,
+            order,
+            was_confirmed: false,
+            start_deadline: false,
+        };
+        store::save(conn, &[saved], waiting.deadline(), waiting.sweep_after()).await?;
+        stored.order = order;
+    }
+    if let Some(Effect::Publish(fact)) = effect {
+        outbox::enqueue(conn, &[message(&PUBLISHING, stored, order, fact, None)]).await?;
+    }
+    Ok(())
+}
+
+/// Gives up pending orders whose deadline has passed; answers how many.
+pub(crate) async fn give_up_overdue(
+    conn: &mut PgConnection,
+    limit: i64,
+    waiting: &WaitingSettings,
+) -> Result<usize, Error> {
+    let overdue = store::overdue(conn, limit).await?;
+    let count = overdue.len();
+    for mut stored in overdue {
+        info!(order.id = %stored.new.id, "the deadline has passed");
+        let span = unasked(&stored, "deadline");
+        cancel(conn, &mut stored, CancelReason::Deadline, waiting)
+            .instrument(span)
+            .await?;
+    }
+    Ok(count)
+}
+
+/// What is said again to whoever has not answered.
+pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
+    published(stored, Input::Sweep, None)
+}
+
+/// What has participants write off what they cannot undo.
+pub(super) fn settle(
+    stored: &StoredOrder,
+    participants: &[Participant],
+    by: &ByOperator<'_>,
+) -> Result<Vec<outbox::Message>, Error> {
+    let mut messages = Vec::new();
+    for participant in participants {
+        messages.extend(published(stored, Input::Settle(*participant), Some(by))?);
+    }
+    Ok(messages)
+}
+
+/// What is published by an input that changes no order.
+fn published(
+    stored: &StoredOrder,
+    input: Input,
+    by: Option<&ByOperator<'_>>,
+) -> Result<Vec<outbox::Message>, Error> {
+    let Decision { order, effect } = decide(stored.order, input)?;
+    Ok(match effect {
+        Some(Effect::Publish(fact)) => vec![message(&PUBLISHING, stored, order, fact, by)],
+        Some(Effect::StartDeadline) | None => Vec::new(),
+    })
+}
+
+/// The outbox row for a fact.
+fn message(
+    publishing: &Publishing<'_>,
+    stored: &StoredOrder,
+    order: Order,
+    fact: Fact,
+    by: Option<&ByOperator<'_>>,
+) -> outbox::Message {
+    let NewOrder {
+        id: order_id,
+        customer,
+        lines,
+        amount,
+        payment,
+    } = stored.new.clone();
+    let order_version = order.version;
+    match fact {
+        Fact::Created => {
+            let created = OrderCreated {
+                order_id,
+                order_version,
+                customer,
+                lines,
+                amount,
+                payment,
+            };
+            publishing.message(&created, "order/do")
+        }
+        Fact::Confirmed => publishing.message(
+            &OrderConfirmed {
+                order_id,
+                order_version,
+                customer,
+                amount,
+            },
+            "order/confirm",
+        ),
+        Fact::Cancelling(reason) => publishing.message(
+            &OrderCancelling {
+                order_id,
+                order_version,
+                reason,
+            },
+            "order/undo",
+        ),
+        Fact::Settling(participant) => {
+            let settling = OrderSettling {
+                order_id,
+                order_version,
+                participants: vec![participant],
+                operator: by.map(|by| by.operator.to_owned()).unwrap_or_default(),
+                note: by.map(|by| by.note.to_owned()).unwrap_or_default(),
+            };
+            publishing.message(&settling, "order/settle")
+        }
+        Fact::Cancelled { reason, payment } => {
+            let cancelled = OrderCancelled {
+                order_id,
+                order_version,
+                reason,
+                customer,
+                amount,
+                refunded: payment == Undo::Undone,
+                settled: payment == Undo::Settled,
+            };
+            publishing.message(&cancelled, "order/cancel")
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What operators do to an order. Everything is recorded with name and note.
+
+use contracts::{
+    order::{CancelReason, Participant},
+    value::OrderId,
+};
+use holdfast::outbox;
+use sqlx::PgConnection;
+
+use super::{cancel::cancel, choreography, sweep::again};
+use crate::{
+    config::WaitingSettings,
+    domain::Coordination,
+    error::Error,
+    store::{self, StoredOrder},
+};
+
+/// Who does something by hand, and why.
+pub(crate) struct ByOperator<'a> {
+    pub(crate) operator: &'a str,
+    pub(crate) note: &'a str,
+}
+
+/// Cancels a pending order at an operator's word.
+pub(crate) async fn cancel_by_operator(
+    conn: &mut PgConnection,
+    id: OrderId,
+    by: &ByOperator<'_>,
+    waiting: &WaitingSettings,
+) -> Result<StoredOrder, Error> {
+    let before = store::lock_one(conn, id)
+        .await?
+        .ok_or(Error::UnknownOrder(id))?;
+    let stored = cancel(conn, id, CancelReason::Operator, waiting).await?;
+    // What is being cancelled already was not cancelled by this operator.
+    if stored.order != before.order {
+        store::record_deed(conn, id, "cancelled", by.operator, by.note).await?;
+    }
+    Ok(stored)
+}
+
+/// Asks at once for what an order awaits, and starts its wait anew.
+pub(crate) async fn resume(
+    conn: &mut PgConnection,
+    id: OrderId,
+    by: &ByOperator<'_>,
+    waiting: &WaitingSettings,
+) -> Result<StoredOrder, Error> {
+    let stored = store::lock_one(conn, id)
+        .await?
+        .ok_or(Error::UnknownOrder(id))?;
+    if stored.order.is_at_rest() {
+        return Err(Error::AtRest);
+    }
+    outbox::enqueue(conn, &again(&stored)?).await?;
+    store::unstick(conn, id, waiting.sweep_after()).await?;
+    store::record_deed(conn, id, "resumed", by.operator, by.note).await?;
+    Ok(stored)
+}
+
+/// Has participants write off what they cannot undo. The order ends when they have answered that they did: only then is it
+/// sure that none of them will undo it later after all.
+pub(crate) async fn settle(
+    conn: &mut PgConnection,
+    id: OrderId,
+    participants: &[Participant],
+    by: &ByOperator<'_>,
+    waiting: &WaitingSettings,
+) -> Result<StoredOrder, Error> {
+    let stored = store::lock_one(conn, id)
+        .await?
+        .ok_or(Error::UnknownOrder(id))?;
+    // Its participants answer to the saga, so it is the saga that is told.
+    if stored.coordination == Coordination::Orchestration {
+        return Err(Error::SettledAtSaga);
+    }
+    if stored.stuck_since.is_none() {
+        return Err(Error::NotStuck);
+    }
+    outbox::enqueue(conn, &choreography::settle(&stored, participants, by)?).await?;
+    store::unstick(conn, id, waiting.sweep_after()).await?;
+    store::record_deed(conn, id, "settled", by.operator, by.note).await?;
+    Ok(stored)
+}

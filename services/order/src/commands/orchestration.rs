@@ -1,0 +1,204 @@
+//! Orders whose services are asked in turn by the orchestrator, this one too.
+
+use chassis::{
+    events::{ORCHESTRATOR, Publishing, idempotency_key},
+    tally::Tally,
+};
+use contracts::{
+    order::{
+        CancelReason, CancelRequested, ConfirmRejected, OrderCancelled, OrderCompleted,
+        OrderConfirmed, Saga, StartSaga,
+    },
+    value::OrderId,
+};
+use holdfast::{messaging::Incoming, outbox};
+use sqlx::PgConnection;
+use tracing::Span;
+
+use super::{PUBLISHING, batch::Batch, trace::facts};
+use crate::{
+    config::WaitingSettings,
+    domain::{
+        Coordination, Order, Undo,
+        orchestrated::{Answer, Decision, Input, Reply, decide},
+    },
+    error::Error,
+    store::{self, NewOrder, Saved, StoredOrder},
+};
+
+/// One command to an order.
+pub(crate) struct Asked<'a> {
+    pub(crate) order: OrderId,
+    pub(crate) input: Input,
+    /// The command's idempotency key, under which it is answered.
+    pub(crate) key: &'a str,
+    pub(crate) event: &'a Incoming,
+    /// What is answered belongs to this trace.
+    pub(crate) span: &'a Span,
+}
+
+/// Applies a batch of commands, as [`hear`](super::hear) does with messages, and answers each. Answers what to count once
+/// that is committed.
+pub(crate) async fn obey(
+    conn: &mut PgConnection,
+    commands: &[Asked<'_>],
+    waiting: &WaitingSettings,
+) -> Result<Tally, Error> {
+    let ids = commands.iter().map(|asked| asked.order);
+    let mut batch = Batch::lock(conn, Coordination::Orchestration, ids).await?;
+    for asked in commands {
+        let stored = batch.order(asked.order)?;
+        facts(stored).describe(asked.span);
+        let decision = decide(stored.order, stored.was_confirmed, asked.input)?;
+        let reply = decision.reply.map(|reply| {
+            let publishing = PUBLISHING.because_of(asked.event);
+            asked
+                .span
+                .in_scope(|| answer(&publishing, stored, reply, asked.key))
+        });
+        // What was confirmed was so with a change of the order.
+        if decision.order != stored.order {
+            batch.change(saved(stored, &decision));
+        }
+        if let Some(message) = reply {
+            batch.publish(message);
+        }
+    }
+    batch.write(conn, waiting).await
+}
+
+/// What sets a new order on its way.
+pub(super) fn begin(stored: &StoredOrder) -> outbox::Message {
+    start(stored, stored.order, Saga::PlaceOrder)
+}
+
+/// Cancels a locked order for a reason.
+pub(super) async fn cancel(
+    conn: &mut PgConnection,
+    stored: &mut StoredOrder,
+    reason: CancelReason,
+    waiting: &WaitingSettings,
+) -> Result<(), Error> {
+    let decision = decide(
+        stored.order,
+        stored.was_confirmed,
+        Input::AskedToCancel(reason),
+    )?;
+    if decision.order != stored.order {
+        let saved = saved(stored, &decision);
+        store::save(conn, &[saved], waiting.deadline(), waiting.sweep_after()).await?;
+        stored.order = decision.order;
+        stored.was_confirmed = decision.was_confirmed;
+    }
+    outbox::enqueue(conn, &requests(stored, &decision)).await?;
+    Ok(())
+}
+
+/// What is said again to the orchestrator.
+pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
+    let decision = decide(stored.order, stored.was_confirmed, Input::Sweep)?;
+    Ok(requests(stored, &decision))
+}
+
+fn saved(stored: &StoredOrder, decision: &Decision) -> Saved {
+    Saved {
+        id: stored.new.id,
+        order: decision.order,
+        was_confirmed: decision.was_confirmed,
+        start_deadline: false,
+    }
+}
+
+/// What the orchestrator is asked for: first to begin, then to give up.
+fn requests(stored: &StoredOrder, decision: &Decision) -> Vec<outbox::Message> {
+    let order = decision.order;
+    let start = decision.start.map(|saga| start(stored, order, saga));
+    let give_up = decision.give_up.map(|reason| {
+        let id = stored.new.id;
+        let requested = CancelRequested {
+            order_id: id,
+            order_version: order.version,
+            reason,
+        };
+        let key = idempotency_key(id, "cancel_requested");
+        PUBLISHING.command(&requested, ORCHESTRATOR, key)
+    });
+    start.into_iter().chain(give_up).collect()
+}
+
+/// The outbox row that asks for a saga.
+fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
+    let NewOrder {
+        id: order_id,
+        customer,
+        lines,
+        amount,
+        payment,
+    } = stored.new.clone();
+    // The version that led to the saga, whatever the order's is when it is asked for again.
+    let (step, order_version) = match saga {
+        Saga::PlaceOrder => ("place_order", Order::NEW.version),
+        Saga::UndoOrder => ("undo_order", order.version),
+    };
+    let start = StartSaga {
+        order_id,
+        order_version,
+        saga,
+        customer,
+        lines,
+        amount,
+        payment,
+    };
+    PUBLISHING.command(&start, ORCHESTRATOR, idempotency_key(order_id, step))
+}
+
+/// The outbox row that answers a command.
+fn answer(
+    publishing: &Publishing<'_>,
+    stored: &StoredOrder,
+    Reply { answer, version }: Reply,
+    key: &str,
+) -> outbox::Message {
+    let order_id = stored.new.id;
+    let order_version = version;
+    let customer = stored.new.customer.clone();
+    let amount = stored.new.amount;
+    match answer {
+        Answer::Confirmed => {
+            let confirmed = OrderConfirmed {
+                order_id,
+                order_version,
+                customer,
+                amount,
+            };
+            publishing.reply(&confirmed, key)
+        }
+        Answer::ConfirmRejected(reason) => {
+            let rejected = ConfirmRejected {
+                order_id,
+                order_version,
+                reason,
+            };
+            publishing.reply(&rejected, key)
+        }
+        Answer::Completed => {
+            let completed = OrderCompleted {
+                order_id,
+                order_version,
+            };
+            publishing.reply(&completed, key)
+        }
+        Answer::Cancelled { reason, payment } => {
+            let cancelled = OrderCancelled {
+                order_id,
+                order_version,
+                reason,
+                customer,
+                amount,
+                refunded: payment == Undo::Undone,
+                settled: payment == Undo::Settled,
+            };
+            publishing.reply(&cancelled, key)
+        }
+    }
+}
