@@ -14,9 +14,9 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --locked --profile container --bins --features "${FEATURES}" \
-        -p order -p payment -p inventory -p notification -p card-processor -p control-room -p chassis -p load-tests \
+        -p order -p payment -p inventory -p notification -p orchestrator -p card-processor -p control-room -p chassis -p load-tests \
  && mkdir /out \
- && for program in order payment inventory notification card-processor control-room healthcheck token traffic reconcile; do \
+ && for program in order payment inventory notification orchestrator card-processor control-room healthcheck token traffic reconcile; do \
         cp "target/container/${program}" /out/ || exit 1; \
     done
 
@@ -45,6 +45,10 @@ ENTRYPOINT ["inventory"]
 FROM runtime AS notification
 COPY --from=build /out/notification /usr/local/bin/
 ENTRYPOINT ["notification"]
+
+FROM runtime AS orchestrator
+COPY --from=build /out/orchestrator /usr/local/bin/
+ENTRYPOINT ["orchestrator"]
 
 FROM runtime AS card-processor
 COPY --from=build /out/card-processor /usr/local/bin/

@@ -29,6 +29,9 @@ pub struct Places {
     /// The notification service
     #[arg(long, env = "NOTIFICATION_URL")]
     pub notification_url: String,
+    /// The orchestrator
+    #[arg(long, env = "ORCHESTRATOR_URL")]
+    pub orchestrator_url: String,
     /// The card processor
     #[arg(long, env = "CARD_PROCESSOR_URL")]
     pub card_processor_url: String,
@@ -75,6 +78,9 @@ impl Retryable for ApiError {
         }
     }
 }
+
+/// The state that an order has with a service that was never asked to do anything for it.
+pub const UNHEARD_OF: &str = "unheard of";
 
 /// How long [`insist`] asks again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -227,6 +233,16 @@ impl Api {
             .await
     }
 
+    /// The state of an order's payment.
+    pub async fn payment_state(&self, id: OrderId) -> Result<String, ApiError> {
+        state_in(self.payment(id).await)
+    }
+
+    /// The state of an order's goods.
+    pub async fn stock_state(&self, id: OrderId) -> Result<String, ApiError> {
+        state_in(self.reservation(id).await)
+    }
+
     /// What payment knows of an order.
     pub async fn payment(&self, id: OrderId) -> Result<Value, ApiError> {
         self.operator(
@@ -255,6 +271,62 @@ impl Api {
             None,
         )
         .await
+    }
+
+    /// Sagas, newest first; `query` says which: `?phase=stuck,broken`.
+    pub async fn sagas(&self, query: &str) -> Result<Value, ApiError> {
+        let url = format!("{}/operator/sagas{query}", self.places.orchestrator_url);
+        self.operator(Method::GET, url, None).await
+    }
+
+    /// An order's sagas, newest first.
+    pub async fn sagas_of(&self, order: OrderId) -> Result<Value, ApiError> {
+        let url = format!(
+            "{}/operator/orders/{order}/sagas",
+            self.places.orchestrator_url
+        );
+        self.operator(Method::GET, url, None).await
+    }
+
+    /// A saga with every step; `id` is its own, or its order's.
+    pub async fn saga(&self, id: &str) -> Result<Value, ApiError> {
+        let url = format!("{}/operator/sagas/{id}", self.places.orchestrator_url);
+        self.operator(Method::GET, url, None).await
+    }
+
+    /// What an operator does to a stuck saga: `resume`, `skip` or `abandon`.
+    pub async fn operate_saga(
+        &self,
+        id: &str,
+        action: &str,
+        note: &str,
+    ) -> Result<Value, ApiError> {
+        let url = format!(
+            "{}/operator/sagas/{id}/{action}",
+            self.places.orchestrator_url
+        );
+        self.operator(Method::POST, url, Some(&json!({ "note": note })))
+            .await
+    }
+
+    /// What a service's `/metrics` say of a counter or gauge, all its labels together.
+    pub async fn metric(&self, service_url: &str, name: &str) -> Result<f64, ApiError> {
+        let text = self
+            .http
+            .get(format!("{service_url}/metrics"))
+            .send()
+            .await?
+            .text()
+            .await?;
+        let of_name = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        Ok(text
+            .lines()
+            .filter(of_name)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 
     /// Creates a product, and has units of it delivered, once.
@@ -300,5 +372,16 @@ impl Api {
     ) -> Result<T, ApiError> {
         self.call(method, url, ("traffic", Role::Operator), None, body)
             .await
+    }
+}
+
+/// The state in an answer; [`UNHEARD_OF`], if there is nothing that could have one.
+fn state_in(answer: Result<Value, ApiError>) -> Result<String, ApiError> {
+    match answer {
+        Ok(answer) => Ok(answer["state"].as_str().unwrap_or_default().to_owned()),
+        Err(ApiError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+            Ok(UNHEARD_OF.to_owned())
+        }
+        Err(error) => Err(error),
     }
 }

@@ -3,10 +3,12 @@
 //! - [`reconcile`]: reads every database, the broker and the card company's ledger, and compares them;
 //! - [`traffic`]: places orders of every ending, once or at a rate;
 //! - [`load`]: many orders on a schedule, each followed to its rest, and a report;
+//! - [`compare`]: the same orders by choreography and by orchestration;
 //! - [`api`]: the services' HTTP APIs, as a customer and an operator see them;
 //! - [`table`]: what a person is shown.
 
 pub mod api;
+pub mod compare;
 pub mod load;
 pub mod reconcile;
 pub mod table;

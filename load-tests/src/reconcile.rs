@@ -8,6 +8,7 @@
 //! - card money: what the card company captured and did not refund is what confirmed orders cost, order by order;
 //! - stock: available + reserved + sold + written off = stocked; confirmed means sold, cancelled means neither;
 //! - each effect happened at most once;
+//! - each orchestrated order has its saga, which ended as the order did; no saga waits for an operator;
 //! - outboxes, queues and parking lots are empty; each ended order has its mail.
 
 mod books;
@@ -15,6 +16,7 @@ mod broker;
 mod checks;
 mod glance;
 mod quiescence;
+mod sagas;
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
@@ -41,6 +43,9 @@ pub struct Sources {
     /// The notification service's database
     #[arg(long, env = "NOTIFICATION_DATABASE_URL", hide_env_values = true)]
     pub notification_database_url: String,
+    /// The orchestrator's database
+    #[arg(long, env = "ORCHESTRATOR_DATABASE_URL", hide_env_values = true)]
+    pub orchestrator_database_url: String,
     /// The card processor's database
     #[arg(long, env = "CARD_PROCESSOR_DATABASE_URL", hide_env_values = true)]
     pub card_processor_database_url: String,
@@ -57,7 +62,7 @@ pub struct Sources {
 
 impl Sources {
     /// `url` with the password that is in force.
-    fn open(&self, url: &str) -> anyhow::Result<String> {
+    pub(crate) fn open(&self, url: &str) -> anyhow::Result<String> {
         chassis::settings::with_password(url, self.auditor_password_file.as_deref())
     }
 }

@@ -1,11 +1,13 @@
 //! What a person can ask for.
 
 mod alerts;
+mod compare;
 mod containers;
 mod down;
 mod load;
 mod page;
 mod prepare;
+mod sagas;
 mod test;
 mod token;
 mod up;
@@ -21,10 +23,11 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   up                 start private servers and all services, with light traffic, until Ctrl-C
-      --once         one order of each ending; wait for all; print the table; exit 0 or 1
+      --once         one order of each ending, each way; wait for all; print the table; exit 0 or 1
       --no-install   say what is missing instead of installing it
       --no-traffic   no orders but yours
       --rate N       orders per second of the light traffic (default 1)
+      --coordination WAY  choreography, orchestration or both (default): how its orders come to their ends
   down               end what a killed `up`, `test` or `verify` left
   test [ARGUMENTS]   start the servers and run every test; ARGUMENTS go to `cargo test`
       --no-install   say what is missing instead of installing it
@@ -35,11 +38,16 @@ cargo xtask COMMAND
   verify compose     `docker compose up` as a user has it: orders, page, traces, dashboards, down and up, scaled, sizes
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: that one alone
       --no-build     with the images that are there; --rate N: orders per second
+  verify compose-replicas  as the drill `replicas`, on the containers, with their versions of the servers
   verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures
   load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own
       --url URL      on a running stack instead, through its front door
-      --rate R, --seconds S, …  `load --help` lists them: docs/load-testing.md
+      --rate R, --coordination WAY, …  `load --help` lists them: docs/load-testing.md
+  compare            the same orders each way, and what each costs; on an optimised stack of its own
+      --orders N, --rate R, --rounds N
+  sagas [ID]         the sagas of the stack of `up`; one whole, by its id or its order's; --phase stuck,broken
+      ID resume|skip|abandon NOTE    what an operator does to a stuck one
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";
@@ -60,6 +68,8 @@ pub fn run() -> Result<ExitCode> {
         "token" => token::run(arguments),
         "verify" => verify::run(arguments),
         "load" => load::run(arguments),
+        "compare" => compare::run(arguments),
+        "sagas" => sagas::run(arguments),
         "prepare" => prepare::run(arguments),
         "help" => {
             show(HELP.trim_end());

@@ -317,6 +317,33 @@ impl Stack {
         SERVICES.into_iter().chain(room).collect()
     }
 
+    /// Starts one more of each service with messages, on the same database and queues: `order-2` beside `order`. Answers their
+    /// names, when all of them are ready.
+    pub fn replicate(&mut self) -> Result<Vec<String>> {
+        let mut ports = BTreeMap::new();
+        for service in SERVICES {
+            if !self.wiring.brokers.contains_key(service) {
+                continue;
+            }
+            let (name, port) = (format!("{service}-2"), ports::free()?);
+            let mut environment = self.wiring.environment(service);
+            environment.push(("HTTP_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
+            let program = self.binary(service);
+            self.recipe(&name, environment);
+            if let Some(recipe) = self.recipes.get_mut(&name) {
+                recipe.program = program;
+            }
+            self.revive(&name)?;
+            ports.insert(name, port);
+        }
+        for (name, port) in &ports {
+            process::wait_for(name, Duration::from_secs(60), || {
+                Ok(matches!(http::get(*port, "/health/ready"), Ok((200, _))).then_some(()))
+            })?;
+        }
+        Ok(ports.into_keys().collect())
+    }
+
     /// Starts something of the stack that does not run.
     pub fn revive(&mut self, name: &str) -> Result {
         let process = match name {
@@ -512,15 +539,15 @@ impl Stack {
 
     /// Stops everything, from the entrance to the exit.
     pub fn shut_down(mut self) -> Result {
-        let services: Vec<&str> = self.programs().into_iter().chain([SMTP]).collect();
+        let services: Vec<String> = self.recipes.keys().cloned().collect();
         // All at once: each finishes what it has in hand.
         for name in &services {
-            if let Some(process) = self.running.get(*name) {
+            if let Some(process) = self.running.get(name) {
                 process.signal(process.recipe.stop);
             }
         }
         for name in &services {
-            if let Some(mut process) = self.running.remove(*name) {
+            if let Some(mut process) = self.running.remove(name) {
                 process.stop(Duration::from_secs(45))?;
             }
         }

@@ -5,29 +5,31 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::workspace;
 
 /// The services, in the order in which they are shown.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "order",
     "payment",
     "inventory",
     "notification",
+    "orchestrator",
     "card-processor",
 ];
 
 /// The front page: it keeps nothing, reads from all of them, and is shown before them.
 pub const ROOM: &str = "control-room";
 
-/// The port that a service has if nobody else does, so that bookmarks and the README's commands work.
+/// The port that a service has if nobody else does, so that bookmarks and the README's commands work: a new service gets the
+/// next one, and no other moves.
 pub fn preferred_port(service: &str) -> u16 {
-    if service == ROOM {
-        return 7000;
+    match service {
+        ROOM => 7000,
+        "payment" => 7002,
+        "inventory" => 7003,
+        "notification" => 7004,
+        "card-processor" => 7005,
+        "orchestrator" => 7006,
+        // "order", where most commands go.
+        _ => 7001,
     }
-    7001 + u16::try_from(
-        SERVICES
-            .iter()
-            .position(|name| *name == service)
-            .unwrap_or(0),
-    )
-    .unwrap_or(0)
 }
 
 /// The name of a service's database, and of the role that owns it: as in `deploy/postgres/roles.sql`.

@@ -12,6 +12,7 @@ use load_tests::{
         schedule::Spread,
     },
     reconcile::Sources,
+    traffic::Ways,
 };
 
 /// Puts load on a running stack, follows each order to its rest, reconciles, and writes a report; `cargo xtask load` runs it.
@@ -50,6 +51,10 @@ struct Arguments {
     #[arg(long, default_value_t = 300)]
     users: usize,
 
+    /// How the services agree on the orders' ends
+    #[arg(long, value_enum, default_value_t = Ways::Choreography)]
+    coordination: Ways,
+
     /// 99 of 100 orders must be at rest within so many milliseconds, instead of what the profile says
     #[arg(long)]
     p99: Option<f64>,
@@ -87,6 +92,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         arrivals,
         seed,
         users,
+        coordination,
         p99,
         errors,
         sustain,
@@ -129,6 +135,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         },
         seed,
         users,
+        ways: coordination,
         folder: out.clone(),
         sources,
     };

@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use holdfast::backoff::Backoff;
 use load_tests::{
     api::{Api, Places},
-    traffic::{Plan, once, run, seed},
+    traffic::{Plan, Ways, once, run, seed},
 };
 
 /// Traffic for a running stack: `source target/stack/env` says where it is
@@ -28,9 +28,14 @@ enum Command {
         /// Orders per second; 0 places none
         #[arg(long, env = "TRAFFIC_RATE", default_value_t = 1.0)]
         rate: f64,
+        #[command(flatten)]
+        way: Way,
     },
-    /// Places one order of each ending, waits for all, shows the table; exits 1 if one ended otherwise
-    Once,
+    /// Places one order of each ending each way, waits for all, shows the table; exits 1 if one ended otherwise
+    Once {
+        #[command(flatten)]
+        way: Way,
+    },
     /// Places orders of all endings at a rate
     Run {
         /// Orders per second, however fast they are served
@@ -48,7 +53,17 @@ enum Command {
         /// Get every order in that was begun, also after it is time to stop
         #[arg(long)]
         insist: bool,
+        #[command(flatten)]
+        way: Way,
     },
+}
+
+/// By which way.
+#[derive(Args, Clone, Copy)]
+struct Way {
+    /// How the services agree on an order's end
+    #[arg(long, env = "TRAFFIC_COORDINATION", value_enum, default_value_t = Ways::Both)]
+    coordination: Ways,
 }
 
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
@@ -62,10 +77,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             println!("seeded {products} products and {wallets} wallets");
             true
         }
-        Command::Demo { rate } => demo(api, rate).await?,
-        Command::Once => {
+        Command::Demo { rate, way } => demo(api, rate, way.coordination).await?,
+        Command::Once { way } => {
             seed(&api).await?;
-            once(&api).await?
+            once(&api, way.coordination).await?
         }
         Command::Run {
             rate,
@@ -73,6 +88,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             journal,
             no_watch,
             insist,
+            way,
         } => {
             let duration = seconds.map(Duration::from_secs);
             let stop = chassis::on_signal()?;
@@ -80,6 +96,7 @@ async fn main() -> anyhow::Result<ExitCode> {
                 api,
                 Plan {
                     rate,
+                    ways: way.coordination,
                     duration,
                     journal,
                     watch: !no_watch,
@@ -99,7 +116,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 /// Seeds, and sends light traffic until it is told to stop. Services that are not there yet are waited for.
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
-async fn demo(api: Api, rate: f64) -> anyhow::Result<bool> {
+async fn demo(api: Api, rate: f64, ways: Ways) -> anyhow::Result<bool> {
     anyhow::ensure!(
         (0.0..=1000.0).contains(&rate),
         "--rate (TRAFFIC_RATE) must be from 0 to 1000 orders per second"
@@ -125,6 +142,7 @@ async fn demo(api: Api, rate: f64) -> anyhow::Result<bool> {
     }
     let plan = Plan {
         rate,
+        ways,
         duration: None,
         journal: None,
         watch: true,

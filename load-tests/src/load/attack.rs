@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     api::{Api, Places},
-    traffic::{Cancel, Ending},
+    traffic::{Cancel, Coordination, Ending, Ways},
 };
 
 /// Longest that a request may take. The services answer sooner, if only that they cannot.
@@ -48,6 +48,7 @@ pub struct Crowd {
     places: Places,
     tokens: BTreeMap<String, String>,
     skus: Vec<String>,
+    ways: Ways,
     http: reqwest::Client,
     queues: BTreeMap<Wants, Mutex<UnboundedReceiver<Ticket>>>,
     size: usize,
@@ -67,11 +68,13 @@ pub fn customer(index: usize) -> String {
 pub const POOR: &str = "load-poor";
 
 impl Crowd {
-    /// A crowd of `size` users in front of these services, and where to put its tickets. `skus` is what can be bought.
+    /// A crowd of `size` users in front of these services, and where to put its tickets. `skus` is what can be bought, `ways`
+    /// are those that orders take.
     pub fn new(
         api: &Api,
         board: &Arc<Board>,
         skus: Vec<String>,
+        ways: Ways,
         size: usize,
     ) -> anyhow::Result<(Arc<Self>, Desks)> {
         let mut tokens = BTreeMap::new();
@@ -96,6 +99,7 @@ impl Crowd {
             places: api.places().clone(),
             tokens,
             skus,
+            ways,
             http,
             queues,
             size,
@@ -191,7 +195,7 @@ impl Crowd {
 
     /// Does what a customer came for.
     async fn arrive(&self, arrival: Arrival, user: &mut GooseUser) -> Result<(), String> {
-        let plan = Plan::new(arrival.scenario, &self.skus);
+        let plan = Plan::new(arrival.scenario, &self.skus, self.ways.draw());
         let token = self.tokens.get(&plan.customer).map_or("", String::as_str);
         if arrival.scenario == Wants::BrowseAndOrder {
             let products = format!("{}/products", self.places.inventory_url);
@@ -288,7 +292,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(wants: Wants, catalogue: &[String]) -> Self {
+    fn new(wants: Wants, catalogue: &[String], way: Coordination) -> Self {
         let often = fastrand::u8(..10);
         let ending = match wants {
             Wants::BrowseAndOrder if often < 7 => Ending::ConfirmedWallet,
@@ -325,7 +329,7 @@ impl Plan {
                 Ending::DeclinedWallet => POOR.to_owned(),
                 _ => customer(fastrand::usize(..CUSTOMERS)),
             },
-            body: json!({ "lines": lines, "payment": payment }),
+            body: json!({ "coordination": way.name(), "lines": lines, "payment": payment }),
             skus,
         }
     }

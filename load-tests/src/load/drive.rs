@@ -30,7 +30,7 @@ use super::{
 use crate::{
     api::Api,
     reconcile::{Sources, Wanted, reconcile},
-    traffic::seed,
+    traffic::{Ways, seed},
 };
 
 /// How long orders may take to their rest after the last arrival.
@@ -50,6 +50,8 @@ pub struct Plan {
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
+    /// Which ways orders take.
+    pub ways: Ways,
     /// Where the journal goes.
     pub folder: PathBuf,
     /// Where the books are; without them nothing is reconciled.
@@ -74,7 +76,7 @@ pub async fn drive(api: Arc<Api>, plan: Plan) -> anyhow::Result<Report> {
     }
     let journal = plan.folder.join("journal");
     let board = Arc::new(Board::new(&plan.profile, &journal)?);
-    let (crowd, desks) = Crowd::new(&api, &board, skus, plan.users)?;
+    let (crowd, desks) = Crowd::new(&api, &board, skus, plan.ways, plan.users)?;
     let (samples, stop) = (Samples::default(), CancellationToken::new());
 
     let begun = Instant::now();
@@ -105,6 +107,7 @@ pub async fn drive(api: Arc<Api>, plan: Plan) -> anyhow::Result<Report> {
         spread: plan.spread,
         seed: plan.seed,
         users: plan.users,
+        ways: plan.ways,
         board: &board,
         samples: samples.all(),
         // The samples began before the arrivals.

@@ -17,6 +17,7 @@ use super::{
     schedule::Spread,
     watch::Cost,
 };
+use crate::traffic::Ways;
 
 /// What a run leaves to be told.
 pub struct Run<'a> {
@@ -28,6 +29,8 @@ pub struct Run<'a> {
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
+    /// Which ways orders took.
+    pub ways: Ways,
     /// What became of the orders.
     pub board: &'a Board,
     /// What the stack looked like, by the samples' own clock.
@@ -124,6 +127,8 @@ pub struct Report {
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
+    /// Which ways orders took: `choreography`, `orchestration` or `both`.
+    pub coordination: &'static str,
     /// Processors of the machine.
     pub processors: usize,
     /// The processors' name.
@@ -196,6 +201,7 @@ impl Report {
             spread: format!("{:?}", run.spread),
             seed: run.seed,
             users: run.users,
+            coordination: run.ways.name(),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             machine: machine(),
             interrupted: run.interrupted,

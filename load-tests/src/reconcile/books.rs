@@ -10,13 +10,17 @@ use sqlx::{
     types::{Json, Uuid},
 };
 
-use super::{Sources, quiescence::Unrest};
+use super::{
+    Sources,
+    quiescence::Unrest,
+    sagas::{self, Deed, Saga},
+};
 
 /// All books, read when nothing moves.
 #[derive(Debug, Default)]
 pub struct Books {
     pub(super) orders: HashMap<Uuid, Order>,
-    /// Orders of which the timeline has heard that they were created.
+    /// Orders of which the timeline has heard that they were created, or that their saga is to start.
     pub(super) heard: Vec<Uuid>,
     pub(super) payments: HashMap<Uuid, Payment>,
     /// Per customer and currency: what is in the wallet.
@@ -33,6 +37,9 @@ pub struct Books {
     pub(super) ledger: HashMap<Uuid, Vec<LedgerEntry>>,
     /// Per order: kind and state.
     pub(super) mails: HashMap<Uuid, Vec<(String, String)>>,
+    pub(super) sagas: Vec<Saga>,
+    /// What operators did to sagas, but for trying again.
+    pub(super) deeds: Vec<Deed>,
     /// Per service: what waits for an operator, with its cause.
     pub(super) parked: Vec<Parked>,
     /// Settlements, parked and resolved messages, for a person to read.
@@ -43,7 +50,10 @@ pub struct Books {
 pub(super) struct Order {
     pub(super) id: Uuid,
     pub(super) customer_id: String,
+    coordination: String,
     pub(super) state: String,
+    /// Whether its saga was told that it is confirmed.
+    pub(super) was_confirmed: bool,
     pub(super) reason: Option<String>,
     pub(super) committed: bool,
     pub(super) payment_answer: Option<String>,
@@ -52,6 +62,12 @@ pub(super) struct Order {
     pub(super) currency: String,
     pub(super) method: String,
     pub(super) lines: Json<Vec<PricedLine>>,
+}
+
+impl Order {
+    pub(super) fn is_orchestrated(&self) -> bool {
+        self.coordination == "orchestration"
+    }
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -118,6 +134,7 @@ pub(super) struct Reader {
     pub(super) payment: PgPool,
     pub(super) inventory: PgPool,
     pub(super) notification: PgPool,
+    pub(super) orchestrator: PgPool,
     pub(super) card_processor: PgPool,
 }
 
@@ -129,17 +146,19 @@ impl Reader {
             payment: pool(&sources.open(&sources.payment_database_url)?)?,
             inventory: pool(&sources.open(&sources.inventory_database_url)?)?,
             notification: pool(&sources.open(&sources.notification_database_url)?)?,
+            orchestrator: pool(&sources.open(&sources.orchestrator_database_url)?)?,
             card_processor: pool(&sources.open(&sources.card_processor_database_url)?)?,
         })
     }
 
     /// The services with an outbox.
-    pub(super) fn services(&self) -> [(&'static str, &PgPool); 4] {
+    pub(super) fn services(&self) -> [(&'static str, &PgPool); 5] {
         [
             ("order", &self.order),
             ("payment", &self.payment),
             ("inventory", &self.inventory),
             ("notification", &self.notification),
+            ("orchestrator", &self.orchestrator),
         ]
     }
 
@@ -161,6 +180,7 @@ impl Reader {
         let moving = "select id from orders
                       where not (state = 'cancelled' or (state = 'confirmed' and committed)) order by id";
         let stuck = "select id from orders where stuck_since is not null order by id";
+        let sagas = sagas::waiting(&self.orchestrator).await.context("sagas")?;
         let mut unrest = Unrest {
             orders: ids(sqlx::query_scalar(moving)
                 .fetch_all(&self.order)
@@ -173,6 +193,8 @@ impl Reader {
             mails: sqlx::query_scalar("select count(*) from mail where state = 'queued'")
                 .fetch_one(&self.notification)
                 .await?,
+            sagas: sagas.moving,
+            stuck_sagas: sagas.stuck,
             ..Unrest::default()
         };
         for (service, pool) in self.services() {
@@ -192,7 +214,7 @@ impl Reader {
     pub(super) async fn read(&self) -> anyhow::Result<Books> {
         let mut books = Books::default();
         let orders: Vec<Order> = sqlx::query_as(
-            "select id, customer_id, state, reason, committed, payment_answer, inventory_answer, amount_minor, currency,
+            "select id, customer_id, coordination, state, was_confirmed, reason, committed, payment_answer, inventory_answer, amount_minor, currency,
                     payment ->> 'method' as method, lines
              from orders",
         )
@@ -200,7 +222,8 @@ impl Reader {
         .await?;
         books.orders = orders.into_iter().map(|order| (order.id, order)).collect();
         books.heard = sqlx::query_scalar(
-            "select distinct order_id from timeline where kind = 'order.created.v1'",
+            "select distinct order_id from timeline
+             where kind = 'order.created.v1' or (kind = 'order.start_saga.v1' and data ->> 'saga' = 'place_order')",
         )
         .fetch_all(&self.order)
         .await?;
@@ -281,6 +304,7 @@ impl Reader {
         for (order, kind, state) in mails {
             books.mails.entry(order).or_default().push((kind, state));
         }
+        (books.sagas, books.deeds) = sagas::read(&self.orchestrator).await.context("sagas")?;
         for (service, pool) in self.services() {
             let parked: Vec<Parked> = sqlx::query_as(
                 "select queue, kind, subject, cause, detail from parked_message where state = 'parked' order by parked_at",

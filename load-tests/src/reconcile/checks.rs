@@ -7,7 +7,9 @@ use sqlx::types::Uuid;
 use super::{
     Report, Wanted,
     books::{Books, Order, Payment},
+    sagas,
 };
+use crate::api::UNHEARD_OF;
 
 /// Compares the books.
 pub(super) fn check(books: &Books, wanted: &Wanted, report: &mut Report) {
@@ -19,6 +21,7 @@ pub(super) fn check(books: &Books, wanted: &Wanted, report: &mut Report) {
     wallets(books, report);
     cards(books, report);
     stock(books, report);
+    sagas::check(books, report);
     parked(books, report);
 }
 
@@ -44,6 +47,14 @@ fn orders(books: &Books, wanted: &Wanted, report: &mut Report) {
         "{} orders: {}",
         books.orders.len(),
         ends.join(", ")
+    ));
+    let orchestrated = books
+        .orders
+        .values()
+        .filter(|order| order.is_orchestrated());
+    report.fact(format!(
+        "{} of them took the orchestrated way",
+        orchestrated.count()
     ));
     if !accepted.is_empty() {
         report.fact(format!(
@@ -80,23 +91,29 @@ fn one_order(books: &Books, id: Uuid, order: &Order, report: &mut Report) {
         return report.find("every order is at rest", format!("{id} is {}", order.state));
     }
     let payment = books.payments.get(&id);
-    let payment_state = payment.map_or("unheard of", |payment| payment.state.as_str());
+    let payment_state = payment.map_or(UNHEARD_OF, |payment| payment.state.as_str());
     let reservation = books.reservations.get(&id);
-    let stock_state = reservation.map_or("unheard of", |reservation| reservation.state.as_str());
+    let stock_state = reservation.map_or(UNHEARD_OF, |reservation| reservation.state.as_str());
 
+    // The orchestrator asks only those to undo something whom it had asked to do something.
+    let was_not_asked = |state| order.is_orchestrated() && state == UNHEARD_OF;
     // What each end means to the participants.
     let (payment_fits, stock_fits) = if order.state == "confirmed" {
         (payment_state == "captured", stock_state == "sold")
     } else {
         let payment_fits = match order.payment_answer.as_deref() {
             Some("undone") => payment_state == "refunded",
-            Some("nothing_to_undo") => ["declined", "void"].contains(&payment_state),
+            Some("nothing_to_undo") => {
+                ["declined", "void"].contains(&payment_state) || was_not_asked(payment_state)
+            }
             Some("settled") => payment_state == "settled",
             _ => false,
         };
         let stock_fits = match order.inventory_answer.as_deref() {
             Some("undone") => stock_state == "released",
-            Some("nothing_to_undo") => ["rejected", "void"].contains(&stock_state),
+            Some("nothing_to_undo") => {
+                ["rejected", "void"].contains(&stock_state) || was_not_asked(stock_state)
+            }
             Some("settled") => stock_state == "settled",
             _ => false,
         };

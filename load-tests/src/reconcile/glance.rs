@@ -18,6 +18,7 @@ use super::{
     books::Reader,
     broker::Broker,
     quiescence::{self, Unrest},
+    sagas,
 };
 
 /// What a look says of a rule.
@@ -78,6 +79,8 @@ impl Glance {
         let twice = charged_twice(&self.reader.card_processor).await?;
         let stock = stock(&self.reader.inventory).await?;
         let ends = ends(&self.reader).await?;
+        let ways = ways(&self.reader.order).await?;
+        let sagas = sagas::count(&self.reader.orchestrator).await?;
         let mails = mails(&self.reader.notification).await?;
         let mut parked = 0;
         for (_, pool) in self.reader.services() {
@@ -151,6 +154,23 @@ impl Glance {
             format!(
                 "{} confirmed, {} paid, {} sold",
                 ends.confirmed, ends.captured, ends.sold
+            ),
+        ));
+        checks.push(self.compared(
+            at_rest,
+            "sagas and orders agree",
+            "each orchestrated order has its saga, which is completed if the order was confirmed, and a second one if it was \
+             undone after that",
+            (ways.orchestrated, ways.undone) == (sagas.placing, sagas.undoing)
+                && (sagas.placed..=sagas.placed + sagas.abandoned).contains(&ways.confirmed),
+            format!(
+                "{} orchestrated orders, {} sagas; of them {} confirmed, {} completed; {} undone after that, {} sagas",
+                ways.orchestrated,
+                sagas.placing,
+                ways.confirmed,
+                sagas.placed,
+                ways.undone,
+                sagas.undoing
             ),
         ));
         checks.push(self.compared(
@@ -229,16 +249,25 @@ fn sums<T>(rows: &[T], line: impl Fn(&T) -> String) -> String {
 fn everything_ends(unrest: &Unrest) -> Check {
     let moving = unrest.orders.len();
     let stuck = unrest.stuck.len();
+    let stuck_sagas = unrest.stuck_sagas.len();
     let waiting: i64 = unrest.outboxes.iter().map(|(_, rows, _)| rows).sum();
     let queued: u64 = unrest
         .queues
         .iter()
         .map(|(_, ready, unacknowledged)| ready + unacknowledged)
         .sum();
-    let operator = if stuck > 0 {
-        format!(", {stuck} of them stuck: an operator must act")
-    } else {
+    let waits: Vec<String> = [
+        (stuck, "of them stuck"),
+        (stuck_sagas, "sagas stuck or broken"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!(", {count} {what}"))
+    .collect();
+    let operator = if waits.is_empty() {
         String::new()
+    } else {
+        format!("{}: an operator must act", waits.concat())
     };
     Check {
         name: "every order comes to rest",
@@ -376,6 +405,30 @@ async fn ends(reader: &Reader) -> sqlx::Result<Ends> {
         captured,
         captured_minor,
         sold,
+    })
+}
+
+/// Orders that took the orchestrated way.
+struct Ways {
+    orchestrated: i64,
+    /// Those of them that were confirmed, whatever came after.
+    confirmed: i64,
+    /// Those that were cancelled after they were confirmed.
+    undone: i64,
+}
+
+async fn ways(order: &PgPool) -> sqlx::Result<Ways> {
+    let (orchestrated, confirmed, undone) = sqlx::query_as(
+        "select count(*), count(*) filter (where was_confirmed),
+                count(*) filter (where was_confirmed and state in ('cancelling', 'cancelled'))
+         from orders where coordination = 'orchestration'",
+    )
+    .fetch_one(order)
+    .await?;
+    Ok(Ways {
+        orchestrated,
+        confirmed,
+        undone,
     })
 }
 

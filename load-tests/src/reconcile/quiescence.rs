@@ -1,6 +1,6 @@
 //! Waiting until nothing moves.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use holdfast::backoff::pause;
 use tokio::time::Instant;
@@ -14,6 +14,10 @@ pub struct Unrest {
     pub orders: Vec<String>,
     /// Orders that wait for an operator.
     pub stuck: Vec<String>,
+    /// Sagas that are on their way.
+    pub sagas: Vec<String>,
+    /// Sagas that wait for an operator, or for an orchestrator that can read them: each with its order.
+    pub stuck_sagas: Vec<(String, String)>,
     /// Outboxes with rows: service, waiting, quarantined.
     pub outboxes: Vec<(String, i64, i64)>,
     /// Queues with messages: name, waiting, with a consumer.
@@ -31,7 +35,12 @@ impl Unrest {
 
     /// Whether waiting is all that can be done about it.
     fn can_end_by_itself(&self) -> bool {
-        self.stuck.is_empty() || self.orders.len() > self.stuck.len()
+        let stuck_with_their_sagas = self.stuck_sagas.iter().map(|(_, order)| order);
+        let left_alone: HashSet<&String> =
+            self.stuck.iter().chain(stuck_with_their_sagas).collect();
+        left_alone.is_empty()
+            || !self.sagas.is_empty()
+            || self.orders.iter().any(|order| !left_alone.contains(order))
     }
 }
 
@@ -59,6 +68,21 @@ impl fmt::Display for Unrest {
                 "{} of them stuck ({})",
                 self.stuck.len(),
                 some(&self.stuck)
+            ));
+        }
+        if !self.sagas.is_empty() {
+            parts.push(format!(
+                "{} sagas on their way ({})",
+                self.sagas.len(),
+                some(&self.sagas)
+            ));
+        }
+        if !self.stuck_sagas.is_empty() {
+            let ids: Vec<String> = self.stuck_sagas.iter().map(|(id, _)| id.clone()).collect();
+            parts.push(format!(
+                "{} sagas stuck or broken ({})",
+                ids.len(),
+                some(&ids)
             ));
         }
         for (service, waiting, quarantined) in &self.outboxes {

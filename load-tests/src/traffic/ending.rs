@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Coordination;
+use crate::api::UNHEARD_OF;
+
 /// A way in which an order can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -92,14 +95,33 @@ impl Ending {
         }
     }
 
-    /// What payment and inventory are expected to have done in the end.
-    pub fn expected_books(self) -> (&'static str, &'static str) {
-        match self {
-            Self::ConfirmedWallet | Self::ConfirmedCard => ("captured", "sold"),
-            Self::DeclinedCard | Self::DeclinedWallet => ("declined", "void"),
-            Self::OutOfStock => ("refunded", "rejected"),
-            Self::CancelledBefore => ("refunded", "void"),
-            Self::CancelledAfter => ("refunded", "released"),
+    /// What payment and inventory may have done in the end; the usual first. Whoever was never asked for anything has not heard
+    /// of the order: choreography tells everybody of a cancel, the orchestrator only those whom it had asked.
+    pub fn expected_books(self, way: Coordination) -> &'static [(&'static str, &'static str)] {
+        use Coordination::{Choreography, Orchestration};
+        match (self, way) {
+            (Self::ConfirmedWallet | Self::ConfirmedCard, _) => &[("captured", "sold")],
+            (Self::DeclinedCard | Self::DeclinedWallet, Choreography) => &[("declined", "void")],
+            (Self::DeclinedCard | Self::DeclinedWallet, Orchestration) => {
+                &[("declined", UNHEARD_OF)]
+            }
+            (Self::OutOfStock, _) => &[("refunded", "rejected")],
+            // Cancelled while the card company was being asked. The cancel may also have come before the question, or after
+            // the answer: then inventory was asked meanwhile.
+            (Self::CancelledBefore, Choreography) => &[
+                ("refunded", "void"),
+                ("void", "void"),
+                ("refunded", "released"),
+            ],
+            // Inventory is asked only when it is paid; nobody is asked, if the cancel overtakes the start.
+            (Self::CancelledBefore, Orchestration) => &[
+                ("refunded", UNHEARD_OF),
+                ("void", UNHEARD_OF),
+                ("refunded", "released"),
+                ("refunded", "void"),
+                (UNHEARD_OF, UNHEARD_OF),
+            ],
+            (Self::CancelledAfter, _) => &[("refunded", "released")],
         }
     }
 
@@ -120,8 +142,8 @@ impl Ending {
         }
     }
 
-    /// What is ordered.
-    pub fn order(self) -> Value {
+    /// What is ordered, and by which way.
+    pub fn order(self, way: Coordination) -> Value {
         let wallet = json!({ "method": "wallet" });
         let card = |token: &str| json!({ "method": "card", "token": token });
         let payment = match self {
@@ -142,6 +164,6 @@ impl Ending {
             let quantity = || fastrand::u32(1..=3);
             json!([{ "sku": SKUS[first], "quantity": quantity() }, { "sku": SKUS[second], "quantity": quantity() }])
         };
-        json!({ "lines": lines, "payment": payment })
+        json!({ "coordination": way.name(), "lines": lines, "payment": payment })
     }
 }

@@ -10,7 +10,10 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::ending::{Cancel, Ending};
+use super::{
+    Coordination, Ways,
+    ending::{Cancel, Ending},
+};
 use crate::{
     api::{Api, insist},
     table,
@@ -19,26 +22,39 @@ use crate::{
 /// How long an order may take to its rest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Places one order of each ending, waits for all, and shows the table; false if one did not end as expected.
+/// Places one order of each ending, each of these ways, waits for all, and shows the table; false if one did not end as
+/// expected.
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
-pub async fn once(api: &Api) -> anyhow::Result<bool> {
-    println!("placing one order of each ending");
+pub async fn once(api: &Api, ways: Ways) -> anyhow::Result<bool> {
+    println!(
+        "placing one order of each ending{}",
+        match ways {
+            Ways::Both => ", each way",
+            Ways::Choreography | Ways::Orchestration => "",
+        }
+    );
+    let orders: Vec<(Ending, Coordination)> = ways
+        .all()
+        .iter()
+        .flat_map(|way| Ending::ALL.map(|ending| (ending, *way)))
+        .collect();
     // All at once: one after the other would take as long as all of them together.
-    let watched = join_all(Ending::ALL.map(|ending| watch(api, ending))).await;
+    let watched = join_all(orders.iter().map(|(ending, way)| watch(api, *ending, *way))).await;
     let mut rows = Vec::new();
     let mut as_expected = true;
-    for (ending, watched) in Ending::ALL.into_iter().zip(watched) {
-        let (id, end) = watched.with_context(|| ending.describe())?;
+    for ((ending, way), watched) in orders.into_iter().zip(watched) {
+        let (id, end) =
+            watched.with_context(|| format!("{}: {}", way.name(), ending.describe()))?;
         let (state, reason) = ending.expected();
-        let (payment, stock) = ending.expected_books();
+        let books = ending.expected_books(way);
         let good = end.state == state
             && end.reason.as_deref() == reason
-            && end.payment == payment
-            && end.stock == stock
+            && books.contains(&(&end.payment, &end.stock))
             && end.mails > 0;
         as_expected &= good;
         rows.push(vec![
             id.to_string(),
+            way.name().to_owned(),
             ending.describe().to_owned(),
             end.reason.map_or(end.state.clone(), |reason| {
                 format!("{}: {reason}", end.state)
@@ -50,12 +66,14 @@ pub async fn once(api: &Api) -> anyhow::Result<bool> {
             if good {
                 "as it should".to_owned()
             } else {
+                let (payment, stock) = books[0];
                 format!("should be {state}, {payment}, {stock}")
             },
         ]);
     }
     let head = [
         "order",
+        "way",
         "what happens",
         "end",
         "payment",
@@ -78,10 +96,10 @@ struct End {
     took: Duration,
 }
 
-async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
+async fn watch(api: &Api, ending: Ending, way: Coordination) -> anyhow::Result<(OrderId, End)> {
     let begun = Instant::now();
     let customer = ending.customer();
-    let (order, key) = (ending.order(), Uuid::now_v7().to_string());
+    let (order, key) = (ending.order(way), Uuid::now_v7().to_string());
     let placed = insist(|| api.place(customer, &key, &order)).await?;
     let id: OrderId = text(&placed, "id").parse()?;
     if ending.cancel() == Cancel::AtOnce {
@@ -102,8 +120,8 @@ async fn watch(api: &Api, ending: Ending) -> anyhow::Result<(OrderId, End)> {
         End {
             state: text(&order, "state"),
             reason: order["reason"].as_str().map(str::to_owned),
-            payment: text(&insist(|| api.payment(id)).await?, "state"),
-            stock: text(&insist(|| api.reservation(id)).await?, "state"),
+            payment: insist(|| api.payment_state(id)).await?,
+            stock: insist(|| api.stock_state(id)).await?,
             mails: mails_sent(api, id, &text(&order, "state")).await?,
             took,
         },

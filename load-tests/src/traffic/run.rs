@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    Coordination, Ways,
     ending::{Cancel, Ending},
     once::text,
 };
@@ -30,6 +31,8 @@ use crate::api::{Api, ApiError};
 pub struct Plan {
     /// Orders per second, however fast they are served.
     pub rate: f64,
+    /// Which ways they take.
+    pub ways: Ways,
     /// How long; for ever, if not given.
     pub duration: Option<Duration>,
     /// Where the ids of accepted orders are written, one a line.
@@ -94,7 +97,7 @@ pub async fn run(api: Api, plan: Plan, stop: CancellationToken) -> anyhow::Resul
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = orders.join_next(), if !orders.is_empty() => { ended?; }
-            _ = ticks.tick() => { orders.spawn(Arc::clone(&shared).order(Ending::random())); }
+            _ = ticks.tick() => { orders.spawn(Arc::clone(&shared).order(Ending::random(), plan.ways.draw())); }
         }
     }
     // What was asked for and not accepted yet, because somebody was away, is asked for until it is.
@@ -129,11 +132,11 @@ impl Shared {
         count(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    async fn order(self: Arc<Self>, ending: Ending) {
+    async fn order(self: Arc<Self>, ending: Ending, way: Coordination) {
         self.count(|tally| tally.asked += 1);
         let begun = Instant::now();
         let customer = ending.customer();
-        let (order, key) = (ending.order(), Uuid::now_v7().to_string());
+        let (order, key) = (ending.order(way), Uuid::now_v7().to_string());
         // Under one key it is one order, however often it is asked for.
         let Some(placed) = self
             .persist(|| self.api.place(customer, &key, &order))
@@ -232,7 +235,8 @@ impl Shared {
                 #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
                 let amount = amount as f64 / 100.0;
                 println!(
-                    "{id}  {customer:<6} {amount:>8.2} {}  {end:<27} {:>6} ms",
+                    "{id}  {:<13}  {customer:<6} {amount:>8.2} {}  {end:<27} {:>6} ms",
+                    text(&order, "coordination"),
                     order["amount"]["currency"].as_str().unwrap_or_default(),
                     begun.elapsed().as_millis()
                 );

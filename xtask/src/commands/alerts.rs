@@ -20,14 +20,16 @@ const HASTE: u32 = 6;
 /// How long an alert may take to fire, and to clear.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What the services of this drill are told besides: they may be broken, orders are given up on soon, and there is a
-/// collector of traces, later.
+/// What the services of this drill are told besides: they may be broken, orders and sagas are given up on soon, and there is
+/// a collector of traces, later.
 pub(super) fn settings() -> Result<Vec<(String, String)>> {
     let collector = format!("http://127.0.0.1:{}", ports::free()?);
     Ok([
         ("DEMO_MODE", "true".to_owned()),
         ("SWEEP_AFTER_MS", "10000".to_owned()),
         ("SWEEPS", "2".to_owned()),
+        // A saga asks for a quarter of an hour before it calls an operator: here for two minutes.
+        ("SAGA_PACE", "12".to_owned()),
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         (collector::ADDRESS, collector),
     ]

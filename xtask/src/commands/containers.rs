@@ -2,6 +2,7 @@
 
 pub(super) mod compose;
 mod drill;
+pub(super) mod replicas;
 
 use std::{
     fs,

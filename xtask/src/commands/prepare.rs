@@ -47,7 +47,14 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let name = database_of(service);
         postgres.execute("postgres", &format!("create database {name}"))?;
         let crate_folder = workspace::root().join("services").join(service);
-        for migration in sorted(&crate_folder.join("migrations"))? {
+        // Not every service has tables of its own beside those of the patterns.
+        let migrations = crate_folder.join("migrations");
+        let migrations = if migrations.exists() {
+            sorted(&migrations)?
+        } else {
+            Vec::new()
+        };
+        for migration in migrations {
             postgres.execute_file(&name, &migration)?;
         }
         let fresh = claim.folder.join(service);

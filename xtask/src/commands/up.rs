@@ -9,22 +9,29 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::{exit_code, install};
 use crate::{
-    Context, Result, process,
+    Context, Result, error, process,
     progress::{say, show},
     stack::{Options, Stack},
     wiring::{ROOM, SERVICES},
 };
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
-    let (mut once, mut no_install, mut traffic, mut rate) = (false, false, true, "1".to_owned());
+    let (mut once, mut no_install, mut traffic) = (false, false, true);
+    let (mut rate, mut way) = ("1".to_owned(), "both".to_owned());
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("once") => once = true,
             Arg::Long("no-install") => no_install = true,
             Arg::Long("no-traffic") => traffic = false,
             Arg::Long("rate") => rate = arguments.value()?.string()?,
+            Arg::Long("coordination") => way = arguments.value()?.string()?,
             other => return Err(other.unexpected().into()),
         }
+    }
+    if !["choreography", "orchestration", "both"].contains(&way.as_str()) {
+        return Err(error(
+            "--coordination is choreography, orchestration or both",
+        ));
     }
     let mut stack = Stack::start(&Options {
         name: if once { "once" } else { "stack" },
@@ -37,9 +44,9 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         extra: vec![("DEMO_MODE".to_owned(), (!once).to_string())],
     })?;
     let code = if once {
-        run_once(&mut stack)
+        run_once(&mut stack, &way)
     } else {
-        run_until_interrupted(&mut stack, traffic, &rate)
+        run_until_interrupted(&mut stack, traffic, &rate, &way)
     };
     say("stopping");
     stack.shut_down()?;
@@ -47,12 +54,12 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     code
 }
 
-/// One order of each ending, and then the books.
-fn run_once(stack: &mut Stack) -> Result<ExitCode> {
+/// One order of each ending, each way, and then the books.
+fn run_once(stack: &mut Stack, way: &str) -> Result<ExitCode> {
     for mut tool in [
         {
             let mut traffic = stack.tool("traffic");
-            traffic.arg("once");
+            traffic.args(["once", "--coordination", way]);
             traffic
         },
         stack.tool("reconcile"),
@@ -65,7 +72,12 @@ fn run_once(stack: &mut Stack) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_until_interrupted(stack: &mut Stack, traffic: bool, rate: &str) -> Result<ExitCode> {
+fn run_until_interrupted(
+    stack: &mut Stack,
+    traffic: bool,
+    rate: &str,
+    way: &str,
+) -> Result<ExitCode> {
     let mut seed = stack.tool("traffic");
     if !attend(stack, seed.arg("seed"))?.success() {
         return Ok(ExitCode::FAILURE);
@@ -73,10 +85,13 @@ fn run_until_interrupted(stack: &mut Stack, traffic: bool, rate: &str) -> Result
     show_places(stack);
     if traffic {
         say(format!(
-            "light traffic: {rate} orders per second, each shown as it comes to rest (--no-traffic: none)"
+            "light traffic: {rate} orders per second, coordination: {way}, each shown as it comes to rest (--no-traffic: none)"
         ));
         let mut tool = stack.tool("traffic");
-        let status = attend(stack, tool.args(["run", "--rate", rate]))?;
+        let status = attend(
+            stack,
+            tool.args(["run", "--rate", rate, "--coordination", way]),
+        )?;
         // Interrupted is how it is meant to end.
         return Ok(if process::is_interrupted() {
             ExitCode::SUCCESS

@@ -29,8 +29,9 @@ pub(super) fn render(report: &Report) -> String {
     );
     let _ = writeln!(
         page,
-        "<p>{} orders arrived (seed {}, {} arrivals), served by {} users of goose; {} processors ({}).</p>",
+        "<p>{} orders arrived (coordination: {}; seed {}, {} arrivals), served by {} users of goose; {} processors ({}).</p>",
         report.totals.offered,
+        report.coordination,
         report.seed,
         report.spread,
         report.users,

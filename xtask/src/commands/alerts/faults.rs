@@ -1,7 +1,9 @@
 //! What the drill on alerts breaks, how it is healed, and the alerts that it must lead to.
 
+use std::time::Duration;
+
 use super::collector;
-use crate::{Context, Result, commands::verify::Running, error, http};
+use crate::{Context, Result, commands::verify::Running, error, http, process};
 
 /// Something that is broken and healed, and the alerts that it must lead to.
 pub(super) struct Fault {
@@ -34,6 +36,8 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
                 ("ServiceDown", "job=\"card-processor\""),
                 ("OrdersNotComingToRest", ""),
                 ("OrdersStuck", ""),
+                // Somebody cancels an orchestrated order that is paid by card: whether it is charged, nobody knows.
+                ("SagaStuck", ""),
             ],
             provoke: |drill| drill.stack.kill("card-processor"),
             heal: |drill| {
@@ -50,13 +54,44 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
             heal: |drill| knobs(drill, 0, 0.0),
         },
         Fault {
+            what: "a saga of a version that nobody knows",
+            alerts: &[("SagaBroken", "")],
+            provoke: |drill| {
+                // One that waits for the card processor, which fails.
+                let patience = Duration::from_secs(60);
+                process::wait_for("a saga that waits for payment", patience, || {
+                    let found = drill.stack.execute(
+                        "orchestrator",
+                        "do $$ begin
+                             update saga set definition_version = 99
+                             where id = (select id from saga where phase = 'running' and step = 'charge_payment' limit 1);
+                             if not found then raise exception 'none'; end if;
+                         end $$",
+                    );
+                    drill.stack.supervise()?;
+                    Ok(found.ok())
+                })
+            },
+            heal: |drill| {
+                let mend = "update saga set definition_version = 1 where definition_version = 99";
+                drill.stack.execute("orchestrator", mend)?;
+                each_of(
+                    drill,
+                    "orchestrator",
+                    "sagas?phase=broken",
+                    "sagas",
+                    "resume",
+                )
+            },
+        },
+        Fault {
             what: "a message that is none, to inventory",
             alerts: &[("MessagesParked", "service=\"inventory\"")],
             provoke: |drill| {
                 let path = "/demo/queues/inventory.choreography/poison";
                 ask(drill, "inventory", "POST", path, "").map(drop)
             },
-            heal: drop_parked,
+            heal: |drill| each_of(drill, "inventory", "parked", "parked", "drop"),
         },
         Fault {
             what: "the queue of mails is paused",
@@ -145,22 +180,23 @@ fn switch(drill: &mut Running, how: &str) -> Result {
     ask(drill, "notification", "POST", &path, "").map(drop)
 }
 
-/// Drops what inventory has parked.
-fn drop_parked(drill: &mut Running) -> Result {
-    let parked = ask(drill, "inventory", "GET", "/operator/parked", "")?;
-    let ids = parked
+/// Does `what` to everything in an operator's list of a service, each by its id below `below`.
+fn each_of(
+    drill: &mut Running,
+    service: &'static str,
+    list: &str,
+    below: &str,
+    what: &str,
+) -> Result {
+    let listed = ask(drill, service, "GET", &format!("/operator/{list}"), "")?;
+    let ids = listed
         .split("\"id\":\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next());
     for id in ids {
-        let path = format!("/operator/parked/{id}/drop");
-        ask(
-            drill,
-            "inventory",
-            "POST",
-            &path,
-            "{\"note\":\"the drill's own\"}",
-        )?;
+        let path = format!("/operator/{below}/{id}/{what}");
+        let note = "{\"note\":\"the drill's own\"}";
+        ask(drill, service, "POST", &path, note)?;
     }
     Ok(())
 }

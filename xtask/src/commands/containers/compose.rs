@@ -169,6 +169,7 @@ fn sizes() -> Result {
         "payment",
         "inventory",
         "notification",
+        "orchestrator",
         "card-processor",
         "control-room",
         "tools",

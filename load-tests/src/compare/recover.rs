@@ -1,0 +1,81 @@
+//! A process dies in the middle of it.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::Context;
+use futures_util::future::try_join_all;
+use holdfast::backoff::pause;
+use tokio::time::Instant;
+
+use super::bench::Bench;
+use crate::traffic::{Coordination, Ending};
+
+/// Orders that are placed at once.
+pub(super) const ORDERS: usize = 200;
+
+/// How it went.
+pub(super) struct Recovered {
+    /// Orders that were not at rest when the process was killed.
+    pub(super) open: i64,
+    /// From the kill until all were.
+    pub(super) took: Duration,
+}
+
+/// Places orders all at once, kills a process when some of them are at rest and some are not, and waits for all. Whoever runs
+/// the stack starts the process again.
+pub(super) async fn after_a_kill(
+    bench: &Bench,
+    way: Coordination,
+    victim: &str,
+) -> anyhow::Result<Recovered> {
+    bench.quiet().await?;
+    let placing = try_join_all((0..ORDERS).map(|_| bench.place(Ending::ConfirmedWallet, way)));
+    let killing = async {
+        let half = i64::try_from(ORDERS / 2)?;
+        let total = "select count(*) from orders";
+        let before: i64 = sqlx::query_scalar(total).fetch_one(&bench.orders).await?;
+        loop {
+            let placed: i64 = sqlx::query_scalar(total).fetch_one(&bench.orders).await?;
+            let open = bench.open().await?;
+            // Enough are on their way.
+            if placed - before >= half && open > 0 {
+                kill(victim)?;
+                return anyhow::Ok((open, Instant::now()));
+            }
+            pause(Duration::from_millis(5)).await;
+        }
+    };
+    let (_, (open, killed)) = tokio::try_join!(placing, killing)?;
+    while bench.open().await? > 0 {
+        anyhow::ensure!(
+            killed.elapsed() < Duration::from_secs(180),
+            "orders are not at rest 3 minutes after {victim} was killed"
+        );
+        pause(Duration::from_millis(10)).await;
+    }
+    Ok(Recovered {
+        open,
+        took: killed.elapsed(),
+    })
+}
+
+/// As `kill -9` does: the process of this stack with this program.
+fn kill(program: &str) -> anyhow::Result<()> {
+    let stack =
+        std::env::var("HOLDFAST_STACK").context("HOLDFAST_STACK says which stack this is")?;
+    let mark = format!("HOLDFAST_STACK={stack}").into_bytes();
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let is_it = std::fs::read_link(path.join("exe"))
+            .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
+            && std::fs::read(path.join("environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark));
+        if is_it {
+            let pid = path.file_name().context("a process has a number")?;
+            let killed = Command::new("kill").arg("-9").arg(pid).status()?;
+            anyhow::ensure!(killed.success(), "cannot kill {program}");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{program} does not run in {stack}")
+}
