@@ -1,9 +1,12 @@
 //! The production transition functions, and the same with one guard removed: a model that cannot find what is wrong with
 //! those would prove nothing about the real ones.
 
+mod orchestrated;
+
 use contracts::{order::CancelReason, payment::DeclineReason};
-use order::domain::{Fact as OrderFact, Order, State as OrderState, Undo, Undoing};
-use payment::domain::{Booking, Input as PaymentInput, State as PaymentState};
+use inventory::domain as stock;
+use order::domain::{self as orders, Order, Undo, Undoing};
+use payment::domain::{self as money, Booking};
 
 /// Which guard is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,15 +23,35 @@ pub enum Without {
     DefiniteAnswers,
     /// A second cancel refunds a second time.
     OneRefund,
-    /// The order is called cancelled as soon as payment has answered, whatever inventory does.
+    /// Choreography: the order is called cancelled as soon as payment has answered, whatever inventory does.
     BothAnswers,
-    /// Messages are published after the commit, from memory: a crash loses them.
+    /// Choreography: messages are published after the commit, from memory: a crash loses them.
     Outbox,
+    /// Orchestration: who has done what it is asked says so once, and not when it is asked again.
+    SameAnswer,
+    /// Orchestration: a commit that comes after its release is not answered.
+    LateCommit,
+    /// Orchestration: a step that is not answered for too long is taken for refused, and not undone.
+    UnknownOutcome,
+    /// Orchestration: a saga gives up on its pivot, too.
+    Pivot,
+    /// Orchestration: any answer of a step is taken for the answer to what it was asked last.
+    AnswersByKey,
+    /// Orchestration: a saga does not ask again.
+    Timeouts,
+    /// Orchestration: the order service does not ask again.
+    Sweeps,
+    /// Orchestration: an operator goes on without an answer to what was to be written off.
+    AnsweredSettlement,
+    /// Orchestration: an order that was cancelled is confirmed all the same.
+    Arbitration,
+    /// Orchestration: an order that moved on has forgotten that it was confirmed.
+    WasConfirmed,
 }
 
 impl Without {
-    /// Every guard that can be removed.
-    pub const EACH: [Self; 7] = [
+    /// Every guard of choreography that can be removed.
+    pub const CHOREOGRAPHY: [Self; 7] = [
         Self::PaymentTombstone,
         Self::InventoryTombstone,
         Self::CancelRequested,
@@ -38,14 +61,33 @@ impl Without {
         Self::Outbox,
     ];
 
+    /// Every guard of orchestration that can be removed.
+    pub const ORCHESTRATION: [Self; 15] = [
+        Self::PaymentTombstone,
+        Self::InventoryTombstone,
+        Self::CancelRequested,
+        Self::DefiniteAnswers,
+        Self::OneRefund,
+        Self::SameAnswer,
+        Self::LateCommit,
+        Self::UnknownOutcome,
+        Self::Pivot,
+        Self::AnswersByKey,
+        Self::Timeouts,
+        Self::Sweeps,
+        Self::AnsweredSettlement,
+        Self::Arbitration,
+        Self::WasConfirmed,
+    ];
+
     pub(super) fn decide_order(
         self,
         order: Order,
-        input: order::domain::Input,
-    ) -> Result<order::domain::Decision, order::domain::Illegal> {
-        let decision = order::domain::decide(order, input);
+        input: orders::Input,
+    ) -> Result<orders::Decision, orders::Illegal> {
+        let decision = orders::decide(order, input);
         if self == Self::BothAnswers
-            && let (OrderState::Cancelling(undoing), order::domain::Input::PaymentUndo(answer)) =
+            && let (orders::State::Cancelling(undoing), orders::Input::PaymentUndo(answer)) =
                 (order.state, input)
         {
             let undoing = Undoing {
@@ -53,16 +95,16 @@ impl Without {
                 inventory: Some(Undo::NothingToUndo),
                 ..undoing
             };
-            let fact = OrderFact::Cancelled {
+            let fact = orders::Fact::Cancelled {
                 reason: CancelReason::Customer,
                 payment: answer,
             };
-            return Ok(order::domain::Decision {
+            return Ok(orders::Decision {
                 order: Order {
-                    state: OrderState::Cancelled(undoing),
+                    state: orders::State::Cancelled(undoing),
                     version: order.version + 1,
                 },
-                effect: Some(order::domain::Effect::Publish(fact)),
+                effect: Some(orders::Effect::Publish(fact)),
             });
         }
         decision
@@ -70,50 +112,53 @@ impl Without {
 
     pub(super) fn decide_payment(
         self,
-        state: Option<PaymentState>,
-        input: PaymentInput,
-    ) -> Result<payment::domain::Decision, payment::domain::Illegal> {
+        state: Option<money::State>,
+        input: money::Input,
+    ) -> Result<money::Decision, money::Illegal> {
+        use money::State as S;
         match (self, state, input) {
-            (Self::PaymentTombstone, Some(PaymentState::Void), PaymentInput::Charge(_)) => {
-                payment::domain::decide(None, input)
+            (Self::PaymentTombstone, Some(S::Void), money::Input::Charge(_)) => {
+                money::decide(None, input)
             }
-            (
-                Self::CancelRequested,
-                Some(PaymentState::Charging { .. }),
-                PaymentInput::CardCaptured,
-            ) => payment::domain::decide(
-                Some(PaymentState::Charging {
+            (Self::CancelRequested, Some(S::Charging { .. }), money::Input::CardCaptured) => {
+                let not_noted = S::Charging {
                     cancel_requested: false,
-                }),
-                input,
-            ),
-            (Self::OneRefund, Some(PaymentState::Refunded), PaymentInput::Cancel) => {
-                let mut decision = payment::domain::decide(state, input)?;
+                };
+                money::decide(Some(not_noted), input)
+            }
+            (Self::OneRefund, Some(S::Refunded), money::Input::Cancel) => {
+                let mut decision = money::decide(state, input)?;
                 decision.booking = Some(Booking::Credit);
                 Ok(decision)
             }
-            _ => payment::domain::decide(state, input),
+            _ => money::decide(state, input),
         }
     }
 
     /// What a worker makes of no answer.
-    pub(super) fn no_answer(self) -> Option<PaymentInput> {
+    pub(super) fn no_answer(self) -> Option<money::Input> {
         (self == Self::DefiniteAnswers)
-            .then_some(PaymentInput::CardDeclined(DeclineReason::CardDeclined))
+            .then_some(money::Input::CardDeclined(DeclineReason::CardDeclined))
     }
 
     pub(super) fn decide_inventory(
         self,
-        state: Option<&inventory::domain::State>,
-        input: inventory::domain::Input,
-    ) -> Result<inventory::domain::Decision, inventory::domain::Illegal> {
-        match (self, state, &input) {
-            (
-                Self::InventoryTombstone,
-                Some(inventory::domain::State::Void),
-                inventory::domain::Input::Reserve(_),
-            ) => inventory::domain::decide(None, input),
-            _ => inventory::domain::decide(state, input),
+        state: Option<&stock::State>,
+        input: stock::Input,
+    ) -> Result<stock::Decision, stock::Illegal> {
+        use stock::{Input as I, State as S};
+        let silent = match (self, state, &input) {
+            (Self::InventoryTombstone, Some(S::Void), I::Reserve(_)) => {
+                return stock::decide(None, input);
+            }
+            (Self::SameAnswer, Some(S::Sold), I::Commit) => true,
+            (Self::LateCommit, Some(S::Released { .. } | S::Settled), I::Commit) => true,
+            _ => false,
+        };
+        let mut decision = stock::decide(state, input)?;
+        if silent {
+            decision.answer = None;
         }
+        Ok(decision)
     }
 }

@@ -1,10 +1,11 @@
 //! Who hears what, by the bindings of `deploy/rabbitmq/definitions.json`.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
+use super::facts::Fact;
 use crate::topology;
 
-/// The queues of the model: those whose consumers decide something about the order.
+/// The queues of the model of choreography: those whose consumers decide something about the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Queue {
     /// `order.choreography`
@@ -15,33 +16,37 @@ pub enum Queue {
     Inventory,
 }
 
-/// The bindings, read once: a search asks millions of times.
-static BINDINGS: LazyLock<Vec<(String, Queue)>> = LazyLock::new(|| {
-    let bindings = topology::bindings("events").into_iter();
-    bindings
-        .filter_map(|(pattern, queue)| {
-            let queue = match queue.as_str() {
-                "order.choreography" => Queue::Order,
-                "payment.choreography" => Queue::Payment,
-                "inventory.choreography" => Queue::Inventory,
-                _ => return None, // the timeline and the mails decide nothing
-            };
-            Some((pattern, queue))
-        })
-        .collect()
-});
+/// The queues to which the exchange `events` routes a fact of choreography.
+pub(super) fn route(fact: Fact) -> &'static [Queue] {
+    /// By fact, worked out once: a search asks millions of times.
+    static ROUTES: LazyLock<BTreeMap<Fact, Vec<Queue>>> = LazyLock::new(|| {
+        let bindings = topology::bindings("events");
+        let queues = |fact: Fact| {
+            let key = format!("choreography.{}.v1", fact.kind());
+            let mut queues: Vec<Queue> = bindings
+                .iter()
+                .filter(|(pattern, _)| topology::matches(pattern, &key))
+                .filter_map(|(_, queue)| queue_of(queue))
+                .collect();
+            queues.sort_unstable();
+            queues.dedup();
+            queues
+        };
+        Fact::ALL
+            .into_iter()
+            .map(|fact| (fact, queues(fact)))
+            .collect()
+    });
+    ROUTES.get(&fact).map_or(&[], Vec::as_slice)
+}
 
-/// The queues to which the exchange `events` routes a message of this type.
-pub(super) fn route(kind: &str) -> Vec<Queue> {
-    let key = format!("choreography.{kind}");
-    let mut queues: Vec<Queue> = BINDINGS
-        .iter()
-        .filter(|(pattern, _)| topology::matches(pattern, &key))
-        .map(|(_, queue)| *queue)
-        .collect();
-    queues.sort_unstable();
-    queues.dedup();
-    queues
+fn queue_of(name: &str) -> Option<Queue> {
+    match name {
+        "order.choreography" => Some(Queue::Order),
+        "payment.choreography" => Some(Queue::Payment),
+        "inventory.choreography" => Some(Queue::Inventory),
+        _ => None, // the timeline and the mails decide nothing
+    }
 }
 
 #[cfg(test)]
@@ -51,10 +56,10 @@ mod tests {
     #[test]
     fn messages_reach_who_decides_on_them() {
         assert_eq!(
-            route("order.cancelling.v1"),
+            route(Fact::OrderCancelling),
             [Queue::Payment, Queue::Inventory]
         );
-        assert_eq!(route("payment.completed.v1"), [Queue::Inventory]);
-        assert_eq!(route("order.cancelled.v1"), []);
+        assert_eq!(route(Fact::PaymentCompleted), [Queue::Inventory]);
+        assert_eq!(route(Fact::OrderCancelled), []);
     }
 }

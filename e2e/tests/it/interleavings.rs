@@ -1,6 +1,9 @@
 //! Random walks through the choreography, with far more trouble than can be searched exhaustively.
 
-use e2e::model::{Budget, Scenario, Step, Without, World};
+use e2e::model::{
+    Ask, Terms, Without,
+    choreography::{Budget, Scenario, Step, World},
+};
 use proptest::prelude::*;
 use stateright::Model;
 
@@ -25,9 +28,11 @@ fn cases() -> impl Strategy<Value = Case> {
     )
         .prop_map(
             |(card, funds, in_stock, cancels, deadlines, sweeps)| Scenario {
-                card,
-                funds: funds || card,
-                in_stock,
+                terms: Terms {
+                    card,
+                    funds: funds || card,
+                    in_stock,
+                },
                 budget: Budget {
                     repeats: PLENTY,
                     cancels,
@@ -86,7 +91,7 @@ proptest! {
         let (world, steps) = walk(&case);
         prop_assert!(world.musts().is_empty());
         prop_assert!(world.order.is_at_rest(), "{:?}\nafter {:?}", world.order, steps);
-        prop_assert!(world.books_agree(&case.scenario), "{world:?}\nafter {steps:?}");
+        prop_assert!(world.books_agree(case.scenario.terms), "{world:?}\nafter {steps:?}");
     }
 
     /// And if nobody cancels, with the same end, the same money and the same stock as if every message had come once and in
@@ -98,10 +103,10 @@ proptest! {
         let calm = Case { choices: Vec::new(), ..case.clone() };
         let (mut expected, _) = walk(&calm);
         // The card company decides by itself; compare with a calm run in which it decided the same.
-        if case.scenario.card && world.company.charge != expected.company.charge {
+        if case.scenario.terms.card && world.books.company.charge != expected.books.company.charge {
             let mut calm = case.scenario.init_states().remove(0);
             while let Some(step) = calm.musts().into_iter().rev().find(|step| match step {
-                Step::AskCharge { captures } => Some(*captures) == world.company.charge,
+                Step::AskCard(Ask::Charge { captures }) => Some(*captures) == world.books.company.charge,
                 _ => true,
             }) {
                 calm = case.scenario.next_state(&calm, step).expect("every action leads somewhere");
@@ -109,7 +114,7 @@ proptest! {
             expected = calm;
         }
         let end = |world: &World| {
-            (world.order.state, world.payment, world.balance, world.reservation.clone(), world.stock, world.company)
+            (world.order.state, world.books.clone())
         };
         prop_assert_eq!(end(&world), end(&expected), "after {:?}", steps);
     }

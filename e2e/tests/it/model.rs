@@ -1,6 +1,9 @@
 //! The choreography, searched exhaustively.
 
-use e2e::model::{Budget, Scenario, Without};
+use e2e::model::{
+    Terms, Without,
+    choreography::{Budget, Scenario},
+};
 use stateright::{Checker, HasDiscoveries, Model};
 
 const CALM: Budget = Budget {
@@ -14,9 +17,11 @@ const CALM: Budget = Budget {
 
 fn scenario(card: bool, funds: bool, in_stock: bool, budget: Budget) -> Scenario {
     Scenario {
-        card,
-        funds,
-        in_stock,
+        terms: Terms {
+            card,
+            funds,
+            in_stock,
+        },
         budget,
         without: Without::Nothing,
     }
@@ -108,7 +113,8 @@ fn is_example(property: &str) -> bool {
 fn every_interleaving_comes_to_rest() {
     let mut total = 0;
     for (name, scenario) in scenarios() {
-        let can_confirm = scenario.in_stock && (scenario.card || scenario.funds);
+        let terms = scenario.terms;
+        let can_confirm = terms.in_stock && (terms.card || terms.funds);
         let checker = scenario.checker().threads(2).spawn_bfs().join();
         println!(
             "model: {name}: {} states, {} of them distinct, depth {}",
@@ -135,7 +141,7 @@ fn every_interleaving_comes_to_rest() {
 /// The search finds what each guard is there for.
 #[test]
 fn a_missing_guard_is_found() {
-    for without in Without::EACH {
+    for without in Without::CHOREOGRAPHY {
         let found = scenarios().into_iter().find_map(|(name, scenario)| {
             let scenario = Scenario {
                 without,

@@ -1,0 +1,286 @@
+//! What the orchestrator, and whoever it asks, say of one order.
+
+use std::fmt;
+
+use holdfast::saga::{Direction, Mark, Outcome, Plan, State};
+use order::domain::Undo;
+
+use super::super::facts::Fact;
+
+/// The two sagas of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Saga {
+    Place,
+    Undo,
+}
+
+impl From<contracts::order::Saga> for Saga {
+    fn from(saga: contracts::order::Saga) -> Self {
+        match saga {
+            contracts::order::Saga::PlaceOrder => Self::Place,
+            contracts::order::Saga::UndoOrder => Self::Undo,
+        }
+    }
+}
+
+/// The permanent name of a command; its answer has it, too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub saga: Saga,
+    /// The step's place in the saga's plan.
+    pub step: usize,
+    pub asked: Direction,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{}/{}", self.saga, self.step, self.asked.name())
+    }
+}
+
+/// A message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Message {
+    /// `order.start_saga`
+    Start(Saga),
+    /// `order.cancel_requested`
+    CancelRequested,
+    /// A command of the orchestrator.
+    Ask(Key, Command),
+    /// The answer to it.
+    Answer(Key, Fact),
+}
+
+/// What the orchestrator asks. Each goes to one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Command {
+    Charge,
+    Refund,
+    SettlePayment,
+    Reserve,
+    Commit,
+    Release,
+    SettleInventory,
+    Confirm,
+    Complete,
+    Cancel { payment: Became, inventory: Became },
+    Tell(News),
+}
+
+/// What became of a participant's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Became {
+    Undone,
+    NothingToUndo,
+    Settled,
+}
+
+/// What the customer is told. The later one is the newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum News {
+    Confirmed,
+    Cancelled,
+}
+
+impl From<Became> for Undo {
+    fn from(became: Became) -> Self {
+        match became {
+            Became::Undone => Self::Undone,
+            Became::NothingToUndo => Self::NothingToUndo,
+            Became::Settled => Self::Settled,
+        }
+    }
+}
+
+impl Became {
+    /// As the orchestrator tells it from the saga's own entry.
+    fn of(mark: &Mark) -> Self {
+        let kind = mark.answer().map(|answer| answer.kind.as_str());
+        match (mark, kind) {
+            (Mark::Waiting | Mark::Refused(_), _) => Self::NothingToUndo,
+            (_, Some("payment.refunded" | "inventory.released")) => Self::Undone,
+            (_, Some("payment.nothing_to_undo" | "inventory.nothing_to_undo")) => {
+                Self::NothingToUndo
+            }
+            _ => Self::Settled,
+        }
+    }
+}
+
+/// What a step is asked by, in a saga that stands so. The names are those of the definitions, and a test holds that what
+/// they send is this.
+pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction) -> Command {
+    let became = |names: [&str; 2]| {
+        let mark = |name| plan.step(name).map(|step| &state.marks[step]);
+        let mark = names.into_iter().find_map(mark);
+        Became::of(mark.unwrap_or(&Mark::Waiting))
+    };
+    match (plan.steps[step].name, asked) {
+        ("charge_payment", Direction::Do) => Command::Charge,
+        ("charge_payment" | "refund_payment", Direction::Settle) => Command::SettlePayment,
+        ("charge_payment", Direction::Undo) | ("refund_payment", _) => Command::Refund,
+        ("reserve_inventory", Direction::Do) => Command::Reserve,
+        ("reserve_inventory" | "release_inventory", Direction::Settle) => Command::SettleInventory,
+        ("reserve_inventory", Direction::Undo) | ("release_inventory", _) => Command::Release,
+        ("confirm_order", Direction::Do) => Command::Confirm,
+        ("commit_inventory", Direction::Do) => Command::Commit,
+        ("complete_order", Direction::Do) => Command::Complete,
+        ("create_order", Direction::Undo) | ("cancel_order", Direction::Do) => Command::Cancel {
+            payment: became(["charge_payment", "refund_payment"]),
+            inventory: became(["reserve_inventory", "release_inventory"]),
+        },
+        ("tell_customer", Direction::Undo) => Command::Tell(News::Cancelled),
+        ("send_notification", Direction::Do) => {
+            // Only one of the sagas has to charge first.
+            if plan.step("charge_payment").is_some() {
+                Command::Tell(News::Confirmed)
+            } else {
+                Command::Tell(News::Cancelled)
+            }
+        }
+        (name, asked) => panic!("the model does not know {name}/{}", asked.name()),
+    }
+}
+
+/// What an answer is to who asked: done, or a promise that it will not be.
+pub(super) fn outcome(answer: Fact) -> Outcome {
+    match answer {
+        Fact::PaymentDeclined | Fact::InventoryRejected | Fact::OrderConfirmRejected => {
+            Outcome::Refused
+        }
+        _ => Outcome::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{
+        orchestrator::{self as wire, Undoing},
+        order::StartSaga,
+        value::{Currency, Money, OrderId, PaymentMethod},
+    };
+    use holdfast::saga::{
+        Action, Definition,
+        testing::{Given, given},
+    };
+    use orchestrator::domain::{self as production, PLACE_ORDER, UNDO_ORDER};
+
+    use super::*;
+
+    type Started = Given<StartSaga, production::Command>;
+
+    fn start(definition: &'static Definition<StartSaga, production::Command>) -> Started {
+        let data = StartSaga {
+            order_id: OrderId::new(),
+            order_version: 1,
+            saga: contracts::order::Saga::PlaceOrder,
+            customer: contracts::order::Customer {
+                id: "alice".parse().expect("an id"),
+                email: None,
+            },
+            lines: Vec::new(),
+            amount: Money::new(1250, Currency::EUR),
+            payment: PaymentMethod::Wallet,
+        };
+        given(definition, data)
+    }
+
+    fn as_modelled(command: production::Command) -> Command {
+        use production::Command as C;
+        let became = |undoing| match undoing {
+            Undoing::Undone => Became::Undone,
+            Undoing::NothingToUndo => Became::NothingToUndo,
+            Undoing::Settled => Became::Settled,
+        };
+        match command {
+            C::ChargePayment(_) => Command::Charge,
+            C::RefundPayment(_) => Command::Refund,
+            C::SettlePayment(_) => Command::SettlePayment,
+            C::ReserveInventory(_) => Command::Reserve,
+            C::CommitInventory(_) => Command::Commit,
+            C::ReleaseInventory(_) => Command::Release,
+            C::SettleInventory(_) => Command::SettleInventory,
+            C::ConfirmOrder(_) => Command::Confirm,
+            C::CompleteOrder(_) => Command::Complete,
+            C::CancelOrder(cancel) => Command::Cancel {
+                payment: became(cancel.payment),
+                inventory: became(cancel.inventory),
+            },
+            C::SendNotification(told) => Command::Tell(match told.news {
+                wire::News::Confirmed => News::Confirmed,
+                wire::News::Cancelled { .. } => News::Cancelled,
+            }),
+        }
+    }
+
+    /// What the saga just sent is what the model says; then that is answered so.
+    #[track_caller]
+    fn sends(plan: &Plan, saga: Started, fact: Fact) -> Started {
+        let (step, asked, sent) = saga.sent().expect("something is sent");
+        let step_number = plan.step(step).expect("a step of the plan");
+        let modelled = command(plan, saga.state(), step_number, asked);
+        assert_eq!(modelled, as_modelled(sent), "{step}/{}", asked.name());
+        match outcome(fact) {
+            Outcome::Done => saga.does(fact.kind()),
+            Outcome::Refused => saga.refuses(fact.kind(), "because"),
+        }
+    }
+
+    #[track_caller]
+    fn all_sent(plan: &Plan, saga: Started, facts: &[Fact]) {
+        let saga = facts
+            .iter()
+            .fold(saga, |saga, fact| sends(plan, saga, *fact));
+        assert!(saga.state().is_ended(), "{:?}", saga.state());
+    }
+
+    #[test]
+    fn what_the_model_sends_is_what_the_sagas_send() {
+        use Fact as F;
+        let (place, undo) = (PLACE_ORDER.plan(), UNDO_ORDER.plan());
+        let reserved = [F::PaymentCompleted, F::InventoryReserved];
+        let confirmed = [
+            F::OrderConfirmed,
+            F::InventoryCommitted,
+            F::OrderCompleted,
+            F::NotificationQueued,
+        ];
+        let cancelled = [F::OrderCancelled, F::NotificationQueued];
+        let facts = |parts: &[&[Fact]]| parts.concat();
+
+        all_sent(
+            &place,
+            start(&PLACE_ORDER),
+            &facts(&[&reserved, &confirmed]),
+        );
+        let declined = [F::PaymentDeclined];
+        all_sent(
+            &place,
+            start(&PLACE_ORDER),
+            &facts(&[&declined, &cancelled]),
+        );
+        for undone in [
+            [F::InventoryReleased, F::PaymentRefunded],
+            [F::InventoryNothingToUndo, F::PaymentNothingToUndo],
+            [F::InventorySettled, F::PaymentSettled],
+        ] {
+            let rejected = facts(&[&reserved, &[F::OrderConfirmRejected], &undone, &cancelled]);
+            all_sent(&place, start(&PLACE_ORDER), &rejected);
+            let abandoned = reserved
+                .iter()
+                .fold(start(&PLACE_ORDER), |saga, fact| sends(&place, saga, *fact));
+            let abandoned = sends(&place, abandoned, F::OrderConfirmRejected)
+                .gives_up()
+                .operator(Action::Abandon, "olga", "by hand");
+            all_sent(&place, abandoned, &facts(&[&undone, &cancelled]));
+
+            let undone = [undone[1], undone[0]];
+            all_sent(&undo, start(&UNDO_ORDER), &facts(&[&undone, &cancelled]));
+            let abandoned =
+                start(&UNDO_ORDER)
+                    .gives_up()
+                    .operator(Action::Abandon, "olga", "by hand");
+            all_sent(&undo, abandoned, &facts(&[&undone, &cancelled]));
+        }
+    }
+}

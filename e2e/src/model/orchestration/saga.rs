@@ -1,0 +1,138 @@
+//! The sagas of one order: the production plans, and the production transition function.
+
+use std::sync::Arc;
+
+use holdfast::saga::{By, Direction, Effect, Input, Plan, State, transition};
+
+use super::{
+    super::guards::Without,
+    message::{Key, Saga},
+};
+
+/// The plans of both sagas.
+#[derive(Clone, Debug)]
+pub(super) struct Plans {
+    place: Plan,
+    undo: Plan,
+    without: Without,
+}
+
+/// Where the sagas stand. Shared between the worlds of a search: most steps leave them as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sagas {
+    pub place: Option<Arc<State>>,
+    pub undo: Option<Arc<State>>,
+}
+
+impl Plans {
+    /// Those of the definitions; but whatever is not asked for ever is asked for no more than `attempts` times, so that
+    /// giving up happens within a search.
+    pub(super) fn new(attempts: u32, without: Without) -> Self {
+        let within = |plan: Plan| {
+            let mut plan = without.plan(plan);
+            for step in &mut plan.steps {
+                for limit in [&mut step.attempts, &mut step.undo_attempts] {
+                    *limit = limit.map(|limit| limit.min(attempts));
+                }
+            }
+            plan
+        };
+        Self {
+            place: within(orchestrator::domain::PLACE_ORDER.plan()),
+            undo: within(orchestrator::domain::UNDO_ORDER.plan()),
+            without,
+        }
+    }
+
+    pub(super) fn of(&self, saga: Saga) -> &Plan {
+        match saga {
+            Saga::Place => &self.place,
+            Saga::Undo => &self.undo,
+        }
+    }
+}
+
+impl Sagas {
+    /// Those that were started.
+    pub fn started(&self) -> impl Iterator<Item = (Saga, &State)> {
+        let both = [(Saga::Place, &self.place), (Saga::Undo, &self.undo)];
+        both.into_iter()
+            .filter_map(|(saga, state)| Some((saga, &**state.as_ref()?)))
+    }
+
+    /// Whether one of them goes on, by itself or by an operator.
+    pub fn go_on(&self) -> bool {
+        self.started().any(|(_, state)| !state.is_ended())
+    }
+
+    pub(super) fn get(&self, saga: Saga) -> Option<&State> {
+        match saga {
+            Saga::Place => self.place.as_deref(),
+            Saga::Undo => self.undo.as_deref(),
+        }
+    }
+
+    /// Starts a saga, unless it was started before.
+    pub(super) fn start(&mut self, saga: Saga, plans: &Plans) -> Option<Key> {
+        if self.get(saga).is_some() {
+            return None;
+        }
+        self.set(saga, State::new(plans.of(saga)));
+        self.hears(saga, Input::Start, plans)
+    }
+
+    /// A saga that was started hears something; answers what it sends because of that.
+    pub(super) fn hears(&mut self, saga: Saga, input: Input, plans: &Plans) -> Option<Key> {
+        let (state, plan) = (self.get(saga)?, plans.of(saga));
+        let input = plans.without.saga_hears(plan, state, input);
+        // An operator's action that comes too late changes nothing.
+        let decision = transition(plan, state, &input).ok()?;
+        if decision.state != *state {
+            self.set(saga, shortened(plan, decision.state));
+        }
+        match decision.effect? {
+            Effect::Send { step, asked, .. } => Some(Key { saga, step, asked }),
+            Effect::Stuck | Effect::End(_) => None,
+        }
+    }
+
+    fn set(&mut self, saga: Saga, state: State) {
+        let state = Some(Arc::new(state));
+        match saga {
+            Saga::Place => self.place = state,
+            Saga::Undo => self.undo = state,
+        }
+    }
+}
+
+/// The state without what decides nothing: the text of an error, and how often was asked what is asked for ever. Worlds that
+/// differ in no more than that are one.
+fn shortened(plan: &Plan, mut state: State) -> State {
+    state.error = None;
+    let step = &plan.steps[state.at];
+    let limit = match state.asked {
+        Direction::Do => step.attempts,
+        Direction::Undo | Direction::Settle => step.undo_attempts,
+    };
+    if limit.is_none() {
+        state.attempt = 1;
+    }
+    state
+}
+
+/// The timeout of what a saga waits for.
+pub(super) fn timed_out(state: &State) -> Input {
+    Input::TimedOut {
+        step: state.at,
+        asked: state.asked,
+        attempt: state.attempt,
+    }
+}
+
+/// The operator: who it is decides nothing.
+pub(super) fn somebody() -> By {
+    By {
+        operator: String::new(),
+        note: String::new(),
+    }
+}

@@ -1,0 +1,141 @@
+//! What can happen next to an orchestrated order.
+
+use holdfast::saga::{Action, Direction, Phase, State};
+
+use super::{
+    super::{
+        company::{Ask, CardAnswer},
+        guards::Without,
+    },
+    World,
+    message::{Message, Saga},
+};
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A service handles a message, and acknowledges it.
+    Deliver(Message),
+    /// A service handles a message, and it comes again.
+    DeliverAndKeep(Message),
+    /// A message is lost, or parked and dropped.
+    Lose(Message),
+    /// Payment's worker asks the card company.
+    AskCard(Ask),
+    /// An answer of the card company arrives.
+    CardAnswers(CardAnswer),
+    /// An answer of the card company does not arrive.
+    AnswerLost(CardAnswer),
+    /// A saga has waited for too long.
+    TimeOut(Saga),
+    /// The order service asks the orchestrator again.
+    Sweep,
+    /// An operator decides about a stuck saga.
+    Operate(Saga, Action),
+    /// The customer cancels.
+    Cancel,
+}
+
+impl World {
+    /// Whether nothing comes any more but by the clock, or by an operator.
+    pub fn is_quiet(&self) -> bool {
+        let company = &self.books.company;
+        self.on_the_way.is_empty()
+            && company.answers.is_empty()
+            && company.asks(self.books.payment).is_empty()
+    }
+
+    /// What has to happen, sooner or later: what is on its way arrives. Where nothing is, the clock goes on: what is waited
+    /// for is overdue, an operator finds what is stuck, the order service asks what became of its order.
+    pub(super) fn musts(&self, without: Without) -> Vec<Step> {
+        if self.is_quiet() {
+            return self.by_the_clock(without);
+        }
+        let company = &self.books.company;
+        let mut musts: Vec<Step> = self.on_the_way.each().map(Step::Deliver).collect();
+        musts.extend(company.answers.each().map(Step::CardAnswers));
+        if company.answers.is_empty() {
+            musts.extend(self.asks());
+        }
+        musts
+    }
+
+    fn asks(&self) -> impl Iterator<Item = Step> + use<> {
+        let asks = self.books.company.asks(self.books.payment);
+        asks.iter().copied().map(Step::AskCard)
+    }
+
+    fn by_the_clock(&self, without: Without) -> Vec<Step> {
+        let mut steps = self.overdue(without);
+        steps.extend(self.decisions(without));
+        // A saga that goes on comes back to the order by itself.
+        if !self.sagas.go_on() && !self.order.is_at_rest() && without != Without::Sweeps {
+            steps.push(Step::Sweep);
+        }
+        steps
+    }
+
+    fn overdue(&self, without: Without) -> Vec<Step> {
+        let waiting = self
+            .sagas
+            .started()
+            .filter(|(_, state)| state.phase == Phase::Active && without != Without::Timeouts);
+        waiting.map(|(saga, _)| Step::TimeOut(saga)).collect()
+    }
+
+    fn decisions(&self, without: Without) -> impl Iterator<Item = Step> {
+        let stuck = self
+            .sagas
+            .started()
+            .filter(|(_, state)| state.phase == Phase::Stuck);
+        stuck.flat_map(move |(saga, state)| {
+            let actions = actions(state, without).iter();
+            actions.map(move |action| Step::Operate(saga, *action))
+        })
+    }
+
+    /// What may happen.
+    pub(super) fn mays(&self, without: Without) -> Vec<Step> {
+        let mut mays = Vec::new();
+        let budget = &self.budget;
+        if budget.repeats > 0 {
+            mays.extend(self.on_the_way.each().map(Step::DeliverAndKeep));
+        }
+        if budget.losses > 0 {
+            mays.extend(self.on_the_way.each().map(Step::Lose));
+        }
+        let company = &self.books.company;
+        if budget.card_trouble > 0 && !company.answers.is_empty() {
+            mays.extend(company.answers.each().map(Step::AnswerLost));
+            mays.extend(self.asks());
+        }
+        if budget.cancels > 0 {
+            mays.push(Step::Cancel);
+        }
+        // The clock goes on also while something is on its way.
+        let quiet = self.is_quiet();
+        if budget.timeouts > 0 && !quiet {
+            mays.extend(self.overdue(without));
+        }
+        if budget.decisions > 0 && !quiet {
+            mays.extend(self.decisions(without));
+        }
+        if budget.sweeps > 0 && !self.order.is_at_rest() && (!quiet || self.sagas.go_on()) {
+            mays.push(Step::Sweep);
+        }
+        mays
+    }
+}
+
+/// What an operator does with a stuck saga.
+///
+/// Who has had a step written off, and is not answered, can go on all the same. Then nobody but the operator knows what became
+/// of it; the order says that it is settled, and reconcile names it, because its participant says something else. That is not
+/// what is searched here, except as a guard that is missing.
+fn actions(state: &State, without: Without) -> &'static [Action] {
+    if state.asked == Direction::Settle && without != Without::AnsweredSettlement {
+        &[Action::Resume]
+    } else {
+        &[Action::Resume, Action::Skip, Action::Abandon]
+    }
+}

@@ -1,0 +1,313 @@
+//! An exhaustive search that can tell whether everything *ends*.
+//!
+//! stateright says what always holds, and what sometimes does. That is enough where every step uses something up, as in
+//! choreography: whatever happens, a state is reached in which nothing has to happen any more, and it only has to be the right
+//! one. But a saga asks until it is answered, so its graph may go round in circles, and no state of a circle is a final one.
+//! (stateright's `eventually` does not see circles either, and says so.)
+//!
+//! So this search keeps the steps that *have to* happen, and follows them backwards from the states in which none has to.
+//! What it does not come to can go round for ever. What it shows of all other states is more than that they *can* end (a saga
+//! can end that waits for its customer to be so kind as to cancel): from wherever trouble has led, once nothing else goes
+//! wrong, everything ends, in whatever order things then happen and whatever operators decide.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use stateright::{Expectation, Model};
+
+/// The name of what every search looks for.
+pub const ENDS: &str = "what has to happen comes to an end";
+
+/// A model that says which of its steps have to happen, sooner or later. The others may.
+pub trait Driven: Model<State: Hash, Action: Clone> {
+    /// Whether this step has to.
+    fn has_to_happen(&self, state: &Self::State, action: &Self::Action) -> bool;
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found<A> {
+    /// Distinct states.
+    pub states: usize,
+    /// Steps between them.
+    pub steps: usize,
+    /// What is not true, and a shortest way there. For [`ENDS`]: on until it comes round, or to where it stops.
+    pub failures: BTreeMap<&'static str, Vec<A>>,
+    /// What is true somewhere, as it should be, and a shortest way there.
+    pub examples: BTreeMap<&'static str, Vec<A>>,
+}
+
+/// How far to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Everything was seen.
+    All,
+    /// Something is not true.
+    Failure,
+}
+
+/// Searches the states of a model, the nearest first.
+pub fn search<M: Driven>(model: &M, until: Until) -> Found<M::Action> {
+    let mut graph = Graph::new(model);
+    let mut found = Found {
+        states: 0,
+        steps: 0,
+        failures: BTreeMap::new(),
+        examples: BTreeMap::new(),
+    };
+    let properties = model.properties();
+    // In the order of their numbers.
+    let mut ahead: VecDeque<M::State> = VecDeque::new();
+    for (place, state) in (0..).zip(model.init_states()) {
+        if graph.number(&state, Origin { from: None, place }).1 {
+            ahead.push_back(state);
+        }
+    }
+    let mut number = 0;
+    while let Some(state) = ahead.pop_front() {
+        for property in &properties {
+            let (list, is_news) = match (
+                property.expectation.clone(),
+                (property.condition)(model, &state),
+            ) {
+                (Expectation::Sometimes, holds) => (&mut found.examples, holds),
+                (Expectation::Always, holds) => (&mut found.failures, !holds),
+                (Expectation::Eventually, _) => panic!("{ENDS} is all that is found about the end"),
+            };
+            if is_news && !list.contains_key(property.name) {
+                list.insert(property.name, graph.way(number).0);
+            }
+        }
+        if until == Until::Failure && !found.failures.is_empty() {
+            break;
+        }
+        for (place, action) in (0..).zip(graph.actions(&state)) {
+            let must = model.has_to_happen(&state, &action);
+            let Some(next) = model.next_state(&state, action) else {
+                continue;
+            };
+            found.steps += 1;
+            let origin = Origin {
+                from: Some(number),
+                place,
+            };
+            let (to, is_new) = graph.number(&next, origin);
+            if must {
+                graph.musts.push((to, number));
+                graph.open[number as usize] += 1;
+            }
+            if is_new {
+                ahead.push_back(next);
+            }
+        }
+        number += 1;
+    }
+    found.states = graph.origins.len();
+    // Failures end the way of what follows them: first things first.
+    if found.failures.is_empty()
+        && let Some(endless) = graph.endless()
+    {
+        found.failures.insert(ENDS, endless);
+    }
+    found
+}
+
+/// How a state was found: from which one, by which of its steps; or as which of the first ones.
+#[derive(Clone, Copy)]
+struct Origin {
+    from: Option<u32>,
+    place: u16,
+}
+
+/// The states, numbered as they were found.
+struct Graph<'m, M> {
+    model: &'m M,
+    /// By their hashes: two states in some millions have the same with a probability of one in a million.
+    numbers: HashMap<u64, u32>,
+    origins: Vec<Origin>,
+    /// How many steps have to happen, and lead to where nobody knows yet that it ends.
+    open: Vec<u16>,
+    /// Those steps: to, from.
+    musts: Vec<(u32, u32)>,
+}
+
+impl<'m, M: Driven> Graph<'m, M> {
+    fn new(model: &'m M) -> Self {
+        Self {
+            model,
+            numbers: HashMap::new(),
+            origins: Vec::new(),
+            open: Vec::new(),
+            musts: Vec::new(),
+        }
+    }
+
+    fn actions(&self, state: &M::State) -> Vec<M::Action> {
+        let mut actions = Vec::new();
+        self.model.actions(state, &mut actions);
+        actions
+    }
+
+    /// A state's number, and whether it is new.
+    fn number(&mut self, state: &M::State, origin: Origin) -> (u32, bool) {
+        let next = u32::try_from(self.origins.len()).expect("fewer than 2^32 states");
+        let number = *self.numbers.entry(hash(state)).or_insert(next);
+        if number == next {
+            self.origins.push(origin);
+            self.open.push(0);
+        }
+        (number, number == next)
+    }
+
+    /// The way on which a state was found, and the state.
+    fn way(&self, number: u32) -> (Vec<M::Action>, M::State) {
+        let Origin { from, place } = self.origins[number as usize];
+        let Some(from) = from else {
+            return (
+                Vec::new(),
+                self.model.init_states().swap_remove(place.into()),
+            );
+        };
+        let (mut way, state) = self.way(from);
+        let action = self.actions(&state).swap_remove(place.into());
+        way.push(action.clone());
+        let state = self.model.next_state(&state, action);
+        (way, state.expect("it led somewhere before"))
+    }
+
+    /// Takes off each state in which nothing has to happen, and then each whose every step that has to leads to one that is
+    /// off. If some stay on, answers the way to one of them, and round.
+    fn endless(&mut self) -> Option<Vec<M::Action>> {
+        self.musts.sort_unstable();
+        let numbered = || (0..).zip(&self.open);
+        let mut off: Vec<u32> = numbered()
+            .filter(|(_, open)| **open == 0)
+            .map(|(number, _)| number)
+            .collect();
+        while let Some(number) = off.pop() {
+            let first = self.musts.partition_point(|(to, _)| *to < number);
+            let before = self.musts[first..]
+                .iter()
+                .take_while(|(to, _)| *to == number);
+            for (_, from) in before {
+                let open = &mut self.open[*from as usize];
+                *open -= 1;
+                if *open == 0 {
+                    off.push(*from);
+                }
+            }
+        }
+        let (start, _) = (0..).zip(&self.open).find(|(_, open)| **open > 0)?;
+        let (mut way, mut state) = self.way(start);
+        let mut seen = vec![start];
+        loop {
+            let (action, next, number) = self.stays_on(&state)?;
+            way.push(action);
+            if seen.contains(&number) {
+                return Some(way);
+            }
+            seen.push(number);
+            state = next;
+        }
+    }
+
+    /// A step that has to happen, and leads to a state that is still on.
+    fn stays_on(&self, state: &M::State) -> Option<(M::Action, M::State, u32)> {
+        let mut musts = self.actions(state).into_iter();
+        musts.find_map(|action| {
+            let next = self.model.next_state(state, action.clone())?;
+            let number = *self.numbers.get(&hash(&next))?;
+            let is_on = self.open[number as usize] > 0;
+            (is_on && self.model.has_to_happen(state, &action)).then_some((action, next, number))
+        })
+    }
+}
+
+fn hash(state: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use stateright::{Checker, Property};
+
+    use super::*;
+
+    /// Counts from 0; steps by which it goes on, each with whether it has to.
+    struct Counter(fn(u8) -> Vec<(u8, bool)>);
+
+    impl Model for Counter {
+        type State = u8;
+        type Action = (u8, bool);
+
+        fn init_states(&self) -> Vec<u8> {
+            vec![0]
+        }
+
+        fn actions(&self, state: &u8, actions: &mut Vec<(u8, bool)>) {
+            actions.extend((self.0)(*state));
+        }
+
+        fn next_state(&self, _: &u8, (to, _): (u8, bool)) -> Option<u8> {
+            Some(to)
+        }
+
+        fn properties(&self) -> Vec<Property<Self>> {
+            vec![
+                Property::always("less than 200", |_, state| *state < 200),
+                Property::sometimes("five", |_, state| *state == 5),
+            ]
+        }
+    }
+
+    impl Driven for Counter {
+        fn has_to_happen(&self, _: &u8, (_, must): &(u8, bool)) -> bool {
+            *must
+        }
+    }
+
+    fn on(state: u8, last: u8) -> Vec<(u8, bool)> {
+        (state < last)
+            .then_some((state + 1, true))
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn what_ends_is_searched_to_its_end() {
+        let model = Counter(|state| on(state, 10));
+        let found = search(&model, Until::All);
+        assert_eq!((found.states, found.steps), (11, 10));
+        assert!(found.failures.is_empty());
+        assert_eq!(found.examples["five"].len(), 5);
+        assert_eq!(model.checker().spawn_bfs().join().unique_state_count(), 11);
+    }
+
+    #[test]
+    fn the_first_failure_is_the_nearest() {
+        let model =
+            Counter(|state| [on(state, 220), vec![(state.saturating_add(9), false)]].concat());
+        let found = search(&model, Until::Failure);
+        assert_eq!(found.failures["less than 200"].len(), 23);
+    }
+
+    #[test]
+    fn a_circle_is_found_though_it_can_be_left() {
+        // From 3 back to 1, or on to 4: nobody says that it will ever go on.
+        let model =
+            Counter(|state| [on(state, 4), vec![(1, true); usize::from(state == 3)]].concat());
+        let way = &search(&model, Until::All).failures[ENDS];
+        assert_eq!(way, &[(1, true), (2, true), (3, true), (1, true)]);
+    }
+
+    #[test]
+    fn a_circle_of_what_only_may_happen_is_none() {
+        let model =
+            Counter(|state| [on(state, 5), vec![(1, false); usize::from(state == 3)]].concat());
+        assert!(search(&model, Until::All).failures.is_empty());
+    }
+}
