@@ -30,7 +30,8 @@ pub struct Definition<D: 'static, C: 'static> {
 pub struct Step<D: 'static, C: 'static> {
     /// What it does, once per saga: `charge_payment`.
     pub name: &'static str,
-    /// The command that does it. `None`: it is done before the saga starts, or there is nothing to do but to undo.
+    /// The command that does it. `None`: it is done before the saga starts, or there is nothing to do but to undo; such a step
+    /// comes before all those that have one.
     pub action: Option<Payload<D, C>>,
     /// The command that undoes it, whatever became of the action: done, not done, or nobody knows.
     pub compensation: Option<Payload<D, C>>,
@@ -91,7 +92,11 @@ impl<D> View<'_, D> {
     /// Why it is being undone, and by which step; `None` while it goes forward.
     pub fn cause(&self) -> Option<(&'static str, &Cause)> {
         let cause = self.state.cause.as_ref()?;
-        let step = self.plan.steps.get(cause.step()).map_or("", |step| step.name);
+        let step = self
+            .plan
+            .steps
+            .get(cause.step())
+            .map_or("", |step| step.name);
         Some((step, cause))
     }
 
@@ -125,9 +130,12 @@ pub enum Invalid {
     /// A reply finds its step by a [`Key`](super::Key): one that cannot be read back would be asked for ever.
     #[error("{0}: {1:?} cannot be part of an idempotency key")]
     Name(&'static str, &'static str),
-    /// What was done before the saga started cannot come after something that is still to be done, and may be undone.
-    #[error("{0}: the pivot was done before the saga starts, but {1} comes before it")]
-    BeforeDonePivot(&'static str, &'static str),
+    /// What was done before the saga starts is the point of no return from the start, or must be undone whatever happens:
+    /// it cannot wait for the saga to come past it.
+    #[error(
+        "{0}: {1} was done before the saga starts, and must come before the first step with an action"
+    )]
+    DoneBefore(&'static str, &'static str),
     /// Nobody could say under which of the two a saga began.
     #[error("{0}: two definitions of version {1}")]
     SameVersion(&'static str, u32),
@@ -161,7 +169,10 @@ impl<D, C> Definition<D, C> {
         }
         let pivot = self.steps.iter().position(|step| step.pivot);
         for (index, step) in self.steps.iter().enumerate() {
-            if self.steps[..index].iter().any(|other| other.name == step.name) {
+            if self.steps[..index]
+                .iter()
+                .any(|other| other.name == step.name)
+            {
                 return Err(Invalid::SameName(name, step.name));
             }
             if step.name.is_empty() || step.name.contains('/') {
@@ -174,12 +185,16 @@ impl<D, C> Definition<D, C> {
             if is_before && step.action.is_some() && step.compensation.is_none() {
                 return Err(Invalid::NoCompensation(name, step.name));
             }
-            let is_done_pivot = |pivot: usize| self.steps[pivot].action.is_none();
-            if is_before && step.action.is_some() && pivot.is_some_and(is_done_pivot) {
-                return Err(Invalid::BeforeDonePivot(name, step.name));
+            let is_to_undo = step.compensation.is_some();
+            let has_begun = self.steps[..index]
+                .iter()
+                .any(|other| other.action.is_some());
+            if step.action.is_none() && (is_to_undo || step.pivot) && has_begun {
+                return Err(Invalid::DoneBefore(name, step.name));
             }
-            let patient =
-                |retry: Retry| !retry.timeout.min(retry.longest).is_zero() && retry.attempts != Some(0);
+            let patient = |retry: Retry| {
+                !retry.timeout.min(retry.longest).is_zero() && retry.attempts != Some(0)
+            };
             if !patient(step.retry) || !patient(step.undo_retry) {
                 return Err(Invalid::NoPatience(name, step.name));
             }

@@ -7,14 +7,14 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, migrate::Migrator};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, Invalid, Payload, Retry, View},
+    definition::{Definition, Invalid, Retry},
+    interface::{Applied, Dispatch, Ended, Error, Outgoing, Start},
     plan::Plan,
     saved::{self, Saved, Unreadable},
-    state::{Action, By, Direction, End, Heard, Input, Phase, State},
+    state::{Action, By, Direction, Heard, Input, Phase, State},
     store::{self, NewEntry, NewRow, Row, Update},
     transition::{Effect, NotStuck, transition},
 };
@@ -25,112 +25,6 @@ pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("src/saga/migrations");
     migrator.dangerous_set_table_name("_saga_migrations");
     migrator
-}
-
-/// A command that is about to be written.
-#[derive(Clone, Debug)]
-pub struct Outgoing<'a> {
-    /// The saga.
-    pub saga: Uuid,
-    /// What it is about.
-    pub subject: &'a str,
-    /// The step.
-    pub step: &'static str,
-    /// What it is asked.
-    pub asked: Direction,
-    /// Which time; 1 is the first.
-    pub attempt: u32,
-    /// Which input of the batch led to it; for a timeout, its place among the overdue.
-    pub cause: usize,
-    /// The trace that the saga began in.
-    pub traceparent: Option<&'a str>,
-}
-
-impl Outgoing<'_> {
-    /// The permanent name of the effect that is asked for, which its answer carries back: see [`Key`](super::Key).
-    pub fn key(&self) -> String {
-        super::Key {
-            saga: self.saga,
-            step: self.step.to_owned(),
-            asked: self.asked,
-        }
-        .to_string()
-    }
-}
-
-/// Makes the outbox row for a command. The one thing that the executor leaves to its user: how commands travel.
-///
-/// Sent again, a command is a new message (a new message id) under the same [`Outgoing::key`].
-pub type Dispatch<'a, C> = dyn FnMut(&Outgoing<'_>, C) -> outbox::Message + Send + 'a;
-
-/// A saga to be started.
-#[derive(Clone, Debug)]
-pub struct Start<D> {
-    /// Its id. It must follow from what it is about, so that it is started once.
-    pub id: Uuid,
-    /// The definition's name; the highest version is taken.
-    pub definition: &'static str,
-    /// What it is about.
-    pub subject: String,
-    /// What its commands are made of.
-    pub data: D,
-    /// The trace that it is part of.
-    pub traceparent: Option<String>,
-}
-
-/// A saga that came to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Which.
-    pub saga: Uuid,
-    /// Its definition.
-    pub definition: &'static str,
-    /// How.
-    pub end: End,
-    /// When it began, on the database's clock.
-    pub created_at: OffsetDateTime,
-}
-
-/// What a batch of inputs came to. Nothing of it holds before the transaction commits.
-#[derive(Clone, Debug, Default)]
-pub struct Applied {
-    /// How many inputs changed something.
-    pub changed: usize,
-    /// How many had no effect: late, twice, or to a saga that cannot be read.
-    pub ignored: usize,
-    /// The inputs, by their place, whose saga does not exist, or has no such step.
-    pub unknown: Vec<usize>,
-    /// Commands that were written, by step and direction.
-    pub sent: BTreeMap<(&'static str, Direction), u64>,
-    /// Sagas that ended.
-    pub ended: Vec<Ended>,
-    /// Sagas that wait for an operator now, and why.
-    pub stuck: Vec<(Uuid, String)>,
-    /// Sagas that cannot be read, found just now, and why.
-    pub broken: Vec<(Uuid, String)>,
-}
-
-/// Why a saga could not be started, or an operator's action not be carried out. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No definition has this name: a message that asks for it is to be parked.
-    #[error("there is no saga {0:?}")]
-    UnknownDefinition(String),
-    /// The data cannot be stored: a defect.
-    #[error("the saga's data cannot be stored: {0}")]
-    Data(#[from] serde_json::Error),
-    /// There is no such saga: 404.
-    #[error("there is no saga {0}")]
-    NotFound(Uuid),
-    /// It does not wait for an operator: 409.
-    #[error(transparent)]
-    NotStuck(#[from] NotStuck),
-    /// It cannot be read: only resuming it is possible, once it, or the program, is mended: 409.
-    #[error("the saga cannot be read: {0}")]
-    Broken(String),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
 }
 
 /// A version of a definition, and its shape.
@@ -154,7 +48,10 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         let known = definitions.iter().enumerate().map(|(place, definition)| {
             definition.check()?;
             let (name, version) = (definition.name, definition.version);
-            if definitions[..place].iter().any(|other| (other.name, other.version) == (name, version)) {
+            if definitions[..place]
+                .iter()
+                .any(|other| (other.name, other.version) == (name, version))
+            {
                 return Err(Invalid::SameVersion(name, version));
             }
             Ok(Known {
@@ -170,7 +67,10 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
 
     /// The version of a definition that new sagas begin under.
     fn newest(&self, name: &str) -> Option<&Known<D, C>> {
-        let of_name = self.known.iter().filter(|known| known.definition.name == name);
+        let of_name = self
+            .known
+            .iter()
+            .filter(|known| known.definition.name == name);
         of_name.max_by_key(|known| known.definition.version)
     }
 
@@ -200,11 +100,11 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         }
         let rows: Vec<NewRow> = rows.into_values().collect();
         let new: HashSet<Uuid> = store::insert(conn, &rows).await?.into_iter().collect();
-        // Who comes twice in this batch starts once: the second start changes nothing.
+        let mut to_start = new.clone();
         let inputs: Vec<(usize, Uuid, What<'_>)> = starts
             .iter()
             .enumerate()
-            .filter(|(_, start)| new.contains(&start.id))
+            .filter(|(_, start)| to_start.remove(&start.id))
             .map(|(place, start)| (place, start.id, What::Start))
             .collect();
         let applied = self.take_in(conn, &inputs, dispatch).await?;
@@ -261,7 +161,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             };
             match input {
                 None => applied.unknown.push(*place),
-                Some(input) => self.one(saga, &input, *place, &mut batch, &mut applied, dispatch)?,
+                Some(input) => Self::one(saga, &input, *place, &mut batch, &mut applied, dispatch)?,
             }
         }
         let touched = sagas.into_values().flatten().filter(|saga| saga.changed);
@@ -292,7 +192,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 asked: saga.state.asked,
                 attempt: saga.state.attempt,
             };
-            self.one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
+            Self::one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
             // Whatever it came to, it is not overdue any more.
             saga.changed = true;
             sagas.push(saga);
@@ -311,7 +211,10 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         by: &By,
         dispatch: &mut Dispatch<'_, C>,
     ) -> Result<Applied, Error> {
-        let row = store::lock(conn, &[id]).await?.pop().ok_or(Error::NotFound(id))?;
+        let row = store::lock(conn, &[id])
+            .await?
+            .pop()
+            .ok_or(Error::NotFound(id))?;
         let was_broken = row.phase == saved::BROKEN;
         let mut saga = match self.read(conn, &row).await? {
             Ok(saga) => saga,
@@ -322,7 +225,10 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         let step = saga.plan.steps[saga.state.at].name;
         if was_broken && saga.state.phase != Phase::Stuck {
             if action != Action::Resume {
-                return Err(NotStuck { state: saved::BROKEN }.into());
+                return Err(NotStuck {
+                    state: saved::BROKEN,
+                }
+                .into());
             }
             // What it awaits is overdue now: the next sweep asks again.
             let update = self.update(&saga)?;
@@ -336,7 +242,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 action,
                 by: by.clone(),
             };
-            self.one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
+            Self::one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
             self.write(conn, [saga].into_iter(), batch).await?;
         }
         store::record_deed(conn, id, action.name(), Some(step), by).await?;
@@ -345,7 +251,6 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
 
     /// One input to one saga.
     fn one(
-        &self,
         saga: &mut Saved<'_, D, C>,
         input: &Input,
         place: usize,
@@ -370,7 +275,11 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         });
         match decision.effect {
             None => {}
-            Some(Effect::Send { step, asked, attempt }) => {
+            Some(Effect::Send {
+                step,
+                asked,
+                attempt,
+            }) => {
                 let outgoing = Outgoing {
                     saga: saga.id,
                     subject: &saga.subject,
@@ -381,7 +290,9 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                     traceparent: saga.traceparent.as_deref(),
                 };
                 if let Some(payload) = saga.payload(step, asked) {
-                    batch.messages.push(dispatch(&outgoing, payload(&saga.view())));
+                    batch
+                        .messages
+                        .push(dispatch(&outgoing, payload(&saga.view())));
                     *applied.sent.entry((outgoing.step, asked)).or_default() += 1;
                 }
             }
@@ -426,7 +337,9 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         sagas: impl Iterator<Item = Saved<'s, D, C>>,
         batch: Batch,
     ) -> Result<(), Error> {
-        let updates: Vec<Update> = sagas.map(|saga| self.update(&saga)).collect::<Result<_, Error>>()?;
+        let updates: Vec<Update> = sagas
+            .map(|saga| self.update(&saga))
+            .collect::<Result<_, Error>>()?;
         store::update(conn, &updates).await?;
         store::append(conn, &batch.entries).await?;
         outbox::enqueue(conn, &batch.messages).await?;
@@ -451,7 +364,8 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             step: in_hand.then_some(step.name),
             direction: in_hand.then(|| asked.name()),
             attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
-            wait: (saga.state.phase == Phase::Active).then(|| retry.wait(attempt).mul_f64(self.pace)),
+            wait: (saga.state.phase == Phase::Active)
+                .then(|| retry.wait(attempt).mul_f64(self.pace)),
             error: saga.state.error.clone(),
             entries: saga.entries,
         })
@@ -469,35 +383,4 @@ enum What<'a> {
 struct Batch {
     entries: Vec<NewEntry>,
     messages: Vec<outbox::Message>,
-}
-
-impl<D, C> Saved<'_, D, C> {
-    /// What payload functions see.
-    pub(super) fn view(&self) -> View<'_, D> {
-        View {
-            data: &self.data,
-            plan: self.plan,
-            state: &self.state,
-        }
-    }
-
-    /// What makes the command by which a step is asked.
-    pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
-        let step = self.definition.steps.get(step)?;
-        match asked {
-            Direction::Do => step.action,
-            Direction::Undo => step.compensation,
-            Direction::Settle => step.settlement,
-        }
-    }
-
-    fn describe(&self, effect: Effect) -> String {
-        match effect {
-            Effect::Send { step, asked, attempt } => {
-                format!("send {}/{}, attempt {attempt}", self.plan.steps[step].name, asked.name())
-            }
-            Effect::Stuck => "stuck".to_owned(),
-            Effect::End(end) => end.name().to_owned(),
-        }
-    }
 }

@@ -153,7 +153,11 @@ where
     C: Serialize + Send,
 {
     /// A saga, whole; `None`, if there is no such one. Also one that cannot be read: then without its steps.
-    pub async fn history(&self, conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<History>> {
+    pub async fn history(
+        &self,
+        conn: &mut PgConnection,
+        id: Uuid,
+    ) -> sqlx::Result<Option<History>> {
         let Some(row) = store::find(&mut *conn, id).await? else {
             return Ok(None);
         };
@@ -195,7 +199,10 @@ impl From<EntryRow> for Entry {
 fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[EntryRow]) {
     let plan = saga.plan;
     history.remaining = remaining(plan, &saga.state);
-    history.cause = saga.view().cause().map(|(step, cause)| (step, cause.to_string()));
+    history.cause = saga
+        .view()
+        .cause()
+        .map(|(step, cause)| (step, cause.to_string()));
     let mut asks: Vec<Vec<Ask>> = vec![Vec::new(); plan.steps.len()];
     let mut state = State::new(plan);
     // A log that cannot be read is shown as it is; the state is what counts.
@@ -252,10 +259,22 @@ fn remaining(plan: &Plan, state: &State) -> Vec<(&'static str, Direction)> {
     let mut remaining = vec![(name(state.at), state.asked)];
     if state.cause.is_none() {
         let later = (state.at + 1..plan.steps.len()).filter(|step| plan.steps[*step].action);
-        remaining.extend(later.map(|step| (name(step), asked_or_written_off(plan, state, step, Direction::Do))));
+        remaining.extend(later.map(|step| {
+            (
+                name(step),
+                asked_or_written_off(plan, state, step, Direction::Do),
+            )
+        }));
     } else {
-        let earlier = (0..state.at).rev().filter(|step| is_to_undo(plan, state, *step));
-        remaining.extend(earlier.map(|step| (name(step), asked_or_written_off(plan, state, step, Direction::Undo))));
+        let earlier = (0..state.at)
+            .rev()
+            .filter(|step| is_to_undo(plan, state, *step));
+        remaining.extend(earlier.map(|step| {
+            (
+                name(step),
+                asked_or_written_off(plan, state, step, Direction::Undo),
+            )
+        }));
     }
     remaining
 }

@@ -34,13 +34,16 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let mut parts = text.split('/');
-        let (Some(saga), Some(step), Some(asked), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(saga), Some(step), Some(asked), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(InvalidKey);
         };
         Ok(Self {
             saga: saga.parse().map_err(|_| InvalidKey)?,
-            step: step.to_owned(),
+            step: (!step.is_empty())
+                .then(|| step.to_owned())
+                .ok_or(InvalidKey)?,
             asked: asked.parse().map_err(|()| InvalidKey)?,
         })
     }

@@ -90,6 +90,7 @@
 mod definition;
 mod executor;
 mod history;
+mod interface;
 mod key;
 mod plan;
 mod saved;
@@ -99,12 +100,15 @@ pub mod testing;
 mod transition;
 
 pub use definition::{Definition, Invalid, Payload, Retry, Step, View};
-pub use executor::{Applied, Dispatch, Ended, Error, Executor, Outgoing, Start, migrator};
+pub use executor::{Executor, migrator};
 pub use history::{Ask, Entry, Filter, History, StepHistory, Summary, list};
+pub use interface::{Applied, Dispatch, Ended, Error, Outgoing, Start};
 pub use key::{InvalidKey, Key};
 pub use plan::{Plan, PlanStep};
 pub use saved::replay;
-pub use state::{Action, Answer, By, Cause, Direction, End, Heard, Input, Mark, Outcome, Phase, State};
+pub use state::{
+    Action, Answer, By, Cause, Direction, End, Heard, Input, Mark, Outcome, Phase, State,
+};
 pub use store::{Counts, Deed, counts};
 pub use transition::{Decision, Effect, NotStuck, transition};
 

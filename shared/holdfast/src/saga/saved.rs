@@ -6,12 +6,12 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    definition::Definition,
+    definition::{Definition, Payload, View},
     executor::Executor,
     plan::Plan,
-    state::{Input, State},
+    state::{Direction, Input, State},
     store::{self, EntryRow, Row},
-    transition::transition,
+    transition::{Effect, transition},
 };
 
 /// The phase of a saga that cannot be read.
@@ -36,6 +36,46 @@ pub(super) struct Saved<'s, D: 'static, C: 'static> {
     pub(super) changed: bool,
 }
 
+impl<D, C> Saved<'_, D, C> {
+    /// What payload functions see.
+    pub(super) fn view(&self) -> View<'_, D> {
+        View {
+            data: &self.data,
+            plan: self.plan,
+            state: &self.state,
+        }
+    }
+
+    /// What makes the command by which a step is asked.
+    pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
+        let step = self.definition.steps.get(step)?;
+        match asked {
+            Direction::Do => step.action,
+            Direction::Undo => step.compensation,
+            Direction::Settle => step.settlement,
+        }
+    }
+
+    /// What followed, in the words of the log.
+    pub(super) fn describe(&self, effect: Effect) -> String {
+        match effect {
+            Effect::Send {
+                step,
+                asked,
+                attempt,
+            } => {
+                format!(
+                    "send {}/{}, attempt {attempt}",
+                    self.plan.steps[step].name,
+                    asked.name()
+                )
+            }
+            Effect::Stuck => "stuck".to_owned(),
+            Effect::End(end) => end.name().to_owned(),
+        }
+    }
+}
+
 /// Why a saga cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -45,8 +85,8 @@ pub(super) struct Unreadable(pub(super) String);
 pub fn replay(plan: &Plan, inputs: &[Input]) -> Result<State, String> {
     let mut state = State::new(plan);
     for (place, input) in inputs.iter().enumerate() {
-        let decision =
-            transition(plan, &state, input).map_err(|error| format!("entry {} of the log: {error}", place + 1))?;
+        let decision = transition(plan, &state, input)
+            .map_err(|error| format!("entry {} of the log: {error}", place + 1))?;
         if decision.state == state && decision.effect.is_none() {
             return Err(format!("entry {} of the log changes nothing", place + 1));
         }
@@ -61,7 +101,10 @@ fn whole(log: &[EntryRow], entries: i32) -> Result<(), String> {
     if log.iter().map(|entry| entry.seq).eq(1..=entries) {
         Ok(())
     } else {
-        Err(format!("it has {} of {entries} entries", log.len()))
+        Err(format!(
+            "it has {} entries that are not 1 to {entries}",
+            log.len()
+        ))
     }
 }
 
@@ -78,7 +121,10 @@ pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String
             if in_plan(&input) {
                 Ok(input)
             } else {
-                Err(format!("entry {} of the log names a step that there is not", entry.seq))
+                Err(format!(
+                    "entry {} of the log names a step that there is not",
+                    entry.seq
+                ))
             }
         })
         .collect()
@@ -109,17 +155,20 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         let stored = serde_json::from_value::<State>(row.state.clone())
             .ok()
             .filter(|state| state.fits(&known.plan) && (state.attempt > 0) == (row.entries > 0));
-        let state = match stored {
-            Some(state) => state,
-            None => {
-                let log = store::log(&mut *conn, row.id).await?;
-                let replayed = whole(&log, row.entries)
-                    .and_then(|()| inputs(&log, &known.plan))
-                    .and_then(|inputs| replay(&known.plan, &inputs));
-                match replayed {
-                    Ok(state) if state.attempt > 0 => state,
-                    Ok(_) => return unreadable("the state is damaged, and the log is empty".to_owned()),
-                    Err(error) => return unreadable(format!("the state is damaged, and so is the log: {error}")),
+        let state = if let Some(state) = stored {
+            state
+        } else {
+            let log = store::log(&mut *conn, row.id).await?;
+            let replayed = whole(&log, row.entries)
+                .and_then(|()| inputs(&log, &known.plan))
+                .and_then(|inputs| replay(&known.plan, &inputs));
+            match replayed {
+                Ok(state) if state.attempt > 0 => state,
+                Ok(_) => {
+                    return unreadable("the state is damaged, and the log is empty".to_owned());
+                }
+                Err(error) => {
+                    return unreadable(format!("the state is damaged, and so is the log: {error}"));
                 }
             }
         };

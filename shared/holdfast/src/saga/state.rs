@@ -282,7 +282,9 @@ impl State {
                 Direction::Settle => step.settlement,
             })
         };
-        self.marks.len() == steps && cause && (*self == Self::new(plan) || self.attempt > 0 && can_be_asked(self.asked))
+        self.marks.len() == steps
+            && cause
+            && (*self == Self::new(plan) || self.attempt > 0 && can_be_asked(self.asked))
     }
 }
 
@@ -347,7 +349,10 @@ impl Mark {
     /// What was answered, if something was.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::Done(answer) | Self::Refused(answer) | Self::Undone(answer) | Self::Settled(answer) => Some(answer),
+            Self::Done(answer)
+            | Self::Refused(answer)
+            | Self::Undone(answer)
+            | Self::Settled(answer) => Some(answer),
             Self::Waiting | Self::Sent | Self::Skipped => None,
         }
     }
@@ -395,7 +400,9 @@ impl Cause {
     /// The step that it comes from.
     pub fn step(&self) -> usize {
         match self {
-            Self::Refused { step } | Self::TimedOut { step } | Self::Cancelled { step, .. } => *step,
+            Self::Refused { step } | Self::TimedOut { step } | Self::Cancelled { step, .. } => {
+                *step
+            }
         }
     }
 }

@@ -80,7 +80,11 @@ pub(super) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
 
 /// Locks up to `limit` sagas whose answer is overdue; skips what somebody else has locked. Only those that have waited no
 /// longer than `heard_for`, since when answers could come in.
-pub(super) async fn overdue(conn: &mut PgConnection, limit: i64, heard_for: Duration) -> sqlx::Result<Vec<Row>> {
+pub(super) async fn overdue(
+    conn: &mut PgConnection,
+    limit: i64,
+    heard_for: Duration,
+) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from saga where due_at <= now() and wait_seconds <= $2
          order by due_at limit $1 for update skip locked"
@@ -93,10 +97,12 @@ pub(super) async fn overdue(conn: &mut PgConnection, limit: i64, heard_for: Dura
 
 /// Reads one.
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from saga where id = $1")))
-        .bind(id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from saga where id = $1"
+    )))
+    .bind(id)
+    .fetch_optional(db)
+    .await
 }
 
 /// Sagas, newest first: in these phases, or about this subject, or all.
@@ -204,10 +210,25 @@ pub(super) async fn append(conn: &mut PgConnection, entries: &[NewEntry]) -> sql
         "insert into saga_log (saga_id, seq, input, effect)
          select * from unnest($1::uuid[], $2::int4[], $3::jsonb[], $4::text[])",
     )
-    .bind(entries.iter().map(|entry| entry.saga_id).collect::<Vec<_>>())
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.saga_id)
+            .collect::<Vec<_>>(),
+    )
     .bind(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>())
-    .bind(entries.iter().map(|entry| entry.input.clone()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|entry| entry.effect.clone()).collect::<Vec<_>>())
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.input.clone())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        entries
+            .iter()
+            .map(|entry| entry.effect.clone())
+            .collect::<Vec<_>>(),
+    )
     .execute(conn)
     .await?;
     Ok(())
@@ -253,23 +274,27 @@ pub(super) async fn record_deed(
     step: Option<&str>,
     by: &By,
 ) -> sqlx::Result<()> {
-    sqlx::query("insert into saga_deed (saga_id, action, step, operator, note) values ($1, $2, $3, $4, $5)")
-        .bind(id)
-        .bind(action)
-        .bind(step)
-        .bind(&by.operator)
-        .bind(&by.note)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "insert into saga_deed (saga_id, action, step, operator, note) values ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(action)
+    .bind(step)
+    .bind(&by.operator)
+    .bind(&by.note)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// What operators did to a saga, in order.
 pub(super) async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
-    sqlx::query_as("select action, step, operator, note, at from saga_deed where saga_id = $1 order by id")
-        .bind(id)
-        .fetch_all(db)
-        .await
+    sqlx::query_as(
+        "select action, step, operator, note, at from saga_deed where saga_id = $1 order by id",
+    )
+    .bind(id)
+    .fetch_all(db)
+    .await
 }
 
 /// How many sagas there are that are not over, and how old.

@@ -64,13 +64,18 @@ impl<D, C> Given<D, C> {
     /// Anything happens.
     #[must_use]
     pub fn hears(mut self, input: Input) -> Self {
-        let decision = transition(&self.plan, &self.state, &input).unwrap_or_else(|refused| panic!("{input:?}: {refused}"));
+        let decision = transition(&self.plan, &self.state, &input)
+            .unwrap_or_else(|refused| panic!("{input:?}: {refused}"));
         if decision.state != self.state || decision.effect.is_some() {
             self.log.push(input);
         }
         self.state = decision.state;
         self.effect = decision.effect;
-        assert_eq!(replay(&self.plan, &self.log).as_ref(), Ok(&self.state), "the log leads elsewhere");
+        assert_eq!(
+            replay(&self.plan, &self.log).as_ref(),
+            Ok(&self.state),
+            "the log leads elsewhere"
+        );
         self
     }
 
@@ -99,7 +104,10 @@ impl<D, C> Given<D, C> {
     /// Some step answers: late, twice, or out of order.
     #[must_use]
     pub fn replies_late(self, step: &str, asked: Direction, outcome: Outcome, kind: &str) -> Self {
-        let step = self.plan.step(step).unwrap_or_else(|| panic!("there is no step {step}"));
+        let step = self
+            .plan
+            .step(step)
+            .unwrap_or_else(|| panic!("there is no step {step}"));
         self.hears(Input::Reply {
             step,
             asked,
@@ -117,7 +125,11 @@ impl<D, C> Given<D, C> {
             attempt,
             ..
         } = self.state;
-        self.hears(Input::TimedOut { step, asked, attempt })
+        self.hears(Input::TimedOut {
+            step,
+            asked,
+            attempt,
+        })
     }
 
     /// The step in hand is asked as often as it may be, without an answer. Panics if it is asked for ever.
@@ -126,7 +138,9 @@ impl<D, C> Given<D, C> {
         let (step, asked) = (self.state.at, self.state.asked);
         for _ in 0..1000 {
             self = self.times_out();
-            if (self.state.at, self.state.asked) != (step, asked) || self.state.phase != Phase::Active {
+            if (self.state.at, self.state.asked) != (step, asked)
+                || self.state.phase != Phase::Active
+            {
                 return self;
             }
         }
@@ -182,7 +196,10 @@ impl<D, C> Given<D, C> {
     /// It waits for an operator.
     #[must_use]
     pub fn expect_stuck(self) -> Self {
-        assert_eq!((self.effect, self.state.phase), (Some(Effect::Stuck), Phase::Stuck));
+        assert_eq!(
+            (self.effect, self.state.phase),
+            (Some(Effect::Stuck), Phase::Stuck)
+        );
         self
     }
 

@@ -55,7 +55,9 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
     let forward = state.cause.is_none();
     match (state.phase, input) {
         // Ended: nothing happens any more.
-        (Phase::Ended(_) | Phase::Active, Input::Operator { .. }) => Err(NotStuck { state: state.name() }),
+        (Phase::Ended(_) | Phase::Active, Input::Operator { .. }) => Err(NotStuck {
+            state: state.name(),
+        }),
         (Phase::Ended(_), _) => ignore(),
 
         // (not started) -> Active
@@ -71,25 +73,40 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
                 outcome,
                 answer,
             },
-        ) if (*step, *asked) == (state.at, state.asked) && state.attempt > 0 => match (outcome, asked) {
-            (Outcome::Done, Direction::Do) => Ok(on(plan, next, Mark::Done(answer.clone()))),
-            (Outcome::Done, Direction::Undo) => Ok(on(plan, next, Mark::Undone(answer.clone()))),
-            (Outcome::Done, Direction::Settle) => Ok(on(plan, next, Mark::Settled(answer.clone()))),
-            // Refused up to the pivot: it is undone.
-            (Outcome::Refused, Direction::Do) if forward && plan.may_be_refused(*step) => {
-                next.marks[*step] = Mark::Refused(answer.clone());
-                next.cause = Some(Cause::Refused { step: *step });
-                Ok(go_back(plan, next, *step))
+        ) if (*step, *asked) == (state.at, state.asked) && state.attempt > 0 => {
+            match (outcome, asked) {
+                (Outcome::Done, Direction::Do) => Ok(on(plan, next, Mark::Done(answer.clone()))),
+                (Outcome::Done, Direction::Undo) => {
+                    Ok(on(plan, next, Mark::Undone(answer.clone())))
+                }
+                (Outcome::Done, Direction::Settle) => {
+                    Ok(on(plan, next, Mark::Settled(answer.clone())))
+                }
+                // Refused up to the pivot: it is undone.
+                (Outcome::Refused, Direction::Do) if forward && plan.may_be_refused(*step) => {
+                    next.marks[*step] = Mark::Refused(answer.clone());
+                    next.cause = Some(Cause::Refused { step: *step });
+                    Ok(go_back(plan, next, *step))
+                }
+                // Active -> Stuck: what must not be refused was.
+                (Outcome::Refused, _) if state.phase == Phase::Active => {
+                    Ok(stuck(next, format!("refused: {answer}")))
+                }
+                (Outcome::Refused, _) => ignore(),
             }
-            // Active -> Stuck: what must not be refused was.
-            (Outcome::Refused, _) if state.phase == Phase::Active => Ok(stuck(next, format!("refused: {answer}"))),
-            (Outcome::Refused, _) => ignore(),
-        },
+        }
         (_, Input::Reply { .. }) => ignore(),
 
         // Active -> Active, Stuck: no answer.
-        (Phase::Active, Input::TimedOut { step, asked, attempt })
-            if (*step, *asked, *attempt) == (state.at, state.asked, state.attempt) && state.attempt > 0 =>
+        (
+            Phase::Active,
+            Input::TimedOut {
+                step,
+                asked,
+                attempt,
+            },
+        ) if (*step, *asked, *attempt) == (state.at, state.asked, state.attempt)
+            && state.attempt > 0 =>
         {
             let shape = &plan.steps[*step];
             let limit = match asked {
@@ -109,7 +126,9 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
         (Phase::Active | Phase::Stuck, Input::TimedOut { .. }) => ignore(),
 
         // Active -> Active, undoing: while the pivot's command is not written.
-        (Phase::Active, Input::Cancel { reason }) if forward && plan.is_before_pivot(state.at) && state.attempt > 0 => {
+        (Phase::Active, Input::Cancel { reason })
+            if forward && plan.is_before_pivot(state.at) && state.attempt > 0 =>
+        {
             next.cause = Some(Cause::Cancelled {
                 step: state.at,
                 reason: reason.clone(),
@@ -169,7 +188,10 @@ fn go_forward(plan: &Plan, mut state: State, from: usize) -> Decision {
 
 /// Undoes the last step below `below` that was done, or may have been.
 fn go_back(plan: &Plan, state: State, below: usize) -> Decision {
-    let Some(step) = (0..below).rev().find(|step| is_to_undo(plan, &state, *step)) else {
+    let Some(step) = (0..below)
+        .rev()
+        .find(|step| is_to_undo(plan, &state, *step))
+    else {
         return end(state, End::Compensated);
     };
     let asked = asked_or_written_off(plan, &state, step, Direction::Undo);
@@ -182,7 +204,12 @@ pub(super) fn is_to_undo(plan: &Plan, state: &State, step: usize) -> bool {
 }
 
 /// What a step is asked when its turn comes: once the saga is abandoned, to write its part off, if it can.
-pub(super) fn asked_or_written_off(plan: &Plan, state: &State, step: usize, asked: Direction) -> Direction {
+pub(super) fn asked_or_written_off(
+    plan: &Plan,
+    state: &State,
+    step: usize,
+    asked: Direction,
+) -> Direction {
     if state.abandoned_by.is_some() && plan.steps[step].settlement {
         Direction::Settle
     } else {
@@ -194,7 +221,11 @@ fn send(mut state: State, step: usize, asked: Direction, attempt: u32) -> Decisi
     (state.at, state.asked, state.attempt) = (step, asked, attempt);
     Decision {
         state,
-        effect: Some(Effect::Send { step, asked, attempt }),
+        effect: Some(Effect::Send {
+            step,
+            asked,
+            attempt,
+        }),
     }
 }
 
@@ -208,7 +239,11 @@ fn stuck(mut state: State, error: String) -> Decision {
 }
 
 fn end(mut state: State, end: End) -> Decision {
-    let end = if state.abandoned_by.is_some() { End::Abandoned } else { end };
+    let end = if state.abandoned_by.is_some() {
+        End::Abandoned
+    } else {
+        end
+    };
     state.phase = Phase::Ended(end);
     Decision {
         state,

@@ -8,4 +8,5 @@ mod observer;
 mod outbox;
 mod parking;
 mod publisher;
+mod saga;
 mod telemetry;

@@ -39,6 +39,8 @@ create index saga_due on saga (due_at) where due_at is not null;
 -- What operators look for.
 create index saga_phase on saga (phase, id) where phase in ('running', 'compensating', 'stuck', 'broken');
 create index saga_subject on saga (subject);
+-- The operator's list, newest first.
+create index saga_created_at on saga (created_at desc, id desc);
 
 -- Every input that changed a saga, in order. The state is what they lead to.
 create table saga_log (

@@ -1,0 +1,219 @@
+//! What the search cannot have, because it looks at two steps or at three plans: longer plans, and long logs.
+
+use fastrand::Rng;
+
+use super::definitions::{Shape, definition, every_shape};
+use crate::saga::{
+    Action, Answer, By, Direction, Effect, Heard, Input, Outcome, Phase, Plan, State, replay,
+    transition,
+};
+
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+
+/// The log leads to the state at every point, also after it was written as JSON and read again. A failure says the seed.
+#[test]
+fn a_log_leads_to_the_state_that_it_came_from() {
+    let (mut inputs, mut effective, mut ended, mut stuck) = (0, 0, 0, 0);
+    for seed in 0..2000 {
+        let mut random = Rng::with_seed(seed);
+        let plan = plan(&mut random);
+        let mut state = State::new(&plan);
+        let mut log: Vec<Input> = Vec::new();
+        let mut states = vec![state.clone()];
+        for _ in 0..80 {
+            let input = input(&mut random, &plan, &state);
+            inputs += 1;
+            let Ok(decision) = transition(&plan, &state, &input) else {
+                continue;
+            };
+            if decision.state == state && decision.effect.is_none() {
+                continue;
+            }
+            log.push(input);
+            state = decision.state;
+            states.push(state.clone());
+            stuck += usize::from(decision.effect == Some(Effect::Stuck));
+        }
+        effective += log.len();
+        ended += usize::from(state.is_ended());
+
+        let read = |log: &[Input]| -> Vec<Input> {
+            let rows = log
+                .iter()
+                .map(|input| serde_json::to_value(input).expect("it can be written"));
+            rows.map(|row| serde_json::from_value(row).expect("it can be read"))
+                .collect()
+        };
+        assert_eq!(read(&log), log, "seed {seed}");
+        assert_eq!(
+            replay(&plan, &read(&log)).as_ref(),
+            Ok(&state),
+            "seed {seed}"
+        );
+        let some = random.usize(..states.len());
+        assert_eq!(
+            replay(&plan, &log[..some]).as_ref(),
+            Ok(&states[some]),
+            "seed {seed}, first {some}"
+        );
+        let row = serde_json::to_value(&state).expect("it can be written");
+        assert_eq!(
+            serde_json::from_value::<State>(row).ok().as_ref(),
+            Some(&state),
+            "seed {seed}"
+        );
+        assert!(
+            states.iter().all(|state| state.fits(&plan)),
+            "seed {seed}: a state of its own does not fit"
+        );
+    }
+    println!(
+        "{inputs} inputs, {effective} of them effective; {ended} sagas ended, stuck {stuck} times"
+    );
+    assert!(
+        ended > 500 && stuck > 500,
+        "it goes nowhere: {ended} ended, stuck {stuck} times"
+    );
+}
+
+/// What is in a log had an effect once. A log that holds something else is not the whole of one.
+#[test]
+fn a_log_with_an_entry_that_changes_nothing_is_none() {
+    let plan = definition(super::PLACE_ORDER).plan();
+    let reply = Heard::Reply {
+        step: "charge_payment".to_owned(),
+        asked: Direction::Do,
+        outcome: Outcome::Done,
+        answer: Answer::new("payment.completed"),
+    };
+    let reply = reply.input(&plan).expect("there is such a step");
+    for (log, says) in [
+        (vec![reply.clone()], "entry 1 of the log changes nothing"),
+        (
+            vec![Input::Start, Input::Start],
+            "entry 2 of the log changes nothing",
+        ),
+        (
+            vec![Input::Start, reply.clone(), reply],
+            "entry 3 of the log changes nothing",
+        ),
+    ] {
+        assert_eq!(replay(&plan, &log), Err(says.to_owned()));
+    }
+    let by = By {
+        operator: "olivia".to_owned(),
+        note: String::new(),
+    };
+    let resumed = Input::Operator {
+        action: Action::Resume,
+        by,
+    };
+    let error = replay(&plan, &[Input::Start, resumed]).expect_err("it is not stuck");
+    assert!(error.starts_with("entry 2 of the log: "), "{error}");
+}
+
+type Damage = fn(&mut State);
+
+/// A stored state may be anything: what does not fit its plan is not gone by.
+#[test]
+fn a_state_that_its_plan_does_not_lead_to_does_not_fit() {
+    let plan = definition(super::PLACE_ORDER).plan();
+    let started = transition(&plan, &State::new(&plan), &Input::Start)
+        .expect("it starts")
+        .state;
+    assert!(State::new(&plan).fits(&plan) && started.fits(&plan));
+    let damaged: [(&str, Damage); 6] = [
+        ("a step too few", |state| drop(state.marks.pop())),
+        ("beyond the last step", |state| state.at = 6),
+        ("nothing there to be done", |state| state.at = 0),
+        ("nothing there to be undone", |state| {
+            (state.at, state.asked) = (4, Direction::Undo);
+        }),
+        ("nothing there to be written off", |state| {
+            (state.at, state.asked) = (0, Direction::Settle);
+        }),
+        ("never asked", |state| state.attempt = 0),
+    ];
+    for (what, damage) in damaged {
+        let mut state = started.clone();
+        damage(&mut state);
+        assert!(!state.fits(&plan), "{what}");
+    }
+}
+
+fn plan(random: &mut Rng) -> Plan {
+    let shapes: Vec<Shape> = every_shape().collect();
+    loop {
+        let count = random.usize(2..=NAMES.len());
+        let steps: Vec<Shape> = NAMES[..count]
+            .iter()
+            .map(|name| shape(random, &shapes).called(name))
+            .collect();
+        let definition = definition(&steps);
+        if definition.check().is_ok() {
+            return definition.plan();
+        }
+    }
+}
+
+fn shape(random: &mut Rng, of: &[Shape]) -> Shape {
+    let shape = one(random, of);
+    Shape {
+        attempts: shape.attempts.map(|_| random.u32(1..=4)),
+        undo_attempts: shape.undo_attempts.map(|_| random.u32(1..=4)),
+        action: shape.action || random.u8(..4) > 0,
+        compensation: shape.compensation || random.u8(..4) > 0,
+        pivot: shape.pivot && random.u8(..4) == 0,
+        ..shape
+    }
+}
+
+fn one<T: Copy>(random: &mut Rng, of: &[T]) -> T {
+    of[random.usize(..of.len())]
+}
+
+/// Anything; mostly something about what is in hand, so that it goes on.
+fn input(random: &mut Rng, plan: &Plan, state: &State) -> Input {
+    let in_hand = random.u8(..10) < 7;
+    let (step, asked) = if in_hand {
+        (state.at, state.asked)
+    } else {
+        let asked = [Direction::Do, Direction::Undo, Direction::Settle];
+        (random.usize(..plan.steps.len()), one(random, &asked))
+    };
+    match random.u8(..40) {
+        0 => Input::Cancel {
+            reason: one(random, &["customer", ""]).to_owned(),
+        },
+        1 | 2 => Input::Start,
+        3..=22 => Input::TimedOut {
+            step,
+            asked,
+            attempt: if in_hand {
+                state.attempt
+            } else {
+                random.u32(..4)
+            },
+        },
+        23..=30 if state.phase == Phase::Stuck || !in_hand => Input::Operator {
+            action: one(random, &[Action::Resume, Action::Skip, Action::Abandon]),
+            by: By {
+                operator: "olivia".to_owned(),
+                note: "a \"quoted\" note, ünd more".to_owned(),
+            },
+        },
+        number => Input::Reply {
+            step,
+            asked,
+            outcome: if number % 8 == 0 {
+                Outcome::Refused
+            } else {
+                Outcome::Done
+            },
+            answer: match number {
+                23..35 => Answer::new("payment.completed"),
+                _ => Answer::new("payment.declined").because("insufficient_funds"),
+            },
+        },
+    }
+}

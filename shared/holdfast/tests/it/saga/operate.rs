@@ -1,0 +1,287 @@
+//! What operators do to stuck sagas, and only to those.
+
+use holdfast::saga::{Action, Direction, End, Error};
+use uuid::Uuid;
+
+use super::fixture::{Program, does, refuses};
+
+const ACTIONS: [Action; 3] = [Action::Resume, Action::Skip, Action::Abandon];
+
+fn by_olivia(note: &str) -> (String, String) {
+    ("olivia".to_owned(), note.to_owned())
+}
+
+#[tokio::test]
+async fn who_is_not_stuck_needs_no_operator() {
+    let program = Program::new().await;
+    let running = program.started(&[]).await;
+    let compensating = program.started(&["hotel"]).await;
+    program
+        .hears(compensating, refuses("car", Direction::Do))
+        .await;
+    let completed = program.started(&["hotel", "car", "ticket", "mail"]).await;
+    program.sent().await;
+    let before = program.rows().await;
+    for (id, state) in [
+        (running, "running"),
+        (compensating, "compensating"),
+        (completed, "completed"),
+    ] {
+        for action in ACTIONS {
+            let error = program.operates(id, action).await.expect_err(state);
+            assert!(
+                matches!(&error, Error::NotStuck(not) if not.state == state),
+                "{state}: {error}"
+            );
+        }
+    }
+    let nobody = Uuid::now_v7();
+    let error = program
+        .operates(nobody, Action::Resume)
+        .await
+        .expect_err("there is none");
+    assert!(
+        matches!(error, Error::NotFound(id) if id == nobody),
+        "{error}"
+    );
+    assert_eq!(program.rows().await, before);
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn resuming_asks_again_from_the_first_attempt_on() {
+    let program = Program::new().await;
+    let id = program.stuck().await;
+    let applied = program
+        .operates(id, Action::Resume)
+        .await
+        .expect("it is stuck");
+    assert_eq!(
+        (applied.changed, applied.sent[&("hotel", Direction::Undo)]),
+        (1, 1)
+    );
+    assert_eq!(program.stands(id).await, "compensating hotel/undo 1");
+    let row = program.row(id).await;
+    assert_eq!(
+        (row.wait_seconds, row.error, row.stuck_since),
+        (10.0, None, None)
+    );
+    // Stuck again, for another reason, and resumed again: as often as it takes.
+    program.times_out(id).await;
+    program.times_out(id).await;
+    assert_eq!(program.stands(id).await, "stuck hotel/undo 2");
+    program
+        .operates(id, Action::Resume)
+        .await
+        .expect("it is stuck");
+    assert_eq!(
+        program.asks().await,
+        ["hotel/undo 1", "hotel/undo 2", "hotel/undo 1"]
+    );
+    program.hears(id, does("hotel", Direction::Undo)).await;
+    let applied = program
+        .hears(id, does("tell_traveller", Direction::Undo))
+        .await;
+    assert_eq!(
+        applied.ended[0].end,
+        End::Compensated,
+        "nothing was left out"
+    );
+    assert_eq!(
+        program.deeds(id).await,
+        ["olivia: resume hotel: resume it"; 2]
+    );
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_skipped_is_written_off_by_who_does_it_and_only_that_one() {
+    let program = Program::new().await;
+    let id = program.stuck().await;
+    program
+        .operates(id, Action::Skip)
+        .await
+        .expect("it is stuck");
+    assert_eq!(program.stands(id).await, "compensating hotel/settle 1");
+    let [sent] = &program.sent().await[..] else {
+        panic!("one command")
+    };
+    assert_eq!(
+        (&*sent.asks, &*sent.command.says),
+        ("hotel/settle", "write the room off")
+    );
+    assert_eq!(sent.command.operator, Some(by_olivia("skip it")));
+    assert_eq!(
+        sent.command.because.as_deref(),
+        Some("car: refused: car.refused (whatever)")
+    );
+
+    // Asked again it says the same; the answer to the undo is not the answer to this.
+    program.times_out(id).await;
+    assert_eq!(program.sent().await[0].command, sent.command);
+    program.hears(id, does("hotel", Direction::Undo)).await;
+    assert_eq!(program.stands(id).await, "compensating hotel/settle 2");
+
+    program.hears(id, does("hotel", Direction::Settle)).await;
+    let [sent] = &program.sent().await[..] else {
+        panic!("one command")
+    };
+    assert_eq!(
+        (&*sent.asks, &sent.command.operator),
+        ("tell_traveller/undo", &None)
+    );
+    let applied = program
+        .hears(id, does("tell_traveller", Direction::Undo))
+        .await;
+    assert_eq!(applied.ended[0].end, End::Compensated);
+    assert_eq!(program.deeds(id).await, ["olivia: skip hotel: skip it"]);
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn a_settlement_that_does_not_work_out_can_be_skipped_too() {
+    let program = Program::new().await;
+    for action in [Action::Skip, Action::Abandon] {
+        let id = program.stuck().await;
+        program
+            .operates(id, Action::Skip)
+            .await
+            .expect("it is stuck");
+        program.hears(id, refuses("hotel", Direction::Settle)).await;
+        assert_eq!(program.stands(id).await, "stuck hotel/settle 1");
+        program
+            .operates(id, Action::Resume)
+            .await
+            .expect("it is stuck");
+        program.times_out(id).await;
+        program.times_out(id).await;
+        assert_eq!(program.stands(id).await, "stuck hotel/settle 2");
+        program.sent().await;
+        program.operates(id, action).await.expect("it is stuck");
+        assert_eq!(
+            program.asks().await,
+            ["tell_traveller/undo 1"],
+            "nobody writes it off but the operator"
+        );
+        assert_eq!(program.deeds(id).await.len(), 3);
+        program.is_consistent().await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_nobody_can_write_off_is_gone_on_without() {
+    let program = Program::new().await;
+    let id = program.started(&["hotel", "car"]).await;
+    program.hears(id, refuses("ticket", Direction::Do)).await;
+    program.hears(id, refuses("car", Direction::Undo)).await;
+    program.sent().await;
+    program
+        .operates(id, Action::Skip)
+        .await
+        .expect("it is stuck");
+    assert_eq!(program.asks().await, ["hotel/undo 1"]);
+    let state = program.row(id).await.state;
+    assert_eq!(state["marks"][2], "skipped");
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn an_abandoned_saga_has_all_that_remains_written_off_and_undoes_the_rest() {
+    let program = Program::new().await;
+    let id = program.started(&["hotel", "car"]).await;
+    program.hears(id, refuses("ticket", Direction::Do)).await;
+    program.hears(id, refuses("car", Direction::Undo)).await;
+    program.sent().await;
+    program
+        .operates(id, Action::Abandon)
+        .await
+        .expect("it is stuck");
+    program.hears(id, does("hotel", Direction::Settle)).await;
+    let sent = program.sent().await;
+    let asks: Vec<(&str, &Option<(String, String)>)> = sent
+        .iter()
+        .map(|sent| (&*sent.asks, &sent.command.operator))
+        .collect();
+    let olivia = Some(by_olivia("abandon it"));
+    assert_eq!(
+        asks,
+        [("hotel/settle", &olivia), ("tell_traveller/undo", &olivia)]
+    );
+    let applied = program
+        .hears(id, does("tell_traveller", Direction::Undo))
+        .await;
+    assert_eq!(applied.ended[0].end, End::Abandoned);
+    assert_eq!(program.stands(id).await, "abandoned");
+    assert_eq!(program.deeds(id).await, ["olivia: abandon car: abandon it"]);
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn what_only_goes_forward_can_be_written_off_too() {
+    let program = Program::new().await;
+    let [skipped, abandoned] = [Uuid::now_v7(), Uuid::now_v7()];
+    program.start_as(&[skipped, abandoned], "refund_trip").await;
+    let refusals = [skipped, abandoned].map(|id| (id, refuses("hotel", Direction::Do)));
+    let applied = program.hears_all(&refusals).await;
+    assert_eq!(applied.stuck.len(), 2);
+    program.sent().await;
+    program
+        .operates(skipped, Action::Skip)
+        .await
+        .expect("it is stuck");
+    program
+        .operates(abandoned, Action::Abandon)
+        .await
+        .expect("it is stuck");
+    let settled = [skipped, abandoned].map(|id| (id, does("hotel", Direction::Settle)));
+    program.hears_all(&settled).await;
+    let sent = program.sent().await;
+    let asks = |id: Uuid| -> Vec<&str> {
+        sent.iter()
+            .filter(|sent| sent.saga == id)
+            .map(|sent| &*sent.asks)
+            .collect()
+    };
+    assert_eq!(asks(skipped), ["hotel/settle", "ticket/do"]);
+    assert_eq!(asks(abandoned), ["hotel/settle", "ticket/settle"]);
+
+    program.hears(skipped, does("ticket", Direction::Do)).await;
+    program
+        .hears(abandoned, does("ticket", Direction::Settle))
+        .await;
+    // Whoever waits for the mail gets it.
+    let applied = program
+        .hears_all(&[skipped, abandoned].map(|id| (id, does("mail", Direction::Do))))
+        .await;
+    let ends: Vec<(Uuid, End)> = applied
+        .ended
+        .iter()
+        .map(|ended| (ended.saga, ended.end))
+        .collect();
+    assert_eq!(
+        ends,
+        [(skipped, End::Completed), (abandoned, End::Abandoned)]
+    );
+    program.is_consistent().await;
+}
+
+#[tokio::test]
+async fn of_two_operators_the_second_one_comes_too_late() {
+    let program = Program::new().await;
+    let id = program.stuck().await;
+    let (one, two) = tokio::join!(
+        program.operates(id, Action::Skip),
+        program.operates(id, Action::Resume)
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let late = one.and(two).expect_err("one of them");
+    assert!(
+        matches!(&late, Error::NotStuck(not) if not.state == "compensating"),
+        "{late}"
+    );
+    assert_eq!(
+        (program.deeds(id).await.len(), program.sent().await.len()),
+        (1, 1)
+    );
+    program.is_consistent().await;
+}
