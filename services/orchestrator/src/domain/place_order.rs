@@ -18,14 +18,14 @@ pub static PLACE_ORDER: Definition<Data, Command> = Definition {
     name: "place_order",
     version: 1,
     steps: &[
-        // Undone last: the customer hears of it when it is so.
+        // Undone last: the customer hears of it when it is so. For ever: nobody can write off that an order ends, or is told of.
         Step {
             name: "tell_customer",
             action: None,
             compensation: Some(tell_cancelled),
             settlement: None,
             retry: PATIENT,
-            undo_retry: PATIENT,
+            undo_retry: FOR_EVER,
             pivot: false,
         },
         // Done by the order service, in the transaction that asked for this saga.
@@ -35,7 +35,7 @@ pub static PLACE_ORDER: Definition<Data, Command> = Definition {
             compensation: Some(give_up),
             settlement: None,
             retry: PATIENT,
-            undo_retry: PATIENT,
+            undo_retry: FOR_EVER,
             pivot: false,
         },
         Step {

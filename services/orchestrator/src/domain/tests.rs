@@ -43,7 +43,12 @@ fn does(
     direction: Direction,
     kind: &str,
 ) -> Given<Data, Command> {
-    assert_eq!(saga.in_hand(), Some((step, direction)), "{:?}", saga.state());
+    assert_eq!(
+        saga.in_hand(),
+        Some((step, direction)),
+        "{:?}",
+        saga.state()
+    );
     saga.does(kind)
 }
 

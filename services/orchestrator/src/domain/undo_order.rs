@@ -4,8 +4,8 @@ use contracts::{orchestrator::News, order::CancelReason};
 use holdfast::saga::{Definition, Step, View};
 
 use super::{
-    Command, Data, PATIENT, cancel_order, refund_payment, release_inventory, send_notification,
-    settle_inventory, settle_payment, undoing,
+    Command, Data, FOR_EVER, PATIENT, cancel_order, refund_payment, release_inventory,
+    send_notification, settle_inventory, settle_payment, undoing,
 };
 
 /// Undoes a confirmed order. It only goes forward: that it is cancelled was decided by the order's row, and is the pivot.
@@ -47,7 +47,7 @@ pub static UNDO_ORDER: Definition<Data, Command> = Definition {
             action: Some(cancel),
             compensation: None,
             settlement: None,
-            retry: PATIENT,
+            retry: FOR_EVER,
             undo_retry: PATIENT,
             pivot: false,
         },
@@ -56,7 +56,7 @@ pub static UNDO_ORDER: Definition<Data, Command> = Definition {
             action: Some(tell_cancelled),
             compensation: None,
             settlement: None,
-            retry: PATIENT,
+            retry: FOR_EVER,
             undo_retry: PATIENT,
             pivot: false,
         },

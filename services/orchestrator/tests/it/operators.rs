@@ -1,0 +1,133 @@
+//! What operators see, and may do.
+
+use contracts::value::OrderId;
+use reqwest::Method;
+use serde_json::json;
+use testkit::answer;
+
+use crate::helpers::spawn_app;
+
+#[tokio::test]
+async fn sagas_are_the_operators_alone() {
+    let it = spawn_app(100).await;
+    let order = OrderId::new();
+    for path in [
+        "/operator/sagas".to_owned(),
+        format!("/operator/sagas/{order}"),
+    ] {
+        answer(it.app.request(Method::GET, &path)).await.expect(401);
+        answer(it.app.as_customer("alice", Method::GET, &path))
+            .await
+            .expect(403);
+    }
+    answer(
+        it.app
+            .as_operator(Method::GET, &format!("/operator/sagas/{order}")),
+    )
+    .await
+    .expect(404);
+    answer(
+        it.app
+            .as_operator(Method::GET, &format!("/operator/orders/{order}/sagas")),
+    )
+    .await
+    .expect(404);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn bad_questions_name_the_field_and_the_limit() {
+    let it = spawn_app(100).await;
+    for (query, field) in [
+        ("limit=0", "query limit"),
+        ("limit=201", "query limit"),
+        ("phase=lost", "query phase"),
+    ] {
+        let asked = it
+            .app
+            .as_operator(Method::GET, &format!("/operator/sagas?{query}"));
+        answer(asked)
+            .await
+            .expect_problem(422, "invalid-field", Some(field));
+    }
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn a_saga_that_runs_needs_no_operator() {
+    let it = spawn_app(100).await;
+    let order = OrderId::new();
+    it.begin(order).await;
+    it.asked("charge_payment", order, 1).await;
+    let saga = it.saga(order).await;
+    let id = saga["id"].as_str().expect("an id").to_owned();
+    for action in ["resume", "skip", "abandon"] {
+        let path = format!("/operator/sagas/{id}/{action}");
+        let deed = it
+            .app
+            .as_operator(Method::POST, &path)
+            .json(&json!({ "note": "hurry" }));
+        answer(deed).await.expect(409);
+        let nameless = it.app.as_operator(Method::POST, &path).json(&json!({}));
+        answer(nameless).await.expect(422);
+    }
+    assert_eq!(it.saga(order).await["deeds"], json!([]));
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn a_stuck_saga_is_listed_and_an_operators_deed_is_kept() {
+    let it = spawn_app(1).await;
+    let order = OrderId::new();
+    it.begin(order).await;
+    it.asked("charge_payment", order, 1).await;
+    // Nobody answers: neither the charge, nor its refund.
+    it.asked("refund_payment", order, 1).await;
+    let saga = it.comes_to(order, "stuck").await;
+    assert_eq!(
+        (&saga["step"], &saga["direction"]),
+        (&json!("charge_payment"), &json!("undo"))
+    );
+    assert_eq!(saga["error"], "no answer to 10 attempts");
+    let remaining: Vec<&str> = saga["remaining"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|left| left["step"].as_str())
+        .collect();
+    assert_eq!(
+        remaining,
+        ["charge_payment", "create_order", "tell_customer"]
+    );
+    let listed = answer(
+        it.app
+            .as_operator(Method::GET, "/operator/sagas?phase=stuck,broken"),
+    )
+    .await
+    .expect(200);
+    assert_eq!(listed["sagas"][0]["id"], saga["id"]);
+    let of_order = answer(
+        it.app
+            .as_operator(Method::GET, &format!("/operator/orders/{order}/sagas")),
+    )
+    .await
+    .expect(200);
+    assert_eq!(of_order["sagas"][0]["order_id"], order.to_string());
+
+    let path = format!(
+        "/operator/sagas/{}/skip",
+        saga["id"].as_str().expect("an id")
+    );
+    let deed = it
+        .app
+        .as_operator(Method::POST, &path)
+        .json(&json!({ "note": "paid back by hand" }));
+    let after = answer(deed).await.expect(202);
+    assert_eq!(
+        (&after["direction"], &after["deeds"][0]["note"]),
+        (&json!("settle"), &json!("paid back by hand"))
+    );
+    let settle = it.asked("settle_payment", order, 1).await;
+    assert_eq!(settle.data["note"], "paid back by hand");
+    it.stop().await;
+}
