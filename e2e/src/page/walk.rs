@@ -28,6 +28,9 @@ pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     refused(browser)
         .await
         .context("a quantity beyond its limit")?;
+    each_way(browser, pictures)
+        .await
+        .context("the same order, each way")?;
     outage(browser, pictures)
         .await
         .context("the card processor breaks")?;
@@ -54,7 +57,7 @@ async fn begin(browser: &Browser) -> Result<()> {
     browser.until("connected", SOON, connected, &[]).await?;
     let products = "document.querySelectorAll('#sku option').length > 0";
     browser.until("products", SOON, products, &[]).await?;
-    let ready = "document.querySelectorAll('#services [data-ready=true]').length === 5";
+    let ready = "document.querySelectorAll('#services [data-ready=true]').length === 6";
     browser
         .until("every service is ready", SOON, ready, &[])
         .await
@@ -77,11 +80,16 @@ async fn by_keyboard(browser: &Browser) -> Result<String> {
             "sku" => browser.press("Earl").await?,
             "submit" => {
                 let fields: Vec<&str> =
-                    met.iter().rev().take(5).rev().map(String::as_str).collect();
-                ensure!(
-                    fields == ["customer", "sku", "quantity", "payment", "submit"],
-                    "the focus went by {met:?}"
-                );
+                    met.iter().rev().take(6).rev().map(String::as_str).collect();
+                let order = [
+                    "customer",
+                    "sku",
+                    "quantity",
+                    "payment",
+                    "coordination",
+                    "submit",
+                ];
+                ensure!(fields == order, "the focus went by {met:?}");
                 browser.press(ENTER).await?;
                 return placed(browser, "").await;
             }
@@ -185,6 +193,60 @@ async fn refused(browser: &Browser) -> Result<()> {
         .await?;
     quantity.clear().await?;
     Ok(quantity.send_keys("1").await?)
+}
+
+/// The same order by both ways: each is seen at rest with its steps, beside the other and in the table.
+async fn each_way(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
+    let before = current(browser).await?;
+    browser.click("#coordination option[value=both]").await?;
+    browser.click("#place-form button[type=submit]").await?;
+    let both = placed(browser, &before).await?;
+    browser
+        .click("#coordination option[value=choreography]")
+        .await?;
+    let (choreographed, orchestrated) = both.split_once(' ').context("not two orders")?;
+    for id in [choreographed, orchestrated] {
+        rests(browser, id, "confirmed").await?;
+    }
+    // What each of the others did, by the words of its way; the last is what an order's end takes.
+    for (id, steps) in [
+        (choreographed, ["created", "paid", "reserved", "sold"]),
+        (
+            orchestrated,
+            [
+                "charge → paid",
+                "reserve → reserved",
+                "sell → sold",
+                "complete → completed",
+            ],
+        ),
+    ] {
+        let shown = "arguments[1].every((step) => document.querySelector(`[data-pair='${arguments[0]}'][data-rest=true] .column`)?.innerText.includes(step))";
+        browser
+            .until(
+                format!("order {id} is shown with {steps:?}"),
+                SOON,
+                shown,
+                &[json!(id), json!(steps)],
+            )
+            .await?;
+    }
+    looks::fits_a_phone(browser).await?;
+    looks::scene(browser, pictures, "front-page-each-way", "#orders").await?;
+    // Opened, it shows its saga.
+    let row = format!("#orders-table [data-order='{orchestrated}']");
+    let toggle = format!("{row} button[aria-expanded]");
+    browser.click(&toggle).await?;
+    let saga = "[...document.querySelectorAll(`${arguments[0]} .saga[data-phase=completed] tbody tr`)]                .some((row) => row.innerText.includes('charge payment') && row.innerText.includes('payment completed'))";
+    browser
+        .until("its saga is shown as completed", SOON, saga, &[json!(row)])
+        .await?;
+    browser.click(&toggle).await?;
+    browser.click("#pair-close").await?;
+    let closed = "document.querySelector('#pair').hidden && document.activeElement.id === 'orders'";
+    browser
+        .until("the comparison is closed", SOON, closed, &[])
+        .await
 }
 
 /// While the card processor fails, orders by card wait and others go on; afterwards all come to rest.

@@ -17,6 +17,8 @@ enum By {
     Failing(&'static str),
     /// A message that nobody can read, to this queue.
     Poison(&'static str),
+    /// An answer that does not come: this service is away until the other one has died.
+    Away(&'static str),
 }
 
 const fn orders(point: &'static str) -> (&'static str, By) {
@@ -31,6 +33,10 @@ const fn poison(queue: &'static str) -> (&'static str, By) {
     ("parking.before_ack", By::Poison(queue))
 }
 
+const fn away(point: &'static str, service: &'static str) -> (&'static str, By) {
+    (point, By::Away(service))
+}
+
 const ORDER: &[(&str, By)] = &[
     orders("order.after_commit"),
     orders("outbox.before_publish"),
@@ -41,6 +47,7 @@ const ORDER: &[(&str, By)] = &[
     orders("consumer.after_commit"),
     failing("order.handle"),
     poison("order.choreography"),
+    poison("order.commands"),
 ];
 
 const PAYMENT: &[(&str, By)] = &[
@@ -54,6 +61,7 @@ const PAYMENT: &[(&str, By)] = &[
     orders("consumer.after_commit"),
     failing("payment.handle"),
     poison("payment.choreography"),
+    poison("payment.commands"),
 ];
 
 const INVENTORY: &[(&str, By)] = &[
@@ -65,6 +73,7 @@ const INVENTORY: &[(&str, By)] = &[
     orders("consumer.after_commit"),
     failing("inventory.handle"),
     poison("inventory.choreography"),
+    poison("inventory.commands"),
 ];
 
 const NOTIFICATION: &[(&str, By)] = &[
@@ -74,6 +83,20 @@ const NOTIFICATION: &[(&str, By)] = &[
     orders("consumer.after_commit"),
     failing("notification.handle"),
     poison("notification.choreography"),
+    poison("notification.commands"),
+];
+
+const ORCHESTRATOR: &[(&str, By)] = &[
+    orders("orchestrator.mid_batch"),
+    away("orchestrator.mid_sweep", "payment"),
+    orders("outbox.before_publish"),
+    orders("outbox.mid_publish"),
+    orders("outbox.after_publish"),
+    orders("consumer.before_commit"),
+    orders("consumer.after_commit"),
+    failing("orchestrator.handle"),
+    poison("orchestrator.commands"),
+    poison("orchestrator.replies"),
 ];
 
 const CARD_PROCESSOR: &[(&str, By)] = &[
@@ -90,15 +113,24 @@ async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
             failpoints = format!("{failpoints};{handler}=return");
         }
         system.stop(service).await;
-        system.revive(service, &[("FAILPOINTS", &failpoints)]);
+        let mut settings = vec![("FAILPOINTS", &*failpoints)];
+        if let By::Away(other) = by {
+            system.stop(other).await;
+            // It is missed at once.
+            settings.extend([("SAGA_PACE", "1"), ("SAGA_POLL_MS", "50")]);
+        }
+        system.revive(service, &settings);
         if let By::Poison(queue) = by {
             poisoned(&system.probe, queue).await;
         }
-        // Two of each ending, so that there are batches. They are accepted when everything is back.
-        let both = async { tokio::join!(system.place_all(), system.place_all()) };
+        // Two of each ending by both ways, so that there are batches. They are accepted when everything is back.
+        let both = async { tokio::join!(system.place_all_both(), system.place_all_both()) };
         let crash = async {
             system.aborted(service, point).await;
             system.revive(service, &[]);
+            if let By::Away(other) = by {
+                system.revive(other, &[]);
+            }
         };
         let ((first, second), ()) = tokio::join!(both, crash);
         system.ready(service).await;
@@ -169,6 +201,11 @@ async fn notification_aborts_at_every_point() {
 }
 
 #[tokio::test]
+async fn the_orchestrator_aborts_at_every_point() {
+    aborts_at("orchestrator", ORCHESTRATOR).await;
+}
+
+#[tokio::test]
 async fn the_card_processor_aborts_at_every_point() {
     aborts_at("card-processor", CARD_PROCESSOR).await;
 }
@@ -180,10 +217,17 @@ fn no_failpoint_is_left_out() {
     for folder in ["services", "shared/holdfast/src", "shared/chassis/src"] {
         points_in(&xtask::workspace::root().join(folder), &mut in_code);
     }
-    let aborted_at: BTreeSet<String> = [ORDER, PAYMENT, INVENTORY, NOTIFICATION, CARD_PROCESSOR]
-        .iter()
-        .flat_map(|points| points.iter().map(|(point, _)| (*point).to_owned()))
-        .collect();
+    let aborted_at: BTreeSet<String> = [
+        ORDER,
+        PAYMENT,
+        INVENTORY,
+        NOTIFICATION,
+        ORCHESTRATOR,
+        CARD_PROCESSOR,
+    ]
+    .iter()
+    .flat_map(|points| points.iter().map(|(point, _)| (*point).to_owned()))
+    .collect();
     assert_eq!(in_code, aborted_at);
 }
 
@@ -215,7 +259,7 @@ async fn each_process_is_killed_under_traffic() {
         let orders = async {
             let mut placed = Vec::new();
             for _ in 0..3 {
-                placed.extend(system.place_all().await);
+                placed.extend(system.place_all_both().await);
             }
             placed
         };

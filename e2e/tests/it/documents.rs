@@ -1,6 +1,8 @@
 //! What the documents say that the code decides: generated from it, and compared. `UPDATE_DOCS=1 cargo xtask test -p e2e
 //! documents` writes them anew.
 
+mod sagas;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -11,6 +13,7 @@ use std::{
 use contracts::{
     inventory::{self as inventory_contract, RejectReason},
     message::Documented,
+    notification as notification_contract, orchestrator as orchestrator_contract,
     order::{self as order_contract, CancelReason, Participant},
     payment::{self as payment_contract, DeclineReason},
 };
@@ -46,17 +49,26 @@ pub(crate) fn fill(document: &str, name: &str, content: &str) -> String {
 
 #[test]
 fn the_state_tables_are_the_code() {
-    let path = "docs/architecture.md";
-    let is = fs::read_to_string(xtask::workspace::root().join(path)).expect("the document exists");
-    let mut wanted = is.clone();
-    for (name, table) in [
+    let orders = [
         ("order", order_table()),
         ("payment", payment_table()),
         ("inventory", inventory_table()),
+    ];
+    let sagas = [
+        ("orchestrated order", sagas::order_table()),
+        ("sagas", sagas::definitions()),
+    ];
+    for (path, tables) in [
+        ("docs/architecture.md", &orders[..]),
+        ("docs/orchestration.md", &sagas[..]),
     ] {
-        wanted = fill(&wanted, name, &table);
+        let is =
+            fs::read_to_string(xtask::workspace::root().join(path)).expect("the document exists");
+        let filled = tables
+            .iter()
+            .fold(is, |wanted, (name, table)| fill(&wanted, name, table));
+        holds(path, &filled);
     }
-    holds(path, &wanted);
 }
 
 /// Rows are inputs, columns are states.
@@ -349,12 +361,53 @@ fn inventory_table() -> String {
 }
 
 /// Who writes which messages.
-fn publishers() -> [(&'static str, Vec<Documented>); 3] {
+fn publishers() -> [(&'static str, Vec<Documented>); 5] {
     [
         ("order", order_contract::schemas()),
         ("payment", payment_contract::schemas()),
         ("inventory", inventory_contract::schemas()),
+        ("notification", notification_contract::schemas()),
+        ("orchestrator", orchestrator_contract::schemas()),
     ]
+}
+
+/// Where a message goes.
+struct Route {
+    exchange: &'static str,
+    key: String,
+}
+
+/// Where messages of a type go: exchange and routing key. A fact of choreography is the answer to a command, too.
+fn routes(kind: &str) -> Vec<Route> {
+    let route = |exchange, key: &str| Route {
+        exchange,
+        key: key.to_owned(),
+    };
+    let fact = || route("events", &format!("choreography.{kind}"));
+    let reply = || route("replies", "orchestrator");
+    match kind {
+        "order.start_saga.v1" | "order.cancel_requested.v1" => {
+            vec![route("commands", "orchestrator")]
+        }
+        "order.created.v1" | "order.cancelling.v1" | "order.settling.v1" => vec![fact()],
+        "order.confirm_rejected.v1" | "order.completed.v1" | "notification.queued.v1" => {
+            vec![reply()]
+        }
+        command if command.starts_with("orchestrator.") => {
+            let whose = [
+                ("payment", "payment"),
+                ("inventory", "inventory"),
+                ("order", "order"),
+                ("notification", "notification"),
+            ];
+            let to = whose
+                .into_iter()
+                .find(|(word, _)| command.contains(&format!("_{word}.")));
+            let (_, to) = to.unwrap_or_else(|| panic!("who is asked by {command}?"));
+            vec![route("commands", to)]
+        }
+        _ => vec![fact(), reply()],
+    }
 }
 
 #[test]
@@ -394,37 +447,50 @@ fn asyncapi() -> Value {
                     "payload": reference,
                 }),
             );
-            let address = format!("choreography.{kind}");
-            channels.insert(name.to_owned(), json!({
-                "address": address,
-                "messages": { name: { "$ref": format!("#/components/messages/{name}") } },
-                "bindings": { "amqp": {
-                    "is": "routingKey",
-                    "exchange": { "name": "events", "type": "topic", "durable": true, "vhost": "/holdfast" },
-                    "bindingVersion": "0.3.0",
-                } },
-            }));
-            let channel = json!({ "$ref": format!("#/channels/{name}") });
-            operations.insert(format!("{publisher}.sends.{name}"), json!({
-                "action": "send",
-                "channel": channel,
-                "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": "0.3.0" } },
-            }));
-            let queues: BTreeSet<String> = topology::bindings("events")
-                .into_iter()
-                .filter(|(pattern, _)| topology::matches(pattern, &address))
-                .map(|(_, queue)| queue)
-                .collect();
-            for queue in queues {
-                operations.insert(
-                    format!("{queue}.receives.{name}"),
-                    json!({
-                        "action": "receive",
-                        "channel": channel,
-                        "summary": format!("On the queue {queue}."),
-                        "bindings": { "amqp": { "ack": true, "bindingVersion": "0.3.0" } },
-                    }),
-                );
+            for Route { exchange, key } in routes(kind) {
+                // One channel for each place that a message can go to.
+                let channel_name = if exchange == "replies" {
+                    format!("{name}Reply")
+                } else {
+                    name.to_owned()
+                };
+                let kind_of_exchange = if exchange == "events" {
+                    "topic"
+                } else {
+                    "direct"
+                };
+                channels.insert(channel_name.clone(), json!({
+                    "address": key,
+                    "messages": { name: { "$ref": format!("#/components/messages/{name}") } },
+                    "bindings": { "amqp": {
+                        "is": "routingKey",
+                        "exchange": { "name": exchange, "type": kind_of_exchange, "durable": true, "vhost": "/holdfast" },
+                        "bindingVersion": "0.3.0",
+                    } },
+                }));
+                let channel = json!({ "$ref": format!("#/channels/{channel_name}") });
+                operations.insert(format!("{publisher}.sends.{channel_name}"), json!({
+                    "action": "send",
+                    "channel": channel,
+                    "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": "0.3.0" } },
+                }));
+                let queues: BTreeSet<String> = topology::bindings(exchange)
+                    .into_iter()
+                    .filter(|(pattern, _)| topology::matches(pattern, &key))
+                    .map(|(_, queue)| queue)
+                    .collect();
+                assert!(!queues.is_empty(), "{kind} to {exchange} is unroutable");
+                for queue in queues {
+                    operations.insert(
+                        format!("{queue}.receives.{channel_name}"),
+                        json!({
+                            "action": "receive",
+                            "channel": channel,
+                            "summary": format!("On the queue {queue}."),
+                            "bindings": { "amqp": { "ack": true, "bindingVersion": "0.3.0" } },
+                        }),
+                    );
+                }
             }
         }
     }
@@ -457,10 +523,10 @@ fn cloud_event() -> Value {
             "cloudEvents_specversion": { "type": "string", "const": "1.0" },
             "cloudEvents_id": id("New for every send; the receiver's inbox knows a redelivery by it. Also the property message_id."),
             "cloudEvents_type": text("The type with its version."),
-            "cloudEvents_source": text("Who says it: /order, /payment, /inventory."),
+            "cloudEvents_source": text("Who says it: /order, /payment, /inventory, /notification, /orchestrator."),
             "cloudEvents_subject": id("The order that it is about."),
             "cloudEvents_time": { "type": "string", "format": "date-time", "description": "When it was written. Nothing decides by it." },
-            "cloudEvents_idempotencykey": text("The permanent name of the effect: the same for every send."),
+            "cloudEvents_idempotencykey": text("The permanent name of the effect: the same for every send. An answer carries that of the command that it answers."),
             "cloudEvents_causationid": id("The id of the message that led to this one."),
             "traceparent": text("W3C Trace Context."),
         },

@@ -2,7 +2,7 @@
 
 use load_tests::{
     api::ApiError,
-    traffic::{Ending, once},
+    traffic::{Coordination, Ending, Ways, once},
 };
 
 use crate::system::System;
@@ -11,8 +11,9 @@ use crate::system::System;
 async fn every_ending_is_reached() {
     let system = System::start().await;
     // What `cargo xtask up --once` shows.
-    assert!(once(&system.api).await.expect("every order comes to rest"));
-    let placed = system.place_all().await;
+    let shown = once(&system.api, Ways::Both).await;
+    assert!(shown.expect("every order comes to rest"));
+    let placed = system.place_all_both().await;
     system.ended_as_expected(&placed).await;
     for (ending, id) in &placed {
         let kinds = system.probe.kinds(*id);
@@ -42,13 +43,13 @@ async fn who_is_told_to_come_back_comes_back() {
             .place(
                 "alice",
                 "while-it-is-away",
-                &Ending::ConfirmedWallet.order(),
+                &Ending::ConfirmedWallet.order(Coordination::Choreography),
             )
             .await;
         assert!(matches!(refused, Err(ApiError::Later(_))), "{refused:?}");
         line.restore();
     };
-    let (shown, ()) = tokio::join!(once(&system.api), mend);
+    let (shown, ()) = tokio::join!(once(&system.api, Ways::Both), mend);
     assert!(shown.expect("every order comes to rest"));
     system.end().await;
 }

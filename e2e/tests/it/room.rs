@@ -1,5 +1,7 @@
 //! The control room on the whole system: what its page does, done by its API. Nothing that can be broken from there
-//! loses an order.
+//! loses an order. Orchestrated orders are in [`sagas`].
+
+mod sagas;
 
 use std::time::Duration;
 
@@ -102,8 +104,13 @@ async fn get(system: &System, path: &str) -> Value {
 }
 
 async fn place(system: &System, customer: &str, payment: Value) -> OrderId {
+    place_by(system, customer, &payment, "choreography").await
+}
+
+async fn place_by(system: &System, customer: &str, payment: &Value, way: &str) -> OrderId {
     let order = json!({
         "customer": customer,
+        "coordination": way,
         "lines": [{ "sku": "TEA-ASSAM", "quantity": 2 }],
         "payment": payment,
         "idempotency_key": Uuid::now_v7(),
@@ -154,7 +161,7 @@ async fn an_order_is_placed_and_seen_to_come_to_rest() {
     assert!(config["products"].as_array().expect("a list").len() > 20);
     assert_eq!(
         config["services"][1]["queues"],
-        json!(["payment.choreography"])
+        json!(["payment.choreography", "payment.commands"])
     );
 
     let mut watcher = Watcher::watch(&system).await;
@@ -623,6 +630,7 @@ async fn without_demo_mode_nothing_can_be_broken() {
         "/room/live",
         "/room/parked",
         "/room/stuck",
+        "/room/sagas",
         "/room/invariants",
     ] {
         answer(client.get(url(path)))
@@ -633,7 +641,12 @@ async fn without_demo_mode_nothing_can_be_broken() {
             .await
             .expect_problem(403, "forbidden", None);
     }
-    for path in ["/room/parked", "/room/stuck", "/room/invariants"] {
+    for path in [
+        "/room/parked",
+        "/room/stuck",
+        "/room/sagas",
+        "/room/invariants",
+    ] {
         answer(client.get(url(path)).bearer_auth(&signed))
             .await
             .expect(200);

@@ -37,6 +37,7 @@ fn commands() -> Vec<Command> {
         payment::Config::command(),
         inventory::Config::command(),
         notification::Config::command(),
+        orchestrator::Config::command(),
         card_processor::Config::command(),
         control_room::Config::command(),
     ]

@@ -13,7 +13,7 @@ use contracts::value::OrderId;
 use load_tests::{
     api::{Api, Places},
     reconcile::{Report, Sources, Wanted, reconcile},
-    traffic::{Cancel, Ending, seed},
+    traffic::{Cancel, Coordination, Ending, seed},
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -83,8 +83,15 @@ impl System {
             .collect();
         let processor = format!("127.0.0.1:{}", ports["card-processor"]);
         let card = Proxy::start(processor.parse().expect("an address")).await;
-        let brokers = ["order", "payment", "inventory", "notification", ROOM]
-            .map(|service| (service, vhost.url_via(service, broker.address())));
+        let brokers = [
+            "order",
+            "payment",
+            "inventory",
+            "notification",
+            "orchestrator",
+            ROOM,
+        ]
+        .map(|service| (service, vhost.url_via(service, broker.address())));
         let mut settings: BTreeMap<String, String> = [
             ("HTTP_WORKERS", "1"),
             ("DATABASE_MAX_CONNECTIONS", "5"),
@@ -123,6 +130,7 @@ impl System {
             payment_url: place("payment"),
             inventory_url: place("inventory"),
             notification_url: place("notification"),
+            orchestrator_url: place("orchestrator"),
             card_processor_url: place("card-processor"),
         };
         let book = |service: &str| databases[service].url().to_owned();
@@ -131,6 +139,7 @@ impl System {
             payment_database_url: book("payment"),
             inventory_database_url: book("inventory"),
             notification_database_url: book("notification"),
+            orchestrator_database_url: book("orchestrator"),
             card_processor_database_url: book("card-processor"),
             rabbitmq_api: std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("a broker"),
             rabbitmq_vhost: vhost.name().to_owned(),
@@ -200,6 +209,10 @@ impl System {
             (
                 "NOTIFICATION_DATABASE_URL",
                 &books.notification_database_url,
+            ),
+            (
+                "ORCHESTRATOR_DATABASE_URL",
+                &books.orchestrator_database_url,
             ),
             (
                 "CARD_PROCESSOR_DATABASE_URL",
@@ -322,10 +335,15 @@ impl System {
         }
     }
 
-    /// Places an order that should end like this, and asks again under the same key until it is accepted, as a customer's
-    /// app does. Cancels it if that is how it should end.
+    /// Places a choreographed order that should end like this, and asks again under the same key until it is accepted, as a
+    /// customer's app does. Cancels it if that is how it should end.
     pub(crate) async fn place(&self, ending: Ending) -> OrderId {
-        let (customer, order) = (ending.customer(), ending.order());
+        self.place_by(Coordination::Choreography, ending).await
+    }
+
+    /// As [`Self::place`], by this way.
+    pub(crate) async fn place_by(&self, way: Coordination, ending: Ending) -> OrderId {
+        let (customer, order) = (ending.customer(), ending.order(way));
         let id = self.place_this(customer, &order).await;
         match ending.cancel() {
             Cancel::Never => {}
@@ -365,11 +383,21 @@ impl System {
         eventually("a cancel is accepted", || self.api.cancel(customer, id)).await;
     }
 
-    /// Places an order of each ending, all at once.
+    /// Places a choreographed order of each ending, all at once.
     pub(crate) async fn place_all(&self) -> Vec<(Ending, OrderId)> {
-        futures_util::future::join_all(
-            Ending::ALL.map(|ending| async move { (ending, self.place(ending).await) }),
-        )
+        self.place_all_by(&[Coordination::Choreography]).await
+    }
+
+    /// Places an order of each ending by both ways, all at once.
+    pub(crate) async fn place_all_both(&self) -> Vec<(Ending, OrderId)> {
+        self.place_all_by(&Coordination::ALL).await
+    }
+
+    /// Places an order of each ending by each of these ways, all at once.
+    pub(crate) async fn place_all_by(&self, ways: &[Coordination]) -> Vec<(Ending, OrderId)> {
+        futures_util::future::join_all(ways.iter().flat_map(|way| {
+            Ending::ALL.map(|ending| async move { (ending, self.place_by(*way, ending).await) })
+        }))
         .await
     }
 
@@ -400,32 +428,28 @@ impl System {
                 (Some(state), reason),
                 "{ending:?}: {order}"
             );
-            let payment = self.api.payment(*id).await.expect("payment answers");
-            let stock = self.api.reservation(*id).await.expect("inventory answers");
-            let books = (
-                payment["state"].as_str().unwrap_or_default(),
-                stock["state"].as_str().unwrap_or_default(),
+            let way = order["coordination"]
+                .as_str()
+                .and_then(Coordination::named)
+                .expect("one of the two ways");
+            let payment = self.api.payment_state(*id).await.expect("payment answers");
+            let stock = self.api.stock_state(*id).await.expect("inventory answers");
+            assert!(
+                ending.expected_books(way).contains(&(&payment, &stock)),
+                "{ending:?}, {way:?}: payment {payment}, stock {stock}"
             );
-            // Cancelled while the card company was being asked: the cancel may have come before the question, too.
-            let allowed = match ending {
-                Ending::CancelledBefore => {
-                    vec![
-                        ("refunded", "void"),
-                        ("void", "void"),
-                        ("refunded", "released"),
-                    ]
-                }
-                other => vec![other.expected_books()],
-            };
-            assert!(allowed.contains(&books), "{ending:?}: {books:?}");
         }
     }
 
     /// Waits until nothing moves, and compares all books.
     pub(crate) async fn reconcile(&self) -> Report {
+        self.compare(true).await
+    }
+
+    async fn compare(&self, none_by_deadline: bool) -> Report {
         let wanted = Wanted {
             accepted: self.accepted.lock().expect("no panic").clone(),
-            none_by_deadline: true,
+            none_by_deadline,
         };
         reconcile(&self.sources, PATIENCE, &wanted)
             .await
@@ -448,6 +472,13 @@ impl System {
     /// Stops everything in good order; the books must agree.
     pub(crate) async fn end(self) {
         self.reconciled().await;
+        self.discard().await;
+    }
+
+    /// As [`Self::end`], where orders were to be given up.
+    pub(crate) async fn end_with_deadlines(self) {
+        let report = self.compare(false).await;
+        assert!(report.is_clean(), "{report}");
         self.discard().await;
     }
 
