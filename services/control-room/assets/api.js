@@ -43,6 +43,7 @@ async function call(method, path, body) {
 const name = encodeURIComponent;
 
 export const config = () => call("GET", "room/config");
+export const sagasOf = (id) => call("GET", `room/orders/${name(id)}/sagas`);
 export const order = (id) => call("GET", `room/orders/${name(id)}`);
 export const placeOrder = (body) => call("POST", "room/orders", body);
 export const cancelOrder = (id, customer) => call("POST", `room/orders/${name(id)}/cancel`, { customer });
@@ -58,6 +59,9 @@ export const endParked = (service, id, deed, note) =>
   call("POST", `room/parked/${name(service)}/${name(id)}/${deed}`, { note });
 export const stuck = () => call("GET", "room/stuck");
 export const endStuck = (id, deed, body) => call("POST", `room/stuck/${name(id)}/${deed}`, body);
+export const stuckSagas = () => call("GET", "room/sagas");
+export const saga = (id) => call("GET", `room/sagas/${name(id)}`);
+export const endSaga = (id, deed, note) => call("POST", `room/sagas/${name(id)}/${deed}`, { note });
 
 /** A random UUID; `crypto.randomUUID` exists on https and localhost alone, and the page may be on neither. */
 export function uuid() {

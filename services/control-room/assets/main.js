@@ -6,6 +6,7 @@ import { byId, el, say } from "./dom.js";
 import * as health from "./health.js";
 import { listen } from "./live.js";
 import * as orders from "./orders.js";
+import * as pair from "./pair.js";
 import * as parked from "./parked.js";
 import * as place from "./place.js";
 import * as stuck from "./stuck.js";
@@ -44,6 +45,7 @@ async function begin() {
 }
 
 orders.begin();
+pair.begin();
 place.begin();
 breaking.begin();
 begin();

@@ -1,5 +1,6 @@
 // The table of orders, as they move. Each has a row group of its own, which is changed in place: what has the focus keeps it.
 import { announce, byId, say, shortId, words } from "./dom.js";
+import * as pair from "./pair.js";
 import { Row } from "./row.js";
 
 /** As many as the room shows. */
@@ -70,12 +71,18 @@ function tell(line) {
 const sorted = () => [...lines.keys()].sort().reverse();
 
 function wanted(line) {
-  const filter = byId("filter").value;
-  return filter === "all" || (filter === "mine" ? own.has(line.id) : !line.at_rest);
+  switch (byId("filter").value) {
+    case "mine": return own.has(line.id);
+    case "moving": return !line.at_rest;
+    case "choreography": return line.coordination === "choreography";
+    case "orchestration": return line.coordination === "orchestration";
+    default: return true;
+  }
 }
 
 function draw() {
   note();
+  pair.show(lines);
   if (held && rows.size > 0) return;
   const fitting = sorted().filter((id) => wanted(lines.get(id)));
   const ids = fitting.slice(0, many ? MOST : FEW);

@@ -1,15 +1,20 @@
-// The form that places an order. Its key makes it safe to repeat: the same key is the same order.
+// The form that places an order, or the same one each way. Its key makes it safe to repeat: the same key is the same order.
 import * as api from "./api.js";
 import { byId, during, el, money, say, shortId } from "./dom.js";
 import { mine } from "./orders.js";
+import { compare } from "./pair.js";
+import { WAYS } from "./row.js";
 
-const FIELDS = ["customer", "sku", "quantity", "payment"];
-let last = null;
+const FIELDS = ["customer", "sku", "quantity", "payment", "coordination"];
+/** What was sent last: one order, or two, each with its key. */
+let last = [];
 
 export function begin() {
   byId("place-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    last = { ...read(), idempotency_key: api.uuid() };
+    const way = byId("coordination").value;
+    const ways = way === "both" ? Object.keys(WAYS) : [way];
+    last = ways.map((coordination) => ({ ...read(), coordination, idempotency_key: api.uuid() }));
     send(event.submitter ?? byId("place-form").querySelector(".primary"), false);
   });
   byId("again").addEventListener("click", (event) => send(event.currentTarget, true));
@@ -36,21 +41,28 @@ function read() {
 function send(button, isAgain) {
   clearErrors();
   return during(button, byId("place-outcome"), async () => {
-    let order;
-    try {
-      order = await api.placeOrder(last);
-    } catch (error) {
+    const answers = await Promise.allSettled(last.map(api.placeOrder));
+    const orders = answers.flatMap(({ value }) => (value ? [value] : []));
+    for (const { id } of orders) mine(id);
+    const error = answers.find(({ reason }) => reason)?.reason;
+    if (error) {
       blame(error);
       // After a lost answer the same key asks what became of it; after a refusal there is nothing to repeat.
       byId("again").disabled = error instanceof api.Refused && error.status < 500;
       throw error;
     }
-    mine(order.id);
     byId("again").disabled = false;
-    byId("place-outcome").dataset.order = order.id;
+    byId("place-outcome").dataset.order = orders.map(({ id }) => id).join(" ");
+    const [first, second] = orders;
+    if (second) {
+      compare(orders.map(({ coordination, id }) => [coordination, id]));
+      const names = orders.map(({ coordination, id }) => `…${shortId(id)} (${WAYS[coordination]})`).join(" and ");
+      return isAgain ? `Again orders ${names}: the same keys are the same orders.`
+        : `Orders ${names} are accepted, ${money(first.amount)} each: see them side by side.`;
+    }
     return isAgain
-      ? `Again order …${shortId(order.id)}: the same key is the same order.`
-      : `Order …${shortId(order.id)} is accepted: ${money(order.amount)}.`;
+      ? `Again order …${shortId(first.id)}: the same key is the same order.`
+      : `Order …${shortId(first.id)} is accepted: ${money(first.amount)}.`;
   });
 }
 

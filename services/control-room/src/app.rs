@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
-use chassis::{Chassis, events::EXCHANGE};
+use chassis::Chassis;
 use holdfast::messaging::Observer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ impl App {
             .ready_while("broker, watching", link)
             .work("watching the broker", |shutdown| async move {
                 observer
-                    .run(EXCHANGE, shutdown, |sighting| {
+                    .run(&consumer::WATCHED, shutdown, |sighting| {
                         consumer::take(&seen, sighting);
                     })
                     .await;

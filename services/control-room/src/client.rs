@@ -1,10 +1,12 @@
 //! The services, as the room asks them: under its own operator's token, a customer's, or that of whoever asks the room.
 
 mod books;
+mod call;
 
 use std::{collections::BTreeSet, time::Duration};
 
 pub(crate) use books::Auditor;
+pub(crate) use call::{Answer, Call, Verb};
 
 use chassis::{
     client::TokenFile,
@@ -27,66 +29,30 @@ use crate::{
 };
 
 /// The services, in the order in which the page shows them.
-pub(crate) const SERVICES: [&str; 5] = [
+pub(crate) const SERVICES: [&str; 6] = [
     "order",
     "payment",
     "inventory",
     "notification",
+    "orchestrator",
     "card-processor",
 ];
 /// Those that have messages.
-pub(crate) const WITH_MESSAGES: [&str; 4] = ["order", "payment", "inventory", "notification"];
+pub(crate) const WITH_MESSAGES: [&str; 5] = [
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    "orchestrator",
+];
+
+/// Where the orchestrator lists the sagas that wait for an operator.
+pub(crate) const STUCK_SAGAS: &str = "/operator/sagas?phase=stuck,broken&limit=200";
 
 /// How long one call may take, when nobody's request bounds it.
 const CALL: Duration = Duration::from_secs(3);
 /// Longest that a token of ours is valid: it is signed for each call.
 const TOKEN: Duration = Duration::from_secs(300);
-
-/// What to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Verb {
-    Get,
-    Put,
-    Post,
-}
-
-/// A request to a service.
-#[derive(Debug)]
-pub(crate) struct Call<'a> {
-    pub(crate) verb: Verb,
-    pub(crate) path: &'a str,
-    pub(crate) token: &'a str,
-    pub(crate) body: Option<&'a Value>,
-    pub(crate) idempotency_key: Option<&'a str>,
-}
-
-impl<'a> Call<'a> {
-    pub(crate) fn new(verb: Verb, path: &'a str, token: &'a str) -> Self {
-        Self {
-            verb,
-            path,
-            token,
-            body: None,
-            idempotency_key: None,
-        }
-    }
-
-    pub(crate) fn with(self, body: &'a Value) -> Self {
-        Self {
-            body: Some(body),
-            ..self
-        }
-    }
-}
-
-/// A service's answer, to be passed on as it is.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) content_type: Option<String>,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) body: Vec<u8>,
-}
 
 /// How the room shows who it is.
 enum Tokens {
@@ -109,6 +75,16 @@ pub(crate) struct Services {
 #[derive(Deserialize)]
 struct Page {
     orders: Vec<View>,
+}
+
+#[derive(Deserialize)]
+struct SagaPage {
+    sagas: Vec<Saga>,
+}
+
+#[derive(Deserialize)]
+struct Saga {
+    order_id: Uuid,
 }
 
 /// What can be broken in a service, and what is.
@@ -158,6 +134,7 @@ impl Services {
             &self.places.payment_url,
             &self.places.inventory_url,
             &self.places.notification_url,
+            &self.places.orchestrator_url,
             &self.places.card_processor_url,
         ];
         SERVICES
@@ -305,6 +282,12 @@ impl Services {
             .read("order", "/operator/orders?stuck=true&limit=200")
             .await?;
         Ok(page.orders.iter().map(|order| order.id).collect())
+    }
+
+    /// The order of each saga that waits for an operator.
+    pub(crate) async fn stuck_sagas(&self) -> Result<Vec<Uuid>, Error> {
+        let page: SagaPage = self.read("orchestrator", STUCK_SAGAS).await?;
+        Ok(page.sagas.iter().map(|saga| saga.order_id).collect())
     }
 
     /// Where an order stands.

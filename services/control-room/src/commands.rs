@@ -161,7 +161,7 @@ impl Room {
         let _ = self.feed.send(self.snapshot());
     }
 
-    /// Takes an event in.
+    /// Takes a message in.
     pub(crate) fn hear(
         &self,
         order: Uuid,

@@ -1,13 +1,16 @@
 //! What the room overhears. It takes part in nothing: what it cannot read, somebody else parks.
 
-use chassis::events::decode;
+use chassis::events::{COMMANDS, EXCHANGE, ORCHESTRATION, ORCHESTRATOR, REPLIES, decode};
 use contracts::{
     Message,
     inventory::InventoryCommitted,
-    order::{OrderCancelled, OrderCancelling, OrderConfirmed, OrderCreated},
-    value::PaymentMethod,
+    order::{
+        CancelReason, CancelRequested, Customer, OrderCancelled, OrderCancelling, OrderCompleted,
+        OrderConfirmed, OrderCreated, Saga, StartSaga,
+    },
+    value::{Money, PaymentMethod, PricedLine},
 };
-use holdfast::messaging::{Incoming, Sighting};
+use holdfast::messaging::{Incoming, Sighting, Watch};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -16,64 +19,134 @@ use crate::{
     domain::{News, Opening, State, Step, plain, trace_id},
 };
 
+/// What the room listens to: all facts of choreography, and every command and reply of orchestration.
+pub(crate) const WATCHED: [Watch<'static>; 7] = [
+    Watch {
+        exchange: EXCHANGE,
+        key: "#",
+    },
+    to("order"),
+    to("payment"),
+    to("inventory"),
+    to("notification"),
+    to(ORCHESTRATOR),
+    Watch {
+        exchange: REPLIES,
+        key: ORCHESTRATOR,
+    },
+];
+
+/// The commands to a service.
+const fn to(service: &str) -> Watch<'_> {
+    Watch {
+        exchange: COMMANDS,
+        key: service,
+    }
+}
+
 /// Takes in what the observer sees.
 pub(crate) fn take(room: &Room, sighting: Sighting) {
-    let (routing_key, event) = match sighting {
-        Sighting::Attached => return room.lost_sight(),
-        Sighting::Event(routing_key, event) => (routing_key, event),
+    let Sighting::Event {
+        exchange,
+        routing_key,
+        event,
+    } = sighting
+    else {
+        return room.lost_sight();
     };
     let Ok(order) = event.subject.parse() else {
         return;
     };
-    let coordination = routing_key.split('.').next().unwrap_or_default();
+    // Facts say it in their routing key; commands and replies are the orchestrator's.
+    let coordination = if exchange == EXCHANGE {
+        routing_key.split('.').next().unwrap_or_default()
+    } else {
+        ORCHESTRATION
+    };
     let trace_id = event.traceparent.as_deref().and_then(trace_id);
     let step = Step {
         message_id: event.id,
+        cause: event.causation_id,
         kind: event.kind.clone(),
         source: plain(&event.source),
         at: event.time.unwrap_or_else(OffsetDateTime::now_utc),
+        detail: serde_json::from_slice(&event.data).unwrap_or_default(),
     };
-    room.hear(order, coordination, step, trace_id, news(&event));
+    let news = news(&event, coordination);
+    room.hear(order, coordination, step, trace_id, news);
 }
 
-/// What an event says about where its order stands. What cannot be read says nothing.
-fn news(event: &Incoming) -> News {
+/// What a message says about where its order stands. What cannot be read says nothing.
+fn news(event: &Incoming, coordination: &str) -> News {
     let read = match event.kind.as_str() {
-        OrderCreated::TYPE => decode::<OrderCreated>(event).map(|created| {
-            News::Created(Box::new(Opening {
-                customer: created.customer.id.to_string(),
-                amount: created.amount,
-                items: created
-                    .lines
-                    .iter()
-                    .map(|line| u64::from(line.quantity.get()))
-                    .sum(),
-                payment: match created.payment {
-                    PaymentMethod::Wallet => "wallet",
-                    PaymentMethod::Card { .. } => "card",
-                }
-                .to_owned(),
-            }))
+        OrderCreated::TYPE => decode(event).map(|created: OrderCreated| {
+            let OrderCreated {
+                customer,
+                lines,
+                amount,
+                payment,
+                ..
+            } = created;
+            opening(&customer, &lines, amount, &payment)
         }),
-        OrderConfirmed::TYPE => decode::<OrderConfirmed>(event).map(|confirmed| News::Moved {
+        StartSaga::TYPE => decode(event).map(|start: StartSaga| match start.saga {
+            Saga::PlaceOrder => {
+                opening(&start.customer, &start.lines, start.amount, &start.payment)
+            }
+            // Nobody else can undo an order that was confirmed.
+            Saga::UndoOrder => News::Moved {
+                version: start.order_version,
+                state: State::Cancelling,
+                reason: word(&CancelReason::Customer),
+            },
+        }),
+        OrderConfirmed::TYPE => decode(event).map(|confirmed: OrderConfirmed| News::Moved {
             version: confirmed.order_version,
             state: State::Confirmed,
             reason: None,
         }),
-        OrderCancelling::TYPE => decode::<OrderCancelling>(event).map(|cancelling| News::Moved {
+        OrderCancelling::TYPE => decode(event).map(|cancelling: OrderCancelling| News::Moved {
             version: cancelling.order_version,
             state: State::Cancelling,
             reason: word(&cancelling.reason),
         }),
-        OrderCancelled::TYPE => decode::<OrderCancelled>(event).map(|cancelled| News::Moved {
+        CancelRequested::TYPE => decode(event).map(|requested: CancelRequested| News::Moved {
+            version: requested.order_version,
+            state: State::Cancelling,
+            reason: word(&requested.reason),
+        }),
+        OrderCancelled::TYPE => decode(event).map(|cancelled: OrderCancelled| News::Moved {
             version: cancelled.order_version,
             state: State::Cancelled,
             reason: word(&cancelled.reason),
         }),
-        InventoryCommitted::TYPE => return News::Committed,
+        OrderCompleted::TYPE => return News::Committed,
+        // With that a choreographed order is at rest; of an orchestrated one the orchestrator takes note.
+        InventoryCommitted::TYPE if coordination != ORCHESTRATION => return News::Committed,
         _ => return News::Other,
     };
     read.unwrap_or(News::Other)
+}
+
+fn opening(
+    customer: &Customer,
+    lines: &[PricedLine],
+    amount: Money,
+    payment: &PaymentMethod,
+) -> News {
+    let payment = match payment {
+        PaymentMethod::Wallet => "wallet",
+        PaymentMethod::Card { .. } => "card",
+    };
+    News::Created(Box::new(Opening {
+        customer: customer.id.to_string(),
+        amount,
+        items: lines
+            .iter()
+            .map(|line| u64::from(line.quantity.get()))
+            .sum(),
+        payment: payment.to_owned(),
+    }))
 }
 
 /// A value as it is written in JSON: `payment_declined`.

@@ -1,10 +1,11 @@
 //! The board: the last few hundred orders, as the room knows them. Pure.
 //!
-//! Everything here may be late or missing: the room overhears events, and may miss some. So nothing goes backwards (a
+//! Everything here may be late or missing: the room overhears messages, and may miss some. So nothing goes backwards (a
 //! state of an older version is ignored, a step is known by its message id), and [`Board::wants`] names the orders of
 //! which the order service should be asked.
 
 mod order;
+mod step;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,8 @@ use std::{
 };
 
 use order::Order;
-pub use order::{Entry, News, Opening, OrderLine, State, Step, StepLine, View, plain, trace_id};
+pub use order::{Entry, News, Opening, OrderLine, State, View, trace_id};
+pub use step::{Ask, Detail, Said, Step, StepLine, plain};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -34,7 +36,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// Takes an event in.
+    /// Takes a message in.
     pub fn hear(
         &mut self,
         id: Uuid,
@@ -125,12 +127,7 @@ impl Board {
             if order.trace_id.is_none() {
                 order.trace_id = entry.traceparent.as_deref().and_then(trace_id);
             }
-            order.step(Step {
-                message_id: entry.message_id,
-                kind: entry.kind,
-                source: plain(&entry.source),
-                at: entry.occurred_at.unwrap_or(entry.recorded_at),
-            });
+            order.step(entry.into());
         }
         order.to(view.version, view.state, view.reason);
         if view.state == State::Confirmed && view.at_rest {

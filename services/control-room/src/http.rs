@@ -5,6 +5,7 @@ mod live;
 mod operator;
 mod orders;
 mod page;
+mod sagas;
 mod visitor;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(crate) struct State {
         page::config, live::live, orders::show, orders::place, orders::cancel,
         operator::parked, operator::show_parked, operator::edit_parked, operator::end_parked, operator::stuck,
         operator::end_stuck, operator::invariants,
+        sagas::stuck_sagas, sagas::show_saga, sagas::end_saga, sagas::of_order,
         break_it::show_knobs, break_it::turn_knobs, break_it::pause_queue, break_it::crash, break_it::poison,
     ),
     security(("bearer" = [])),
@@ -86,7 +88,11 @@ pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
         .service(operator::end_parked)
         .service(operator::stuck)
         .service(operator::end_stuck)
-        .service(operator::invariants);
+        .service(operator::invariants)
+        .service(sagas::stuck_sagas)
+        .service(sagas::end_saga)
+        .service(sagas::show_saga)
+        .service(sagas::of_order);
     // Without demo mode these do not exist.
     if demo {
         config

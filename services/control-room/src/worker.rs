@@ -149,17 +149,26 @@ async fn trouble(room: &Room, services: &Services) -> Option<Value> {
         );
         Some((count(parked)?, count(quarantined)?))
     });
-    let (asked, stuck) = tokio::join!(join_all(asked), services.stuck_orders());
-    let stuck = stuck.ok()?;
-    let waiting = stuck.len();
-    room.stuck(stuck);
+    let (asked, orders, sagas) = tokio::join!(
+        join_all(asked),
+        services.stuck_orders(),
+        services.stuck_sagas()
+    );
+    let (orders, sagas) = (orders.ok()?, sagas.ok()?);
+    let (stuck, stuck_sagas) = (orders.len(), sagas.len());
+    room.stuck(orders.into_iter().chain(sagas).collect());
     let (mut parked, mut quarantined) = (0, 0);
     for counts in asked {
         let (these, those) = counts?;
         parked += these;
         quarantined += those;
     }
-    Some(json!({ "parked": parked, "quarantined": quarantined, "stuck": waiting }))
+    Some(json!({
+        "parked": parked,
+        "quarantined": quarantined,
+        "stuck": stuck,
+        "stuck_sagas": stuck_sagas,
+    }))
 }
 
 /// Compares the books, while somebody watches; a tenth of the time at most.

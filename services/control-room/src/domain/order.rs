@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Steps that are kept of each order, in number. An order that is asked for again and again has no end of them.
+use super::step::{Detail, Step, StepLine, lines, plain};
+
+/// Messages that are kept of each order, in number. An order that is asked for again and again has no end of them.
 pub(super) const STEPS: usize = 60;
 
 /// Where an order stands.
@@ -18,15 +20,6 @@ pub enum State {
     Cancelled,
 }
 
-/// Something that happened to an order.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub message_id: Uuid,
-    pub kind: String,
-    pub source: String,
-    pub at: OffsetDateTime,
-}
-
 /// What an event says about where an order stands.
 #[derive(Clone, Debug)]
 pub enum News {
@@ -37,7 +30,7 @@ pub enum News {
         state: State,
         reason: Option<String>,
     },
-    /// The goods of a confirmed order are sold: it is at rest.
+    /// All that a confirmed order leads to is done, its goods are sold: it is at rest.
     Committed,
     /// Something that leaves it where it is.
     Other,
@@ -89,11 +82,28 @@ pub struct Entry {
     pub(super) kind: String,
     pub(super) source: String,
     #[serde(default)]
+    pub(super) causation_id: Option<Uuid>,
+    #[serde(default)]
     pub(super) traceparent: Option<String>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub(super) occurred_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub(super) recorded_at: OffsetDateTime,
+    #[serde(default)]
+    pub(super) data: Detail,
+}
+
+impl From<Entry> for Step {
+    fn from(entry: Entry) -> Self {
+        Self {
+            message_id: entry.message_id,
+            cause: entry.causation_id,
+            kind: entry.kind,
+            source: plain(&entry.source),
+            at: entry.occurred_at.unwrap_or(entry.recorded_at),
+            detail: entry.data,
+        }
+    }
 }
 
 /// An order, as the page shows it.
@@ -116,18 +126,6 @@ pub struct OrderLine {
     pub(super) updated_at: OffsetDateTime,
     pub(super) trace_id: Option<String>,
     pub steps: Vec<StepLine>,
-}
-
-/// A step, as the page shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StepLine {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub source: String,
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) at: OffsetDateTime,
-    /// Since the order began, in milliseconds.
-    pub(super) ms: i64,
 }
 
 pub(super) struct Order {
@@ -175,10 +173,6 @@ impl Order {
     }
 
     pub(super) fn line(&self, id: Uuid, stuck: bool) -> OrderLine {
-        let since = |at: OffsetDateTime| {
-            let ms = (at - self.created_at).whole_milliseconds().max(0);
-            i64::try_from(ms).unwrap_or(i64::MAX)
-        };
         OrderLine {
             id,
             customer: self.customer.clone(),
@@ -193,16 +187,7 @@ impl Order {
             created_at: self.created_at,
             updated_at: self.updated_at,
             trace_id: self.trace_id.clone(),
-            steps: self
-                .steps
-                .iter()
-                .map(|step| StepLine {
-                    kind: step.kind.clone(),
-                    source: step.source.clone(),
-                    at: step.at,
-                    ms: since(step.at),
-                })
-                .collect(),
+            steps: lines(&self.steps, self.created_at),
         }
     }
 }
@@ -211,9 +196,4 @@ impl Order {
 pub fn trace_id(traceparent: &str) -> Option<String> {
     let id = traceparent.split('-').nth(1)?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
-}
-
-/// `/order` -> `order`
-pub fn plain(source: &str) -> String {
-    source.trim_start_matches('/').to_owned()
 }

@@ -13,9 +13,27 @@ fn id(n: u128) -> Uuid {
 fn step(message: u128, kind: &str, seconds: i64) -> Step {
     Step {
         message_id: id(message),
+        cause: None,
         kind: kind.to_owned(),
         source: "order".to_owned(),
         at: at(seconds),
+        detail: Detail::default(),
+    }
+}
+
+/// A step of an orchestrated order, caused by an earlier one, with this payload.
+fn said(message: u128, cause: Option<u128>, kind: &str, seconds: i64, data: &str) -> Step {
+    Step {
+        cause: cause.map(id),
+        detail: serde_json::from_str(data).expect("a detail"),
+        ..step(message, kind, seconds)
+    }
+}
+
+fn hear_all(board: &mut Board, order: u128, steps: impl IntoIterator<Item = (Step, News)>) {
+    for (step, news) in steps {
+        let now = step.at;
+        board.hear(id(order), "orchestration", step, None, news, now);
     }
 }
 
@@ -68,13 +86,133 @@ fn an_order_comes_to_rest_as_its_events_come_in() {
     hear(&mut board, 1, 13, 3, News::Committed);
     let line = board.newest(10).remove(0);
     assert!(line.at_rest);
-    let ms: Vec<i64> = line.steps.iter().map(|step| step.ms).collect();
+    let ms: Vec<i64> = line.steps.iter().map(|step| step.said.ms).collect();
     assert_eq!(ms, [0, 1000, 2000, 3000]);
     assert_eq!(
         line.trace_id.as_deref(),
         Some("0af7651916cd43dd8448eb211c80319c")
     );
     assert_eq!((line.items, line.customer.as_str()), (2, "alice"));
+}
+
+#[test]
+fn each_command_is_shown_once_with_its_answer_and_what_undoes_is_marked() {
+    let start = r#"{"saga":"place_order"}"#;
+    let told = r#"{"news":{"cancelled":{"reason":"out_of_stock","payment":"undone"}}}"#;
+    let mut board = Board::default();
+    let charge = "orchestrator.charge_payment.v1";
+    hear_all(
+        &mut board,
+        1,
+        [
+            (said(10, None, "order.start_saga.v1", 0, start), created()),
+            (said(11, Some(10), charge, 1, "{}"), News::Other),
+            // Asked again; and by the clock of who answers, the answer came before both.
+            (said(12, None, charge, 4, "{}"), News::Other),
+            (
+                said(13, Some(12), "payment.completed.v1", 0, "{}"),
+                News::Other,
+            ),
+            (
+                said(14, Some(11), "payment.completed.v1", 5, "{}"),
+                News::Other,
+            ),
+            (
+                said(15, Some(13), "orchestrator.reserve_inventory.v1", 6, "{}"),
+                News::Other,
+            ),
+            (
+                said(16, Some(15), "inventory.rejected.v1", 7, r#"{"saga":7}"#),
+                News::Other,
+            ),
+            (
+                said(17, Some(16), "orchestrator.refund_payment.v1", 8, "[]"),
+                News::Other,
+            ),
+        ],
+    );
+    let line = board.newest(1).remove(0);
+    assert_eq!(
+        (line.state, line.at_rest, line.steps.len()),
+        (State::Pending, false, 4)
+    );
+    let ask = |n: usize| line.steps[n].ask.as_ref().expect("a command");
+    assert_eq!(
+        (ask(0).of, ask(0).about),
+        ("orchestrator", Some("place_order"))
+    );
+    assert_eq!(
+        (ask(1).of, ask(1).attempts, ask(1).undoes),
+        ("payment", 2, false)
+    );
+    let answer = ask(1).answer.as_ref().expect("it was answered");
+    assert_eq!(answer.kind, "payment.completed.v1");
+    assert!(ask(2).answer.is_some());
+    assert!(ask(3).undoes && ask(3).answer.is_none());
+
+    hear_all(
+        &mut board,
+        1,
+        [
+            (
+                said(18, Some(17), "payment.refunded.v1", 9, "{}"),
+                News::Other,
+            ),
+            (
+                said(19, Some(18), "orchestrator.cancel_order.v1", 10, "{}"),
+                News::Other,
+            ),
+            (
+                said(20, Some(19), "order.cancelled.v1", 11, "{}"),
+                moved(2, State::Cancelled),
+            ),
+            (
+                said(21, Some(20), "orchestrator.send_notification.v1", 12, told),
+                News::Other,
+            ),
+        ],
+    );
+    let line = board.newest(1).remove(0);
+    assert_eq!((line.state, line.at_rest), (State::Cancelled, true));
+    let last = line.steps.last().expect("steps").ask.as_ref();
+    let last = last.expect("a command");
+    assert_eq!((last.about, last.undoes), (Some("cancelled"), true));
+}
+
+#[test]
+fn an_orchestrated_order_that_was_missed_is_shown_by_its_timeline() {
+    let mut board = Board::default();
+    hear_all(
+        &mut board,
+        7,
+        [(
+            said(12, Some(11), "order.completed.v1", 2, "{}"),
+            News::Committed,
+        )],
+    );
+    assert_eq!(board.wants(at(2), Duration::from_secs(3), 10), [id(7)]);
+    let entry = |message: u128, cause: Option<u128>, kind: &str, data: &str| {
+        let cause = cause.map(|cause| format!(r#""causation_id":"{}","#, id(cause)));
+        format!(
+            r#"{{"type":"{kind}","source":"/orchestrator","message_id":"{}",{}"recorded_at":"2027-01-15T08:00:00Z","data":{data}}}"#,
+            id(message),
+            cause.unwrap_or_default()
+        )
+    };
+    let entries = [
+        entry(10, None, "order.start_saga.v1", r#"{"saga":"place_order"}"#),
+        entry(11, Some(10), "orchestrator.complete_order.v1", "{}"),
+        entry(12, Some(11), "order.completed.v1", "null"),
+    ];
+    let timeline = serde_json::from_str(&format!("[{}]", entries.join(",")));
+    let view = view(7, "confirmed", 2, true);
+    board.read(view, timeline.expect("a timeline"), at(5));
+    let line = board.newest(1).remove(0);
+    assert!(line.at_rest);
+    assert_eq!(line.steps.len(), 2);
+    let complete = line.steps[1].ask.as_ref().expect("a command");
+    let answer = complete.answer.as_ref().expect("it was answered");
+    assert_eq!(answer.kind, "order.completed.v1");
 }
 
 #[test]
@@ -111,7 +249,7 @@ fn what_was_missed_is_asked_for_and_heals() {
     board.read(view(7, "confirmed", 2, true), timeline, at(5));
     let line = board.newest(10).remove(0);
     assert!(line.at_rest);
-    assert_eq!(line.steps[0].source, "order");
+    assert_eq!(line.steps[0].said.source, "order");
     assert!(board.wants(at(60), Duration::from_secs(3), 10).is_empty());
 }
 

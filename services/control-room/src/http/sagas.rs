@@ -1,0 +1,101 @@
+//! Sagas: those of an order, those that wait for an operator, and what one decides. All of it is the orchestrator's; the
+//! room passes it on.
+
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use chassis::http::{JsonBody, PathId, Problem, deadline_of};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{State, passed, visitor::Visitor};
+use crate::client::{Call, STUCK_SAGAS, Verb};
+
+const SERVICE: &str = "orchestrator";
+
+/// The sagas that wait for an operator.
+#[utoipa::path(tag = "operator", responses((status = 200, description = "Stuck and broken ones, as the orchestrator lists them")))]
+#[get("/room/sagas")]
+pub(super) async fn stuck_sagas(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let call = Call::new(Verb::Get, STUCK_SAGAS, &visitor.token);
+    let page: Value = state
+        .services
+        .ask(SERVICE, call, deadline_of(&request))
+        .await?;
+    Ok(HttpResponse::Ok().json(&page["sagas"]))
+}
+
+/// One of them, whole.
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "As the orchestrator shows it"), (status = 404, body = Problem),
+))]
+#[get("/room/sagas/{id}")]
+pub(super) async fn show_saga(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let path = format!("/operator/sagas/{id}");
+    let call = Call::new(Verb::Get, &path, &visitor.token);
+    let answer = state.services.pass(SERVICE, call, deadline_of(&request));
+    passed(answer.await?)
+}
+
+/// Asks the step in hand again (`resume`), has it written off (`skip`), or all that remains (`abandon`).
+#[utoipa::path(
+    tag = "operator",
+    params(("id" = Uuid, Path), ("deed" = String, Path, description = "resume, skip or abandon")),
+    responses((status = 202, description = "The saga"), (status = 409, body = Problem), (status = 422, body = Problem)),
+)]
+#[post("/room/sagas/{id}/{deed:resume|skip|abandon}")]
+pub(super) async fn end_saga(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    path: web::Path<(Uuid, String)>,
+    JsonBody(reason): JsonBody<Value>,
+) -> Result<HttpResponse, Problem> {
+    let (id, deed) = path.into_inner();
+    let path = format!("/operator/sagas/{id}/{deed}");
+    let call = Call::new(Verb::Post, &path, &visitor.token).with(&reason);
+    let answer = state.services.pass(SERVICE, call, deadline_of(&request));
+    let answer = answer.await?;
+    state.room.attend();
+    passed(answer)
+}
+
+/// The sagas of an order, whole, the newest first; none of a choreographed one, or before the orchestrator has heard of it.
+#[utoipa::path(tag = "room", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "{sagas}, each as the orchestrator shows it"),
+))]
+#[get("/room/orders/{id}/sagas")]
+pub(super) async fn of_order(
+    visitor: Visitor,
+    request: HttpRequest,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let (services, token) = (&state.services, visitor.token.as_str());
+    let deadline = deadline_of(&request);
+    let path = format!("/operator/orders/{id}/sagas");
+    let call = Call::new(Verb::Get, &path, token);
+    let listed = services.pass(SERVICE, call, deadline).await?;
+    let page: Value = match listed.status {
+        200 => serde_json::from_slice(&listed.body).map_err(Problem::internal)?,
+        404 => json!({ "sagas": [] }),
+        _ => return passed(listed),
+    };
+    let ids = page["sagas"].as_array().into_iter().flatten();
+    let ids = ids.filter_map(|saga| saga["id"].as_str());
+    let whole = ids.map(|id| async move {
+        let path = format!("/operator/sagas/{id}");
+        let call = Call::new(Verb::Get, &path, token);
+        services.ask::<Value>(SERVICE, call, deadline).await
+    });
+    let sagas = try_join_all(whole).await?;
+    Ok(HttpResponse::Ok().json(json!({ "sagas": sagas })))
+}
