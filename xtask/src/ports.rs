@@ -1,13 +1,30 @@
 //! Free ports on the loopback interface.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+
+/// Below the ports that outgoing connections are given, on every system: one of those could be taken by anybody's connection
+/// while whoever listens on it is restarted.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+/// How many ports were looked at: nobody in this process is given what somebody else is about to listen on.
+static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
 /// A port that is free now.
 pub fn free() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    // Processes begin at different places.
+    let (first, count) = (std::process::id() % 1000 * 12, RANGE.end - RANGE.start);
+    let mut refused = None;
+    for _ in 0..count {
+        let place = first + u32::from(LOOKED_AT.fetch_add(1, Ordering::Relaxed));
+        let port = RANGE.start + u16::try_from(place % u32::from(count)).unwrap_or_default();
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
 /// This port if it is free, so that a person's bookmarks work, or any other.

@@ -176,8 +176,9 @@ fn whole(saga: &Value) -> String {
             "answer",
             "command",
         ];
-        rows.iter_mut()
-            .for_each(|row| row.resize(head.len(), String::new()));
+        for row in &mut rows {
+            row.resize(head.len(), String::new());
+        }
         lines.extend([String::new(), table::render(&head, &rows)]);
     }
     let remaining: Vec<String> = array(saga, "remaining")

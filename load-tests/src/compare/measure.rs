@@ -98,7 +98,8 @@ pub(super) async fn round(
 
 /// The medians of the rounds, and their range.
 pub(super) fn table(figures: &BTreeMap<&str, Vec<Figures>>) -> String {
-    let columns: [(&str, fn(&Figures) -> f64); 6] = [
+    type Column = (&'static str, fn(&Figures) -> f64);
+    let columns: [Column; 6] = [
         ("messages per order", |figures| figures.messages),
         ("commits per order", |figures| figures.commits),
         ("processor ms per order", |figures| figures.cpu_ms),

@@ -69,7 +69,7 @@ pub(super) fn fresh(arguments: &Arguments) -> Result<Compose> {
     Ok(compose)
 }
 
-/// One order of each ending, through the front door.
+/// One order of each ending, each way, through the front door.
 pub(super) fn once(compose: &Compose) -> Result {
     let status = compose.traffic().arg("once").status().context("traffic")?;
     if status.success() {
