@@ -46,7 +46,10 @@ async fn next(seen: &mut UnboundedReceiver<Sighting>) -> Option<(String, String,
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `next` answers")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with what `next` answers"
+)]
 fn was(exchange: &str, key: &str, subject: &str) -> Option<(String, String, String)> {
     Some((exchange.to_owned(), key.to_owned(), subject.to_owned()))
 }
