@@ -9,7 +9,7 @@ use e2e::traces::{
     Case, Span, Trace,
     orders::{Orders, Placed},
 };
-use load_tests::traffic::Ending;
+use load_tests::traffic::{Coordination, Ending};
 use serde_json::json;
 use testkit::{client, eventually};
 use xtask::wiring::SERVICES;
@@ -178,9 +178,11 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     .await;
     let mut placed = Vec::new();
     for _ in 0..5 {
+        // The way that every service has a part in.
+        let way = Coordination::Orchestration;
         placed.push((
             Ending::ConfirmedCard,
-            system.place(Ending::ConfirmedCard).await,
+            system.place_by(way, Ending::ConfirmedCard).await,
         ));
         system.ended_as_expected(&placed).await;
     }
@@ -196,7 +198,8 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     for service in SERVICES {
         eventually(&format!("{service} sends again"), || async {
             // Each service has something to tell: every order comes by.
-            let order = json!({ "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }], "payment": { "method": "card", "token": "tok_visa" } });
+            let mut order = json!({ "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }], "payment": { "method": "card", "token": "tok_visa" } });
+            order["coordination"] = "orchestration".into();
             system.place_this("alice", &order).await;
             let log = system.whole_log(service);
             log.contains("the collector takes spans again")
