@@ -279,15 +279,6 @@ impl Api {
         self.operator(Method::GET, url, None).await
     }
 
-    /// An order's sagas, newest first.
-    pub async fn sagas_of(&self, order: OrderId) -> Result<Value, ApiError> {
-        let url = format!(
-            "{}/operator/orders/{order}/sagas",
-            self.places.orchestrator_url
-        );
-        self.operator(Method::GET, url, None).await
-    }
-
     /// A saga with every step; `id` is its own, or its order's.
     pub async fn saga(&self, id: &str) -> Result<Value, ApiError> {
         let url = format!("{}/operator/sagas/{id}", self.places.orchestrator_url);

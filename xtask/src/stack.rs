@@ -236,18 +236,19 @@ impl Stack {
             release: options.release,
         };
         for service in SERVICES {
-            stack.recipe(service, stack.wiring.environment(service));
+            stack.recipe(service, service, stack.wiring.environment(service));
         }
         if stack.room {
             // It finds the services and the books as the tools do.
             let mut environment = stack.wiring.environment(ROOM);
             environment.extend(stack.tools_environment());
-            stack.recipe(ROOM, environment);
+            stack.recipe(ROOM, ROOM, environment);
         }
         let mails = stack.mails().display().to_string();
         let listen = format!("127.0.0.1:{smtp_port}");
         let environment = [("SMTP_SINK_LISTEN", listen), ("SMTP_SINK_FOLDER", mails)];
         stack.recipe(
+            SMTP,
             SMTP,
             environment
                 .map(|(name, value)| (name.to_owned(), value))
@@ -265,11 +266,11 @@ impl Stack {
     }
 
     /// How a program of ours is started.
-    fn recipe(&mut self, name: &str, environment: Vec<(String, String)>) {
+    fn recipe(&mut self, name: &str, program: &str, environment: Vec<(String, String)>) {
         let folder = self.claim.folder.clone();
         let recipe = Recipe {
             name: name.to_owned(),
-            program: self.binary(name),
+            program: self.binary(program),
             arguments: Vec::new(),
             environment,
             log: folder.join(format!("logs/{name}.log")),
@@ -328,11 +329,7 @@ impl Stack {
             let (name, port) = (format!("{service}-2"), ports::free()?);
             let mut environment = self.wiring.environment(service);
             environment.push(("HTTP_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
-            let program = self.binary(service);
-            self.recipe(&name, environment);
-            if let Some(recipe) = self.recipes.get_mut(&name) {
-                recipe.program = program;
-            }
+            self.recipe(&name, service, environment);
             self.revive(&name)?;
             ports.insert(name, port);
         }

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, get, post, put, web};
 use chassis::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
     identity::{Anyone, Operator, Service},
 };
 use contracts::value::{Currency, MAX_LINES, Money, OrderId, OrderLine, Sku};
@@ -99,13 +99,7 @@ async fn list(
     state: web::Data<State>,
     QueryString(query): QueryString<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "query limit",
-            "must be from 1 to 200",
-        ));
-    }
+    let limit = page_size(query.limit)?;
     let mut products = store::list(&state.pool, query.after.as_ref(), limit + 1).await?;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = products.len() > size;

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
-    http::{PathId, Problem, QueryString},
+    http::{PathId, Problem, QueryString, page_size},
     identity::Operator,
 };
 use contracts::value::OrderId;
@@ -100,13 +100,7 @@ async fn list(
     state: web::Data<State>,
     QueryString(query): QueryString<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "query limit",
-            "must be from 1 to 200",
-        ));
-    }
+    let limit = page_size(query.limit)?;
     let wanted = query.state.map(|state| match state {
         MailState::Queued => "queued",
         MailState::Sent => "sent",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
     identity::{self, Operator},
 };
 use contracts::{order::Saga, value::OrderId};
@@ -98,13 +98,7 @@ async fn list(
     state: web::Data<State>,
     QueryString(query): QueryString<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "query limit",
-            "must be from 1 to 200",
-        ));
-    }
+    let limit = page_size(query.limit)?;
     let phases: Option<Vec<String>> = query
         .phase
         .map(|phases| phases.split(',').map(str::to_owned).collect());

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
     identity::Operator,
 };
 
@@ -246,13 +246,7 @@ async fn list_parked(
     desk: web::Data<Desk>,
     QueryString(query): QueryString<ParkedQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "query limit",
-            "must be from 1 to 200",
-        ));
-    }
+    let limit = page_size(query.limit)?;
     let state = match query.state {
         None | Some(ParkedState::Parked) => "parked",
         Some(ParkedState::Requeued) => "requeued",

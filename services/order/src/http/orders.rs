@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use chassis::{
     database,
-    http::{JsonBody, PathId, Problem, QueryString, deadline_of},
+    http::{JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
     identity::{Anyone, Customer, Principal, Role},
     trace::OrderFacts,
 };
@@ -241,13 +241,7 @@ pub(super) async fn page(
     before: Option<Uuid>,
     limit: Option<i64>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "query limit",
-            "must be from 1 to 200",
-        ));
-    }
+    let limit = page_size(limit)?;
     let filter = Filter {
         customer,
         stuck,

@@ -130,6 +130,19 @@ impl<T: DeserializeOwned> FromRequest for QueryString<T> {
     }
 }
 
+/// How many entries of a list are asked for: 1 to 200, or 50 if nobody says.
+pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
+    let limit = limit.unwrap_or(50);
+    if (1..=200).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::invalid_field(
+            "query limit",
+            "must be from 1 to 200",
+        ))
+    }
+}
+
 /// Why an operator does something: 1 to 500 characters, none of them a control character. It is kept for ever.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 500)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     plan::{Plan, PlanStep},
-    state::{Answer, By, Cause, Mark, State},
+    state::{Answer, By, Cause, Direction, Mark, State},
 };
 
 /// What makes a command of what the saga knows. A plain function: it can be found by search, and tested alone.
@@ -103,6 +103,25 @@ impl<D> View<'_, D> {
     /// The operator who writes the step in hand off.
     pub fn operator(&self) -> Option<&By> {
         self.state.writes_off()
+    }
+}
+
+impl<D, C> Step<D, C> {
+    /// What makes the command by which it is asked this; `None`, if it cannot be.
+    pub(super) fn payload(&self, asked: Direction) -> Option<Payload<D, C>> {
+        match asked {
+            Direction::Do => self.action,
+            Direction::Undo => self.compensation,
+            Direction::Settle => self.settlement,
+        }
+    }
+
+    /// How long to wait for the answer to that, and how often to ask.
+    pub(super) fn patience(&self, asked: Direction) -> Retry {
+        match asked {
+            Direction::Do => self.retry,
+            Direction::Undo | Direction::Settle => self.undo_retry,
+        }
     }
 }
 

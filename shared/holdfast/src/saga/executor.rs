@@ -10,11 +10,11 @@ use sqlx::{PgConnection, migrate::Migrator};
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, Invalid, Retry},
+    definition::{Definition, Invalid},
     interface::{Applied, Dispatch, Ended, Error, Outgoing, Start},
     plan::Plan,
     saved::{self, Saved, Unreadable},
-    state::{Action, By, Direction, Heard, Input, Phase, State},
+    state::{Action, By, Heard, Input, Phase, State},
     store::{self, NewEntry, NewRow, Row, Update},
     transition::{Effect, NotStuck, transition},
 };
@@ -352,10 +352,6 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             at, asked, attempt, ..
         } = saga.state;
         let step = &saga.definition.steps[at];
-        let retry: Retry = match asked {
-            Direction::Do => step.retry,
-            Direction::Undo | Direction::Settle => step.undo_retry,
-        };
         let in_hand = !saga.state.is_ended();
         Ok(Update {
             id: saga.id,
@@ -365,7 +361,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             direction: in_hand.then(|| asked.name()),
             attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
             wait: (saga.state.phase == Phase::Active)
-                .then(|| retry.wait(attempt).mul_f64(self.pace)),
+                .then(|| step.patience(asked).wait(attempt).mul_f64(self.pace)),
             error: saga.state.error.clone(),
             entries: saga.entries,
         })

@@ -48,12 +48,7 @@ impl<D, C> Saved<'_, D, C> {
 
     /// What makes the command by which a step is asked.
     pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
-        let step = self.definition.steps.get(step)?;
-        match asked {
-            Direction::Do => step.action,
-            Direction::Undo => step.compensation,
-            Direction::Settle => step.settlement,
-        }
+        self.definition.steps.get(step)?.payload(asked)
     }
 
     /// What followed, in the words of the log.

@@ -173,11 +173,7 @@ impl<D, C> Given<D, C> {
             return None;
         };
         let step = &self.definition.steps[step];
-        let payload = match asked {
-            Direction::Do => step.action,
-            Direction::Undo => step.compensation,
-            Direction::Settle => step.settlement,
-        }?;
+        let payload = step.payload(asked)?;
         let view = View {
             data: &self.data,
             plan: &self.plan,
