@@ -1,6 +1,6 @@
 //! The share of calls that may be retries.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One retry costs this much; in thousandths, so that a call can put in a part of one.
 const RETRY: u64 = 1000;
@@ -16,6 +16,8 @@ pub struct Budget {
     tokens: AtomicU64,
     most: u64,
     deposit: u64,
+    /// Off: every retry is granted.
+    enabled: AtomicBool,
 }
 
 /// The bounds make no sense. Fix the configuration.
@@ -43,11 +45,32 @@ impl Budget {
             tokens: AtomicU64::new(most),
             most,
             deposit,
+            enabled: AtomicBool::new(true),
         })
+    }
+
+    /// The retries in hand: from 0 to `reserve`.
+    #[expect(clippy::cast_precision_loss, reason = "thousandths of at most 2^32")]
+    pub fn available(&self) -> f64 {
+        self.tokens.load(Ordering::Relaxed) as f64 / RETRY as f64
+    }
+
+    /// Switches it off, so that every retry is granted, and on again. For drills: what it is good for shows without it.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// Whether it is on.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
     }
 
     /// A call begins.
     pub(super) fn deposit(&self) {
+        // On a good day it is full, and nobody writes to what everybody reads.
+        if self.tokens.load(Ordering::Relaxed) >= self.most {
+            return;
+        }
         let add = |tokens: u64| Some((tokens + self.deposit).min(self.most));
         let _ = self
             .tokens
@@ -56,6 +79,9 @@ impl Budget {
 
     /// Takes one retry out, if there is one.
     pub(super) fn withdraw(&self) -> bool {
+        if !self.is_enabled() {
+            return true;
+        }
         let take = |tokens: u64| tokens.checked_sub(RETRY);
         self.tokens
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)

@@ -39,7 +39,7 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`, `tracing`. What people take
+//! **Copying this.** This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`. What people take
 //! otherwise: `backon` (no budget), `tower::retry` (budget, but for tower services).
 //!
 //! Sources: Finagle's `RetryBudget`; linkerd, "Retries and timeouts"; Google, "Site Reliability Engineering", chapter 22.
@@ -122,6 +122,14 @@ impl std::fmt::Display for Why {
 }
 
 impl Retry {
+    /// One try, and never another.
+    pub const NEVER: Self = Self {
+        attempts: 1,
+        elapsed: Duration::MAX,
+        backoff: Backoff::RECONNECT,
+        budget: None,
+    };
+
     /// At most `attempts` tries in all (at least one), with this backoff between them; no limit of time but the
     /// caller's deadline, and no budget.
     pub fn new(attempts: u32, backoff: Backoff) -> Self {
@@ -144,6 +152,11 @@ impl Retry {
             budget: Some(budget),
             ..self
         }
+    }
+
+    /// Its budget, if it has one.
+    pub fn budget(&self) -> Option<&Budget> {
+        self.budget.as_deref()
     }
 
     /// Calls `op`, with the number of the attempt from 1, until it succeeds or there is no point in one more try.

@@ -1,0 +1,309 @@
+//! # Bulkhead: one slow dependency takes its own places, and no others
+//!
+//! **Problem.** The card company answers in 30 s instead of 50 ms. Every request that needs it waits, and each holds a
+//! task, a connection and a place in the server's queue. Soon they hold all of them, and customers who only wanted to look
+//! at their orders wait as well: the whole shop is as slow as the slowest company behind it.
+//!
+//! **Guarantee.** At most [`Limits::max_concurrent`] calls run at a time; at most [`Limits::max_waiting`] more wait for a
+//! place, in the order in which they came, and none longer than [`Limits::max_wait`]. Everybody else is told at once, by an
+//! error of its own ([`Full`]): the dependency was not asked. A place is free again when its [`Place`] is dropped, be that
+//! after an answer, in a panic, or because the caller went away.
+//!
+//! **Not guaranteed.** That the dependency sees no more calls than that: a call that was dropped may still be worked on over
+//! there, and other processes have bulkheads of their own. That the calls end: bound them by a
+//! [`Deadline`](https://sre.google/sre-book/addressing-cascading-failures/), or the places are taken for good.
+//!
+//! **States.** Free places; waiting calls, first come first served; and a switch ([`Bulkhead::set_enabled`]).
+//!
+//! **Failure modes.** Too small, it refuses what the dependency could have borne: `bulkhead_rejected_total` says so while
+//! the dependency is fast. Too large, it is not there. Little's law gives the size: calls per second, times the seconds
+//! that a call takes on a good day, times two or three.
+//!
+//! ```
+//! use std::time::Duration;
+//! use holdfast::bulkhead::{Bulkhead, Limits, Reason};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let limits = Limits { max_concurrent: 1, max_waiting: 1, max_wait: Duration::from_millis(50) };
+//! let cards = Bulkhead::new("card-processor", limits).unwrap();
+//!
+//! let place = cards.acquire().await.unwrap();
+//! let full = cards.acquire().await.unwrap_err(); // waits for 50 ms
+//! assert_eq!(full.reason, Reason::Wait);
+//!
+//! drop(place);
+//! assert!(cards.try_acquire().is_ok());
+//! # }
+//! ```
+//!
+//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`sync`, `time`). What people take
+//! otherwise: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (no bound on how long one waits), or
+//! `tokio::sync::Semaphore` itself, which is all that this is but for the bounds, the names and the numbers.
+//!
+//! Sources: Nygard, "Release It!", 2nd edition, chapter 5, "Bulkheads"; the documentation of resilience4j (`Bulkhead`) and of
+//! Polly (`ConcurrencyLimiter`); Little, "A Proof for the Queuing Formula: L = λW" (1961).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, counter, gauge};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many calls may be under way, and how many may wait for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that run at a time: from 1 to 100 000.
+    pub max_concurrent: usize,
+    /// Calls that wait for a place, besides: from 0, nobody waits, to 1 000 000.
+    pub max_waiting: usize,
+    /// Longest that one waits: from 0 to an hour.
+    pub max_wait: Duration,
+}
+
+/// The limits make no sense. Fix the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLimits {
+    /// Nothing could ever run, or there is no limit to speak of.
+    #[error("max_concurrent of a bulkhead must be from 1 to 100000, not {0}")]
+    MaxConcurrent(usize),
+    /// The queue is no queue any more.
+    #[error("max_waiting of a bulkhead must be from 0 to 1000000, not {0}")]
+    MaxWaiting(usize),
+    /// Nobody waits for so long.
+    #[error("max_wait of a bulkhead must be from 0 to 3600 s, not {} s", .0.as_secs())]
+    MaxWait(Duration),
+}
+
+/// All places are taken. The dependency was not asked, so nothing happened there.
+///
+/// Asking again at once would make it worse: answer without the dependency, or say when to come back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bulkhead of {name} is full: {reason}")]
+pub struct Full {
+    /// The dependency.
+    pub name: Arc<str>,
+    /// Which bound it was.
+    pub reason: Reason,
+}
+
+/// Which bound a call met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// As many wait already as may.
+    Queue,
+    /// It waited for as long as one may.
+    Wait,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "too many wait already",
+            Self::Wait => "no place became free in time",
+        })
+    }
+}
+
+/// The places of one dependency. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Bulkhead(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    limits: Limits,
+    places: Semaphore,
+    /// Calls that wait for a place; never above `limits.max_waiting`.
+    waiting: AtomicUsize,
+    /// Off: everybody is let in, and nobody is counted.
+    enabled: AtomicBool,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    rejected_queue: Counter,
+    rejected_wait: Counter,
+    in_use: Gauge,
+    waiting: Gauge,
+}
+
+/// What a bulkhead is like at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Calls under way.
+    pub in_use: usize,
+    /// Calls that wait for a place.
+    pub waiting: usize,
+    /// The bounds.
+    pub limits: Limits,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// A place in a bulkhead: free again when this is dropped.
+#[derive(Debug)]
+#[must_use = "the place is free again when this is dropped"]
+pub struct Place<'a>(
+    #[expect(dead_code, reason = "held for its drop")] Option<SemaphorePermit<'a>>,
+);
+
+impl Bulkhead {
+    /// The places of the dependency `name`, which is a label of its metrics.
+    pub fn new(name: impl Into<Arc<str>>, limits: Limits) -> Result<Self, InvalidLimits> {
+        if !(1..=100_000).contains(&limits.max_concurrent) {
+            return Err(InvalidLimits::MaxConcurrent(limits.max_concurrent));
+        }
+        if limits.max_waiting > 1_000_000 {
+            return Err(InvalidLimits::MaxWaiting(limits.max_waiting));
+        }
+        if limits.max_wait > Duration::from_secs(3600) {
+            return Err(InvalidLimits::MaxWait(limits.max_wait));
+        }
+        let name = name.into();
+        let metrics = Metrics::new(&name);
+        Ok(Self(Arc::new(Inner {
+            name,
+            limits,
+            places: Semaphore::new(limits.max_concurrent),
+            waiting: AtomicUsize::new(0),
+            enabled: AtomicBool::new(true),
+            metrics,
+        })))
+    }
+
+    /// The dependency.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Takes a place if one is free; never waits.
+    pub fn try_acquire(&self) -> Result<Place<'_>, Full> {
+        match self.free_place() {
+            Some(place) => Ok(place),
+            None => Err(self.full(Reason::Queue)),
+        }
+    }
+
+    /// Takes a place, and waits for one if it may.
+    ///
+    /// Cancel safe: a caller that goes away leaves the queue.
+    pub async fn acquire(&self) -> Result<Place<'_>, Full> {
+        self.acquire_within(|| self.0.limits.max_wait).await
+    }
+
+    /// As [`Self::acquire`], but waits no longer than the caller has time. `time` is asked only if there is no free place: to
+    /// know it may take a look at the clock.
+    pub async fn acquire_within(&self, time: impl FnOnce() -> Duration) -> Result<Place<'_>, Full> {
+        if let Some(place) = self.free_place() {
+            return Ok(place);
+        }
+        let Some(_queued) = Queued::enter(&self.0) else {
+            return Err(self.full(Reason::Queue));
+        };
+        let longest = time().min(self.0.limits.max_wait);
+        match tokio::time::timeout(longest, self.0.places.acquire()).await {
+            // It is never closed.
+            Ok(permit) => Ok(Place(permit.ok())),
+            Err(_) => Err(self.full(Reason::Wait)),
+        }
+    }
+
+    /// Switches it off, so that everybody is let in, and on again. Calls that wait go on waiting.
+    ///
+    /// For drills, and for the hour in which its limits turn out to be wrong.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.0.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// What it is like at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            in_use: self.0.limits.max_concurrent - self.0.places.available_permits(),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+            limits: self.0.limits,
+            enabled: self.0.enabled.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the gauges `bulkhead_in_use` and `bulkhead_waiting`. For whoever samples gauges, once a second, say.
+    pub fn publish(&self) {
+        let now = self.snapshot();
+        #[expect(clippy::cast_precision_loss, reason = "at most a million")]
+        let (in_use, waiting) = (now.in_use as f64, now.waiting as f64);
+        self.0.metrics.in_use.set(in_use);
+        self.0.metrics.waiting.set(waiting);
+    }
+
+    /// The way of nearly every call: no wait, no queue, no clock.
+    fn free_place(&self) -> Option<Place<'_>> {
+        if !self.0.enabled.load(Ordering::Relaxed) {
+            return Some(Place(None));
+        }
+        self.0
+            .places
+            .try_acquire()
+            .ok()
+            .map(|permit| Place(Some(permit)))
+    }
+
+    #[cold]
+    fn full(&self, reason: Reason) -> Full {
+        match reason {
+            Reason::Queue => self.0.metrics.rejected_queue.increment(1),
+            Reason::Wait => self.0.metrics.rejected_wait.increment(1),
+        }
+        Full {
+            name: Arc::clone(&self.0.name),
+            reason,
+        }
+    }
+}
+
+impl Metrics {
+    fn new(name: &Arc<str>) -> Self {
+        let label = || Arc::clone(name);
+        Self {
+            rejected_queue: counter!("bulkhead_rejected_total", "name" => label(), "reason" => "queue"),
+            rejected_wait: counter!("bulkhead_rejected_total", "name" => label(), "reason" => "wait"),
+            in_use: gauge!("bulkhead_in_use", "name" => label()),
+            waiting: gauge!("bulkhead_waiting", "name" => label()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bulkhead")
+            .field("name", &self.name)
+            .field("limits", &self.limits)
+            .field("free", &self.places.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One of those that wait; not any more when dropped.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn enter(inner: &'a Inner) -> Option<Self> {
+        let enter = |waiting| (waiting < inner.limits.max_waiting).then_some(waiting + 1);
+        inner
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
+            .ok()
+            .map(|_| Self(&inner.waiting))
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

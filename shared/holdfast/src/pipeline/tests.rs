@@ -1,0 +1,239 @@
+use std::{cell::Cell, pin::pin, task::Poll};
+
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::{
+    backoff::Backoff,
+    bulkhead::Limits,
+    circuit_breaker::{Config, Policy, State},
+    retry::Why,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Failed {
+    #[error("busy")]
+    Busy,
+    #[error("there is no such thing")]
+    Missing,
+    #[error("late")]
+    Late,
+}
+
+impl From<Exceeded> for Failed {
+    fn from(_: Exceeded) -> Self {
+        Self::Late
+    }
+}
+
+impl Retryable for Failed {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Busy => Advice::Backoff,
+            Self::Missing | Self::Late => Advice::Never,
+        }
+    }
+}
+
+impl Classify for Failed {
+    fn class(&self) -> Class {
+        match self {
+            Self::Busy | Self::Late => Class::Failure,
+            Self::Missing => Class::Success,
+        }
+    }
+}
+
+/// Opens after three failures, for a minute.
+fn breaker() -> CircuitBreaker {
+    let config = Config {
+        policy: Policy::Consecutive { failures: 3 },
+        open_for: Duration::from_secs(60),
+        growth: None,
+        ..Config::default()
+    };
+    CircuitBreaker::new("inventory", config).expect("valid")
+}
+
+fn bulkhead(max_concurrent: usize) -> Bulkhead {
+    let limits = Limits {
+        max_concurrent,
+        max_waiting: 8,
+        max_wait: 100 * MS,
+    };
+    Bulkhead::new("inventory", limits).expect("valid")
+}
+
+fn retry(attempts: u32) -> Retry {
+    Retry::new(attempts, Backoff::RECONNECT)
+}
+
+fn minute() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_try_counts_by_itself_and_an_open_breaker_ends_the_trying() {
+    let breaker = breaker();
+    let pipeline = Pipeline::new("inventory")
+        .retry(retry(10))
+        .breaker(breaker.clone());
+    let calls = Cell::new(0);
+    let gave_up = pipeline
+        .run(minute(), async |attempt| -> Result<(), Failed> {
+            calls.set(attempt.number);
+            Err(Failed::Busy)
+        })
+        .await
+        .expect_err("it never works");
+    // The fourth try was told that there is no point.
+    assert_eq!(
+        (calls.get(), gave_up.attempts, gave_up.why),
+        (3, 4, Why::NotRetryable)
+    );
+    assert!(matches!(gave_up.last, Error::Open(rejected) if rejected.retry_after.is_some()));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_lets_nobody_queue() {
+    let (breaker, bulkhead) = (breaker(), bulkhead(1));
+    let pipeline = Pipeline::new("inventory")
+        .breaker(breaker.clone())
+        .bulkhead(bulkhead.clone());
+    let _held = bulkhead.try_acquire().expect("free");
+    breaker.force_open();
+    let begun = Instant::now();
+    let gave_up = pipeline
+        .run(minute(), async |_| Ok::<_, Failed>(()))
+        .await
+        .expect_err("open");
+    assert!(matches!(gave_up.last, Error::Open(_)));
+    assert_eq!(
+        (begun.elapsed(), bulkhead.snapshot().waiting),
+        (Duration::ZERO, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_is_not_the_dependencys_failure_and_not_retried() {
+    let (breaker, bulkhead) = (breaker(), bulkhead(1));
+    let pipeline = Pipeline::new("inventory")
+        .retry(retry(5))
+        .breaker(breaker.clone())
+        .bulkhead(bulkhead.clone());
+    let held = bulkhead.try_acquire().expect("free");
+    for _ in 0..10 {
+        let gave_up = pipeline
+            .run(minute(), async |_| Ok::<_, Failed>(()))
+            .await
+            .expect_err("full");
+        assert!(matches!(gave_up.last, Error::Full(_)));
+        assert_eq!(gave_up.attempts, 1);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.snapshot().calls.failed, 0);
+    drop(held);
+    pipeline
+        .run(minute(), async |_| Ok::<_, Failed>(()))
+        .await
+        .expect("a place is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_callers_deadline_is_around_everything() {
+    let bulkhead = bulkhead(1);
+    let pipeline = Pipeline::new("inventory")
+        .retry(retry(100))
+        .bulkhead(bulkhead.clone());
+    let begun = Instant::now();
+    let gave_up = pipeline
+        .run(
+            Deadline::after(1000 * MS),
+            async |_| -> Result<(), Failed> { Err(Failed::Busy) },
+        )
+        .await
+        .expect_err("it never works");
+    assert_eq!(gave_up.why, Why::Deadline);
+    assert!(begun.elapsed() <= 1000 * MS);
+    // And around the wait for a place.
+    let _held = bulkhead.try_acquire().expect("free");
+    let begun = Instant::now();
+    let gave_up = pipeline
+        .run(Deadline::after(20 * MS), async |_| Ok::<_, Failed>(()))
+        .await;
+    assert!(matches!(gave_up.expect_err("full").last, Error::Full(_)));
+    assert_eq!(begun.elapsed(), 20 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_takes_too_long_is_a_failure_but_not_if_its_caller_had_less_time() {
+    let breaker = breaker();
+    let pipeline = Pipeline::new("inventory")
+        .breaker(breaker.clone())
+        .attempt_timeout(200 * MS);
+    let hang = async |_| -> Result<(), Failed> {
+        sleep(Duration::from_secs(3600)).await;
+        Ok(())
+    };
+    for _ in 0..10 {
+        let gave_up = pipeline
+            .run(Deadline::after(50 * MS), hang)
+            .await
+            .expect_err("it hangs");
+        assert_eq!(gave_up.last, Error::Call(Failed::Late));
+    }
+    assert_eq!(
+        (breaker.state(), breaker.snapshot().calls.ignored),
+        (State::Closed, 10)
+    );
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert!(pipeline.run(minute(), hang).await.is_err());
+        assert_eq!(begun.elapsed(), 200 * MS);
+    }
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_a_sign_of_life_even_when_it_says_no() {
+    let breaker = breaker();
+    let pipeline = Pipeline::new("inventory").breaker(breaker.clone());
+    for error in [
+        Failed::Busy,
+        Failed::Busy,
+        Failed::Missing,
+        Failed::Busy,
+        Failed::Busy,
+    ] {
+        let answer: Result<(), _> = pipeline.run(minute(), async |_| Err(error.clone())).await;
+        assert_eq!(answer.expect_err("it never works").last, Error::Call(error));
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_leaves_no_trace() {
+    let (breaker, bulkhead) = (breaker(), bulkhead(1));
+    let pipeline = Pipeline::new("inventory")
+        .breaker(breaker.clone())
+        .bulkhead(bulkhead.clone());
+    {
+        let mut call = pin!(pipeline.run(minute(), async |_| {
+            std::future::pending::<Result<(), Failed>>().await
+        }));
+        let polled = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        assert_eq!(bulkhead.snapshot().in_use, 1);
+    }
+    assert_eq!(bulkhead.snapshot().in_use, 0);
+    assert_eq!(
+        (
+            breaker.snapshot().calls.cancelled,
+            breaker.snapshot().calls.failed
+        ),
+        (1, 0)
+    );
+}
