@@ -30,6 +30,11 @@ impl Database {
         }
     }
 
+    /// What it is called: a name that no other test has.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How a service connects to it.
     pub fn url(&self) -> &str {
         &self.url

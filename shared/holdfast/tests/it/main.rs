@@ -2,6 +2,8 @@
 
 mod classify;
 mod consumer;
+#[cfg(feature = "distributed_lock")]
+mod distributed_lock;
 mod helpers;
 mod inbox;
 mod observer;

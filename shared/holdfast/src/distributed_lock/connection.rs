@@ -1,0 +1,154 @@
+//! One connection for everything, made anew when it breaks.
+//!
+//! `redis::aio::ConnectionManager` is not used: it keeps a connection whose answers do not come, and a network that drops
+//! packets without a word is what a lock must get over.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisError, RedisResult, ServerErrorKind,
+    aio::{MultiplexedConnection, SendError},
+};
+
+/// Which connection it is, counted from 1.
+pub(super) type Generation = u64;
+
+/// What is done with what Redis says by itself.
+pub(super) type OnPush = dyn Fn(Generation, PushInfo) + Send + Sync;
+
+/// Whom to connect to, and as whom.
+pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
+    let info = url.into_connection_info()?;
+    let mut settings = info
+        .redis_settings()
+        .clone()
+        // Messages come on the same connection as answers.
+        .set_protocol(ProtocolVersion::RESP3)
+        // A command less that an ACL would have to allow.
+        .set_skip_set_lib_name();
+    if let Some(password) = password {
+        settings = settings.set_password(password);
+    }
+    Client::open(info.set_redis_settings(settings))
+}
+
+/// The connection, whichever it is now.
+pub(super) struct Wire {
+    client: Client,
+    timeout: Duration,
+    on_push: Arc<OnPush>,
+    current: Mutex<Option<(Generation, MultiplexedConnection)>>,
+    /// Held while one caller connects for all.
+    connecting: tokio::sync::Mutex<Option<RedisError>>,
+    /// How many connections were tried.
+    attempts: AtomicU64,
+}
+
+impl Wire {
+    /// Does not connect yet.
+    pub(super) fn new(client: Client, timeout: Duration, on_push: Arc<OnPush>) -> Self {
+        Self {
+            client,
+            timeout,
+            on_push,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(None),
+            attempts: AtomicU64::new(0),
+        }
+    }
+
+    fn current(&self) -> Option<(Generation, MultiplexedConnection)> {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The connection; connects if there is none. Who comes while another connects gets what that one gets, so that a Redis
+    /// that is away is asked once at a time, however many wait for it.
+    pub(super) async fn connection(&self) -> RedisResult<(Generation, MultiplexedConnection)> {
+        if let Some(current) = self.current() {
+            return Ok(current);
+        }
+        let seen = self.attempts.load(Ordering::Acquire);
+        let mut failed = self.connecting.lock().await;
+        if let Some(current) = self.current() {
+            return Ok(current);
+        }
+        if let (Some(error), true) = (&*failed, seen != self.attempts.load(Ordering::Acquire)) {
+            return Err(error.clone());
+        }
+        let generation = self.attempts.load(Ordering::Acquire) + 1;
+        let connected = self.connect(generation).await;
+        self.attempts.store(generation, Ordering::Release);
+        match connected {
+            Ok(connection) => {
+                *failed = None;
+                let current = (generation, connection);
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(current.clone());
+                Ok(current)
+            }
+            Err(error) => {
+                *failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self, generation: Generation) -> RedisResult<MultiplexedConnection> {
+        let on_push = Arc::clone(&self.on_push);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            // As many as can wait without waiting for each other's place.
+            .set_pipeline_buffer_size(1024)
+            .set_push_sender(move |push| -> Result<(), SendError> {
+                on_push(generation, push);
+                Ok(())
+            });
+        self.client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+
+    /// Forgets a connection. The next caller makes a new one.
+    pub(super) fn discard(&self, generation: Generation) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_some_and(|(current, _)| *current == generation)
+        {
+            *current = None;
+        }
+    }
+
+    /// Sends a command, once, and waits for its answer, for as long as the timeout. After an error the outcome is unknown.
+    ///
+    /// Cancel safe, but what was sent is sent.
+    pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        let (generation, mut connection) = self.connection().await?;
+        let answer = command.query_async(&mut connection).await;
+        if let Err(error) = &answer
+            && is_broken(error)
+        {
+            self.discard(generation);
+        }
+        answer
+    }
+}
+
+/// Whether the connection is of no more use: it is gone, or says nothing, or leads to a server that is a replica by now.
+fn is_broken(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io | ErrorKind::Parse | ErrorKind::Server(ServerErrorKind::ReadOnly)
+    )
+}

@@ -1,0 +1,146 @@
+//! Prolongs every lock that is held for long: one timer for all of them.
+//!
+//! Most locks are given back before a third of their time is over. Such a lock costs an entry in a map and nothing else: no
+//! task, no timer of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::{Inner, lease::Held, script};
+use crate::backoff::Backoff;
+
+/// Which locks to prolong when.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    schedule: Mutex<Schedule>,
+    /// Something is due before the time that the keeper sleeps for.
+    sooner: Notify,
+    closed: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Schedule {
+    /// By when each is due. The keeper takes out what it works on.
+    due: BTreeMap<(Instant, Uuid), Arc<Held>>,
+    /// What the keeper sleeps for. Locks that are due later need not wake it.
+    sleeps_until: Option<Instant>,
+}
+
+impl Keeper {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        // Each change is one insertion or one removal: a panic cannot leave it half done.
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prolongs this lock from now on.
+    pub(super) fn keep(&self, held: &Arc<Held>) {
+        let mut schedule = self.schedule();
+        let Some(due) = held.next_renewal() else {
+            return;
+        };
+        schedule.due.insert((due, held.token), Arc::clone(held));
+        if schedule.sleeps_until.is_none_or(|until| due < until) {
+            drop(schedule);
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Prolongs this lock no more: it is given back, or lost. Answers whether it was neither before.
+    pub(super) fn forget(&self, held: &Held) -> bool {
+        let mut schedule = self.schedule();
+        let due = held.end();
+        if let Some(due) = due {
+            schedule.due.remove(&(due, held.token));
+        }
+        due.is_some()
+    }
+
+    /// Takes out what is due, and notes what comes next.
+    pub(super) fn take_due(&self, now: Instant) -> (Vec<Arc<Held>>, Option<Instant>) {
+        let mut schedule = self.schedule();
+        let later = schedule.due.split_off(&(now, Uuid::max()));
+        let due = std::mem::replace(&mut schedule.due, later);
+        schedule.sleeps_until = schedule.due.keys().next().map(|(due, _)| *due);
+        (due.into_values().collect(), schedule.sleeps_until)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Works until the locks are closed.
+    pub(super) async fn run(self: Arc<Self>, locks: Weak<Inner>) {
+        loop {
+            let (due, next) = self.take_due(Instant::now());
+            for held in due {
+                let Some(locks) = locks.upgrade() else {
+                    return;
+                };
+                tokio::spawn(renew(locks, held));
+            }
+            let slept = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = self.sooner.notified() => {}
+                () = slept => {}
+            }
+        }
+    }
+}
+
+/// Prolongs one lock, or tells its holder that it is lost.
+async fn renew(locks: Arc<Inner>, held: Arc<Held>) {
+    let delays = Backoff::new(held.ttl / 60, held.ttl / 10).expect("a time to live is long");
+    let renewed = timeout_at(held.until(), async {
+        let mut delays = delays.delays();
+        loop {
+            // Before it is sent: the time that the answer takes is not ours.
+            let sent = Instant::now();
+            match script::extend(&locks.wire, &held.name, held.token, held.ttl).await {
+                Ok(true) => return Some(sent),
+                Ok(false) => return None,
+                Err(error) => debug!(lock = %held.name, %error, "could not prolong it yet"),
+            }
+            delays.wait().await;
+        }
+    })
+    .await;
+    let why = match renewed {
+        Ok(Some(sent)) => {
+            locks.meter.renewed.increment(1);
+            held.prolonged(sent);
+            held.renew_after(sent);
+            locks.keeper.keep(&held);
+            return;
+        }
+        Ok(None) => "Redis does not know it any more",
+        Err(_) => "Redis could not be asked in time",
+    };
+    locks.lose(&held, why);
+}
+
+impl Inner {
+    /// Tells the holder that the lock is lost, unless it was given back meanwhile.
+    pub(super) fn lose(&self, held: &Held, why: &str) {
+        if self.keeper.forget(held) {
+            self.meter.lost.increment(1);
+            warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
+            held.lost.cancel();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The three scripts, each one round trip.
+
+use std::{sync::LazyLock, time::Duration};
+
+use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, cmd};
+use uuid::Uuid;
+
+use super::{
+    connection::Wire,
+    fence::Fence,
+    name::{FENCE_KEY, Name},
+};
+
+struct Code {
+    text: &'static str,
+    hash: String,
+}
+
+impl Code {
+    fn new(text: &'static str) -> Self {
+        let hash = Script::new(text).get_hash().to_owned();
+        Self { text, hash }
+    }
+}
+
+static ACQUIRE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("acquire.lua")));
+static EXTEND: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("extend.lua")));
+static RELEASE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("release.lua")));
+
+/// What came of asking for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is ours.
+    Acquired(i64),
+    /// It is somebody else's, for so long if they do not prolong it.
+    Held(Duration),
+}
+
+/// Asks for a lock. Asking again with the same token is harmless: whoever has it already gets a new fence and the whole time.
+pub(super) async fn acquire(
+    wire: &Wire,
+    name: &Name,
+    token: Uuid,
+    ttl: Duration,
+    floor: Fence,
+) -> RedisResult<Answer> {
+    let answer = run(wire, &ACQUIRE, |command| {
+        command
+            .arg(2)
+            .arg(name.key())
+            .arg(FENCE_KEY)
+            .arg(text(token, &mut Uuid::encode_buffer()))
+            .arg(millis(ttl))
+            .arg(floor.get());
+    })
+    .await?;
+    Ok(if answer > 0 {
+        Answer::Acquired(answer)
+    } else {
+        Answer::Held(Duration::from_millis(answer.unsigned_abs()))
+    })
+}
+
+/// Gives a lock its whole time again; answers whether it was still ours.
+pub(super) async fn extend(
+    wire: &Wire,
+    name: &Name,
+    token: Uuid,
+    ttl: Duration,
+) -> RedisResult<bool> {
+    let answer = run(wire, &EXTEND, |command| {
+        command
+            .arg(1)
+            .arg(name.key())
+            .arg(text(token, &mut Uuid::encode_buffer()))
+            .arg(millis(ttl));
+    })
+    .await?;
+    Ok(answer == 1)
+}
+
+/// Gives a lock back; answers whether it was still ours.
+pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<bool> {
+    let key = name.key();
+    let answer = run(wire, &RELEASE, |command| {
+        command
+            .arg(1)
+            .arg(&key)
+            .arg(text(token, &mut Uuid::encode_buffer()))
+            .arg(&key);
+    })
+    .await?;
+    Ok(answer == 1)
+}
+
+/// Runs a script that Redis knows by its hash; one that Redis does not know, or not any more, it is sent whole.
+async fn run(wire: &Wire, code: &Code, arguments: impl Fn(&mut Cmd)) -> RedisResult<i64> {
+    let mut command = cmd("EVALSHA");
+    command.arg(&code.hash);
+    arguments(&mut command);
+    match wire.send(&command).await {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            let mut command = cmd("EVAL");
+            command.arg(code.text);
+            arguments(&mut command);
+            wire.send(&command).await
+        }
+        answer => answer,
+    }
+}
+
+fn text(token: Uuid, buffer: &mut [u8]) -> &str {
+    token.hyphenated().encode_lower(buffer)
+}
+
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).expect("a time to live has an upper bound")
+}

@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use redis::{PushInfo, PushKind, Value};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{fence::Floor, keeper::Keeper, lease::Held, name::Name, waiting::Lines, *};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a name")
+}
+
+fn held(ttl: Duration) -> Arc<Held> {
+    let fence = Fence::new(7).expect("a fence");
+    let (token, sent) = (Uuid::now_v7(), Instant::now());
+    Arc::new(Held::new(name("account/7"), token, fence, ttl, sent))
+}
+
+#[test]
+fn names_are_what_an_acl_and_a_person_can_read() {
+    for good in ["a", "account/7", "Shop-1.eu:stock_2@x", &"x".repeat(200)] {
+        assert_eq!(name(good).as_str(), good);
+    }
+    for (bad, why) in [
+        ("", "it is empty"),
+        (&*"x".repeat(201), "it is too long"),
+        ("account 7", "it has other characters"),
+        ("konto/ä", "it has other characters"),
+        // No name of a lock is the key of the fence.
+        ("#fence", "it has other characters"),
+    ] {
+        let error = Name::parse(bad).expect_err("no name");
+        assert!(error.to_string().ends_with(why), "{error}");
+        assert!(!error.is_temporary());
+    }
+    let channel = name("account/7").key();
+    assert_eq!(Name::of_channel(channel.as_bytes()), Some("account/7"));
+    assert_eq!(Name::of_channel(b"news"), None);
+}
+
+#[test]
+fn fences_are_what_lua_can_count() {
+    for good in [0, 1, Fence::HIGHEST.get()] {
+        assert_eq!(Fence::new(good).expect("a fence").get(), good);
+    }
+    for bad in [-1, i64::MIN, Fence::HIGHEST.get() + 1, i64::MAX] {
+        assert!(matches!(Fence::new(bad), Err(Error::Fence { given }) if given == bad));
+    }
+    let floor = Floor::default();
+    for (seen, highest) in [(5, 5), (3, 5), (9, 9)] {
+        floor.raise(Fence::new(seen).expect("a fence"));
+        assert_eq!(floor.get().get(), highest);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_stops_before_redis_does() {
+    let lock = held(10 * SECOND);
+    // A hundredth for the clocks, two milliseconds for rounding.
+    let until = Instant::now() + Duration::from_millis(10_000 - 102);
+    assert_eq!(lock.until(), until);
+    tokio::time::advance(3 * SECOND).await;
+    lock.prolonged(Instant::now());
+    assert_eq!(lock.until(), until + 3 * SECOND);
+    // An answer that was overtaken takes nothing away.
+    lock.prolonged(Instant::now() - SECOND);
+    assert_eq!(lock.until(), until + 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_due_after_a_third_of_its_time_and_not_when_it_is_over() {
+    let keeper = Keeper::default();
+    let (long, short, over) = (held(30 * SECOND), held(3 * SECOND), held(3 * SECOND));
+    for lock in [&long, &short, &over] {
+        keeper.keep(lock);
+    }
+    assert!(keeper.forget(&over), "it was neither lost nor released");
+    assert!(!keeper.forget(&over), "once");
+    // Given back while it was prolonged.
+    over.renew_after(Instant::now());
+    keeper.keep(&over);
+
+    let (due, next) = keeper.take_due(Instant::now());
+    assert!(due.is_empty());
+    assert_eq!(next, Some(Instant::now() + SECOND));
+    tokio::time::advance(SECOND).await;
+    let (due, next) = keeper.take_due(Instant::now());
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].token, short.token);
+    assert_eq!(next, Some(Instant::now() + 9 * SECOND));
+}
+
+#[tokio::test]
+async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
+    let lines = Lines::default();
+    let released = |channel: &str| PushInfo {
+        kind: PushKind::Message,
+        data: vec![
+            Value::BulkString(channel.into()),
+            Value::BulkString(Vec::new()),
+        ],
+    };
+    // Nobody waits: nobody needs to hear of it.
+    let unwanted = lines.on_push(&released("lock:account/7"));
+    assert_eq!(unwanted.as_deref(), Some("account/7"));
+    {
+        let first = lines.enter(&name("account/7"));
+        let second = lines.enter(&name("account/7"));
+        assert!(Arc::ptr_eq(&first.place, &second.place));
+        drop(second);
+        assert_eq!(lines.on_push(&released("lock:account/7")), None);
+        // It is kept for who is not looking yet.
+        first.place.woken.notified().await;
+        // Another connection: what was said meanwhile nobody heard.
+        let disconnected = PushInfo {
+            kind: PushKind::Disconnection,
+            data: Vec::new(),
+        };
+        assert_eq!(lines.on_push(&disconnected), None);
+        first.place.woken.notified().await;
+    }
+    assert!(!lines.is_waited_for("account/7"));
+}
+
+#[tokio::test]
+async fn passwords_are_not_shown() {
+    let options = Options {
+        password: Some("secret".to_owned()),
+        ..Options::new("redis://payment:secret@127.0.0.1:1")
+    };
+    let locks = Locks::new(&options).expect("a URL");
+    let shown = format!("{options:?} {locks:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+    let error = locks.ping().await.expect_err("nobody listens");
+    assert!(error.is_temporary(), "{error:?}");
+    assert!(
+        !format!("{error} {error:?}").contains("secret"),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,209 @@
+//! Taking, holding and giving back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use holdfast::distributed_lock::{Error, Locks, Options, Released};
+use testkit::{Redis, RedisServer};
+use tokio::time::Instant;
+
+use super::fixture::{LONG, SHORT, locks};
+
+#[tokio::test]
+async fn one_holds_it_at_a_time() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let (ours, theirs) = (locks(redis.url()), locks(redis.url()));
+
+    let first = ours.try_acquire(&name, LONG).await.expect("Redis answers");
+    let first = first.expect("it is free");
+    assert!(first.is_held());
+    let none = theirs
+        .try_acquire(&name, LONG)
+        .await
+        .expect("Redis answers");
+    assert!(none.is_none(), "{none:?}");
+    // Another lock is another lock.
+    let other = theirs.try_acquire(&redis.name("other"), LONG).await;
+    assert!(other.expect("Redis answers").is_some());
+
+    assert_eq!(
+        first.release().await.expect("Redis answers"),
+        Released::InTime
+    );
+    let second = theirs
+        .try_acquire(&name, LONG)
+        .await
+        .expect("Redis answers");
+    assert!(second.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_of_many_processes_are_never_two_at_a_time() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let processes = [locks(redis.url()), locks(redis.url()), locks(redis.url())];
+    let mut tasks = Vec::new();
+    for locks in processes.iter().cycle().take(30) {
+        let (locks, name) = (locks.clone(), name.clone());
+        let (inside, most) = (Arc::clone(&inside), Arc::clone(&most));
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..5 {
+                let lock = locks.acquire_forever(&name, LONG).await.expect("a lock");
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                lock.release().await.expect("Redis answers");
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_gives_up_at_its_time_and_says_why() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let locks = locks(redis.url());
+    let held = locks
+        .acquire_forever(&name, LONG)
+        .await
+        .expect("it is free");
+    let begun = Instant::now();
+    let patience = Duration::from_millis(150);
+    let error = locks.acquire(&name, LONG, patience).await;
+    assert!(
+        matches!(&error, Err(Error::Timeout(lock)) if *lock == name),
+        "{error:?}"
+    );
+    assert!(begun.elapsed() >= patience, "{:?}", begun.elapsed());
+    drop(held);
+    // Given back in the background, by who dropped it.
+    let again = locks.acquire(&name, LONG, LONG).await;
+    assert!(again.is_ok(), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_scope_releases_also_when_it_panics_or_is_cancelled() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let locks = locks(redis.url());
+    let answer = locks
+        .with(&name, LONG, LONG, async |lock| lock.fence().get())
+        .await;
+    assert!(answer.expect("it ran") > 0);
+
+    let in_task = {
+        let (locks, name) = (locks.clone(), name.clone());
+        // A scope may be spawned.
+        tokio::spawn(async move {
+            locks
+                .with(&name, LONG, LONG, async |_| panic!("as it must"))
+                .await
+        })
+    };
+    assert!(in_task.await.is_err_and(|error| error.is_panic()));
+    let cancelled = {
+        let scope = locks.with(&name, LONG, LONG, async |_| {
+            std::future::pending::<()>().await;
+        });
+        tokio::time::timeout(Duration::from_millis(100), scope).await
+    };
+    assert!(cancelled.is_err());
+    let free = locks.acquire(&name, LONG, LONG).await;
+    assert!(free.is_ok(), "{free:?}");
+}
+
+#[tokio::test]
+async fn it_is_prolonged_for_as_long_as_it_is_held() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let (ours, theirs) = (locks(redis.url()), locks(redis.url()));
+    let lock = ours
+        .acquire_forever(&name, SHORT)
+        .await
+        .expect("it is free");
+    // Waits for five times as long as it lives.
+    let error = theirs.acquire(&name, SHORT, 5 * SHORT).await;
+    assert!(matches!(error, Err(Error::Timeout(_))), "{error:?}");
+    assert!(lock.is_held());
+    lock.extend().await.expect("it is held");
+    assert_eq!(
+        lock.release().await.expect("Redis answers"),
+        Released::InTime
+    );
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_without_asking_redis() {
+    // Nobody listens there.
+    let locks = locks("redis://127.0.0.1:1");
+    for name in ["", "a b", "lock#1", "ü", &"x".repeat(201)] {
+        let error = locks.try_acquire(name, LONG).await;
+        assert!(
+            matches!(error, Err(Error::Name { .. })),
+            "{name}: {error:?}"
+        );
+    }
+    for ttl in [Duration::ZERO, Duration::from_millis(99), 25 * 60 * LONG] {
+        let error = locks.try_acquire("account/7", ttl).await;
+        assert!(
+            matches!(error, Err(Error::Ttl { .. })),
+            "{ttl:?}: {error:?}"
+        );
+    }
+    let error = Locks::new(&Options::new("http://127.0.0.1")).expect_err("no URL of a Redis");
+    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so_and_does_not_wait() {
+    let redis = Redis::shared();
+    let name = redis.name("account");
+    let (_, place) = redis.url().rsplit_once('@').expect("an address");
+    for who in ["payment:wrong", "nobody:x"] {
+        let locks = locks(&format!("redis://{who}@{place}"));
+        let error = locks.acquire_forever(&name, LONG).await;
+        assert!(matches!(error, Err(Error::Refused(_))), "{who}: {error:?}");
+    }
+    // The payment service may do all that locks need: take, wait, prolong, give back.
+    let options = Options {
+        password: Some("development-payment".to_owned()),
+        ..Options::new(format!("redis://payment@{place}"))
+    };
+    let payment = Locks::new(&options).expect("a URL");
+    payment.ping().await.expect("it may ping");
+    let lock = payment.acquire_forever(&name, SHORT).await.expect("it may");
+    lock.extend().await.expect("it may");
+    let error = payment.acquire(&name, SHORT, SHORT).await;
+    assert!(matches!(error, Err(Error::Timeout(_))), "{error:?}");
+    assert_eq!(lock.release().await.expect("it may"), Released::InTime);
+}
+
+#[tokio::test]
+async fn scripts_that_redis_forgot_are_sent_again() {
+    let server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    let lock = locks
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    for _ in 0..2 {
+        server.ask("SCRIPT FLUSH").await.expect("Redis answers");
+        lock.extend().await.expect("it is held");
+    }
+    server.ask("SCRIPT FLUSH").await.expect("Redis answers");
+    assert_eq!(
+        lock.release().await.expect("Redis answers"),
+        Released::InTime
+    );
+}

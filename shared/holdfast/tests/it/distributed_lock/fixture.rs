@@ -1,0 +1,135 @@
+//! What these tests have in common.
+
+use std::time::Duration;
+
+use holdfast::distributed_lock::{Fence, Locks, Options};
+use sqlx::{Executor, PgConnection, PgPool};
+use testkit::Database;
+use uuid::Uuid;
+
+/// Long enough that no lock ends by itself in a test that does not want it to.
+pub(super) const LONG: Duration = Duration::from_secs(60);
+/// For tests in which it is to end.
+pub(super) const SHORT: Duration = Duration::from_millis(400);
+
+/// One process' locks.
+pub(super) fn locks(url: &str) -> Locks {
+    Locks::new(&Options::new(url)).expect("a URL")
+}
+
+/// The check and the effect: a register that knows by whom it was written.
+pub(super) struct Register {
+    pub(super) pool: PgPool,
+    /// How another process gets at it.
+    pub(super) url: String,
+}
+
+impl Register {
+    pub(super) async fn create() -> Self {
+        let database = Database::create("lock").await;
+        let pool = database.pool();
+        pool.execute(
+            "create table fence (resource text primary key, fence bigint not null, holder uuid not null);
+             create table effect (nr bigint generated always as identity, resource text not null, fence bigint not null,
+                                  holder uuid not null, value bigint not null)",
+        )
+        .await
+        .expect("a database of our own");
+        Self {
+            url: database.url().to_owned(),
+            pool,
+        }
+    }
+
+    /// Writes, if no newer holder was here; answers the newest fence if one was.
+    pub(super) async fn write(
+        &self,
+        resource: &str,
+        fence: Fence,
+        holder: Uuid,
+        value: i64,
+    ) -> Result<(), Fence> {
+        write(&self.pool, resource, fence.get(), holder, value)
+            .await
+            .map_err(|newest| Fence::new(newest).expect("it was one"))
+    }
+
+    /// Reads the value, if no newer holder was here; answers the newest fence if one was.
+    pub(super) async fn read(
+        &self,
+        resource: &str,
+        fence: Fence,
+        holder: Uuid,
+    ) -> Result<i64, Fence> {
+        let mut tx = self.pool.begin().await.expect("the database answers");
+        check(&mut tx, resource, fence.get(), holder)
+            .await
+            .map_err(|newest| Fence::new(newest).expect("it was one"))?;
+        let value: Option<i64> = sqlx::query_scalar(
+            "select value from effect where resource = $1 order by nr desc limit 1",
+        )
+        .bind(resource)
+        .fetch_optional(&mut *tx)
+        .await
+        .expect("the database answers");
+        tx.commit().await.expect("the database answers");
+        Ok(value.unwrap_or(0))
+    }
+
+    /// Every write that was accepted, in the order in which they were.
+    pub(super) async fn effects(&self, resource: &str) -> Vec<(i64, i64)> {
+        sqlx::query_as("select fence, value from effect where resource = $1 order by nr")
+            .bind(resource)
+            .fetch_all(&self.pool)
+            .await
+            .expect("the database answers")
+    }
+}
+
+/// The check, as `distributed_lock`'s documentation has it.
+async fn check(tx: &mut PgConnection, resource: &str, fence: i64, holder: Uuid) -> Result<(), i64> {
+    let passed: Option<i64> = sqlx::query_scalar(
+        "insert into fence as newest (resource, fence, holder) values ($1, $2, $3)
+         on conflict (resource) do update set fence = excluded.fence, holder = excluded.holder
+         where newest.fence < excluded.fence
+            or (newest.fence = excluded.fence and newest.holder = excluded.holder)
+         returning fence",
+    )
+    .bind(resource)
+    .bind(fence)
+    .bind(holder)
+    .fetch_optional(&mut *tx)
+    .await
+    .expect("the database answers");
+    if passed.is_some() {
+        return Ok(());
+    }
+    let newest = sqlx::query_scalar("select fence from fence where resource = $1")
+        .bind(resource)
+        .fetch_one(tx)
+        .await
+        .expect("the database answers");
+    Err(newest)
+}
+
+/// The check and a write in one transaction.
+pub(super) async fn write(
+    pool: &PgPool,
+    resource: &str,
+    fence: i64,
+    holder: Uuid,
+    value: i64,
+) -> Result<(), i64> {
+    let mut tx = pool.begin().await.expect("the database answers");
+    check(&mut tx, resource, fence, holder).await?;
+    sqlx::query("insert into effect (resource, fence, holder, value) values ($1, $2, $3, $4)")
+        .bind(resource)
+        .bind(fence)
+        .bind(holder)
+        .bind(value)
+        .execute(&mut *tx)
+        .await
+        .expect("the database answers");
+    tx.commit().await.expect("the database answers");
+    Ok(())
+}

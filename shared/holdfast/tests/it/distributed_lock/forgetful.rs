@@ -1,0 +1,199 @@
+//! Redis forgets, and no fence goes backwards.
+
+use testkit::{Proxy, RedisServer};
+use uuid::Uuid;
+
+use super::fixture::{LONG, Register, SHORT, locks};
+
+const NAME: &str = "account/7";
+
+/// What every test here ends with: the database takes the new holder's write, and not the old one's.
+async fn only_the_newer_writes(
+    older: (holdfast::distributed_lock::Fence, Uuid),
+    newer: (holdfast::distributed_lock::Fence, Uuid),
+) {
+    assert!(older.0 < newer.0, "{} before {}", older.0, newer.0);
+    let register = Register::create().await;
+    let (old, new) = (older.0, newer.0);
+    register
+        .write(NAME, old, older.1, 1)
+        .await
+        .expect("the first");
+    register
+        .write(NAME, new, newer.1, 2)
+        .await
+        .expect("the next");
+    register
+        .write(NAME, new, newer.1, 3)
+        .await
+        .expect("the next again");
+    let refused = register.write(NAME, old, older.1, 4).await;
+    assert_eq!(refused, Err(new));
+    let accepted = [(old.get(), 1), (new.get(), 2), (new.get(), 3)];
+    assert_eq!(register.effects(NAME).await, accepted);
+}
+
+#[tokio::test]
+async fn restarted_empty() {
+    let mut server = RedisServer::start().await;
+    let older = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    server.revive().await;
+    // Another process, which has seen nothing.
+    let newer = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    only_the_newer_writes(
+        (older.fence(), older.token()),
+        (newer.fence(), newer.token()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn flushed_while_it_is_held() {
+    let server = RedisServer::start().await;
+    let older = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    server.flush().await;
+    let newer = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    assert!(older.is_held() && newer.is_held(), "nobody can know yet");
+    only_the_newer_writes(
+        (older.fence(), older.token()),
+        (newer.fence(), newer.token()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn failed_over_to_a_replica_that_had_not_heard_of_the_lock() {
+    let mut primary = RedisServer::start().await;
+    let before = locks(&primary.url());
+    let first = before.acquire_forever(NAME, LONG).await.expect("a lock");
+    first.release().await.expect("Redis answers");
+    let mut replica = RedisServer::start_replica_of(&primary).await;
+    // From here on it hears nothing: replication is asynchronous, and this is how late it can be.
+    replica.promote().await;
+    let mut older = None;
+    for _ in 0..100 {
+        drop(older.take());
+        older = Some(before.acquire(NAME, LONG, LONG).await.expect("a lock"));
+    }
+    let older = older.expect("a hundred");
+    primary.kill();
+    let newer = locks(&replica.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    only_the_newer_writes(
+        (older.fence(), older.token()),
+        (newer.fence(), newer.token()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn cut_off_from_its_holder() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.address()).await;
+    let far = locks(&format!("redis://{}", proxy.address()));
+    let older = far.acquire_forever(NAME, SHORT).await.expect("a lock");
+    proxy.cut();
+    let newer = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    only_the_newer_writes(
+        (older.fence(), older.token()),
+        (newer.fence(), newer.token()),
+    )
+    .await;
+}
+
+/// An hour ahead: where the clock of Redis was, before somebody set it right.
+async fn fences_from_the_future(server: &RedisServer) -> i64 {
+    let time = server.ask("TIME").await.expect("Redis answers");
+    let seconds: i64 = time
+        .lines()
+        .nth(2)
+        .and_then(|s| s.parse().ok())
+        .expect("seconds");
+    let ahead = (seconds + 3600) * 1_000_000;
+    let answer = server.ask(&format!("SET lock:#fence {ahead}")).await;
+    assert!(answer.expect("Redis answers").starts_with("+OK"));
+    ahead
+}
+
+#[tokio::test]
+async fn its_clock_is_set_back() {
+    let server = RedisServer::start().await;
+    let ahead = fences_from_the_future(&server).await;
+    let ours = locks(&server.url());
+    let first = ours.acquire_forever(NAME, LONG).await.expect("a lock");
+    assert_eq!(first.fence().get(), ahead + 1, "it counts on");
+    drop(first);
+    // And it forgets: the process that has seen it still does not go back, and brings the others along.
+    let seen = ours
+        .acquire(NAME, LONG, LONG)
+        .await
+        .expect("a lock")
+        .fence();
+    server.flush().await;
+    let next = ours.acquire(NAME, LONG, LONG).await.expect("a lock");
+    assert!(next.fence() > seen, "{} after {seen}", next.fence());
+    let others = locks(&server.url())
+        .acquire_forever("account/8", LONG)
+        .await;
+    assert!(others.expect("a lock").fence() > next.fence());
+}
+
+#[tokio::test]
+async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
+    let server = RedisServer::start().await;
+    fences_from_the_future(&server).await;
+    let register = Register::create().await;
+    let older = locks(&server.url())
+        .acquire_forever(NAME, LONG)
+        .await
+        .expect("a lock");
+    register
+        .write(NAME, older.fence(), older.token(), 1)
+        .await
+        .expect("the first");
+    server.flush().await;
+
+    // A new process. Its fence is too low, and only the database can know: it refuses. Safe, and stuck.
+    let ours = locks(&server.url());
+    let low = ours.acquire_forever(NAME, LONG).await.expect("a lock");
+    assert!(low.fence() < older.fence());
+    let newest = register
+        .write(NAME, low.fence(), low.token(), 2)
+        .await
+        .expect_err("too low");
+    assert_eq!(newest, older.fence());
+    // The next try is neither.
+    ours.raise_fence(newest);
+    low.release().await.expect("Redis answers");
+    let high = ours.acquire_forever(NAME, LONG).await.expect("a lock");
+    only_the_newer_writes((older.fence(), older.token()), (high.fence(), high.token())).await;
+    register
+        .write(NAME, high.fence(), high.token(), 2)
+        .await
+        .expect("above all");
+    // One fence of two holders, if it ever came to that: the first has it.
+    let twin = register.write(NAME, high.fence(), Uuid::now_v7(), 3).await;
+    assert_eq!(twin, Err(high.fence()));
+    // Whoever comes from now on goes above, without having been told.
+    let others = locks(&server.url())
+        .acquire_forever("account/8", LONG)
+        .await;
+    assert!(others.expect("a lock").fence() > high.fence());
+}

@@ -1,0 +1,96 @@
+//! A holder is told, and told in time.
+
+use std::time::Duration;
+
+use holdfast::distributed_lock::{Error, Released};
+use testkit::{PATIENCE, Proxy, Redis, RedisServer};
+use tokio::time::{Instant, timeout};
+
+use super::fixture::{LONG, SHORT, locks};
+
+#[tokio::test]
+async fn a_holder_that_is_cut_off_is_told_before_anybody_else_can_have_it() {
+    let redis = Redis::shared();
+    for silent in [false, true] {
+        let name = redis.name(&format!("silent-{silent}"));
+        let proxy = Proxy::start(redis.address()).await;
+        let (far, near) = (locks(&redis.url_via(proxy.address())), locks(redis.url()));
+        let lock = far.acquire_forever(&name, SHORT).await.expect("it is free");
+        if silent {
+            proxy.pause(); // nobody hangs up
+        } else {
+            proxy.cut();
+        }
+        let told = async {
+            lock.lost().await;
+            Instant::now()
+        };
+        let taken = async {
+            let other = near
+                .acquire(&name, SHORT, PATIENCE)
+                .await
+                .expect("its time ends");
+            (Instant::now(), other)
+        };
+        let (told, (taken, other)) = tokio::join!(told, taken);
+        assert!(told <= taken, "told {:?} too late", told - taken);
+        assert!(!lock.is_held() && lock.remaining().is_zero());
+        assert!(other.fence() > lock.fence());
+        let error = lock.extend().await;
+        assert!(matches!(error, Err(Error::Lost(_))), "{error:?}");
+        // The connection is made anew, and the lost lock's release takes nothing from its new holder.
+        proxy.restore();
+        let released = loop {
+            match far.ping().await {
+                Ok(()) => break lock.release().await,
+                Err(error) => assert!(error.is_temporary(), "{error:?}"),
+            }
+        };
+        assert_eq!(released.expect("Redis answers"), Released::TooLate);
+        assert!(other.is_held());
+        other.extend().await.expect("it is held");
+    }
+}
+
+#[tokio::test]
+async fn work_under_a_lost_lock_is_dropped() {
+    let server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    let begun = Instant::now();
+    let ttl = Duration::from_secs(1);
+    let outcome = locks
+        .with("account/7", ttl, LONG, async |lock| {
+            assert!(lock.is_held());
+            server.flush().await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+    assert!(matches!(outcome, Err(Error::Lost(_))), "{outcome:?}");
+    // Found out by the renewal, after a third of the time.
+    assert!(begun.elapsed() < ttl, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_an_error_at_once_or_after_the_patience() {
+    let mut server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    let lock = locks
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("it is free");
+    server.kill();
+    let error = locks.try_acquire("account/8", LONG).await;
+    assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
+    let error = locks.acquire("account/8", LONG, SHORT).await;
+    assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
+    // Its own clock says that nobody else can have it yet.
+    assert!(lock.is_held());
+
+    let patient = timeout(PATIENCE, locks.acquire_forever("account/8", LONG));
+    let (got, ()) = tokio::join!(patient, server.revive());
+    assert!(got.expect("in time").is_ok());
+    assert_eq!(
+        lock.release().await.expect("Redis answers"),
+        Released::TooLate
+    );
+}

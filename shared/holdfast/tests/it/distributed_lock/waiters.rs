@@ -1,0 +1,162 @@
+//! Who waits is woken, and asks nobody meanwhile.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use holdfast::distributed_lock::{Locks, Released};
+use testkit::{PATIENCE, RedisServer, eventually};
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::fixture::{LONG, SHORT, locks};
+
+/// How many commands of locks a server has run.
+async fn commands(server: &RedisServer) -> u64 {
+    let mut sum = 0;
+    for command in ["evalsha", "eval", "subscribe", "unsubscribe", "ping"] {
+        sum += server.calls(command).await;
+    }
+    sum
+}
+
+/// Waits until so many connections listen for a lock.
+async fn until_heard(server: &RedisServer, name: &str, processes: usize) {
+    eventually("all processes listen", || async {
+        let heard = server.ask(&format!("PUBSUB NUMSUB lock:{name}")).await;
+        let heard = heard.map_err(|error| error.to_string())?;
+        let wanted = format!(":{processes}\r\n");
+        heard.contains(&wanted).then_some(()).ok_or(heard)
+    })
+    .await;
+}
+
+type Order = Arc<Mutex<Vec<usize>>>;
+
+fn wait_in_line(locks: &Locks, nr: usize, order: &Order) -> JoinHandle<()> {
+    let (locks, order) = (locks.clone(), Arc::clone(order));
+    tokio::spawn(async move {
+        let lock = locks
+            .acquire("account/7", LONG, PATIENCE)
+            .await
+            .expect("a lock");
+        order.lock().expect("no panic").push(nr);
+        assert_eq!(
+            lock.release().await.expect("Redis answers"),
+            Released::InTime
+        );
+    })
+}
+
+#[tokio::test]
+async fn a_release_wakes_and_nobody_asks_meanwhile() {
+    let server = RedisServer::start().await;
+    let holder = locks(&server.url());
+    let lock = holder
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+
+    // Five processes, each with two who wait.
+    let processes: Vec<Locks> = (0..5).map(|_| locks(&server.url())).collect();
+    let order = Order::default();
+    let tasks: Vec<_> = (0..10)
+        .map(|nr| wait_in_line(&processes[nr % 5], nr, &order))
+        .collect();
+    until_heard(&server, "account/7", 5).await;
+    // Listening is followed by one more question.
+    let before = std::cell::Cell::new(0);
+    eventually("they have asked", || async {
+        let now = commands(&server).await;
+        (before.replace(now) == now).then_some(()).ok_or(now)
+    })
+    .await;
+    let quiet = commands(&server).await;
+    holdfast::backoff::pause(Duration::from_millis(500)).await;
+    assert_eq!(commands(&server).await, quiet, "they ask while it is held");
+
+    let begun = Instant::now();
+    lock.release().await.expect("Redis answers");
+    for task in tasks {
+        task.await.expect("a lock for everybody");
+    }
+    // Ten take it after each other: far less than one poll of anybody's, and than the time to live.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    // Eleven releases, for each of which each of at most five processes asks once; and ten of them succeed.
+    let spent = commands(&server).await - quiet;
+    assert!(spent <= 11 * (1 + 5), "{spent} commands");
+    assert_eq!(order.lock().expect("no panic").len(), 10);
+}
+
+#[tokio::test]
+async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
+    let server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    let lock = locks
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    let order = Order::default();
+    let mut tasks = Vec::new();
+    for nr in 0..20 {
+        tasks.push(wait_in_line(&locks, nr, &order));
+        // Each is in line before the next comes.
+        tokio::task::yield_now().await;
+    }
+    until_heard(&server, "account/7", 1).await;
+    let before = commands(&server).await;
+    lock.release().await.expect("Redis answers");
+    for task in tasks {
+        task.await.expect("a lock for everybody");
+    }
+    let spent = commands(&server).await - before;
+    // Each takes it and gives it back; and some slack for a question that crossed a release.
+    assert!((41..=41 + 5).contains(&spent), "{spent} commands");
+    let order = order.lock().expect("no panic");
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_holder_that_died_is_waited_for_until_its_time_is_over() {
+    let server = RedisServer::start().await;
+    let begun = Instant::now();
+    // As a killed process leaves it: nobody prolongs it, nobody gives it back.
+    let answer = server
+        .ask(&format!(
+            "SET lock:account/7 somebody PX {}",
+            SHORT.as_millis()
+        ))
+        .await
+        .expect("Redis answers");
+    assert!(answer.starts_with("+OK"), "{answer}");
+    let lock = locks(&server.url())
+        .acquire("account/7", LONG, PATIENCE)
+        .await;
+    assert!(lock.is_ok(), "{lock:?}");
+    let waited = begun.elapsed();
+    assert!(waited > SHORT / 2 && waited < 10 * SHORT, "{waited:?}");
+    // A question, the same after listening, and one at the end.
+    let asked = server.calls("evalsha").await + server.calls("eval").await;
+    assert!(asked <= 6, "{asked} questions");
+}
+
+#[tokio::test]
+async fn who_waits_survives_a_redis_that_restarts() {
+    let mut server = RedisServer::start().await;
+    let holder = locks(&server.url());
+    let lock = holder
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    let waiter = locks(&server.url());
+    let waiting = tokio::spawn(async move { waiter.acquire("account/7", LONG, PATIENCE).await });
+    until_heard(&server, "account/7", 1).await;
+    // It comes back empty: the lock is free, and nobody says so.
+    server.revive().await;
+    let got = waiting.await.expect("no panic").expect("a lock");
+    assert!(got.fence() > lock.fence());
+}
