@@ -12,6 +12,10 @@
 //! | [`backoff`] | how long to wait before the next try |
 //! | [`retry`] | whether to try again at all |
 //! | [`deadline`] | one time budget for a call and all the calls below it |
+//! | [`circuit_breaker`] | a dependency that fails is not asked any more, until it is back |
+//! | [`bulkhead`] | a slow dependency takes its own places, and no others |
+//! | [`pipeline`] | deadline, retry, circuit breaker and bulkhead in the right order |
+//! | [`distributed_lock`] | one at a time across processes, and a number by which a database refuses who comes too late |
 //! | [`telemetry`] | logs with trace ids, W3C trace context, Prometheus metrics |
 //! | [`failpoint`](mod@failpoint) | where tests make the process fail |
 
@@ -19,8 +23,14 @@
 
 #[cfg(feature = "backoff")]
 pub mod backoff;
+#[cfg(feature = "bulkhead")]
+pub mod bulkhead;
+#[cfg(feature = "circuit_breaker")]
+pub mod circuit_breaker;
 #[cfg(feature = "deadline")]
 pub mod deadline;
+#[cfg(feature = "distributed_lock")]
+pub mod distributed_lock;
 pub mod failpoint;
 #[cfg(feature = "inbox")]
 pub mod inbox;
@@ -28,6 +38,8 @@ pub mod inbox;
 pub mod messaging;
 #[cfg(feature = "outbox")]
 pub mod outbox;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "saga")]

@@ -42,8 +42,8 @@
 //! | `Q.retry.1` … `Q.retry.N` | a queue with a time to live that dead-letters to `Q` |
 //! | `Q.dead` | `Q.dead`, where `Q` also dead-letters to |
 //!
-//! **Copying this.** This folder, the features in `Cargo.toml`'s line `messaging`, and your topology. What people take
-//! otherwise: `lapin` alone, and then each of the above by hand.
+//! **Copying this.** This folder, the features in `Cargo.toml`'s line `messaging`, `failpoint` (or take its lines and
+//! `chaos.rs` out), and your topology. What people take otherwise: `lapin` alone, and then each of the above by hand.
 //!
 //! Sources: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms", "Dead Letter Exchanges", "Quorum Queues"; Gregor
 //! Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Invalid Message Channel", "Dead Letter Channel"; `CloudEvents`

@@ -1,0 +1,118 @@
+//! What a lock with its fence costs, beside the least that Redis can be asked for: one GET.
+//!
+//! Wants a Redis in `HOLDFAST_BENCH_REDIS`, as `redis://user:password@host:port`; `cargo xtask bench` starts one. Everything
+//! runs on one thread and one connection for each row, so that a second core is left for Redis.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use holdfast::distributed_lock::{Locks, Options};
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use rslock::LockManager;
+use tokio::{runtime::Runtime, task::JoinSet};
+
+/// How many are under way at a time: one that waits for its answer, and as many as a busy service has.
+const IN_FLIGHT: [u64; 2] = [1, 64];
+/// Longer than any of this takes.
+const TTL: Duration = Duration::from_secs(30);
+
+/// Something that a task does again and again, under a name of its own.
+trait Work: Clone + Send + 'static {
+    fn once(&self, name: &str) -> impl Future<Output = ()> + Send;
+}
+
+#[derive(Clone)]
+struct Get(MultiplexedConnection);
+
+impl Work for Get {
+    async fn once(&self, name: &str) {
+        let value: Option<String> = self.0.clone().get(name).await.expect("Redis answers");
+        black_box(value);
+    }
+}
+
+#[derive(Clone)]
+struct Holdfast(Locks);
+
+impl Work for Holdfast {
+    async fn once(&self, name: &str) {
+        let lock = self.0.try_acquire(name, TTL).await.expect("Redis answers");
+        let lock = lock.expect("nobody else has it");
+        black_box(lock.fence());
+        lock.release().await.expect("Redis answers");
+    }
+}
+
+#[derive(Clone)]
+struct Rslock(LockManager);
+
+impl Work for Rslock {
+    async fn once(&self, name: &str) {
+        let lock = self.0.lock(name, TTL).await.expect("nobody else has it");
+        self.0.unlock(&lock).await;
+    }
+}
+
+fn lock(criterion: &mut Criterion) {
+    let Ok(url) = std::env::var("HOLDFAST_BENCH_REDIS") else {
+        eprintln!("HOLDFAST_BENCH_REDIS is not set: the lock was not measured");
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs nothing but file descriptors");
+    let (get, holdfast, rslock) = runtime.block_on(async {
+        let client = redis::Client::open(url.as_str()).expect("a Redis URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        let locks = Locks::new(&Options::new(&url)).expect("a Redis URL");
+        (
+            Get(connection.expect("Redis answers")),
+            Holdfast(locks),
+            Rslock(LockManager::new(vec![url.as_str()])),
+        )
+    });
+    let mut group = criterion.benchmark_group("lock");
+    group
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3));
+    for in_flight in IN_FLIGHT {
+        group.bench_function(BenchmarkId::new("get", in_flight), |bencher| {
+            bencher.iter_custom(|times| time(&runtime, times, in_flight, &get));
+        });
+        group.bench_function(BenchmarkId::new("rslock", in_flight), |bencher| {
+            bencher.iter_custom(|times| time(&runtime, times, in_flight, &rslock));
+        });
+        group.bench_function(BenchmarkId::new("holdfast", in_flight), |bencher| {
+            bencher.iter_custom(|times| time(&runtime, times, in_flight, &holdfast));
+        });
+    }
+    group.finish();
+}
+
+/// How long `times` of it take with so many in flight: what is left over when they are shared out goes to the first tasks.
+fn time(runtime: &Runtime, times: u64, in_flight: u64, work: &impl Work) -> Duration {
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        let begun = Instant::now();
+        for task in 0..in_flight.min(times) {
+            let share = times / in_flight + u64::from(task < times % in_flight);
+            let work = work.clone();
+            tasks.spawn(async move {
+                let name = format!("lock:bench:{task}");
+                for _ in 0..share {
+                    work.once(&name).await;
+                }
+            });
+        }
+        tasks.join_all().await;
+        begun.elapsed()
+    })
+}
+
+criterion_group!(benches, lock);
+criterion_main!(benches);

@@ -1,0 +1,298 @@
+//! Messaging: from one service's commit to another service's commit. Needs a PostgreSQL and a RabbitMQ.
+//!
+//! ```console
+//! $ cargo xtask example messaging        # starts private servers, or:
+//! $ DATABASE_URL=postgres://… AMQP_URL=amqp://… cargo run -p holdfast --example messaging
+//! ```
+//!
+//! A shop takes orders, payment charges them. Here both have their tables in one schema; in a project each has a database of its
+//! own, and nothing but messages goes between them.
+
+#![expect(clippy::print_stdout, reason = "an example talks")]
+
+#[path = "support/broker.rs"]
+mod broker;
+#[path = "support/database.rs"]
+mod database;
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast::{
+    inbox,
+    messaging::{
+        Consumers, Error, Event, Handler, Incoming, Publisher, RETRY_EXCHANGE, Received,
+        Subscription, Undecodable,
+    },
+    outbox::{self, Config, Message, Publisher as _, Relay, Waker},
+};
+use serde_json::{Value, json};
+use sqlx::{Executor, PgConnection, PgPool};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const KIND: &str = "order.created.v1";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let schema = database::Schema::create("messaging").await?;
+    let told = with_queues(&schema.pool).await;
+    schema.drop().await?;
+    told
+}
+
+async fn with_queues(pool: &PgPool) -> anyhow::Result<()> {
+    let queues = broker::Queues::create("messaging", &[Duration::from_millis(200)]).await?;
+    let told = tell(pool, &queues).await;
+    queues.drop().await?;
+    told
+}
+
+async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
+    for migrator in [
+        outbox::migrator(),
+        inbox::migrator(),
+        holdfast::messaging::migrator(),
+    ] {
+        migrator.run(pool).await?;
+    }
+    // `transaction` is PostgreSQL's number of the transaction that wrote the row.
+    pool.execute(
+        "create table charge (
+             order_id    uuid    not null,
+             attempt     integer not null,
+             transaction text    not null default pg_current_xact_id()::text
+         )",
+    )
+    .await?;
+
+    // The shop: a relay publishes what it commits.
+    let shop = Shop {
+        pool: pool.clone(),
+        waker: Waker::default(),
+        queue: queues.queue.clone(),
+    };
+    let publisher = Publisher::new(&queues.url, "example publisher");
+    let relay = Relay::new(
+        pool.clone(),
+        publisher.clone(),
+        shop.waker.clone(),
+        Config::default(),
+    );
+    // Payment: a connection of its own to consume.
+    let payment = Payment {
+        account: Arc::new(watch::Sender::new(true)),
+        commits: Arc::default(),
+    };
+    let subscription = Subscription {
+        retries: 1,
+        ..Subscription::new(&queues.queue)
+    };
+    let consumers = Consumers::new(
+        &queues.url,
+        "example consumer",
+        publisher.clone(),
+        pool.clone(),
+    )
+    .consume(subscription, payment.clone());
+    let (consuming, controls) = (consumers.link(), consumers.controls());
+    let shutdown = CancellationToken::new();
+    let running = [
+        tokio::spawn(relay.run(shutdown.clone())),
+        tokio::spawn(consumers.run(shutdown.clone())),
+    ];
+    consuming.up().await;
+
+    println!(
+        "1. From commit to commit: outbox, confirm, delivery, inbox and effect, acknowledgement."
+    );
+    let begun = Instant::now();
+    shop.place(1).await?;
+    payment.has_charged(pool, 1).await?;
+    println!(
+        "   charged {:.0} ms later",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
+
+    println!(
+        "\n2. 300 orders wait in the queue, whose consumer an operator paused. Then it goes on, a batch at a time."
+    );
+    controls.pause(&queues.queue, true);
+    shop.place(300).await?;
+    shop.is_published().await?;
+    let begun = Instant::now();
+    controls.pause(&queues.queue, false);
+    payment.has_charged(pool, 301).await?;
+    let (messages, transactions): (i64, i64) =
+        sqlx::query_as("select count(*), count(distinct transaction) from charge")
+            .fetch_one(pool)
+            .await?;
+    println!(
+        "   {} ms; {messages} messages so far, in {transactions} transactions",
+        begun.elapsed().as_millis()
+    );
+
+    println!(
+        "\n3. One message, which the broker is given five times under one id, as a relay may that dies at the wrong moment."
+    );
+    let message = shop.message();
+    let five = vec![message; 5];
+    println!("   the broker: {:?}", publisher.publish(&five).await);
+    // Messages of one publisher come in order: once a later one is charged, these have been seen.
+    shop.place(1).await?;
+    payment.has_charged(pool, 303).await?;
+    println!(
+        "   {} charges: one more for the five, and one for the order that came after",
+        payment.charges(pool).await?
+    );
+
+    println!(
+        "\n4. A message that no queue is bound to. A publisher without `mandatory` would be told that all is well."
+    );
+    let lost = Message {
+        routing_key: "nobody".to_owned(),
+        ..shop.message()
+    };
+    println!("   {:?}", publisher.publish(&[lost]).await);
+
+    println!(
+        "\n5. What payment needs is away for a while. The consumer waits with the batch in its hands."
+    );
+    payment.account.send_replace(false);
+    shop.place(3).await?;
+    let asked = *payment.commits.borrow();
+    tokio::time::timeout(Duration::from_secs(1), payment.has_charged(pool, 306))
+        .await
+        .expect_err("it is away");
+    println!(
+        "   after a second: {} commits since",
+        *payment.commits.borrow() - asked
+    );
+    payment.account.send_replace(true);
+    payment.has_charged(pool, 306).await?;
+    let attempts: i32 = sqlx::query_scalar("select max(attempt) from charge")
+        .fetch_one(pool)
+        .await?;
+    println!(
+        "   it is back, all three are charged, at attempt {attempts}: an outage costs no message a try"
+    );
+
+    // In good order: batches in hand are finished and acknowledged.
+    shutdown.cancel();
+    for task in running {
+        task.await?;
+    }
+    publisher.close().await;
+    Ok(())
+}
+
+/// Takes orders.
+struct Shop {
+    pool: PgPool,
+    waker: Waker,
+    queue: String,
+}
+
+impl Shop {
+    /// "There is a new order", in its envelope.
+    fn message(&self) -> Message {
+        let order = Uuid::now_v7();
+        let data = json!({ "order_id": order }).to_string().into_bytes();
+        let event = Event::new(KIND, "/shop", order.to_string(), data);
+        // A project has an exchange for facts; this example borrows the one that leads to its queue by name.
+        event.into_message(RETRY_EXCHANGE, self.queue.clone())
+    }
+
+    /// Places orders, each in a transaction with its message. (Their rows are left out here: see the example `outbox`.)
+    async fn place(&self, orders: usize) -> sqlx::Result<()> {
+        for _ in 0..orders {
+            let mut tx = self.pool.begin().await?;
+            outbox::enqueue(&mut tx, &[self.message()]).await?;
+            tx.commit().await?;
+            self.waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is in the outbox.
+    async fn is_published(&self) -> sqlx::Result<()> {
+        while outbox::backlog(&self.pool).await?.waiting > 0 {
+            holdfast::backoff::pause(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Charges them.
+#[derive(Clone)]
+struct Payment {
+    /// Whether what it charges is there.
+    account: Arc<watch::Sender<bool>>,
+    /// How many batches it committed.
+    commits: Arc<watch::Sender<u32>>,
+}
+
+impl Handler for Payment {
+    type Message = Uuid;
+
+    // What cannot be decoded is parked at once: see the example `parking_lot`.
+    fn decode(&self, event: &Incoming) -> Result<Uuid, Undecodable> {
+        if event.kind != KIND {
+            return Err(Undecodable::UnknownType(event.kind.clone()));
+        }
+        let data: Value = serde_json::from_slice(&event.data)
+            .map_err(|error| Undecodable::Malformed(error.to_string()))?;
+        data["order_id"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| Undecodable::Malformed("order_id is no UUID".to_owned()))
+    }
+
+    // On the transaction in which the inbox has admitted these messages. It commits them together, or nothing.
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Uuid>],
+    ) -> Result<(), Error> {
+        if !*self.account.borrow() {
+            println!("   (payment: away; a batch of {} waits)", batch.len());
+            return Err(Error::Unavailable("the ledger does not answer".into()));
+        }
+        let orders: Vec<Uuid> = batch.iter().map(|received| received.message).collect();
+        let attempts: Vec<i32> = batch
+            .iter()
+            .map(|received| i32::try_from(received.event.attempt).unwrap_or(i32::MAX))
+            .collect();
+        sqlx::query(
+            "insert into charge (order_id, attempt) select * from unnest($1::uuid[], $2::int4[])",
+        )
+        .bind(orders)
+        .bind(attempts)
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    // After the commit, before the acknowledgement.
+    fn committed(&self) {
+        self.commits.send_modify(|commits| *commits += 1);
+    }
+}
+
+impl Payment {
+    async fn charges(&self, pool: &PgPool) -> sqlx::Result<i64> {
+        sqlx::query_scalar("select count(*) from charge")
+            .fetch_one(pool)
+            .await
+    }
+
+    /// Waits until there are so many charges.
+    async fn has_charged(&self, pool: &PgPool, wanted: i64) -> sqlx::Result<()> {
+        let mut commits = self.commits.subscribe();
+        while self.charges(pool).await? < wanted {
+            // Invariant: `self` holds the sender, so the channel is open.
+            let _ = commits.changed().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! Transactional outbox: a state change and the message about it happen both or not at all. Needs a PostgreSQL.
+//!
+//! ```console
+//! $ cargo xtask example outbox        # starts a private PostgreSQL, or:
+//! $ DATABASE_URL=postgres://… cargo run -p holdfast --example outbox
+//! ```
+//!
+//! There is no broker in the folder `outbox`, so there is none here: [`Broker`] below is one in the memory of this process, which
+//! can be switched off, refuses what it cannot route, and can die between taking a message and saying so.
+
+#![expect(clippy::print_stdout, reason = "an example talks")]
+
+#[path = "support/database.rs"]
+mod database;
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast::{
+    backoff::{Backoff, pause},
+    outbox::{self, Config, Message, Outcome, Publisher, Relay, Unavailable, Waker},
+};
+use sqlx::{Executor, PgPool};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let schema = database::Schema::create("outbox").await?;
+    let told = tell(&schema.pool).await;
+    schema.drop().await?;
+    told
+}
+
+async fn tell(pool: &PgPool) -> anyhow::Result<()> {
+    outbox::migrator().run(pool).await?;
+    pool.execute("create table orders (id uuid primary key, state text not null)")
+        .await?;
+    let shop = Shop {
+        pool: pool.clone(),
+        waker: Waker::default(),
+    };
+    let broker = Broker::new();
+    let relay = Running::start(&shop, &broker);
+
+    println!(
+        "1. An order is placed. Its row and its message are committed together, then the relay publishes."
+    );
+    for (nth, what) in [(1, ", of which most is opening connections"), (2, "")] {
+        let begun = Instant::now();
+        shop.place("orders", Ending::Commit).await?;
+        broker.has(nth).await;
+        let ms = begun.elapsed().as_secs_f64() * 1e3;
+        println!("   the broker has it after {ms:.1} ms{what}");
+    }
+
+    println!(
+        "\n2. The process dies before it commits. There is no order, and nobody was told of one."
+    );
+    shop.place("orders", Ending::Crash).await?;
+    println!("   {}", shop.counts(&broker).await?);
+
+    println!("\n3. The broker is away. Orders are taken all the same; their messages wait.");
+    broker.is_up.send_replace(false);
+    for _ in 0..3 {
+        shop.place("orders", Ending::Commit).await?;
+    }
+    println!("   {}", shop.counts(&broker).await?);
+    broker.is_up.send_replace(true);
+    broker.has(5).await;
+    shop.is_published().await?;
+    println!("   it is back: {}", shop.counts(&broker).await?);
+
+    println!(
+        "\n4. A message that the broker will never take (nobody is bound to its exchange) is put aside after two tries,"
+    );
+    println!("   with the reason. It holds up nobody.");
+    shop.place("typo", Ending::Commit).await?;
+    shop.place("orders", Ending::Commit).await?;
+    broker.has(6).await;
+    broker.refused(2).await;
+    // The second refusal is stored when the relay's transaction commits, and a relay that is stopped has finished that.
+    relay.stop().await?;
+    for row in outbox::quarantined(pool, 10).await? {
+        let why = row.last_error.unwrap_or_default();
+        println!(
+            "   put aside after {} tries: exchange {:?}: {why}",
+            row.attempts, row.exchange
+        );
+        println!("   somebody mends the binding, and an operator lets it go");
+        broker.knows.send_replace(vec!["orders", "typo"]);
+        outbox::release(pool, row.message_id).await?;
+    }
+    let relay = Running::start(&shop, &broker);
+    broker.has(7).await;
+    relay.stop().await?;
+    println!("   {}", shop.counts(&broker).await?);
+
+    println!(
+        "\n5. The relay dies after the broker took a message and before it heard so. The claim ends with its"
+    );
+    println!("   connection, and the next relay publishes again: twice, but under the same id.");
+    let before = broker.taken.borrow().len();
+    broker.answers.send_replace(false);
+    let relay = Running::start(&shop, &broker);
+    let id = shop.place("orders", Ending::Commit).await?;
+    broker.has(before + 1).await;
+    relay.kill().await;
+    broker.answers.send_replace(true);
+    let relay = Running::start(&shop, &broker);
+    broker.has(before + 2).await;
+    relay.stop().await?;
+    let times = broker
+        .taken
+        .borrow()
+        .iter()
+        .filter(|taken| **taken == id)
+        .count();
+    println!(
+        "   the broker has it {times} times. Telling the two apart is the receiver's part: see the example `inbox`."
+    );
+
+    println!(
+        "\n6. Two relays, 500 messages: each row is claimed by one of them (`for update skip locked`)."
+    );
+    let before = broker.taken.borrow().len();
+    let relays = [
+        Running::start(&shop, &broker),
+        Running::start(&shop, &broker),
+    ];
+    for _ in 0..500 {
+        shop.place("orders", Ending::Commit).await?;
+    }
+    broker.has(before + 500).await;
+    for relay in relays {
+        relay.stop().await?;
+    }
+    println!("   {}", shop.counts(&broker).await?);
+    Ok(())
+}
+
+/// What becomes of a transaction.
+#[derive(PartialEq)]
+enum Ending {
+    Commit,
+    /// The process dies: to the database, that is a connection that goes away.
+    Crash,
+}
+
+/// A service with a database.
+#[derive(Clone)]
+struct Shop {
+    pool: PgPool,
+    waker: Waker,
+}
+
+impl Shop {
+    /// Places an order, and says so; answers the id of the message.
+    async fn place(&self, exchange: &str, ending: Ending) -> sqlx::Result<Uuid> {
+        let order = Uuid::now_v7();
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("insert into orders values ($1, 'pending')")
+            .bind(order)
+            .execute(&mut *tx)
+            .await?;
+        let message = Message {
+            id: Uuid::now_v7(),
+            exchange: exchange.to_owned(),
+            routing_key: "order.created".to_owned(),
+            headers: [("content-type".to_owned(), "application/json".to_owned())].into(),
+            payload: format!(r#"{{"order_id":"{order}"}}"#).into_bytes(),
+        };
+        let id = message.id;
+        // On the transaction of the change: this line is the pattern.
+        outbox::enqueue(&mut tx, &[message]).await?;
+        if ending == Ending::Crash {
+            return Ok(id);
+        }
+        tx.commit().await?;
+        // After the commit: before it there is nothing to see. Forgotten, it costs one polling interval.
+        self.waker.wake();
+        Ok(id)
+    }
+
+    /// Waits until nothing is in the outbox.
+    async fn is_published(&self) -> sqlx::Result<()> {
+        while outbox::backlog(&self.pool).await?.waiting > 0 {
+            pause(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    async fn counts(&self, broker: &Broker) -> sqlx::Result<String> {
+        let orders: i64 = sqlx::query_scalar("select count(*) from orders")
+            .fetch_one(&self.pool)
+            .await?;
+        let rows = outbox::backlog(&self.pool).await?.waiting;
+        let taken = broker.taken.borrow().len();
+        Ok(format!(
+            "{orders} orders; {rows} messages wait in the outbox, the broker was given {taken}"
+        ))
+    }
+}
+
+/// A broker in the memory of this process.
+#[derive(Clone)]
+struct Broker {
+    is_up: Arc<watch::Sender<bool>>,
+    /// The exchanges that lead somewhere.
+    knows: Arc<watch::Sender<Vec<&'static str>>>,
+    /// Whether it says what it has.
+    answers: Arc<watch::Sender<bool>>,
+    /// The ids of what it was given, in order.
+    taken: Arc<watch::Sender<Vec<Uuid>>>,
+    refused: Arc<watch::Sender<usize>>,
+}
+
+impl Publisher for Broker {
+    async fn ready(&self) -> Result<(), Unavailable> {
+        if *self.is_up.borrow() {
+            Ok(())
+        } else {
+            Err(Unavailable("connection refused".to_owned()))
+        }
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        let outcome = |message: &Message| {
+            if self.knows.borrow().contains(&message.exchange.as_str()) {
+                self.taken.send_modify(|taken| taken.push(message.id));
+                Outcome::Confirmed
+            } else {
+                self.refused.send_modify(|refused| *refused += 1);
+                Outcome::Refused("no queue is bound to it".to_owned())
+            }
+        };
+        let outcomes = batch.iter().map(outcome).collect();
+        // Without an answer the relay waits, as it would for a broker that hangs. A real publisher bounds this.
+        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+        outcomes
+    }
+}
+
+impl Broker {
+    fn new() -> Self {
+        Self {
+            is_up: Arc::new(watch::Sender::new(true)),
+            knows: Arc::new(watch::Sender::new(vec!["orders"])),
+            answers: Arc::new(watch::Sender::new(true)),
+            taken: Arc::default(),
+            refused: Arc::default(),
+        }
+    }
+
+    /// Waits until it was given that many.
+    async fn has(&self, wanted: usize) {
+        let _ = self
+            .taken
+            .subscribe()
+            .wait_for(|taken| taken.len() >= wanted)
+            .await;
+    }
+
+    /// Waits until it has refused that many.
+    async fn refused(&self, wanted: usize) {
+        let _ = self
+            .refused
+            .subscribe()
+            .wait_for(|refused| *refused >= wanted)
+            .await;
+    }
+}
+
+/// A relay that runs.
+struct Running {
+    task: JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    fn start(shop: &Shop, broker: &Broker) -> Self {
+        let config = Config {
+            max_attempts: 2,
+            // How long a refused row waits. Short, for the example.
+            backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(20))
+                .expect("10 is less than 20"),
+            ..Config::default()
+        };
+        let relay = Relay::new(
+            shop.pool.clone(),
+            broker.clone(),
+            shop.waker.clone(),
+            config,
+        );
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(relay.run(shutdown.clone()));
+        Self { task, shutdown }
+    }
+
+    /// In good order: it finishes its round first, and publishes what is committed.
+    async fn stop(self) -> Result<(), tokio::task::JoinError> {
+        self.shutdown.cancel();
+        self.task.await
+    }
+
+    /// As a crash does: its connection goes away with whatever transaction is open on it.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}

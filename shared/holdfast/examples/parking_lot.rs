@@ -1,0 +1,345 @@
+//! Parking lot: what could not be handled waits for a person, with its cause. Needs a PostgreSQL and a RabbitMQ.
+//!
+//! ```console
+//! $ cargo xtask example parking_lot        # starts private servers, or:
+//! $ DATABASE_URL=postgres://… AMQP_URL=amqp://… cargo run -p holdfast --example parking_lot
+//! ```
+//!
+//! Payment gets one good message among four bad ones. The good one is charged at once; each of the others ends in a table, with
+//! its cause, and there an operator mends it, sends it again or drops it.
+
+#![expect(clippy::print_stdout, reason = "an example talks")]
+
+#[path = "support/broker.rs"]
+mod broker;
+#[path = "support/database.rs"]
+mod database;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use holdfast::{
+    backoff::pause,
+    inbox,
+    messaging::{
+        Consumers, Error, Event, Handler, Incoming, Publisher, RETRY_EXCHANGE, Received,
+        Subscription, Undecodable,
+        parking::{self, Parked, Schema},
+    },
+    outbox::{self, Config, Relay, Waker},
+};
+use serde_json::{Value, json};
+use sqlx::{Executor, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+/// A minute's work of an operator, who signs everything.
+const OPERATOR: &str = "olivia";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let schema = database::Schema::create("parking_lot").await?;
+    let told = with_queues(&schema.pool).await;
+    schema.drop().await?;
+    told
+}
+
+async fn with_queues(pool: &PgPool) -> anyhow::Result<()> {
+    // In earnest 1 s, 5 s, 30 s, 2 min.
+    let delays = [200, 400].map(Duration::from_millis);
+    let queues = broker::Queues::create("parking_lot", &delays).await?;
+    let told = tell(pool, &queues).await;
+    queues.drop().await?;
+    told
+}
+
+async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
+    for migrator in [
+        outbox::migrator(),
+        inbox::migrator(),
+        holdfast::messaging::migrator(),
+    ] {
+        migrator.run(pool).await?;
+    }
+    pool.execute(
+        "create table account (customer text primary key, balance bigint not null);
+         insert into account values ('alice', 10000)",
+    )
+    .await?;
+
+    let publisher = Publisher::new(&queues.url, "example publisher");
+    let waker = Waker::default();
+    let relay = Relay::new(
+        pool.clone(),
+        publisher.clone(),
+        waker.clone(),
+        Config::default(),
+    );
+    let subscription = Subscription {
+        retries: 2, // as many as there are delays
+        ..Subscription::new(&queues.queue)
+    };
+    // Consumes the queue, and its dead-letter queue into the table `parked_message`.
+    let consumers = Consumers::new(
+        &queues.url,
+        "example consumer",
+        publisher.clone(),
+        pool.clone(),
+    )
+    .consume(subscription, Payment);
+    let shutdown = CancellationToken::new();
+    let running = [
+        tokio::spawn(relay.run(shutdown.clone())),
+        tokio::spawn(consumers.run(shutdown.clone())),
+    ];
+
+    println!("1. Five messages:");
+    let whole = |order: &str, customer: &str, cents: i64| json!({ "order_id": order, "customer": customer, "amount": { "amount_minor": cents } });
+    let mut misspelt = whole("o-2", "alice", 690);
+    misspelt["customer"] = json!({ "name": "alice" });
+    let messages = [
+        (
+            "order.created.v1",
+            "o-1",
+            whole("o-1", "alice", 690),
+            "good",
+        ),
+        (
+            "order.created.v1",
+            "o-2",
+            misspelt,
+            "its customer is not where it belongs",
+        ),
+        (
+            "order.created.v9",
+            "o-3",
+            whole("o-3", "alice", 690),
+            "of a version that nobody here knows",
+        ),
+        (
+            "order.created.v1",
+            "o-4",
+            whole("o-4", "alice", -690),
+            "an amount below zero",
+        ),
+        (
+            "order.created.v1",
+            "o-5",
+            whole("o-5", "bob", 690),
+            "a customer without an account",
+        ),
+    ];
+    let mut tx = pool.begin().await?;
+    for (kind, order, data, what) in messages {
+        println!("   {order}: {what}");
+        let event = Event::new(
+            kind,
+            "/shop",
+            order.to_owned(),
+            data.to_string().into_bytes(),
+        );
+        let message = event.into_message(RETRY_EXCHANGE, queues.queue.clone());
+        outbox::enqueue(&mut tx, &[message]).await?;
+    }
+    tx.commit().await?;
+    waker.wake();
+
+    println!(
+        "\n2. The batch fails, is taken apart, and only the bad ones leave. o-5 might work another time, so it is tried"
+    );
+    println!("   again after 200 and 400 ms; the others would never.");
+    until_balance(pool, "alice", 9310).await?;
+    println!("   o-1 is charged, alice has 93.10 left");
+    until_parked(pool, 4).await?;
+    for parked in parking::list(pool, "parked", None, 100).await? {
+        let order = parked.subject.as_deref().unwrap_or("?");
+        println!("   parked {order}: {:<13} {}", parked.cause, parked.detail);
+    }
+
+    println!("\n3. o-2: Olivia mends it. Not by changing what it costs:");
+    let o2 = find(pool, "o-2").await?;
+    for (cents, note) in [(1, "a discount"), (690, "the customer was nested")] {
+        let payload = whole("o-2", "alice", cents).to_string();
+        let mut tx = pool.begin().await?;
+        let edited = parking::edit(
+            &mut tx,
+            &Decodable,
+            o2.id,
+            OPERATOR,
+            note,
+            "order.created.v1",
+            payload.as_bytes(),
+        )
+        .await;
+        match edited {
+            Ok(()) => {
+                tx.commit().await?;
+                println!("   edited ({note})");
+            }
+            Err(refused) => println!("   refused ({note}): {refused}"),
+        }
+    }
+    requeue(pool, &waker, &o2, "mended").await?;
+    until_balance(pool, "alice", 8620).await?;
+    println!("   requeued, and charged: alice has 86.20 left");
+
+    println!(
+        "\n4. o-5: bob has an account by now. The message is as it should be, so it is only sent again."
+    );
+    pool.execute("insert into account values ('bob', 10000)")
+        .await?;
+    requeue(pool, &waker, &find(pool, "o-5").await?, "account opened").await?;
+    until_balance(pool, "bob", 9310).await?;
+    println!("   requeued, and charged: bob has 93.10 left");
+
+    println!("\n5. o-3 cannot be sent again as it is, and nobody will ever charge o-4:");
+    let o3 = find(pool, "o-3").await?;
+    if let Err(refused) = requeue(pool, &waker, &o3, "let us see").await {
+        println!("   o-3: {refused}");
+    }
+    let mut tx = pool.begin().await?;
+    parking::discard(
+        &mut tx,
+        o3.id,
+        OPERATOR,
+        "from a test of the shop's next version",
+    )
+    .await?;
+    let o4 = find(pool, "o-4").await?;
+    parking::discard(&mut tx, o4.id, OPERATOR, "asked the shop: a defect, mended").await?;
+    tx.commit().await?;
+    println!(
+        "   both dropped; {} wait for an operator",
+        parking::open(pool).await?
+    );
+
+    println!("\n6. Who did what:");
+    let mut conn = pool.acquire().await?;
+    for state in ["requeued", "dropped"] {
+        for parked in parking::list(&mut *conn, state, None, 100).await? {
+            for deed in parking::deeds(&mut *conn, parked.id).await? {
+                let order = parked.subject.as_deref().unwrap_or("?");
+                println!(
+                    "   {order} {} by {}: {}",
+                    deed.action, deed.operator, deed.note
+                );
+            }
+        }
+    }
+
+    shutdown.cancel();
+    for task in running {
+        task.await?;
+    }
+    publisher.close().await;
+    Ok(())
+}
+
+/// Sends a parked message again: an outbox row and an audit row in one transaction.
+async fn requeue(pool: &PgPool, waker: &Waker, parked: &Parked, note: &str) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await?;
+    parking::requeue(&mut tx, &Decodable, parked.id, OPERATOR, note).await?;
+    tx.commit().await?;
+    waker.wake();
+    Ok(())
+}
+
+async fn find(pool: &PgPool, order: &str) -> anyhow::Result<Parked> {
+    let parked = parking::list(pool, "parked", None, 100).await?;
+    parked
+        .into_iter()
+        .find(|parked| parked.subject.as_deref() == Some(order))
+        .with_context(|| format!("{order} is not parked"))
+}
+
+/// What is asked of payment.
+struct Charge {
+    customer: String,
+    cents: i64,
+}
+
+/// Knows what it can decode. The operator's edits are checked by it, too.
+fn decode(event: &Incoming) -> Result<Charge, Undecodable> {
+    if event.kind != "order.created.v1" {
+        return Err(Undecodable::UnknownType(event.kind.clone()));
+    }
+    let malformed = |why: &str| Undecodable::Malformed(why.to_owned());
+    let data: Value =
+        serde_json::from_slice(&event.data).map_err(|error| malformed(&error.to_string()))?;
+    Ok(Charge {
+        customer: data["customer"]
+            .as_str()
+            .ok_or_else(|| malformed("customer is no text"))?
+            .to_owned(),
+        cents: data["amount"]["amount_minor"]
+            .as_i64()
+            .ok_or_else(|| malformed("amount.amount_minor is no number"))?,
+    })
+}
+
+struct Payment;
+
+impl Handler for Payment {
+    type Message = Charge;
+
+    fn decode(&self, event: &Incoming) -> Result<Charge, Undecodable> {
+        decode(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Charge>],
+    ) -> Result<(), Error> {
+        for Received { message, .. } in batch {
+            let Charge { customer, cents } = message;
+            if *cents <= 0 {
+                // Now or ever: it is parked without another try.
+                return Err(Error::rejected("an amount must be more than zero"));
+            }
+            let charged =
+                sqlx::query("update account set balance = balance - $2 where customer = $1")
+                    .bind(customer)
+                    .bind(cents)
+                    .execute(&mut *conn)
+                    .await?;
+            if charged.rows_affected() == 0 {
+                // The account may be on its way: it walks the schedule.
+                return Err(Error::Failed(format!("{customer} has no account").into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn committed(&self) {}
+}
+
+/// What the operator's edits are checked against.
+struct Decodable;
+
+impl Schema for Decodable {
+    fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
+        decode(event).map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// Waits until that many messages are parked.
+async fn until_parked(pool: &PgPool, wanted: i64) -> sqlx::Result<()> {
+    while parking::open(pool).await? < wanted {
+        pause(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Waits until that is what a customer has.
+async fn until_balance(pool: &PgPool, customer: &str, wanted: i64) -> sqlx::Result<()> {
+    let balance = "select balance from account where customer = $1";
+    while sqlx::query_scalar::<_, i64>(balance)
+        .bind(customer)
+        .fetch_one(pool)
+        .await?
+        != wanted
+    {
+        pause(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The queues that `messaging` expects, for one example alone, and gone again afterwards. In a project they are a file that is
+//! loaded into the broker (deploy/rabbitmq/definitions.json), and no service may declare any.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use holdfast::messaging::RETRY_EXCHANGE;
+use lapin::{
+    Channel, Connection, ConnectionProperties, ExchangeKind,
+    options::{
+        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use uuid::Uuid;
+
+/// A queue, its delays and its dead-letter queue.
+pub(crate) struct Queues {
+    pub(crate) url: String,
+    /// The queue to consume. The routing key of the same name leads to it.
+    pub(crate) queue: String,
+    connection: Connection,
+    channel: Channel,
+    names: Vec<String>,
+    /// Whether the exchange was there before us.
+    exchange_is_ours: bool,
+}
+
+impl Queues {
+    /// Makes them on the broker of `AMQP_URL`, with a delay queue for each of `delays`.
+    pub(crate) async fn create(example: &str, delays: &[Duration]) -> anyhow::Result<Self> {
+        let url = std::env::var("AMQP_URL").ok().with_context(|| {
+            format!(
+                "this example needs a RabbitMQ. Either\n\n    \
+                 cargo xtask example {example}\n\n\
+                 which starts private servers, or set AMQP_URL to one on which you may declare queues:\n\n    \
+                 docker run --rm --detach --publish 127.0.0.1:5672:5672 rabbitmq:4\n    \
+                 export AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f\n"
+            )
+        })?;
+        let connection = Connection::connect(&url, ConnectionProperties::default())
+            .await
+            .context("no connection to the RabbitMQ of AMQP_URL")?;
+        let exchange_is_ours = !exists(&connection).await?;
+        let channel = connection.create_channel().await?;
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        channel
+            .exchange_declare(
+                RETRY_EXCHANGE.into(),
+                ExchangeKind::Direct,
+                durable,
+                FieldTable::default(),
+            )
+            .await?;
+        let queue = format!("holdfast.example.{}", Uuid::now_v7().simple());
+        let mut queues = Self {
+            url,
+            queue: queue.clone(),
+            connection,
+            channel,
+            names: Vec::new(),
+            exchange_is_ours,
+        };
+
+        // What kills its consumer again and again is dead-lettered by the broker itself; high, so that it is only that.
+        let work = [
+            ("x-delivery-limit", AMQPValue::LongInt(100)),
+            ("x-dead-letter-exchange", text(RETRY_EXCHANGE)),
+            ("x-dead-letter-routing-key", text(&format!("{queue}.dead"))),
+        ];
+        queues.declare(&queue, &work).await?;
+        for (place, delay) in (1..).zip(delays) {
+            // Nobody consumes it. What is in it for that long goes back to the queue it came from.
+            let wait = [
+                (
+                    "x-message-ttl",
+                    AMQPValue::LongInt(i32::try_from(delay.as_millis())?),
+                ),
+                ("x-dead-letter-exchange", text("")),
+                ("x-dead-letter-routing-key", text(&queue)),
+            ];
+            queues
+                .declare(&format!("{queue}.retry.{place}"), &wait)
+                .await?;
+        }
+        queues.declare(&format!("{queue}.dead"), &[]).await?;
+        Ok(queues)
+    }
+
+    /// A durable, replicated queue, which the exchange of delays leads to by its name.
+    async fn declare(&mut self, name: &str, more: &[(&str, AMQPValue)]) -> anyhow::Result<()> {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), text("quorum"));
+        for (argument, value) in more {
+            arguments.insert(ShortString::from(*argument), value.clone());
+        }
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        self.names.push(name.to_owned());
+        self.channel
+            .queue_declare(name.into(), durable, arguments)
+            .await?;
+        let bind = QueueBindOptions::default();
+        self.channel
+            .queue_bind(
+                name.into(),
+                RETRY_EXCHANGE.into(),
+                name.into(),
+                bind,
+                FieldTable::default(),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Takes them away again.
+    pub(crate) async fn drop(self) -> anyhow::Result<()> {
+        for name in &self.names {
+            self.channel
+                .queue_delete(name.as_str().into(), QueueDeleteOptions::default())
+                .await?;
+        }
+        if self.exchange_is_ours {
+            // Another example may have bound its queues meanwhile: then it stays.
+            let unused = ExchangeDeleteOptions {
+                if_unused: true,
+                ..ExchangeDeleteOptions::default()
+            };
+            let _ = self
+                .channel
+                .exchange_delete(RETRY_EXCHANGE.into(), unused)
+                .await;
+        }
+        self.connection.close(200, "bye".into()).await?;
+        Ok(())
+    }
+}
+
+/// Whether the exchange is there. Asked on a channel of its own: the broker closes it if not.
+async fn exists(connection: &Connection) -> anyhow::Result<bool> {
+    let channel = connection.create_channel().await?;
+    let passive = ExchangeDeclareOptions {
+        passive: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let there = channel.exchange_declare(
+        RETRY_EXCHANGE.into(),
+        ExchangeKind::Direct,
+        passive,
+        FieldTable::default(),
+    );
+    Ok(there.await.is_ok())
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}

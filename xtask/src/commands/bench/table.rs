@@ -1,0 +1,244 @@
+//! From criterion's estimates to one table.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use crate::{Result, error};
+
+/// Medians in nanoseconds, by row and column.
+pub(super) type Measured = BTreeMap<(String, String), f64>;
+
+/// What is measured in the same way, and so can be compared.
+struct Group {
+    name: &'static str,
+    /// What the columns are: how many threads, or how many in flight.
+    columns: [&'static str; 2],
+    /// What the others are compared with.
+    reference: &'static str,
+    rows: &'static [(&'static str, &'static str, Asked)],
+}
+
+/// What the project asks of a row.
+#[derive(Clone, Copy)]
+enum Asked {
+    Nothing,
+    /// At most so many times the reference, in both columns, or in the first alone.
+    Times(f64),
+    /// At most so many nanoseconds, in both columns.
+    Nanoseconds(f64),
+    /// At most so many times the reference in the first column, and at least so many a second in the second.
+    TimesAndRate(f64, f64),
+}
+
+const GROUPS: &[Group] = &[
+    Group {
+        name: "breaker",
+        columns: ["1", "2"],
+        reference: "recloser",
+        rows: &[
+            ("recloser", "`recloser`", Asked::Nothing),
+            ("failsafe", "`failsafe`, consecutive", Asked::Nothing),
+            (
+                "holdfast-consecutive",
+                "**breaker, consecutive**",
+                Asked::Times(1.5),
+            ),
+            ("holdfast-rate", "**breaker, failure rate**", Asked::Nothing),
+            (
+                "holdfast-slow-call-rate",
+                "**breaker, slow-call rate** (two clock reads)",
+                Asked::Nothing,
+            ),
+        ],
+    },
+    Group {
+        name: "breaker-awaited",
+        columns: ["1", "2"],
+        reference: "recloser",
+        rows: &[
+            ("recloser", "`recloser`, awaited", Asked::Nothing),
+            (
+                "failsafe",
+                "`failsafe`, consecutive, awaited",
+                Asked::Nothing,
+            ),
+            (
+                "tower-resilience",
+                "`tower-resilience`, consecutive, awaited",
+                Asked::Nothing,
+            ),
+            (
+                "holdfast-consecutive",
+                "**breaker, consecutive**, awaited",
+                Asked::Times(1.5),
+            ),
+            (
+                "holdfast-rate",
+                "**breaker, failure rate**, awaited",
+                Asked::Nothing,
+            ),
+            (
+                "holdfast-slow-call-rate",
+                "**breaker, slow-call rate** (two clock reads), awaited",
+                Asked::Nothing,
+            ),
+        ],
+    },
+    Group {
+        name: "pipeline",
+        columns: ["1", "2"],
+        reference: "tower",
+        rows: &[
+            (
+                "nothing",
+                "the call without anything around it",
+                Asked::Nothing,
+            ),
+            (
+                "tower",
+                "`tower`: timeout, retry with budget, `tower-resilience`, concurrency limit",
+                Asked::Nothing,
+            ),
+            (
+                "holdfast-without-clock",
+                "**pipeline** without clock reads",
+                Asked::Nanoseconds(150.0),
+            ),
+            (
+                "holdfast-with-clock",
+                "**pipeline** with all clock reads",
+                Asked::Nothing,
+            ),
+        ],
+    },
+    Group {
+        name: "lock",
+        columns: ["1", "64"],
+        reference: "get",
+        rows: &[
+            ("get", "a bare GET", Asked::Nothing),
+            ("rslock", "`rslock`: lock, unlock", Asked::Nothing),
+            (
+                "holdfast",
+                "**lock, with fence, and unlock**",
+                Asked::TimesAndRate(2.2, 60_000.0),
+            ),
+        ],
+    },
+];
+
+/// GROUP/ROW of everything that the table has a line for.
+pub(super) fn rows() -> impl Iterator<Item = String> {
+    let rows = |group: &'static Group| {
+        group
+            .rows
+            .iter()
+            .map(|(row, ..)| format!("{}/{row}", group.name))
+    };
+    GROUPS.iter().flat_map(rows)
+}
+
+/// `allocations GROUP/ROW N in M calls`, as a row and how many a call makes.
+pub(super) fn allocations(line: &str) -> Option<(String, f64)> {
+    let mut words = line.strip_prefix("allocations ")?.split(' ');
+    let row = words.next()?.to_owned();
+    let all: f64 = words.next()?.parse().ok()?;
+    let calls: f64 = words.nth(1)?.parse().ok()?;
+    Some((row, all / calls))
+}
+
+/// The median of criterion's `estimates.json`: a machine's hiccups are in the mean.
+pub(super) fn median(estimates: &str) -> Result<f64> {
+    let after = |text: &str, key: &str| {
+        let found = text.split_once(&format!("\"{key}\":"));
+        found.map(|(_, rest)| rest.to_owned())
+    };
+    let number = after(estimates, "median").and_then(|rest| after(&rest, "point_estimate"));
+    let number = number.and_then(|rest| rest.split([',', '}']).next()?.trim().parse().ok());
+    number.ok_or_else(|| error("criterion's estimates are not understood"))
+}
+
+/// The table, of what was measured.
+pub(super) fn markdown(measured: &Measured, allocations: &BTreeMap<String, f64>) -> Result<String> {
+    let mut text = String::from(
+        "| a call that succeeds | 1 thread | 2 threads | ratio | allocations | asked for |\n\
+         | --- | ---: | ---: | --- | ---: | --- |",
+    );
+    let mut lines = 0;
+    for group in GROUPS {
+        let of = |row: &str, column: usize| {
+            let row = format!("{}/{row}", group.name);
+            measured
+                .get(&(row, group.columns[column].to_owned()))
+                .copied()
+        };
+        if group.name == "lock" && of(group.reference, 0).is_some() {
+            text.push_str("\n| | **1 in flight** | **64 in flight** | | | |");
+        }
+        for (row, title, asked) in group.rows {
+            let (Some(one), Some(more)) = (of(row, 0), of(row, 1)) else {
+                continue;
+            };
+            lines += 1;
+            let ratios = match (of(group.reference, 0), of(group.reference, 1)) {
+                (Some(a), Some(b)) if *row != group.reference => Some((one / a, more / b)),
+                _ => None,
+            };
+            let ratio =
+                ratios.map(|(one, more)| format!("{one:.2} and {more:.2} × `{}`", group.reference));
+            let each = allocations.get(&format!("{}/{row}", group.name));
+            let _ = write!(
+                text,
+                "\n| {title} | {} | {} | {} | {} | {} |",
+                span(one),
+                if group.name == "lock" {
+                    rate(more)
+                } else {
+                    span(more)
+                },
+                ratio.unwrap_or_default(),
+                each.map(|each| format!("{each:.0}")).unwrap_or_default(),
+                answer(*asked, one, more, ratios),
+            );
+        }
+    }
+    if lines == 0 {
+        return Err(error(
+            "nothing was measured: is there a benchmark of that name?",
+        ));
+    }
+    Ok(text)
+}
+
+/// What was asked for, and whether it is so.
+fn answer(asked: Asked, one: f64, more: f64, ratios: Option<(f64, f64)>) -> String {
+    let (wanted, is_so) = match (asked, ratios) {
+        (Asked::Nothing, _) | (Asked::Times(_) | Asked::TimesAndRate(..), None) => {
+            return String::new();
+        }
+        (Asked::Times(most), Some((one, more))) => {
+            (format!("≤ {most} ×"), one <= most && more <= most)
+        }
+        (Asked::Nanoseconds(most), _) => (format!("≤ {most} ns"), one <= most && more <= most),
+        (Asked::TimesAndRate(most, least), Some((ratio, _))) => (
+            format!("≤ {most} × 1 in flight, ≥ {:.0} k/s with 64", least / 1e3),
+            ratio <= most && per_second(more) >= least,
+        ),
+    };
+    format!("{wanted}: {}", if is_so { "yes" } else { "**no**" })
+}
+
+fn per_second(nanoseconds: f64) -> f64 {
+    1e9 / nanoseconds
+}
+
+fn span(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ..100.0 => format!("{nanoseconds:.1} ns"),
+        ..10_000.0 => format!("{nanoseconds:.0} ns"),
+        _ => format!("{:.1} µs", nanoseconds / 1e3),
+    }
+}
+
+fn rate(nanoseconds: f64) -> String {
+    format!("{:.1} k/s", per_second(nanoseconds) / 1e3)
+}
