@@ -5,7 +5,7 @@
 //!
 //! - [`workspace`]: where things are;
 //! - [`process`]: children that never outlive their parent;
-//! - [`servers`]: finds or installs PostgreSQL and RabbitMQ, and starts private ones;
+//! - [`servers`]: finds or installs PostgreSQL, RabbitMQ and Redis, and starts private ones;
 //! - [`wiring`]: which service is told what;
 //! - [`stack`]: all of it together, supervised;
 //! - [`compose`]: the same in containers.

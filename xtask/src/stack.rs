@@ -12,8 +12,8 @@ use crate::{
     Context, Result, error, http, ports,
     process::{self, Process, Recipe},
     progress::say,
-    servers::{Durability, Install, Postgres, RabbitMq, find_or_install},
-    wiring::{ROOM, SERVICES, Wiring, database_of, preferred_port},
+    servers::{Durability, Install, Postgres, RabbitMq, Redis, find_or_install},
+    wiring::{ROOM, SERVICES, Wiring, database_of, preferred_port, redis_environment},
     workspace::{self, Claim},
 };
 
@@ -52,6 +52,7 @@ pub struct Stack {
     room: bool,
     postgres: BTreeMap<String, Postgres>,
     rabbitmq: RabbitMq,
+    redis: Redis,
     recipes: BTreeMap<String, Recipe>,
     running: BTreeMap<String, Process>,
     /// What was stopped on purpose, and is not to be restarted.
@@ -152,6 +153,11 @@ impl Stack {
         let mut running = BTreeMap::new();
         running.insert("epmd".to_owned(), rabbitmq.start_epmd()?);
         running.insert("rabbitmq".to_owned(), rabbitmq.start()?);
+        let redis = Redis::create(&installed, &claim.data, &logs, &folder, Durability::Process)?;
+        let mut process = redis.start()?;
+        redis.wait(&mut process)?;
+        running.insert("redis".to_owned(), process);
+        say(format!("Redis answers on port {}", redis.port));
 
         // Which server holds whose database.
         let servers: Vec<(String, Vec<&'static str>)> = if options.database_each {
@@ -228,6 +234,7 @@ impl Stack {
             room: options.room,
             postgres,
             rabbitmq,
+            redis,
             recipes: BTreeMap::new(),
             running,
             stopped: Vec::new(),
@@ -236,7 +243,7 @@ impl Stack {
             release: options.release,
         };
         for service in SERVICES {
-            stack.recipe(service, service, stack.wiring.environment(service));
+            stack.recipe(service, service, stack.environment(service));
         }
         if stack.room {
             // It finds the services and the books as the tools do.
@@ -255,6 +262,13 @@ impl Stack {
                 .to_vec(),
         );
         Ok(stack)
+    }
+
+    /// The environment of a service.
+    fn environment(&self, service: &'static str) -> Vec<(String, String)> {
+        let mut environment = self.wiring.environment(service);
+        environment.extend(redis_environment(service, &self.redis.url(service)));
+        environment
     }
 
     fn binary(&self, name: &str) -> PathBuf {
@@ -327,7 +341,7 @@ impl Stack {
                 continue;
             }
             let (name, port) = (format!("{service}-2"), ports::free()?);
-            let mut environment = self.wiring.environment(service);
+            let mut environment = self.environment(service);
             environment.push(("HTTP_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
             self.recipe(&name, service, environment);
             self.revive(&name)?;
@@ -346,6 +360,7 @@ impl Stack {
         let process = match name {
             "rabbitmq" => self.rabbitmq.start()?,
             "epmd" => self.rabbitmq.start_epmd()?,
+            "redis" => self.redis.start()?,
             name => match (self.postgres.get(name), self.recipes.get(name)) {
                 (Some(server), _) => server.start()?,
                 (None, Some(recipe)) => recipe.start()?,
@@ -380,7 +395,7 @@ impl Stack {
     /// Everything that runs, servers first.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.postgres.keys().cloned().collect();
-        names.extend(["rabbitmq", SMTP].map(str::to_owned));
+        names.extend(["rabbitmq", "redis", SMTP].map(str::to_owned));
         names.extend(self.programs().into_iter().map(str::to_owned));
         names
     }
@@ -475,6 +490,11 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.rabbitmq.management)
     }
 
+    /// Redis, as its administrator connects: for drills.
+    pub fn redis_url(&self) -> String {
+        self.redis.url("admin")
+    }
+
     /// The port of the broker's metrics.
     pub fn rabbitmq_metrics(&self) -> u16 {
         self.rabbitmq.metrics
@@ -508,7 +528,9 @@ impl Stack {
                 )
             })
             .collect();
-        self.wiring.tools_environment(&api, &audit)
+        let mut environment = self.wiring.tools_environment(&api, &audit);
+        environment.push(("REDIS_URL".to_owned(), self.redis.url("admin")));
+        environment
     }
 
     /// A command of `load-tests` on this stack.

@@ -40,6 +40,11 @@ pub fn database_of(service: &str) -> String {
     }
 }
 
+/// Who has locks in Redis, and the variables by which it finds it.
+pub fn redis_environment(service: &str, url: &str) -> Option<(String, String)> {
+    (service == "payment").then(|| ("REDIS_URL".to_owned(), url.to_owned()))
+}
+
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub struct Wiring {

@@ -12,7 +12,7 @@ use super::{exit_code, install};
 use crate::{
     Context, Result, error, ports, process,
     progress::say,
-    servers::{Durability, Postgres, RabbitMq, find_or_install},
+    servers::{Durability, Postgres, RabbitMq, Redis, find_or_install},
     workspace::{self, Claim},
 };
 
@@ -69,9 +69,18 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         Durability::None,
     )?;
     let mut server = postgres.start()?;
+    let redis = Redis::create(
+        &installed,
+        &claim.data,
+        &logs,
+        &claim.folder,
+        Durability::None,
+    )?;
+    let mut locks = redis.start()?;
     postgres.wait(&mut server)?;
+    redis.wait(&mut locks)?;
     rabbitmq.wait(&mut broker)?;
-    say("PostgreSQL and RabbitMQ answer");
+    say("PostgreSQL, RabbitMQ and Redis answer");
 
     let built = process::wait_for("cargo build", Duration::from_secs(3600), || {
         Ok(binaries.try_wait()?)
@@ -94,6 +103,13 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
                 rabbitmq.management
             ),
         )
+        .env("HOLDFAST_TEST_REDIS", redis.url("admin"))
+        // For those who need one of their own, to flush, kill or restart it.
+        .env("HOLDFAST_TEST_REDIS_SERVER", &installed.redis)
+        .env(
+            "HOLDFAST_TEST_REDIS_LIBRARIES",
+            installed.libraries().unwrap_or_default(),
+        )
         .env(process::MARK, &claim.folder)
         // What tests put into files goes with the rest.
         .env("TMPDIR", &temporary)
@@ -102,11 +118,19 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         .spawn()
         .context("cargo test")?;
     let status = process::wait_for("cargo test", Duration::from_secs(6 * 3600), || {
-        if server.ended()?.is_some() || broker.ended()?.is_some() {
-            return Err(error(format!(
-                "a server died under the tests\n{}",
-                process::tail(&logs.join("rabbitmq.log"), 20)
-            )));
+        let servers = [
+            ("postgres", &mut server),
+            ("rabbitmq", &mut broker),
+            ("redis", &mut locks),
+        ];
+        for (name, process) in servers {
+            if let Some(status) = process.ended()? {
+                let log = logs.join(format!("{name}.log"));
+                return Err(error(format!(
+                    "{name} died under the tests ({status})\n{}",
+                    process::tail(&log, 20)
+                )));
+            }
         }
         Ok(tests.try_wait()?)
     });
@@ -115,6 +139,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let _ = tests.wait();
     }
     broker.kill()?;
+    locks.kill()?;
     server.kill()?;
     drop(epmd);
     // What a test left running carries our mark.

@@ -15,7 +15,7 @@ use super::{is_program, on_path};
 use crate::{Context, Result, error, process, progress::say, workspace};
 
 /// The packages, by Debian's names.
-const PACKAGES: [&str; 2] = ["postgresql", "rabbitmq-server"];
+const PACKAGES: [&str; 3] = ["postgresql", "rabbitmq-server", "redis-server"];
 
 /// What may be done about a program that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,20 @@ pub struct Installed {
     pub rabbitmq: PathBuf,
     /// The name server of Erlang nodes.
     pub epmd: PathBuf,
+    /// Redis.
+    pub redis: PathBuf,
     /// What the programs need in their environment to be found where they are.
     pub environment: Vec<(String, String)>,
+}
+
+impl Installed {
+    /// Where the programs' libraries are, if not where the system has them: the value of `LD_LIBRARY_PATH`.
+    pub fn libraries(&self) -> Option<&str> {
+        self.environment
+            .iter()
+            .find(|(name, _)| name == "LD_LIBRARY_PATH")
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 /// Finds the servers' programs; installs what is missing, if that is allowed.
@@ -52,8 +64,8 @@ pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
     }
     if on_path(&["apt-get"]).is_none() {
         return Err(error(format!(
-            "missing: PostgreSQL 15 or newer and RabbitMQ 3.10 or newer (Debian's packages {packages}). This system has no \
-             apt-get: please install them, so that `initdb`, `psql` and `rabbitmq-server` are on the PATH."
+            "missing: PostgreSQL 15, RabbitMQ 3.10 and Redis 7.0, or newer (Debian's packages {packages}). This system has no \
+             apt-get: please install them, so that `initdb`, `psql`, `rabbitmq-server` and `redis-server` are on the PATH."
         )));
     }
     if workspace::is_root() {
@@ -150,10 +162,12 @@ fn find_in_system() -> Option<Installed> {
         on_path(&["rabbitmq-server"])?
     };
     let epmd = on_path(&["epmd"])?;
+    let redis = on_path(&["redis-server"])?;
     Some(Installed {
         postgres,
         rabbitmq,
         epmd,
+        redis,
         environment: Vec::new(),
     })
 }
@@ -193,6 +207,7 @@ fn find_unpacked() -> Option<Installed> {
         postgres: find_postgres(&root)?,
         rabbitmq,
         epmd: root.join("usr/bin/epmd"),
+        redis: Some(root.join("usr/bin/redis-server")).filter(|program| is_program(program))?,
         environment: vec![
             ("LD_LIBRARY_PATH".to_owned(), libraries.join(":")),
             // Our copy of `erl` first: Debian's has its folder written into it.
@@ -252,15 +267,17 @@ impl KeptQuiet {
             "epmd.socket",
             "epmd@.service",
             "epmd@.socket",
+            "redis-server.service",
+            "redis-server@.service",
+            "redis.service",
             "prometheus.service",
         ];
         let preset = units.map(|unit| format!("disable {unit}\n")).concat();
-        kept_quiet.write(
-            "/etc/systemd/system-preset/00-holdfast.preset",
-            &preset,
-            0o644,
-            false,
-        )?;
+        // Ours by its name, and perhaps from a time when there were fewer servers.
+        let presets = Path::new("/etc/systemd/system-preset");
+        fs::create_dir_all(presets).context(presets.display())?;
+        let file = presets.join("00-holdfast.preset");
+        fs::write(&file, preset).context(file.display())?;
         let no_cluster = "create_main_cluster = false\n";
         kept_quiet.write(
             "/etc/postgresql-common/createcluster.conf",

@@ -4,6 +4,7 @@ mod install;
 mod postgres;
 mod prometheus;
 mod rabbitmq;
+mod redis;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ pub use install::{
 pub use postgres::{Durability, Postgres};
 pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
+pub use redis::Redis;
 
 /// The first of these programs that is on the PATH.
 fn on_path(names: &[&str]) -> Option<PathBuf> {
