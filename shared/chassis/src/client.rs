@@ -7,7 +7,8 @@ use holdfast::{
     retry::{Advice, Retryable},
     telemetry,
 };
-use reqwest::{RequestBuilder, StatusCode, header};
+pub use reqwest::RequestBuilder;
+use reqwest::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use tracing::{Instrument, info_span};
 

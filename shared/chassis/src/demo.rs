@@ -1,9 +1,11 @@
 //! What a demonstration may do to a service: pause a queue, damage a message, crash at a line. For operators, and only
 //! with `DEMO_MODE=true`: without it these routes do not exist.
 
+mod faults;
+
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{HttpResponse, get, post, put, web};
 use holdfast::{
     failpoint,
     messaging::{Controls, Publisher, RETRY_EXCHANGE},
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
+
+pub(crate) use faults::Faults;
 
 use crate::{
     http::{JsonBody, Problem},
@@ -34,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) queues: Option<(Controls, Publisher)>,
     /// Where it can be made to crash.
     pub(crate) failpoints: Arc<[&'static str]>,
+    /// What is wrong with its HTTP server.
+    pub(crate) faults: Faults,
 }
 
 impl Stage {
@@ -48,7 +54,7 @@ impl Stage {
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(show, pause, resume, damage, poison, crash),
+    paths(show, pause, resume, damage, poison, crash, fail),
     security(("bearer" = [])),
 )]
 pub(crate) struct DemoApi;
@@ -60,7 +66,8 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(resume)
         .service(damage)
         .service(poison)
-        .service(crash);
+        .service(crash)
+        .service(fail);
 }
 
 /// What can be broken here, and what is.
@@ -84,6 +91,19 @@ struct Damage {
     /// A text that its payload contains: a customer's name, say. At least 4 characters.
     #[schema(min_length = 4, max_length = 100)]
     containing: String,
+}
+
+/// What is to be wrong with the service.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    /// How much longer each request takes, in milliseconds: 0 to 60000.
+    #[serde(default)]
+    #[schema(maximum = 60000)]
+    latency_ms: u64,
+    /// Whether each request then fails with 500.
+    #[serde(default)]
+    unavailable: bool,
 }
 
 /// A message that nobody can read.
@@ -218,5 +238,23 @@ async fn crash(
     }
     failpoint::set(&name, "1*return(abort)").map_err(Problem::internal)?;
     warn!(failpoint = *name, operator = %operator.id, "the process will abort there");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Makes every request slow, or fail, but for those of operators and demonstrations. `{}` mends it.
+#[utoipa::path(tag = "demo", request_body = Fault, responses(
+    (status = 204, description = "It is"), (status = 422, body = Problem),
+))]
+#[put("/demo/faults")]
+async fn fail(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    JsonBody(fault): JsonBody<Fault>,
+) -> Result<HttpResponse, Problem> {
+    if fault.latency_ms > 60_000 {
+        return Err(Problem::invalid_field("latency_ms", "is from 0 to 60000"));
+    }
+    stage.faults.set(fault.latency_ms, fault.unavailable);
+    warn!(?fault, operator = %operator.id, "broken, or mended");
     Ok(HttpResponse::NoContent().finish())
 }

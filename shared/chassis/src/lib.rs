@@ -9,6 +9,7 @@
 //! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
 //! - [`events`]: from a typed message to an outbox row;
 //! - [`client`]: calling another service within the caller's deadline;
+//! - [`dependencies`]: what it depends on, shown to operators and switched by them;
 //! - `demo`: what a demonstration may break, with `DEMO_MODE=true` alone;
 //! - [`leased`]: outward work that survives the death of its worker;
 //! - [`tally`]: counting what is committed, once it is;
@@ -19,6 +20,7 @@
 pub mod client;
 pub mod database;
 mod demo;
+pub mod dependencies;
 pub mod events;
 pub mod health;
 pub mod http;

@@ -13,6 +13,7 @@ use holdfast::{
     inbox,
     messaging::{self, Consumers, Handler, Link, Publisher, parking::Schema},
     outbox::{self, Relay, Waker},
+    pipeline::Pipeline,
 };
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -22,7 +23,8 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{
     database,
-    demo::{self, DemoApi, Stage},
+    demo::{self, DemoApi, Faults, Stage},
+    dependencies::{self, Dependencies, DependenciesApi},
     health::{self, Health},
     http::{Shared, serve},
     identity::Verifier,
@@ -62,6 +64,9 @@ pub struct Chassis {
     demo: bool,
     /// Where it can be made to crash.
     failpoints: Vec<&'static str>,
+    dependencies: Vec<Pipeline>,
+    /// What a demonstration has broken.
+    faults: Faults,
 }
 
 /// What a service has that sends and receives messages.
@@ -112,6 +117,8 @@ impl Chassis {
             openapi: OpenApi::default(),
             demo: demo.is_on(identity)?,
             failpoints: Vec::new(),
+            dependencies: Vec::new(),
+            faults: Faults::default(),
         })
     }
 
@@ -133,6 +140,13 @@ impl Chassis {
     #[must_use]
     pub fn failpoints(mut self, names: &[&'static str]) -> Self {
         self.failpoints.extend(names);
+        self
+    }
+
+    /// Names something that it depends on: shown and switched under `/operator/dependencies`, and measured.
+    #[must_use]
+    pub fn depends_on(mut self, dependency: &Pipeline) -> Self {
+        self.dependencies.push(dependency.clone());
         self
     }
 
@@ -250,14 +264,32 @@ impl Chassis {
         let stage = web::Data::new(Stage {
             queues,
             failpoints: self.failpoints.clone().into(),
+            faults: self.faults.clone(),
         });
         self.serve(DemoApi::openapi(), move |config| {
             config.app_data(stage.clone()).configure(demo::routes);
         })
     }
 
+    /// Adds what an operator sees of its dependencies.
+    fn with_dependencies(self) -> Self {
+        let dependencies = Dependencies::new(self.dependencies.clone(), self.demo);
+        let (sampled, shown) = (dependencies.clone(), web::Data::new(dependencies));
+        self.work("dependencies", move |token| {
+            sample_dependencies(sampled, token)
+        })
+        .serve(DependenciesApi::openapi(), move |config| {
+            config
+                .app_data(shown.clone())
+                .configure(dependencies::routes);
+        })
+    }
+
     /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        if !self.dependencies.is_empty() {
+            self = self.with_dependencies();
+        }
         if self.demo {
             self = self.with_demo();
         }
@@ -283,6 +315,7 @@ impl Chassis {
             health,
             verifier: self.verifier,
             openapi,
+            faults: self.faults,
         };
         let server = serve(self.listener, &http, shared, move |config| {
             routes(config);
@@ -401,6 +434,18 @@ async fn stop<T: 'static>(stage: &str, token: &CancellationToken, tasks: &mut Jo
             "abandoned; what it had in hand is done again after the next start"
         );
         tasks.abort_all();
+    }
+}
+
+/// Says every second how it gets on with what it depends on.
+async fn sample_dependencies(dependencies: Dependencies, shutdown: CancellationToken) {
+    dependencies::describe_metrics();
+    loop {
+        dependencies.publish();
+        let pause = holdfast::backoff::pause(Duration::from_secs(1));
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
     }
 }
 

@@ -237,7 +237,7 @@ impl Problem {
     }
 
     /// A problem for a status that something else answered.
-    pub(super) fn from_status(status: StatusCode) -> Self {
+    pub(crate) fn from_status(status: StatusCode) -> Self {
         let detail = status.canonical_reason().unwrap_or("refused");
         match status {
             StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),

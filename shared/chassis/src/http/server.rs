@@ -25,7 +25,7 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 use utoipa::openapi::{OpenApi, path::PathItem};
 
 use super::{Problem, problem};
-use crate::{health, settings::HttpSettings};
+use crate::{demo::Faults, health, settings::HttpSettings};
 
 /// What a request may use up.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) health: health::Health,
     pub(crate) verifier: crate::identity::Verifier,
     pub(crate) openapi: OpenApi,
+    pub(crate) faults: Faults,
 }
 
 /// Serves `routes`, and what every service has: health, metrics and documentation.
@@ -59,6 +60,7 @@ pub(crate) fn serve(
     let health = web::Data::new(shared.health);
     let verifier = web::Data::new(shared.verifier);
     let openapi = shared.openapi;
+    let faults = web::Data::new(shared.faults);
     let paths = web::Data::new(Paths::new(&openapi));
     let home = web::Data::new(Handle::current());
     describe_metrics();
@@ -70,6 +72,7 @@ pub(crate) fn serve(
             .app_data(verifier.clone())
             .app_data(paths.clone())
             .app_data(home.clone())
+            .app_data(faults.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
             .service(health::live)
@@ -324,7 +327,16 @@ async fn bound(
         .and_then(|value| value.to_str().ok());
     let deadline = Deadline::from_header(header, limits.time);
     request.extensions_mut().insert(deadline);
-    match deadline.run(next.call(request)).await {
+    let faults = request
+        .app_data::<web::Data<Faults>>()
+        .map(|faults| Faults::clone(faults));
+    let answer = async {
+        if let Some(faults) = faults {
+            faults.strike(request.path()).await?;
+        }
+        next.call(request).await
+    };
+    match deadline.run(answer).await {
         Ok(response) => Ok(response?.map_into_boxed_body()),
         Err(deadline::Exceeded) => Err(Problem::unavailable(format!(
             "no answer within {} ms",

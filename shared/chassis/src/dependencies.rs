@@ -1,0 +1,392 @@
+//! What a service depends on, each behind a [`Pipeline`]: shown to operators, and switched by them.
+//!
+//! Switches are of this process and of now: they are gone with it, and other replicas have their own.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, get, post, web};
+use holdfast::{
+    bulkhead::Bulkhead,
+    circuit_breaker::{CircuitBreaker, Class, Classify, Config, Growth, Policy, State},
+    pipeline::Pipeline,
+    retry::Budget,
+};
+use metrics::{Unit, describe_counter, describe_gauge, gauge};
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::{
+    client,
+    http::{JsonBody, Problem},
+    identity::Operator,
+};
+
+/// Longest that a breaker stays open before it tries again: whoever waits for what is back already waits for no longer.
+pub const LONGEST_OPEN: Duration = Duration::from_secs(10);
+
+/// A circuit breaker that opens as `policy` says, for `open_for`; twice as long each time that trying again fails, up to [`LONGEST_OPEN`].
+pub fn breaker(policy: Policy, open_for: Duration) -> Config {
+    let growth = Growth {
+        multiplier: 2.0,
+        maximum: open_for.max(LONGEST_OPEN),
+    };
+    Config {
+        policy,
+        open_for,
+        growth: Some(growth),
+        ..Config::default()
+    }
+}
+
+/// How many of `wanted` calls there is a point in making now: for whoever claims work that needs the dependency. While its
+/// breaker is open nobody needs to claim work to be told so; then, as many as are let through to see whether it is back.
+pub fn worth_asking(pipeline: &Pipeline, wanted: i64) -> i64 {
+    let Some(breaker) = pipeline.get_breaker() else {
+        return wanted;
+    };
+    let now = breaker.snapshot();
+    match now.state {
+        State::Closed | State::ForcedClosed => wanted,
+        State::ForcedOpen => 0,
+        State::Open if now.retry_after.is_some_and(|after| !after.is_zero()) => 0,
+        State::Open | State::HalfOpen => {
+            wanted.min(breaker.config().half_open.permitted_calls.into())
+        }
+    }
+}
+
+/// All dependencies of a service.
+#[derive(Clone)]
+pub(crate) struct Dependencies {
+    pipelines: Arc<[Pipeline]>,
+    /// Whether drills may cut them off.
+    demo: bool,
+}
+
+impl Dependencies {
+    pub(crate) fn new(pipelines: Vec<Pipeline>, demo: bool) -> Self {
+        Self {
+            pipelines: pipelines.into(),
+            demo,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&Pipeline, Problem> {
+        let known = self
+            .pipelines
+            .iter()
+            .find(|pipeline| pipeline.name() == name);
+        known.ok_or_else(|| {
+            let names: Vec<&str> = self.pipelines.iter().map(Pipeline::name).collect();
+            Problem::not_found(format!(
+                "this service has no dependency {name:?}; it has {}",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// Sets the gauges of all of them.
+    pub(crate) fn publish(&self) {
+        for pipeline in self.pipelines.iter() {
+            if let Some(breaker) = pipeline.get_breaker() {
+                breaker.publish();
+            }
+            if let Some(bulkhead) = pipeline.get_bulkhead() {
+                bulkhead.publish();
+            }
+            if let Some(budget) = pipeline.get_budget() {
+                let name = pipeline.name().to_owned();
+                gauge!("retry_budget_available", "name" => name).set(budget.available());
+            }
+        }
+    }
+}
+
+/// What a call's failure says about the health of whom we asked.
+impl Classify for client::Error {
+    fn class(&self) -> Class {
+        match self {
+            // It is alive, and says that the question is wrong.
+            Self::Refused { .. } => Class::Success,
+            // It is alive, and says that we ask too often: for the retry's patience, not for the breaker.
+            Self::Unavailable { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
+                Class::Ignored
+            }
+            Self::Unavailable { .. } | Self::Unreachable { .. } | Self::Late(_) => Class::Failure,
+            // Ours.
+            Self::Token(_) => Class::Ignored,
+        }
+    }
+}
+
+/// Says what each metric is, for whoever reads `/metrics`.
+pub(crate) fn describe_metrics() {
+    describe_gauge!(
+        "circuit_breaker_state",
+        Unit::Count,
+        "1 for the state that the circuit breaker before a dependency is in, 0 for the others"
+    );
+    describe_counter!(
+        "circuit_breaker_transitions_total",
+        Unit::Count,
+        "Changes of a circuit breaker's state, by the state that it came to"
+    );
+    describe_counter!(
+        "circuit_breaker_calls_total",
+        Unit::Count,
+        "Calls to a dependency by what its circuit breaker made of them; a rejected one was not made"
+    );
+    describe_gauge!(
+        "bulkhead_in_use",
+        Unit::Count,
+        "Calls to a dependency that are under way"
+    );
+    describe_gauge!(
+        "bulkhead_waiting",
+        Unit::Count,
+        "Calls that wait for a place in the bulkhead before a dependency"
+    );
+    describe_counter!(
+        "bulkhead_rejected_total",
+        Unit::Count,
+        "Calls that found the bulkhead before a dependency full: too many waited already (queue), or no place became free \
+         in time (wait)"
+    );
+    describe_counter!(
+        "retries_total",
+        Unit::Count,
+        "Calls to a dependency that repeat one which failed"
+    );
+    describe_gauge!(
+        "retry_budget_available",
+        Unit::Count,
+        "Retries that may be made before the next success pays for more"
+    );
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(list, switch), security(("bearer" = [])))]
+pub(crate) struct DependenciesApi;
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config.service(list).service(switch);
+}
+
+/// A dependency, as it looks from this process.
+#[derive(Debug, Serialize, ToSchema)]
+struct Dependency {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulkhead: Option<BulkheadView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_budget: Option<BudgetView>,
+    /// Whether a drill has cut it off.
+    cut_off: bool,
+    /// Whether this service answers without it, where it can.
+    fallback: bool,
+}
+
+/// A circuit breaker. The counts are those since this process began.
+#[derive(Debug, Serialize, ToSchema)]
+struct BreakerView {
+    /// closed, open, half_open, forced_open or forced_closed.
+    state: &'static str,
+    /// How long until it lets calls through again, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    succeeded: u64,
+    /// Succeeded, but too slowly.
+    slow: u64,
+    failed: u64,
+    ignored: u64,
+    cancelled: u64,
+    rejected: u64,
+}
+
+/// A bulkhead.
+#[derive(Debug, Serialize, ToSchema)]
+struct BulkheadView {
+    enabled: bool,
+    in_use: usize,
+    max_concurrent: usize,
+    waiting: usize,
+    max_waiting: usize,
+}
+
+/// A retry budget.
+#[derive(Debug, Serialize, ToSchema)]
+struct BudgetView {
+    enabled: bool,
+    /// Retries in hand.
+    available: f64,
+}
+
+/// What to switch. What is left out stays as it is.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Switches {
+    breaker: Option<BreakerSwitch>,
+    bulkhead: Option<OnOff>,
+    retry_budget: Option<OnOff>,
+    /// Whether to answer without it, where that is possible.
+    fallback: Option<OnOff>,
+    /// On: every call waits in vain until its time is over. For drills, with `DEMO_MODE` alone.
+    cut_off: Option<OnOff>,
+}
+
+/// What a circuit breaker is to do.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum BreakerSwitch {
+    /// Let nobody through.
+    ForceOpen,
+    /// Let everybody through: as if it were not there.
+    ForceClosed,
+    /// Decide by itself, beginning with closed.
+    Automatic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum OnOff {
+    On,
+    Off,
+}
+
+impl From<&Pipeline> for Dependency {
+    fn from(pipeline: &Pipeline) -> Self {
+        Self {
+            name: pipeline.name().to_owned(),
+            breaker: pipeline.get_breaker().map(BreakerView::from),
+            bulkhead: pipeline.get_bulkhead().map(BulkheadView::from),
+            retry_budget: pipeline.get_budget().map(BudgetView::from),
+            cut_off: pipeline.is_cut_off(),
+            fallback: pipeline.may_fall_back(),
+        }
+    }
+}
+
+impl From<&CircuitBreaker> for BreakerView {
+    fn from(breaker: &CircuitBreaker) -> Self {
+        let now = breaker.snapshot();
+        Self {
+            state: match now.state {
+                State::Closed => "closed",
+                State::Open => "open",
+                State::HalfOpen => "half_open",
+                State::ForcedOpen => "forced_open",
+                State::ForcedClosed => "forced_closed",
+            },
+            retry_after_ms: now
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            succeeded: now.calls.succeeded,
+            slow: now.calls.slow,
+            failed: now.calls.failed,
+            ignored: now.calls.ignored,
+            cancelled: now.calls.cancelled,
+            rejected: now.calls.rejected,
+        }
+    }
+}
+
+impl From<&Bulkhead> for BulkheadView {
+    fn from(bulkhead: &Bulkhead) -> Self {
+        let now = bulkhead.snapshot();
+        Self {
+            enabled: now.enabled,
+            in_use: now.in_use,
+            max_concurrent: now.limits.max_concurrent,
+            waiting: now.waiting,
+            max_waiting: now.limits.max_waiting,
+        }
+    }
+}
+
+impl From<&Budget> for BudgetView {
+    fn from(budget: &Budget) -> Self {
+        Self {
+            enabled: budget.is_enabled(),
+            available: budget.available(),
+        }
+    }
+}
+
+/// What this service depends on, and how it gets on with it.
+#[utoipa::path(tag = "operator", responses((status = 200, body = Vec<Dependency>)))]
+#[get("/operator/dependencies")]
+async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpResponse {
+    let all: Vec<Dependency> = dependencies
+        .pipelines
+        .iter()
+        .map(Dependency::from)
+        .collect();
+    HttpResponse::Ok().json(all)
+}
+
+/// Switches what stands between this process and a dependency.
+#[utoipa::path(tag = "operator", params(("name" = String, Path)), request_body = Switches, responses(
+    (status = 200, body = Dependency), (status = 404, body = Problem), (status = 422, body = Problem),
+))]
+#[post("/operator/dependencies/{name}")]
+async fn switch(
+    Operator(operator): Operator,
+    dependencies: web::Data<Dependencies>,
+    name: web::Path<String>,
+    JsonBody(switches): JsonBody<Switches>,
+) -> Result<HttpResponse, Problem> {
+    let pipeline = dependencies.find(&name)?;
+    let Switches {
+        breaker,
+        bulkhead,
+        retry_budget,
+        fallback,
+        cut_off,
+    } = switches;
+    if cut_off.is_some() && !dependencies.demo {
+        return Err(Problem::invalid_field("cut_off", "is for DEMO_MODE alone"));
+    }
+    // All of it, or nothing.
+    let none = |what: &str| {
+        Problem::invalid_field(what, format!("there is none before {}", pipeline.name()))
+    };
+    let breaker = match breaker {
+        Some(to) => Some((pipeline.get_breaker().ok_or_else(|| none("breaker"))?, to)),
+        None => None,
+    };
+    let bulkhead = match bulkhead {
+        Some(to) => Some((pipeline.get_bulkhead().ok_or_else(|| none("bulkhead"))?, to)),
+        None => None,
+    };
+    let budget = match retry_budget {
+        Some(to) => Some((
+            pipeline.get_budget().ok_or_else(|| none("retry_budget"))?,
+            to,
+        )),
+        None => None,
+    };
+    match breaker {
+        Some((breaker, BreakerSwitch::ForceOpen)) => breaker.force_open(),
+        Some((breaker, BreakerSwitch::ForceClosed)) => breaker.force_closed(),
+        Some((breaker, BreakerSwitch::Automatic)) => breaker.reset(),
+        None => {}
+    }
+    if let Some((bulkhead, to)) = bulkhead {
+        bulkhead.set_enabled(to == OnOff::On);
+    }
+    if let Some((budget, to)) = budget {
+        budget.set_enabled(to == OnOff::On);
+    }
+    if let Some(to) = fallback {
+        pipeline.set_fallback(to == OnOff::On);
+    }
+    if let Some(to) = cut_off {
+        pipeline.set_cut_off(to == OnOff::On);
+    }
+    warn!(dependency = pipeline.name(), ?switches, operator = %operator.id, "switched");
+    Ok(HttpResponse::Ok().json(Dependency::from(pipeline)))
+}
