@@ -33,6 +33,7 @@ impl App {
             Chassis::new("order", chassis, store::migrator())?.with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let prices = Prices::new(&prices)?;
+        let chassis = chassis.depends_on(prices.pipeline());
         let state = web::Data::new(http::State {
             pool: pool.clone(),
             waker: waker.clone(),
@@ -85,6 +86,11 @@ fn describe_metrics() {
         "orders_accepted_total",
         Unit::Count,
         "Orders that were accepted; a request that was repeated is counted once"
+    );
+    describe_counter!(
+        "orders_priced_from_cache_total",
+        Unit::Count,
+        "Orders that were given the prices which inventory last named, because it could not be asked"
     );
     describe_counter!(
         "orders_ended_total",

@@ -41,6 +41,18 @@ pub struct PriceSettings {
     /// Longest that asking for prices may take, its retries included, in milliseconds
     #[arg(long, env = "PRICE_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub price_timeout_ms: u64,
+
+    /// Most questions for prices that are under way at a time, in number; twice as many may wait for a place
+    #[arg(long, env = "PRICE_MAX_CONCURRENT", default_value_t = 32, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub price_max_concurrent: usize,
+
+    /// How long the circuit breaker before inventory stays open before it tries again, in milliseconds
+    #[arg(long, env = "PRICE_BREAKER_OPEN_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub price_breaker_open_ms: u64,
+
+    /// The oldest prices that will do while inventory cannot be asked, in seconds; 0: none, the order is refused
+    #[arg(long, env = "PRICE_MAX_AGE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub price_max_age_seconds: u64,
 }
 
 /// How long an order waits, and for what.

@@ -163,6 +163,7 @@ fn message(
         lines,
         amount,
         payment,
+        ..
     } = stored.new.clone();
     let order_version = order.version;
     match fact {

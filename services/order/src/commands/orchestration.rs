@@ -134,6 +134,7 @@ fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
         lines,
         amount,
         payment,
+        ..
     } = stored.new.clone();
     // The version that led to the saga, whatever the order's is when it is asked for again.
     let (step, order_version) = match saga {

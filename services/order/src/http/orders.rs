@@ -79,8 +79,8 @@ pub(super) async fn place(
         .iter()
         .map(|line| &line.sku)
         .collect();
-    let prices = state.prices.of(&skus, deadline_of(&request)).await?;
-    let (lines, amount) = price(&order.lines, &prices)?;
+    let priced = state.prices.of(&skus, deadline_of(&request)).await?;
+    let (lines, amount) = price(&order.lines, &priced.prices)?;
     let coordination = order.coordination.into();
     let order = NewOrder {
         id: OrderId::new(),
@@ -90,6 +90,7 @@ pub(super) async fn place(
         },
         lines,
         amount,
+        prices_as_of: priced.as_of,
         payment: order.payment,
     };
 

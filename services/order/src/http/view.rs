@@ -61,6 +61,12 @@ pub(super) struct OrderView {
     version: u32,
     lines: Vec<PricedLine>,
     amount: Money,
+    /// Inventory could not be asked when it was placed: the prices are those of this time.
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    prices_as_of: Option<OffsetDateTime>,
     payment: PaymentMethod,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -95,6 +101,7 @@ impl From<&StoredOrder> for OrderView {
             version: stored.order.version,
             lines: stored.new.lines.clone(),
             amount: stored.new.amount,
+            prices_as_of: stored.new.prices_as_of,
             payment: stored.new.payment.clone(),
             created_at: stored.created_at,
             updated_at: stored.updated_at,

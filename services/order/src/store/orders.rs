@@ -20,6 +20,8 @@ pub(crate) struct NewOrder {
     pub(crate) customer: Customer,
     pub(crate) lines: Vec<PricedLine>,
     pub(crate) amount: Money,
+    /// Inventory could not be asked: of when the prices are.
+    pub(crate) prices_as_of: Option<OffsetDateTime>,
     pub(crate) payment: PaymentMethod,
 }
 
@@ -57,7 +59,7 @@ macro_rules! select_orders {
         sqlx::query_as!(
             Row,
             r#"select id, customer_id, email, coordination, lines as "lines: Json<Vec<PricedLine>>",
-                      payment as "payment: Json<PaymentMethod>", amount_minor, currency, state, version, committed,
+                      payment as "payment: Json<PaymentMethod>", amount_minor, currency, prices_as_of, state, version, committed,
                       was_confirmed, reason, payment_answer, inventory_answer, created_at, updated_at, deadline_at,
                       stuck_since, sweeps
                from orders "# + $rest
@@ -75,9 +77,9 @@ pub(crate) async fn insert(
     sweep_after: Duration,
 ) -> sqlx::Result<StoredOrder> {
     let times = sqlx::query!(
-        "insert into orders (id, customer_id, email, coordination, lines, payment, amount_minor, currency, state, version,
-                             sweep_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', 1, now() + make_interval(secs => $9))
+        "insert into orders (id, customer_id, email, coordination, lines, payment, amount_minor, currency, prices_as_of,
+                             state, version, sweep_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $10, 'pending', 1, now() + make_interval(secs => $9))
          returning created_at, updated_at",
         order.id.0,
         order.customer.id.as_str(),
@@ -88,6 +90,7 @@ pub(crate) async fn insert(
         order.amount.amount_minor,
         order.amount.currency.as_str(),
         sweep_after.as_secs_f64(),
+        order.prices_as_of,
     )
     .fetch_one(conn)
     .await?;

@@ -1,6 +1,7 @@
 //! The order service through its API and its queues.
 
 mod choreography;
+mod degraded;
 mod helpers;
 mod idempotency;
 mod identity;
