@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use crate::{
-    client::CardCompany,
+    client::{Accounts, CardCompany},
     config::Config,
     consumer::{self, Consumer, Messages},
     http, store,
@@ -27,6 +27,7 @@ impl App {
             chassis,
             broker,
             card: settings,
+            locks,
             ..
         } = config;
         let (chassis, waker, _) = Chassis::new("payment", chassis, store::migrator())?
@@ -35,7 +36,15 @@ impl App {
         let state = web::Data::new(http::State { pool: pool.clone() });
         let card = Waker::default();
         let company = CardCompany::new(&settings)?;
-        let worker = CardWorker::new(pool, company, waker.clone(), card.clone(), &settings)?;
+        let chassis = chassis.depends_on(company.pipeline());
+        let worker = CardWorker::new(
+            pool,
+            company,
+            Accounts::new(&locks)?,
+            waker.clone(),
+            card.clone(),
+            &settings,
+        )?;
         let consumer = |queue| Consumer {
             queue,
             waker: waker.clone(),
@@ -50,6 +59,7 @@ impl App {
             })
             .failpoints(&[
                 "payment.mid_batch",
+                "payment.after_lock",
                 "payment.before_card_call",
                 "payment.after_card_call",
             ])
@@ -86,8 +96,16 @@ fn describe_metrics() {
     describe_histogram!(
         "card_call_duration_seconds",
         Unit::Seconds,
-        "Calls of the card company, its retries included, by what it answered; unknown, if that was nothing definite"
+        "Calls of the card company, its retries included, by what it answered; unknown, if that was nothing definite; not_asked, if the \
+         circuit breaker or the bulkhead said no"
     );
+    describe_counter!(
+        "account_locks_overtaken_total",
+        Unit::Count,
+        "Times that the database refused a holder of an account's lock, because it had seen a newer one: this process was \
+         stopped, or Redis lost its memory"
+    );
+    counter!("account_locks_overtaken_total").increment(0);
     describe_counter!(
         "card_answers_refused_total",
         Unit::Count,

@@ -1,7 +1,7 @@
 //! What can go wrong in a use case, and what it means to whoever asked: a problem over HTTP, an outcome of a message.
 
 use chassis::http::Problem;
-use holdfast::messaging;
+use holdfast::{distributed_lock::Fence, messaging};
 
 use crate::domain::Illegal;
 
@@ -26,6 +26,9 @@ pub(crate) enum Error {
     /// The name of the deposit was used for another customer or amount.
     #[error("the deposit of this name was another customer's, or another amount")]
     OtherDeposit,
+    /// Somebody newer holds the account's lock, and was let write: we were overtaken.
+    #[error("the account's lock was overtaken: the database has seen the fence {0}")]
+    Overtaken(Fence),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),

@@ -5,7 +5,8 @@
 //! - [`domain`]: a payment's life as one pure function;
 //! - `http`: wallets; `consumer`: what it hears from the broker; `worker`: asks the card company;
 //! - `commands`: the use cases, on the caller's transaction;
-//! - `client`: the card company's API; `store`: all SQL; `app`: how the parts are put together.
+//! - `client`: the card company's API, and the locks by which each account is asked for once at a time; `store`: all SQL;
+//!   `app`: how the parts are put together.
 
 mod app;
 mod client;

@@ -1,16 +1,18 @@
 //! All SQL of this service, on the caller's transaction.
 
 mod accounts;
+mod fence;
 mod payments;
 mod work;
 
 pub(crate) use accounts::{AccountKey, balances, deposit, lock_accounts, save_accounts};
+pub(crate) use fence::pass;
 pub(crate) use payments::{
     Payment, Settlement, Terms, find, insert, lock, lock_one, reason_name, settle, state_name,
     update,
 };
 use sqlx::migrate::Migrator;
-pub(crate) use work::{Claimed, Due, claim, in_hand, put_off};
+pub(crate) use work::{Claimed, Due, claim, in_hand, put_back, put_off};
 
 /// The service's own schema.
 pub(crate) fn migrator() -> Migrator {

@@ -5,27 +5,40 @@
 
 use std::time::Duration;
 
-use chassis::{client, database, leased::LeasedWork};
-use contracts::value::PaymentMethod;
-use holdfast::{backoff::Backoff, deadline::Deadline, failpoint, outbox::Waker, telemetry};
+use chassis::{database, leased::LeasedWork};
+use contracts::value::{CustomerId, PaymentMethod};
+use holdfast::{
+    backoff::Backoff,
+    deadline::Deadline,
+    distributed_lock::{Fence, Lock},
+    failpoint,
+    outbox::Waker,
+    telemetry,
+};
 use metrics::{counter, gauge, histogram};
 use sqlx::PgPool;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, error, field::Empty, info_span, warn};
+use tracing::{Instrument, Span, debug, error, field::Empty, info_span, warn};
 
 use crate::{
-    client::CardCompany,
+    client::{self, Accounts, CardCompany},
     commands::{self, CardAnswer},
     config::CardSettings,
     domain::{Input, State},
     error::Error,
-    store::{self, Claimed, Due},
+    store::{self, Claimed, Due, Payment},
 };
+
+/// How long to leave alone what could not be asked now.
+const NOT_ASKED: Duration = Duration::from_secs(1);
 
 /// Asks the card company.
 pub(crate) struct CardWorker {
     pool: PgPool,
     company: CardCompany,
+    accounts: Accounts,
+    /// How long to leave a payment alone whose account is locked.
+    busy: Backoff,
     /// Wakes the outbox's relay.
     relay: Waker,
     /// Wakes this worker.
@@ -35,11 +48,29 @@ pub(crate) struct CardWorker {
     lease: Duration,
 }
 
+/// The lock under which we work, and whose account it is.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    lock: &'a Lock,
+    customer: &'a CustomerId,
+}
+
+/// Whether the payment still waits for what was claimed.
+fn is_due(claimed: &Claimed, payment: &Payment) -> bool {
+    matches!(
+        (claimed.due, payment.state),
+        (Due::Charge, State::Charging { .. }) | (Due::Refund, State::Refunding)
+    )
+}
+
 impl LeasedWork for CardWorker {
     type Claimed = Claimed;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        store::claim(&self.pool, limit, self.lease).await
+        match self.company.worth_asking(limit) {
+            0 => Ok(Vec::new()),
+            limit => store::claim(&self.pool, limit, self.lease).await,
+        }
     }
 
     async fn work(&self, claimed: Claimed) {
@@ -49,10 +80,7 @@ impl LeasedWork for CardWorker {
             Err(error) => return warn!(%error, "cannot read a payment; its lease will end"),
         };
         // An operator may have ended it between the claim and this look.
-        if !matches!(
-            (claimed.due, payment.state),
-            (Due::Charge, State::Charging { .. }) | (Due::Refund, State::Refunding)
-        ) {
+        if !is_due(&claimed, &payment) {
             return;
         }
         let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
@@ -64,7 +92,9 @@ impl LeasedWork for CardWorker {
         };
         telemetry::attribute(&span, "payment.operation", operation);
         telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
-        self.ask(&claimed, &payment).instrument(span).await;
+        self.under_the_lock(&claimed, payment)
+            .instrument(span)
+            .await;
     }
 
     async fn sample(&self) {
@@ -79,6 +109,7 @@ impl CardWorker {
     pub(crate) fn new(
         pool: PgPool,
         company: CardCompany,
+        accounts: Accounts,
         relay: Waker,
         waker: Waker,
         settings: &CardSettings,
@@ -86,6 +117,8 @@ impl CardWorker {
         Ok(Self {
             pool,
             company,
+            accounts,
+            busy: Backoff::new(Duration::from_millis(200), Duration::from_millis(200))?,
             relay,
             waker,
             backoff: Backoff::new(
@@ -96,26 +129,70 @@ impl CardWorker {
         })
     }
 
-    async fn ask(&self, claimed: &Claimed, payment: &store::Payment) {
+    /// Asks for this payment while nobody else asks for its account.
+    async fn under_the_lock(&self, claimed: &Claimed, payment: Payment) {
+        let Some(terms) = &payment.terms else {
+            return error!("a payment without terms waits for the card company: a defect");
+        };
+        let lock = match self.accounts.try_lock(&terms.customer).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return self
+                    .put_back(claimed, self.busy.delay(0), "the account is locked")
+                    .await;
+            }
+            Err(error) => return self.put_back(claimed, NOT_ASKED, &error.to_string()).await,
+        };
+        let held = Held {
+            lock: &lock,
+            customer: &terms.customer,
+        };
+        failpoint!("payment.after_lock");
+        match self.pass(claimed, held).await {
+            // Somebody else's answer may have come before we had the lock.
+            Ok(Some(payment)) if is_due(claimed, &payment) => {
+                self.ask(claimed, &payment, held).await;
+            }
+            Ok(_) => {}
+            Err(Error::Overtaken(newest)) => self.overtaken(claimed, newest).await,
+            Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
+        }
+        // An error is taken care of in the background: at the latest its time is over.
+        let _ = lock.release().await;
+    }
+
+    /// Shows the lock to the database, and reads the payment as it is then.
+    async fn pass(&self, claimed: &Claimed, held: Held<'_>) -> Result<Option<Payment>, Error> {
+        let mut tx = database::begin(&self.pool, "lock account").await?;
+        let passed = store::pass(&mut tx, held.customer, held.lock).await?;
+        passed.map_err(Error::Overtaken)?;
+        let payment = store::find(&mut *tx, claimed.order_id).await?;
+        tx.commit().await?;
+        Ok(payment)
+    }
+
+    /// We were overtaken: what we know is old, and what we were about to write is somebody else's now.
+    async fn overtaken(&self, claimed: &Claimed, newest: Fence) {
+        counter!("account_locks_overtaken_total").increment(1);
+        self.accounts.seen(newest);
+        let why = Error::Overtaken(newest).to_string();
+        self.put_back(claimed, self.busy.delay(0), &why).await;
+    }
+
+    async fn ask(&self, claimed: &Claimed, payment: &Payment, held: Held<'_>) {
         let begun = Instant::now();
         failpoint!("payment.before_card_call");
-        let answer = match (claimed.due, &payment.terms, payment.charge_id) {
-            (Due::Charge, Some(terms), _) => match &terms.method {
-                PaymentMethod::Card { token } => {
-                    self.company
-                        .charge(claimed.order_id, token, terms.amount)
-                        .await
-                }
-                PaymentMethod::Wallet => {
-                    return error!("a wallet payment waits for the card company: a defect");
-                }
-            },
-            (Due::Refund, _, Some(charge)) => self.company.refund(claimed.order_id, charge).await,
-            _ => {
-                return error!(
-                    "a payment without terms or charge waits for the card company: a defect"
-                );
-            }
+        let call = self.call(claimed, payment);
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer,
+            // Nobody knows any more that we are the only one who asks.
+            () = held.lock.lost() => None,
+        };
+        let Some(answer) = answer else {
+            return self
+                .put_back(claimed, self.busy.delay(0), "the account's lock was lost")
+                .await;
         };
         failpoint!("payment.after_card_call");
         let outcome = match &answer {
@@ -124,11 +201,12 @@ impl CardWorker {
                 Input::CardDeclined(_) => "declined",
                 _ => "refunded",
             },
+            Err(client::Error::Open(_) | client::Error::Full(_)) => "not_asked",
             Err(_) => "unknown",
         };
         histogram!("card_call_duration_seconds", "outcome" => outcome).record(begun.elapsed());
         match answer {
-            Ok(answer) => self.store(claimed, answer, begun).await,
+            Ok(answer) => self.store(claimed, answer, held, begun).await,
             Err(error) => {
                 telemetry::fail(&Span::current(), "no_answer", &error);
                 self.put_off(claimed, &error).await;
@@ -136,14 +214,41 @@ impl CardWorker {
         }
     }
 
+    /// Asks the card company; `None`, if there is nothing to ask.
+    async fn call(
+        &self,
+        claimed: &Claimed,
+        payment: &Payment,
+    ) -> Option<Result<CardAnswer, client::Error>> {
+        Some(match (claimed.due, &payment.terms, payment.charge_id) {
+            (Due::Charge, Some(terms), _) => match &terms.method {
+                PaymentMethod::Card { token } => {
+                    self.company
+                        .charge(claimed.order_id, token, terms.amount)
+                        .await
+                }
+                PaymentMethod::Wallet => {
+                    error!("a wallet payment waits for the card company: a defect");
+                    return None;
+                }
+            },
+            (Due::Refund, _, Some(charge)) => self.company.refund(claimed.order_id, charge).await,
+            _ => {
+                error!("a payment without terms or charge waits for the card company: a defect");
+                return None;
+            }
+        })
+    }
+
     /// Stores a definite answer. While the database is away it tries again, for as long as the claim is ours: the answer
     /// could be asked for again, but why should it.
-    async fn store(&self, claimed: &Claimed, answer: CardAnswer, begun: Instant) {
+    async fn store(&self, claimed: &Claimed, answer: CardAnswer, held: Held<'_>, begun: Instant) {
         let mut delays = Backoff::RECONNECT.delays();
         let lease = Deadline::after(self.lease.saturating_sub(begun.elapsed()));
         loop {
-            match self.outcome(claimed, answer).await {
+            match self.outcome(claimed, answer, held).await {
                 Ok(()) => return,
+                Err(Error::Overtaken(newest)) => return self.overtaken(claimed, newest).await,
                 Err(Error::Database(error)) if lease.remaining().is_some() => {
                     warn!(%error, "cannot store the card company's answer yet");
                     delays.wait().await;
@@ -162,8 +267,15 @@ impl CardWorker {
         }
     }
 
-    async fn outcome(&self, claimed: &Claimed, answer: CardAnswer) -> Result<(), Error> {
+    async fn outcome(
+        &self,
+        claimed: &Claimed,
+        answer: CardAnswer,
+        held: Held<'_>,
+    ) -> Result<(), Error> {
         let mut tx = database::begin(&self.pool, "store card answer").await?;
+        let passed = store::pass(&mut tx, held.customer, held.lock).await?;
+        passed.map_err(Error::Overtaken)?;
         let (tally, state) = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
         tally.count();
@@ -176,16 +288,33 @@ impl CardWorker {
     }
 
     async fn put_off(&self, claimed: &Claimed, error: &client::Error) {
-        let delay = match error {
-            client::Error::Unavailable {
+        let (delay, asked) = match error {
+            // Somebody else's calls opened the breaker since this was claimed.
+            client::Error::Open(rejected) => (rejected.retry_after.unwrap_or(NOT_ASKED), false),
+            client::Error::Full(_) => (NOT_ASKED, false),
+            client::Error::Call(chassis::client::Error::Unavailable {
                 retry_after: Some(after),
                 ..
-            } => (*after).min(self.backoff.ceiling(u32::MAX)),
-            _ => self.backoff.delay(claimed.attempts.saturating_sub(1)),
+            }) => ((*after).min(self.backoff.ceiling(u32::MAX)), true),
+            client::Error::Call(_) => {
+                let delay = self.backoff.delay(claimed.attempts.saturating_sub(1));
+                (delay, true)
+            }
         };
+        if !asked {
+            return self.put_back(claimed, delay, &error.to_string()).await;
+        }
         warn!(order.id = %claimed.order_id, attempt = claimed.attempts, %error, ?delay, "no definite answer; asking again");
         if let Err(error) = self.note(claimed, delay, &error.to_string()).await {
             warn!(%error, "cannot note that; the lease will end");
+        }
+    }
+
+    /// It was not asked, and is due again after `delay`.
+    async fn put_back(&self, claimed: &Claimed, delay: Duration, why: &str) {
+        debug!(order.id = %claimed.order_id, why, ?delay, "not asked");
+        if let Err(error) = store::put_back(&self.pool, claimed.order_id, delay).await {
+            warn!(%error, "cannot put it back; the lease will end");
         }
     }
 

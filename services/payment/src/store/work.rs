@@ -77,6 +77,23 @@ pub(crate) async fn put_off(
     Ok(())
 }
 
+/// It was not asked: it is due again after `delay`, and this was no attempt.
+pub(crate) async fn put_back(
+    db: impl PgExecutor<'_>,
+    id: OrderId,
+    delay: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update payment set due_at = now() + make_interval(secs => $2), attempts = greatest(attempts - 1, 0)
+         where order_id = $1 and due_at is not null",
+        id.0,
+        delay.as_secs_f64(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// How many wait for the card company, for the gauge.
 pub(crate) async fn in_hand(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from payment where due_at is not null"#)

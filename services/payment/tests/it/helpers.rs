@@ -11,8 +11,8 @@ use payment::{App, Config};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
-    Database, Probe, Proxy, Seen, TestApp, Vhost, answer, arguments, broker_arguments, eventually,
-    service_token_file,
+    Database, Probe, Proxy, Redis, Seen, TestApp, Vhost, answer, arguments, broker_arguments,
+    eventually, service_token_file,
 };
 
 pub(crate) struct Payment {
@@ -26,6 +26,11 @@ pub(crate) struct Payment {
 }
 
 pub(crate) async fn spawn_app() -> Payment {
+    spawn_app_on(Redis::shared().url()).await
+}
+
+/// With its locks in that Redis.
+pub(crate) async fn spawn_app_on(redis: &str) -> Payment {
     let (database, ledger, vhost) = tokio::join!(
         Database::create("payment"),
         Database::create("card_processor"),
@@ -37,7 +42,7 @@ pub(crate) async fn spawn_app() -> Payment {
     let company = TestApp::start(address, ledger, |shutdown| company.run(shutdown)).await;
     let line = Proxy::start(address).await;
     let probe = Probe::attach(&vhost).await;
-    let app = start(database, &vhost, &line).await;
+    let app = start_with(database, &vhost, &line, redis, &[]).await;
     let payment = Payment {
         app,
         vhost,
@@ -51,6 +56,18 @@ pub(crate) async fn spawn_app() -> Payment {
 
 /// One more server on the same database and queue.
 pub(crate) async fn start(database: Database, vhost: &Vhost, line: &Proxy) -> TestApp {
+    let redis = Redis::shared();
+    start_with(database, vhost, line, redis.url(), &[]).await
+}
+
+/// With locks in that Redis, and more arguments.
+pub(crate) async fn start_with(
+    database: Database,
+    vhost: &Vhost,
+    line: &Proxy,
+    redis: &str,
+    more: &[&str],
+) -> TestApp {
     let mut all = arguments("payment", database.url());
     all.extend(broker_arguments(vhost, "payment"));
     all.extend([
@@ -62,7 +79,12 @@ pub(crate) async fn start(database: Database, vhost: &Vhost, line: &Proxy) -> Te
         "--card-timeout-ms=400".to_owned(),
         "--card-backoff-cap-ms=200".to_owned(),
         "--card-poll-ms=20".to_owned(),
+        format!("--redis-url={redis}"),
+        // The servers on one database have their locks in common, and with nobody else.
+        format!("--account-lock-name={}", database.name()),
+        "--card-breaker-open-ms=100".to_owned(),
     ]);
+    all.extend(more.iter().map(|argument| (*argument).to_owned()));
     let app = App::build(Config::parse_from(all)).expect("it is put together");
     let address = app.address().expect("it is bound");
     TestApp::start(address, database, |shutdown| app.run(shutdown)).await

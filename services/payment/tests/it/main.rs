@@ -4,4 +4,5 @@ mod card;
 mod commands;
 mod commands_card;
 mod helpers;
+mod outward;
 mod wallet;

@@ -1,0 +1,37 @@
+//! The check that keeps an overtaken holder of an account's lock from writing.
+
+use contracts::value::CustomerId;
+use holdfast::distributed_lock::{Fence, Lock};
+use sqlx::PgConnection;
+
+/// Lets the holder of this lock pass, if nobody newer was here; else answers the newest fence. First in each transaction that
+/// works under the lock: until its end nobody else passes.
+pub(crate) async fn pass(
+    conn: &mut PgConnection,
+    customer: &CustomerId,
+    lock: &Lock,
+) -> sqlx::Result<Result<(), Fence>> {
+    let passed = sqlx::query_scalar!(
+        "insert into account_fence as newest (customer_id, fence, holder) values ($1, $2, $3)
+         on conflict (customer_id) do update set fence = excluded.fence, holder = excluded.holder
+         where newest.fence < excluded.fence
+            or (newest.fence = excluded.fence and newest.holder = excluded.holder)
+         returning fence",
+        customer.as_str(),
+        lock.fence().get(),
+        lock.token(),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if passed.is_some() {
+        return Ok(Ok(()));
+    }
+    let newest = sqlx::query_scalar!(
+        "select fence from account_fence where customer_id = $1",
+        customer.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    // What is stored came from a lock.
+    Ok(Err(Fence::new(newest).unwrap_or_default()))
+}

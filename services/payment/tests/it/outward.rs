@@ -1,0 +1,174 @@
+//! The circuit breaker before the card company, and the lock of each account.
+
+use std::time::Duration;
+
+use contracts::value::OrderId;
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{Redis, RedisServer, answer, eventually};
+
+use crate::helpers::{Payment, card, created, spawn_app, spawn_app_on, start_with};
+
+impl Payment {
+    async fn breaker(&self) -> Value {
+        let all = self.app.as_operator(Method::GET, "/operator/dependencies");
+        answer(all).await.expect(200)[0]["breaker"].clone()
+    }
+
+    async fn fence(&self, customer: &str) -> i64 {
+        sqlx::query_scalar("select fence from account_fence where customer_id = $1")
+            .bind(customer)
+            .fetch_one(&self.app.pool)
+            .await
+            .expect("an account that was locked")
+    }
+}
+
+#[tokio::test]
+async fn while_the_card_company_is_away_nobody_calls_it_and_nobody_is_declined() {
+    let payment = spawn_app().await;
+    let probe = &payment.probe;
+    payment.turn(json!({ "fail_before": 1.0 })).await;
+    let orders: Vec<OrderId> = (0..20).map(|_| OrderId::new()).collect();
+    for (n, order) in orders.iter().enumerate() {
+        let customer = format!("customer-{n}");
+        probe
+            .publish(&created(*order, &customer, 300, &card("tok_visa")))
+            .await;
+    }
+    eventually("the breaker opens", || async {
+        let breaker = payment.breaker().await;
+        if breaker["state"] == "open" {
+            Ok(())
+        } else {
+            Err(breaker)
+        }
+    })
+    .await;
+    // All but a few wait, and have not been tried: what is known to be away is not asked.
+    let failed = payment.breaker().await["failed"].as_u64();
+    assert!(failed < Some(40), "{failed:?} calls");
+    let tried: i64 = sqlx::query_scalar("select coalesce(sum(attempts), 0)::bigint from payment")
+        .fetch_one(&payment.app.pool)
+        .await
+        .expect("a number");
+    assert!(tried <= 60, "{tried} attempts for 20 payments");
+
+    payment.turn(json!({ "fail_before": 0.0 })).await;
+    for order in orders {
+        probe.wait_for("payment.completed.v1", order).await;
+        assert_eq!(payment.ledger(order).await, ["capture"]);
+    }
+    assert_eq!(payment.breaker().await["state"], "closed");
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn one_call_at_a_time_for_each_account() {
+    let payment = spawn_app().await;
+    let probe = &payment.probe;
+    let another = start_with(
+        payment.app.database.clone(),
+        &payment.vhost,
+        &payment.line,
+        Redis::shared().url(),
+        &[],
+    )
+    .await;
+    payment
+        .turn(json!({ "latency_min_ms": 50, "latency_max_ms": 80 }))
+        .await;
+    let orders: Vec<OrderId> = (0..12).map(|_| OrderId::new()).collect();
+    for order in &orders {
+        probe
+            .publish(&created(*order, "alice", 300, &card("tok_visa")))
+            .await;
+    }
+    for order in &orders {
+        probe.wait_for("payment.completed.v1", *order).await;
+    }
+    // By the company's own books: no decision began before the one before it was over.
+    let overlapping: i64 = sqlx::query_scalar(
+        "with decision as (select c.id, c.created_at as began, l.at as ended from charge c join ledger l on l.charge_id = c.id)
+         select count(*) from decision a join decision b on a.id < b.id
+         where a.began < b.ended and b.began < a.ended",
+    )
+    .fetch_one(&payment.company.pool)
+    .await
+    .expect("the company's books");
+    assert_eq!(overlapping, 0);
+    another.stop().await;
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fence_back() {
+    let mut redis = RedisServer::start().await;
+    let payment = spawn_app_on(&redis.url()).await;
+    let probe = &payment.probe;
+    let first = OrderId::new();
+    probe
+        .publish(&created(first, "alice", 300, &card("tok_visa")))
+        .await;
+    probe.wait_for("payment.completed.v1", first).await;
+    let before = payment.fence("alice").await;
+
+    redis.kill();
+    let second = OrderId::new();
+    probe
+        .publish(&created(second, "alice", 300, &card("tok_visa")))
+        .await;
+    eventually("it waits", || async {
+        let due: Option<bool> =
+            sqlx::query_scalar("select due_at is not null from payment where order_id = $1")
+                .bind(second.0)
+                .fetch_optional(&payment.app.pool)
+                .await
+                .expect("a row");
+        if due == Some(true) { Ok(()) } else { Err(due) }
+    })
+    .await;
+    assert!(payment.ledger(second).await.is_empty());
+
+    // It comes back with nothing in it.
+    redis.revive().await;
+    probe.wait_for("payment.completed.v1", second).await;
+    assert_eq!(payment.ledger(second).await, ["capture"]);
+    assert!(payment.fence("alice").await > before);
+    payment.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again() {
+    let payment = spawn_app().await;
+    let probe = &payment.probe;
+    // A decision takes longer than it takes to overtake whoever asked.
+    payment
+        .turn(json!({ "latency_min_ms": 250, "latency_max_ms": 250 }))
+        .await;
+    let order = OrderId::new();
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    let overtake = "update account_fence set fence = fence + 1000, holder = gen_random_uuid()
+                    where customer_id = 'alice'";
+    eventually("somebody newer comes", || async {
+        let done = sqlx::query(overtake)
+            .execute(&payment.app.pool)
+            .await
+            .expect("a table")
+            .rows_affected();
+        if done == 1 { Ok(()) } else { Err(done) }
+    })
+    .await;
+    let newest = payment.fence("alice").await;
+    probe.wait_for("payment.completed.v1", order).await;
+    // One charge, although it was asked for twice; and the one who wrote it came after the newest.
+    assert_eq!(payment.ledger(order).await, ["capture"]);
+    assert!(payment.fence("alice").await > newest);
+    let metrics = answer(payment.app.request(Method::GET, "/metrics")).await;
+    drop(metrics);
+    tokio::time::timeout(Duration::from_secs(30), payment.stop())
+        .await
+        .expect("it stops");
+}
