@@ -1,21 +1,27 @@
 //! How the parts are put together.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::web;
 use chassis::{Chassis, leased};
 use holdfast::outbox::Waker;
-use metrics::{Unit, describe_counter, describe_gauge};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use crate::{
-    client::Post,
+    client::{
+        Post,
+        webhook::{Courier, Lookup, System},
+    },
     config::Config,
     consumer::{self, Consumer, Messages},
     http, store,
     template::Templates,
-    worker::Postman,
+    worker::{
+        Postman,
+        webhook::{self, Messenger},
+    },
 };
 
 /// The notification service, ready to run.
@@ -24,27 +30,43 @@ pub struct App(Chassis);
 impl App {
     /// Puts the service together; connects to nothing yet.
     pub fn build(config: Config) -> anyhow::Result<Self> {
+        Self::build_with(config, Arc::new(System))
+    }
+
+    /// As [`App::build`], with somebody else who knows the addresses of webhooks' hosts: for tests of names that change.
+    pub fn build_with(config: Config, lookup: Arc<dyn Lookup>) -> anyhow::Result<Self> {
         let Config {
             chassis,
             broker,
             mail: settings,
+            webhook,
             ..
         } = config;
         let (chassis, waker, _) = Chassis::new("notification", chassis, store::migrator())?
             .with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
-        let post = Waker::default();
+        let (post, webhooks) = (Waker::default(), Waker::default());
+        let courier = Arc::new(Courier::new(&webhook, lookup)?);
         let state = web::Data::new(http::State {
             pool: pool.clone(),
             post: post.clone(),
+            webhooks: webhooks.clone(),
+            courier: Arc::clone(&courier),
+            max_endpoints: webhook.webhook_max_endpoints,
         });
-        let postman = Postman::new(pool, Post::new(&settings)?, &settings)?;
+        let messenger = Messenger::new(pool.clone(), courier, webhooks.clone(), &webhook)?;
+        let pruned = pool.clone();
+        let retention = Duration::from_secs(webhook.webhook_retention_hours * 3600);
+        let server = Post::new(&settings)?;
+        let chassis = chassis.depends_on(server.pipeline());
+        let postman = Postman::new(pool, server, &settings)?;
         let templates = Templates::new()?;
         let consumer = |queue| Consumer {
             queue,
             templates: templates.clone(),
             waker: waker.clone(),
             post: post.clone(),
+            webhooks: webhooks.clone(),
         };
         let chassis = chassis
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
@@ -52,7 +74,17 @@ impl App {
             .work("mails", move |shutdown| {
                 leased::run(postman, settings.pace(post), shutdown)
             })
-            .failpoints(&["notification.mid_batch", "notification.after_smtp"])
+            .work("webhooks", move |shutdown| {
+                leased::run(messenger, webhook.pace(webhooks), shutdown)
+            })
+            .work("webhook pruning", move |shutdown| {
+                webhook::prune(pruned, retention, shutdown)
+            })
+            .failpoints(&[
+                "notification.mid_batch",
+                "notification.after_smtp",
+                "notification.after_webhook",
+            ])
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
@@ -83,5 +115,25 @@ fn describe_metrics() {
         "mails_oldest_seconds",
         Unit::Seconds,
         "How long the oldest mail has waited to be sent"
+    );
+    describe_counter!(
+        "webhooks_total",
+        Unit::Count,
+        "Webhooks by what became of an attempt: delivered, retried (it goes again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open)"
+    );
+    describe_gauge!(
+        "webhooks_queued",
+        Unit::Count,
+        "Webhooks that wait to be sent; not those held for a disabled endpoint"
+    );
+    describe_gauge!(
+        "webhooks_oldest_seconds",
+        Unit::Seconds,
+        "How long the oldest webhook has waited to be sent"
+    );
+    describe_histogram!(
+        "webhook_duration_seconds",
+        Unit::Seconds,
+        "How long an attempt at a webhook took, with looking its host up, by what became of it"
     );
 }

@@ -1,7 +1,17 @@
-//! The mail server.
+//! The mail server; and in `webhook`, whoever wants to be told by HTTP.
+
+pub(crate) mod webhook;
 
 use std::{error::Error as _, time::Duration};
 
+use chassis::dependencies;
+use holdfast::{
+    bulkhead::{Bulkhead, Limits},
+    circuit_breaker::{CircuitBreaker, Class, Classify, Config, HalfOpen, Policy},
+    deadline::{Deadline, Exceeded},
+    pipeline::{Error, Pipeline},
+    retry::{Advice, GaveUp, Retryable},
+};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
@@ -12,8 +22,12 @@ use crate::{
     store::{Claimed, Outcome},
 };
 
+/// What the dependency is called in metrics, and by operators.
+const NAME: &str = "smtp";
+
 /// Hands mails to the mail server.
 pub(crate) struct Post {
+    pipeline: Pipeline,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     timeout: Duration,
@@ -26,6 +40,21 @@ pub(crate) struct Reply {
     pub(crate) text: String,
 }
 
+/// The mail was not handed over: the server is known to be away, or is asked by enough others. It was no attempt.
+pub(crate) struct NotAsked {
+    pub(crate) why: String,
+    /// When it may be asked again, if that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What it said, if that was not "accepted".
+#[derive(Debug)]
+struct NotAccepted {
+    outcome: Outcome,
+    text: String,
+    class: Class,
+}
+
 impl Post {
     pub(crate) fn new(settings: &MailSettings) -> anyhow::Result<Self> {
         let timeout = Duration::from_millis(settings.smtp_timeout_ms);
@@ -33,6 +62,7 @@ impl Post {
             .timeout(Some(timeout))
             .build();
         Ok(Self {
+            pipeline: pipeline(settings, timeout)?,
             transport,
             from: settings.mail_from.parse()?,
             timeout,
@@ -45,42 +75,67 @@ impl Post {
         &self.server
     }
 
+    /// How it is asked.
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// How many of `wanted` mails there is a point in sending now. While the breaker is open nobody needs to claim a mail to
+    /// be told so.
+    pub(crate) fn worth_sending(&self, wanted: i64) -> i64 {
+        dependencies::worth_asking(&self.pipeline, wanted)
+    }
+
     /// Sends a mail. Its Message-ID is its own, so that a receiver knows a mail that comes twice.
-    pub(crate) async fn send(&self, mail: &Claimed) -> Reply {
+    pub(crate) async fn send(&self, mail: &Claimed) -> Result<Reply, NotAsked> {
         let message = match self.message(mail) {
             Ok(message) => message,
             Err(error) => {
-                return Reply {
+                return Ok(Reply {
                     outcome: Outcome::Refused,
                     text: format!("it cannot be written: {error}"),
-                };
+                });
             }
         };
+        let send = |_| self.hand_over(message.clone());
         // The transport's timeout is per command; this one is for all of them.
-        match tokio::time::timeout(self.timeout.saturating_mul(2), self.transport.send(message))
-            .await
-        {
-            Ok(Ok(response)) => {
+        let deadline = Deadline::after(self.timeout.saturating_mul(2));
+        match self.pipeline.run(deadline, send).await {
+            Ok(text) => Ok(Reply {
+                outcome: Outcome::Accepted,
+                text,
+            }),
+            Err(GaveUp { last, .. }) => match last {
+                Error::Call(NotAccepted { outcome, text, .. }) => Ok(Reply { outcome, text }),
+                Error::Open(rejected) => Err(NotAsked {
+                    why: rejected.to_string(),
+                    retry_after: rejected.retry_after,
+                }),
+                Error::Full(full) => Err(NotAsked {
+                    why: full.to_string(),
+                    retry_after: None,
+                }),
+            },
+        }
+    }
+
+    async fn hand_over(&self, message: Message) -> Result<String, NotAccepted> {
+        match self.transport.send(message).await {
+            Ok(response) => {
                 let text: Vec<&str> = response.message().collect();
-                Reply {
-                    outcome: Outcome::Accepted,
-                    text: format!("{} {}", response.code(), text.join(" ")),
-                }
+                Ok(format!("{} {}", response.code(), text.join(" ")))
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 let cause = error
                     .source()
                     .map(|cause| format!(": {cause}"))
                     .unwrap_or_default();
-                Reply {
+                Err(NotAccepted {
                     outcome: outcome(&error),
                     text: format!("{error}{cause}"),
-                }
+                    class: class(&error),
+                })
             }
-            Err(_) => Reply {
-                outcome: Outcome::Unknown,
-                text: "no answer in time".to_owned(),
-            },
         }
     }
 
@@ -109,15 +164,72 @@ fn host(url: &str) -> &str {
 /// A 5xx is about this mail and final, unless it is about us (530 to 538: authentication). A 4xx means later. Anything else
 /// is a connection that broke, before or after the server took the mail.
 fn outcome(error: &lettre::transport::smtp::Error) -> Outcome {
-    let is_about_us = error.status().is_some_and(|code| {
-        let code: u16 = code.into();
-        (530..=538).contains(&code)
-    });
-    if error.is_permanent() && !is_about_us {
+    if error.is_permanent() && !is_about_us(error) {
         Outcome::Refused
     } else if error.is_permanent() || error.is_transient() {
         Outcome::Deferred
     } else {
         Outcome::Unknown
     }
+}
+
+fn is_about_us(error: &lettre::transport::smtp::Error) -> bool {
+    error
+        .status()
+        .is_some_and(|code| (530..=538).contains(&u16::from(code)))
+}
+
+/// What it says about the server's health: a reply about one mail is a sign of life, unless the server says that it closes
+/// (421) or cannot take our word now (454), or does not know us.
+fn class(error: &lettre::transport::smtp::Error) -> Class {
+    match error.status().map(u16::from) {
+        None | Some(421 | 454) => Class::Failure,
+        Some(_) if is_about_us(error) => Class::Failure,
+        Some(_) => Class::Success,
+    }
+}
+
+impl From<Exceeded> for NotAccepted {
+    fn from(_: Exceeded) -> Self {
+        Self {
+            outcome: Outcome::Unknown,
+            text: "no answer in time".to_owned(),
+            class: Class::Failure,
+        }
+    }
+}
+
+impl Retryable for NotAccepted {
+    /// The mail is written down: it is tried again, but not now.
+    fn advice(&self) -> Advice {
+        Advice::Never
+    }
+}
+
+impl Classify for NotAccepted {
+    fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// What stands between us and the mail server.
+fn pipeline(settings: &MailSettings, timeout: Duration) -> anyhow::Result<Pipeline> {
+    let policy = Policy::Consecutive { failures: 5 };
+    let open_for = Duration::from_millis(settings.mail_breaker_open_ms);
+    let breaker = Config {
+        half_open: HalfOpen {
+            maximum_wait: timeout * 3,
+            ..HalfOpen::default()
+        },
+        ..dependencies::breaker(policy, open_for)
+    };
+    let limits = Limits {
+        max_concurrent: settings.mail_concurrency.into(),
+        // Whoever finds no place tries again later: the mail is written down.
+        max_waiting: 0,
+        max_wait: Duration::ZERO,
+    };
+    Ok(Pipeline::new(NAME)
+        .breaker(CircuitBreaker::new(NAME, breaker)?)
+        .bulkhead(Bulkhead::new(NAME, limits)?))
 }

@@ -6,13 +6,20 @@ use chassis::{events::Publishing, trace::OrderFacts};
 use contracts::{notification::NotificationQueued, value::OrderId};
 use holdfast::{failpoint, messaging::Incoming, outbox, telemetry};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tracing::Span;
 use uuid::Uuid;
 
 use crate::{
-    domain::{News, is_news},
+    domain::{
+        News, is_news,
+        webhook::{Payload, message_id},
+    },
     error::Error,
-    store::{self, NewMail},
+    store::{
+        self, NewMail,
+        webhooks::{self, NewWebhook},
+    },
     template::Templates,
 };
 
@@ -31,7 +38,7 @@ pub(crate) struct Told<'a> {
     pub(crate) span: &'a Span,
 }
 
-/// Takes in a batch of news: each customer is told what is news to them, once. A command is answered in any case: from here
+/// Takes in a batch of news: each customer is told what is news to them, once, and so are the endpoints that want it. A command is answered in any case: from here
 /// on its customer will be told, or was told something newer, or left no address.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
@@ -46,6 +53,7 @@ pub(crate) async fn tell(
 
     let mut changed = BTreeMap::new();
     let mut mails = Vec::new();
+    let mut hooks = Vec::new();
     let mut answers = Vec::new();
     for Told {
         news,
@@ -80,6 +88,16 @@ pub(crate) async fn tell(
             body: text.body,
             traceparent: span.in_scope(telemetry::traceparent),
         });
+        // For people, as all times of messages: nothing decides by it.
+        let at = event.time.unwrap_or_else(OffsetDateTime::now_utc);
+        hooks.push(NewWebhook {
+            message_id: message_id(news.order_id, news.what.kind()),
+            order_id: news.order_id,
+            customer: news.customer.id.clone(),
+            kind: news.what.kind(),
+            body: serde_json::to_string(&Payload::new(news, at))?,
+            traceparent: span.in_scope(telemetry::traceparent),
+        });
     }
 
     let (again, first): (Vec<_>, Vec<_>) =
@@ -90,6 +108,7 @@ pub(crate) async fn tell(
     store::tell_again(conn, &again).await?;
     failpoint!("notification.mid_batch");
     store::queue(conn, &mails).await?;
+    webhooks::queue(conn, &hooks).await?;
     outbox::enqueue(conn, &answers).await?;
     Ok(())
 }

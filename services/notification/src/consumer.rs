@@ -33,6 +33,8 @@ pub(crate) struct Consumer {
     pub(crate) waker: Waker,
     /// Wakes the worker that sends.
     pub(crate) post: Waker,
+    /// Wakes the worker that sends webhooks.
+    pub(crate) webhooks: Waker,
 }
 
 /// A decoded message.
@@ -75,6 +77,7 @@ impl Handler for Consumer {
     fn committed(&self) {
         self.waker.wake();
         self.post.wake();
+        self.webhooks.wake();
     }
 }
 

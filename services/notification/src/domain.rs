@@ -1,5 +1,7 @@
 //! What a customer is told, and when it is too late to tell it. No I/O.
 
+pub(crate) mod webhook;
+
 use contracts::{
     order::{CancelReason, Customer},
     value::{Money, OrderId},

@@ -11,6 +11,9 @@ pub(crate) enum Error {
     /// A template does not fit what it was given: a defect. Parked, a person must look at it.
     #[error("the mail cannot be written: {0}")]
     Template(#[from] minijinja::Error),
+    /// A webhook's payload cannot be JSON: a defect. Parked, a person must look at it.
+    #[error("the webhook cannot be written: {0}")]
+    Payload(#[from] serde_json::Error),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -21,7 +24,7 @@ impl From<Error> for messaging::Error {
         match error {
             Error::Database(error) => error.into(),
             Error::Raced => Self::conflict("another transaction told the same customer"),
-            Error::Template(_) => Self::rejected(error),
+            Error::Template(_) | Error::Payload(_) => Self::rejected(error),
         }
     }
 }

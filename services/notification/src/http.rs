@@ -1,4 +1,8 @@
-//! The API: for operators.
+//! The API: mails, for operators; and in `webhooks`, endpoints, for customers and operators.
+
+mod webhooks;
+
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -13,7 +17,10 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use crate::store::{self, Mail};
+use crate::{
+    client::webhook::Courier,
+    store::{self, Mail},
+};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -21,18 +28,33 @@ pub(crate) struct State {
     pub(crate) pool: PgPool,
     /// Wakes the worker that sends.
     pub(crate) post: Waker,
+    /// Wakes the worker that sends webhooks.
+    pub(crate) webhooks: Waker,
+    /// Knows where webhooks may go.
+    pub(crate) courier: Arc<Courier>,
+    /// How many endpoints one owner may have.
+    pub(crate) max_endpoints: u16,
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Holdfast: notification", description = "Mails to customers, and how they were delivered.", version = "1"),
-    paths(list, requeue),
+    info(
+        title = "Holdfast: notification",
+        description = "Mails to customers, webhooks to programs, and how they were delivered.",
+        version = "1",
+    ),
+    paths(
+        list, requeue,
+        webhooks::register, webhooks::list, webhooks::show, webhooks::rotate, webhooks::enable, webhooks::disable,
+        webhooks::delete,
+    ),
     security(("bearer" = [])),
 )]
 pub(crate) struct Api;
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config.service(list).service(requeue);
+    webhooks::routes(config);
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

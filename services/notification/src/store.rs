@@ -1,5 +1,8 @@
 //! All SQL of this service, on the caller's transaction.
 
+pub(crate) mod endpoints;
+pub(crate) mod webhooks;
+
 use std::{collections::HashMap, time::Duration};
 
 use contracts::value::{Email, OrderId};
@@ -207,6 +210,23 @@ pub(crate) async fn delivered(
         again.map(|again| again.as_secs_f64()),
     )
     .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// It was not handed to the server: it is due again after `delay`, and this was no attempt.
+pub(crate) async fn put_back(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    delay: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update mail set due_at = now() + make_interval(secs => $2), attempts = greatest(attempts - 1, 0)
+         where id = $1 and state = 'queued'",
+        id,
+        delay.as_secs_f64(),
+    )
+    .execute(db)
     .await?;
     Ok(())
 }

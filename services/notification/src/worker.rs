@@ -1,4 +1,6 @@
-//! Sends the mails that are queued.
+//! Sends the mails that are queued; and in `webhook`, the webhooks.
+
+pub(crate) mod webhook;
 
 use std::time::Duration;
 
@@ -6,13 +8,16 @@ use chassis::{database, leased::LeasedWork};
 use holdfast::{backoff::Backoff, failpoint, telemetry};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
-use tracing::{Instrument, Span, field::Empty, info_span, warn};
+use tracing::{Instrument, Span, field::Empty, info, info_span, warn};
 
 use crate::{
-    client::{Post, Reply},
+    client::{NotAsked, Post, Reply},
     config::MailSettings,
     store::{self, Claimed, Outcome},
 };
+
+/// How long to leave a mail alone that could not be handed over now.
+const NOT_ASKED: Duration = Duration::from_secs(1);
 
 /// Sends the mails that are queued.
 pub(crate) struct Postman {
@@ -39,7 +44,10 @@ impl Postman {
     }
 
     async fn send(&self, mail: &Claimed) {
-        let Reply { outcome, text } = self.post.send(mail).await;
+        let Reply { outcome, text } = match self.post.send(mail).await {
+            Ok(reply) => reply,
+            Err(not_asked) => return self.put_back(mail, not_asked).await,
+        };
         failpoint!("notification.after_smtp");
         let is_too_old = mail.age_seconds > self.give_up.as_secs_f64();
         let again = match outcome {
@@ -70,11 +78,24 @@ impl Postman {
     }
 }
 
+impl Postman {
+    async fn put_back(&self, mail: &Claimed, NotAsked { why, retry_after }: NotAsked) {
+        let delay = retry_after.unwrap_or(NOT_ASKED);
+        info!(mail.id = %mail.id, why, ?delay, "not sent yet");
+        if let Err(error) = store::put_back(&self.pool, mail.id, delay).await {
+            warn!(mail.id = %mail.id, %error, "cannot put a mail back; its lease will end");
+        }
+    }
+}
+
 impl LeasedWork for Postman {
     type Claimed = Claimed;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        store::claim(&self.pool, limit, self.lease).await
+        match self.post.worth_sending(limit) {
+            0 => Ok(Vec::new()),
+            limit => store::claim(&self.pool, limit, self.lease).await,
+        }
     }
 
     async fn work(&self, mail: Claimed) {

@@ -1,5 +1,7 @@
 //! A notification service of its own for each test, with a mail server of its own.
 
+use std::sync::Arc;
+
 use clap::Parser;
 use contracts::{
     Message,
@@ -7,7 +9,7 @@ use contracts::{
     order::{CancelReason, Customer, OrderCancelled, OrderConfirmed},
     value::{Currency, Money, OrderId},
 };
-use notification::{App, Config};
+use notification::{App, Config, Lookup};
 use reqwest::Method;
 use serde_json::Value;
 use testkit::{
@@ -25,19 +27,31 @@ pub(crate) struct Notification {
 }
 
 pub(crate) async fn spawn_app() -> Notification {
+    spawn_with(&[], None).await
+}
+
+/// As [`spawn_app`], with more settings, and maybe with somebody else who knows the addresses of hosts.
+pub(crate) async fn spawn_with(settings: &[&str], lookup: Option<Arc<dyn Lookup>>) -> Notification {
     let (database, vhost) = tokio::join!(Database::create("notification"), Vhost::create());
     let probe = Probe::attach(&vhost).await;
     let sink = SmtpSink::start().await;
     let line = Proxy::start(sink.address()).await;
     let mut all = arguments("notification", database.url());
     all.extend(broker_arguments(&vhost, "notification"));
+    all.extend(settings.iter().map(|setting| (*setting).to_owned()));
     all.extend([
         format!("--smtp-url=smtp://{}", line.address()),
         "--smtp-timeout-ms=500".to_owned(),
         "--mail-poll-ms=20".to_owned(),
         "--mail-backoff-cap-ms=500".to_owned(),
+        "--webhook-poll-ms=20".to_owned(),
     ]);
-    let app = App::build(Config::parse_from(all)).expect("it is put together");
+    let config = Config::parse_from(all);
+    let app = match lookup {
+        Some(lookup) => App::build_with(config, lookup),
+        None => App::build(config),
+    };
+    let app = app.expect("it is put together");
     let address = app.address().expect("it is bound");
     let app = TestApp::start(address, database, |shutdown| app.run(shutdown)).await;
     Notification {

@@ -1,5 +1,11 @@
-//! The notification service through its queue, and the mail server behind it.
+//! The notification service through its queue, the mail server behind it, and who listens to webhooks.
 
+mod breaker;
 mod commands;
 mod helpers;
 mod mails;
+mod receiver;
+mod webhooks;
+mod webhooks_api;
+mod webhooks_crash;
+mod webhooks_failing;

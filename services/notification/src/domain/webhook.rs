@@ -1,0 +1,222 @@
+//! Webhooks: what they say, and what an answer to one means. No I/O.
+
+use std::time::Duration;
+
+use contracts::{
+    order::CancelReason,
+    value::{CustomerId, Money, OrderId},
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Charge, News, What};
+
+/// The types that there are, in the order in which an order may go through them.
+pub(crate) const TYPES: [&str; 2] = ["order.confirmed", "order.cancelled"];
+
+/// The longest wait that a `Retry-After` can ask for. Longer than that is a mistake, or a joke.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What is sent, as the specification shapes it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Payload<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// When it happened, not when it is sent.
+    #[serde(with = "time::serde::rfc3339")]
+    timestamp: OffsetDateTime,
+    data: Data<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Data<'a> {
+    order_id: OrderId,
+    /// The higher one is the newer one.
+    order_version: u32,
+    customer_id: &'a CustomerId,
+    amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<CancelReason>,
+    /// What became of the money of an order that was undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<&'static str>,
+}
+
+impl<'a> Payload<'a> {
+    pub(crate) fn new(news: &'a News, timestamp: OffsetDateTime) -> Self {
+        let (reason, payment) = match news.what {
+            What::Confirmed => (None, None),
+            What::Cancelled { reason, charge } => {
+                let payment = match charge {
+                    Charge::None => "nothing_to_undo",
+                    Charge::Refunded => "refunded",
+                    Charge::Settled => "settled",
+                };
+                (Some(reason), Some(payment))
+            }
+        };
+        Self {
+            kind: news.what.kind(),
+            timestamp,
+            data: Data {
+                order_id: news.order_id,
+                order_version: news.order_version,
+                customer_id: &news.customer.id,
+                amount: news.amount,
+                reason,
+                payment,
+            },
+        }
+    }
+}
+
+/// The `webhook-id` of an order's end: the same for every attempt, every endpoint, and for ever.
+pub(crate) fn message_id(order: OrderId, kind: &str) -> Uuid {
+    Uuid::new_v5(&order.0, kind.as_bytes())
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The receiver answered.
+    Status {
+        code: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// It did not, within the time.
+    Silent,
+    /// There is no way to it; why.
+    Unreachable(String),
+    /// We do not send there; why. Nothing was sent.
+    Forbidden(String),
+}
+
+impl Answer {
+    /// When the receiver wants to be asked again, within reason.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => {
+                retry_after.map(|after| after.min(LONGEST_RETRY_AFTER))
+            }
+            Self::Silent | Self::Unreachable(_) | Self::Forbidden(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status {
+                code,
+                retry_after: None,
+            } => write!(f, "answered {code}"),
+            Self::Status {
+                code,
+                retry_after: Some(after),
+            } => write!(f, "answered {code}, Retry-After {} s", after.as_secs()),
+            Self::Silent => f.write_str("no answer in time"),
+            Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
+            Self::Forbidden(why) => write!(f, "not sent: {why}"),
+        }
+    }
+}
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The receiver has it.
+    Delivered,
+    /// The receiver wants nothing any more: the endpoint is to be disabled.
+    Gone,
+    /// Again, after this long.
+    Again(Duration),
+    /// For too long in vain.
+    GaveUp,
+}
+
+/// Only a 2xx is a delivery, as the specification has it: a redirect is none, and any other 4xx may be a receiver that is
+/// being repaired. `backoff` is how long to wait if the receiver does not say; `age` is how long it has been tried.
+pub(crate) fn judge(
+    answer: &Answer,
+    backoff: Duration,
+    age: Duration,
+    give_up: Duration,
+) -> Verdict {
+    match answer {
+        Answer::Status {
+            code: 200..=299, ..
+        } => Verdict::Delivered,
+        Answer::Status { code: 410, .. } => Verdict::Gone,
+        _ if age >= give_up => Verdict::GaveUp,
+        _ => Verdict::Again(
+            answer
+                .retry_after()
+                .map_or(backoff, |after| after.max(backoff)),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn status(code: u16, retry_after: Option<u64>) -> Answer {
+        Answer::Status {
+            code,
+            retry_after: retry_after.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn an_answer_means_one_thing() {
+        let wait = Duration::from_secs(7);
+        let judge = |answer: &Answer, age| judge(answer, wait, age, HOUR);
+        for (answer, young, old) in [
+            (status(200, None), Verdict::Delivered, Verdict::Delivered),
+            (status(299, None), Verdict::Delivered, Verdict::Delivered),
+            (status(410, None), Verdict::Gone, Verdict::Gone),
+            (status(301, None), Verdict::Again(wait), Verdict::GaveUp),
+            (status(404, None), Verdict::Again(wait), Verdict::GaveUp),
+            (status(500, None), Verdict::Again(wait), Verdict::GaveUp),
+            (
+                status(429, Some(3600)),
+                Verdict::Again(HOUR),
+                Verdict::GaveUp,
+            ),
+            // Sooner than our own wait, and much too late.
+            (status(503, Some(1)), Verdict::Again(wait), Verdict::GaveUp),
+            (
+                status(503, Some(1 << 40)),
+                Verdict::Again(LONGEST_RETRY_AFTER),
+                Verdict::GaveUp,
+            ),
+            (Answer::Silent, Verdict::Again(wait), Verdict::GaveUp),
+            (
+                Answer::Unreachable(String::new()),
+                Verdict::Again(wait),
+                Verdict::GaveUp,
+            ),
+            (
+                Answer::Forbidden(String::new()),
+                Verdict::Again(wait),
+                Verdict::GaveUp,
+            ),
+        ] {
+            assert_eq!(judge(&answer, Duration::ZERO), young, "{answer}");
+            assert_eq!(judge(&answer, HOUR), old, "{answer}");
+        }
+    }
+
+    #[test]
+    fn an_order_and_a_kind_have_one_id() {
+        let (one, other) = (OrderId::new(), OrderId::new());
+        let [confirmed, cancelled] = TYPES;
+        assert_eq!(message_id(one, confirmed), message_id(one, confirmed));
+        assert_ne!(message_id(one, confirmed), message_id(one, cancelled));
+        assert_ne!(message_id(one, confirmed), message_id(other, confirmed));
+    }
+}

@@ -1,0 +1,292 @@
+//! Webhook endpoints. A customer's hear of that customer's orders, and are nobody else's business: a stranger's is 404. The
+//! operators' hear of every order, and belong to all operators, who see and manage customers' endpoints as well.
+
+mod view;
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder, delete, get,
+    http::{StatusCode, header},
+    post, web,
+};
+use chassis::{
+    database,
+    http::{JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
+    identity::{Anyone, Principal, Role},
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use self::view::{EndpointView, EndpointWithWebhooks, Registered};
+use super::State;
+use crate::{
+    client::webhook::Secret,
+    domain::webhook::TYPES,
+    store::{
+        endpoints::{self, Endpoint, NewEndpoint},
+        webhooks,
+    },
+};
+
+/// How long a secret signs after the one that replaced it.
+const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// How long looking a host up may take.
+const LOOK_UP: Duration = Duration::from_secs(3);
+/// How many of an endpoint's webhooks are shown.
+const RECENT: i64 = 20;
+/// Webhooks that are released at a time.
+const CHUNK: i64 = 1000;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(register)
+        .service(list)
+        .service(rotate)
+        .service(enable)
+        .service(disable)
+        .service(show)
+        .service(delete);
+}
+
+/// Where to send webhooks to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    /// https, up to 2000 bytes, on a host with public addresses only.
+    #[schema(max_length = 2000, example = "https://shop.example/hooks/holdfast")]
+    url: String,
+    /// What to hear of. Everything, if it is left out.
+    #[serde(default)]
+    events: Option<Vec<EventType>>,
+}
+
+/// The types of webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+enum EventType {
+    #[serde(rename = "order.confirmed")]
+    OrderConfirmed,
+    #[serde(rename = "order.cancelled")]
+    OrderCancelled,
+}
+
+impl EventType {
+    fn name(self) -> &'static str {
+        let [confirmed, cancelled] = TYPES;
+        match self {
+            Self::OrderConfirmed => confirmed,
+            Self::OrderCancelled => cancelled,
+        }
+    }
+}
+
+/// A new secret.
+#[derive(Debug, Serialize, ToSchema)]
+struct Rotated {
+    /// Shown this once.
+    secret: String,
+    /// Until then, webhooks are signed by the secret before as well.
+    #[serde(with = "time::serde::rfc3339")]
+    old_secret_until: OffsetDateTime,
+}
+
+/// Whose endpoints someone may see: their own, or everybody's.
+fn whose(principal: &Principal) -> Option<&str> {
+    match principal.role {
+        Role::Operator => None,
+        Role::Customer | Role::Service => Some(principal.id.as_str()),
+    }
+}
+
+/// A stranger's endpoint is none at all: the answer must not tell that it exists.
+async fn visible(state: &State, id: Uuid, principal: &Principal) -> Result<Endpoint, Problem> {
+    endpoints::find(&state.pool, id, whose(principal))
+        .await?
+        .ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))
+}
+
+/// An answer with a secret in it, which nothing on the way may keep.
+fn secret(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    response
+}
+
+/// Registers an endpoint. A customer's hears of that customer's orders, an operator's of every order. Its secret is shown
+/// this once.
+#[utoipa::path(tag = "webhooks", request_body = Register, responses(
+    (status = 201, body = Registered),
+    (status = 409, description = "There are as many endpoints as there may be", body = Problem),
+    (status = 422, description = "A field is wrong, or nothing is sent to that host", body = Problem),
+))]
+#[post("/webhooks")]
+async fn register(
+    Anyone(principal): Anyone,
+    request: HttpRequest,
+    state: web::Data<State>,
+    JsonBody(Register { url, events }): JsonBody<Register>,
+) -> Result<HttpResponse, Problem> {
+    let events: Option<Vec<String>> = match events {
+        None => None,
+        Some(events) if events.is_empty() => {
+            return Err(Problem::invalid_field(
+                "events",
+                format!(
+                    "must name at least one of {}, or be left out for all",
+                    TYPES.join(", ")
+                ),
+            ));
+        }
+        Some(events) => {
+            let is_wanted = |name: &&str| events.iter().any(|event| event.name() == *name);
+            let wanted = TYPES.iter().filter(|name| is_wanted(name));
+            Some(wanted.map(|name| (*name).to_owned()).collect())
+        }
+    };
+    let deadline = deadline_of(&request).within(LOOK_UP);
+    let checked = state.courier.check(&url, deadline).await;
+    checked.map_err(|why| Problem::invalid_field("url", why))?;
+    let signing = Secret::generate().map_err(Problem::internal)?;
+    let id = Uuid::now_v7();
+    let new = NewEndpoint {
+        id,
+        owner: whose(&principal),
+        url: &url,
+        events: events.as_deref(),
+        secret: signing.bytes(),
+    };
+    let mut tx = database::begin(&state.pool, "register webhook").await?;
+    if !endpoints::add(&mut tx, &new, state.max_endpoints.into()).await? {
+        return Err(Problem::conflict(format!(
+            "there are {} webhook endpoints already, which is the most there may be: delete one",
+            state.max_endpoints
+        )));
+    }
+    tx.commit().await?;
+    tracing::info!(endpoint.id = %id, owner = new.owner, by = %principal.id, "registered a webhook endpoint");
+    let endpoint = visible(&state, id, &principal).await?;
+    Ok(secret(StatusCode::CREATED)
+        .insert_header((header::LOCATION, format!("/webhooks/{id}")))
+        .json(Registered {
+            endpoint: endpoint.into(),
+            secret: signing.reveal(),
+        }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+/// Endpoints, newest first: a customer's own, or, for operators, everybody's.
+#[utoipa::path(tag = "webhooks", params(ListQuery), responses((status = 200, body = Vec<EndpointView>)))]
+#[get("/webhooks")]
+async fn list(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    QueryString(query): QueryString<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = page_size(query.limit)?;
+    let endpoints = endpoints::list(&state.pool, whose(&principal), limit).await?;
+    let views: Vec<EndpointView> = endpoints.into_iter().map(EndpointView::from).collect();
+    Ok(HttpResponse::Ok().json(views))
+}
+
+/// An endpoint, and the 20 newest webhooks to it.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = EndpointWithWebhooks),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[get("/webhooks/{id}")]
+async fn show(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    let endpoint = visible(&state, id, &principal).await?;
+    let recent = webhooks::recent(&state.pool, id, RECENT).await?;
+    Ok(HttpResponse::Ok().json(EndpointWithWebhooks::new(endpoint, recent)))
+}
+
+/// Gives an endpoint a new secret, shown this once. For 24 hours webhooks are signed by both; a third, which a rotation
+/// shortly before had left, signs no more.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = Rotated),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[post("/webhooks/{id}/rotate")]
+async fn rotate(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(&state, id, &principal).await?;
+    let signing = Secret::generate().map_err(Problem::internal)?;
+    let until = endpoints::rotate(&state.pool, id, signing.bytes(), OVERLAP)
+        .await?
+        .ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))?;
+    tracing::info!(endpoint.id = %id, by = %principal.id, "rotated a webhook secret");
+    Ok(secret(StatusCode::OK).json(Rotated {
+        secret: signing.reveal(),
+        old_secret_until: until,
+    }))
+}
+
+/// Enables an endpoint. What was held for it goes out.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = EndpointView),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[post("/webhooks/{id}/enable")]
+async fn enable(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(&state, id, &principal).await?;
+    endpoints::enable(&state.pool, id).await?;
+    while webhooks::release(&state.pool, id, CHUNK).await? == CHUNK.unsigned_abs() {}
+    state.webhooks.wake();
+    tracing::info!(endpoint.id = %id, by = %principal.id, "enabled a webhook endpoint");
+    let endpoint = visible(&state, id, &principal).await?;
+    Ok(HttpResponse::Ok().json(EndpointView::from(endpoint)))
+}
+
+/// Disables an endpoint. Nothing new is queued for it, and what is queued is held.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+    (status = 200, body = EndpointView),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[post("/webhooks/{id}/disable")]
+async fn disable(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(&state, id, &principal).await?;
+    endpoints::disable(&state.pool, id, &format!("by {}", principal.id)).await?;
+    tracing::info!(endpoint.id = %id, by = %principal.id, "disabled a webhook endpoint");
+    let endpoint = visible(&state, id, &principal).await?;
+    Ok(HttpResponse::Ok().json(EndpointView::from(endpoint)))
+}
+
+/// Deletes an endpoint, and what is queued for it.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[delete("/webhooks/{id}")]
+async fn delete(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+) -> Result<HttpResponse, Problem> {
+    visible(&state, id, &principal).await?;
+    endpoints::delete(&state.pool, id).await?;
+    tracing::info!(endpoint.id = %id, by = %principal.id, "deleted a webhook endpoint");
+    Ok(HttpResponse::NoContent().finish())
+}

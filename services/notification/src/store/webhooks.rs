@@ -1,0 +1,277 @@
+//! What goes to endpoints, on its way; and in `seen`, what is to be seen of it.
+
+mod seen;
+
+use std::time::Duration;
+
+use contracts::value::{CustomerId, OrderId};
+pub(crate) use seen::{Webhook, prune, queued, recent};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+/// What became of an order, to whom it may concern.
+pub(crate) struct NewWebhook {
+    pub(crate) message_id: Uuid,
+    pub(crate) order_id: OrderId,
+    /// Whose order it is.
+    pub(crate) customer: CustomerId,
+    pub(crate) kind: &'static str,
+    pub(crate) body: String,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// Queues one webhook for each endpoint that is enabled and wants it.
+///
+/// The lock keeps an endpoint from being pruned meanwhile; it conflicts with nothing else that is done to one.
+pub(crate) async fn queue(conn: &mut PgConnection, new: &[NewWebhook]) -> sqlx::Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<Uuid> = new.iter().map(|new| new.message_id).collect();
+    let orders: Vec<Uuid> = new.iter().map(|new| new.order_id.0).collect();
+    let customers: Vec<String> = new.iter().map(|new| new.customer.to_string()).collect();
+    let kinds: Vec<String> = new.iter().map(|new| new.kind.to_owned()).collect();
+    let bodies: Vec<String> = new.iter().map(|new| new.body.clone()).collect();
+    let traces: Vec<Option<String>> = new.iter().map(|new| new.traceparent.clone()).collect();
+    sqlx::query!(
+        "insert into webhook (id, endpoint_id, message_id, order_id, kind, body, traceparent, state, due_at)
+         select gen_random_uuid(), endpoint.id, new.message_id, new.order_id, new.kind, new.body, new.traceparent, 'queued', now()
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
+              as new (message_id, order_id, customer, kind, body, traceparent)
+         join webhook_endpoint as endpoint
+              on (endpoint.owner is null or endpoint.owner = new.customer)
+              and (endpoint.events is null or new.kind = any(endpoint.events))
+         where endpoint.state = 'enabled'
+         order by endpoint.id
+         for key share of endpoint
+         on conflict (endpoint_id, message_id) do nothing",
+        &messages,
+        &orders,
+        &customers,
+        &kinds,
+        &bodies,
+        &traces as &[Option<String>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A webhook that this worker alone sends until its lease ends.
+pub(crate) struct Claimed {
+    pub(crate) id: Uuid,
+    pub(crate) endpoint_id: Uuid,
+    pub(crate) message_id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) body: String,
+    pub(crate) traceparent: Option<String>,
+    /// How often it was tried before.
+    pub(crate) attempts: i32,
+    /// How long it has been queued, in seconds.
+    pub(crate) age_seconds: f64,
+    /// When it is sent, in seconds since 1970: the header webhook-timestamp.
+    pub(crate) sent_at: i64,
+    /// The customer whose endpoint it goes to; none: the operators'.
+    pub(crate) owner: Option<String>,
+    pub(crate) url: String,
+    pub(crate) is_enabled: bool,
+    pub(crate) secret: Vec<u8>,
+    /// The secret before, while it is valid.
+    pub(crate) old_secret: Option<Vec<u8>>,
+}
+
+/// Which webhooks are claimed.
+pub(crate) struct Wanted<'a> {
+    /// How many.
+    pub(crate) limit: i64,
+    /// How many of one endpoint: no backlog of one keeps all others waiting.
+    pub(crate) of_one_endpoint: i64,
+    /// How many of which endpoints are under way already; those count.
+    pub(crate) under_way: &'a [(Uuid, i64)],
+}
+
+/// Claims webhooks that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+pub(crate) async fn claim(
+    db: impl PgExecutor<'_>,
+    wanted: &Wanted<'_>,
+    lease: Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    let (endpoints, counts): (Vec<Uuid>, Vec<i64>) = wanted.under_way.iter().copied().unzip();
+    let is_full = |(_, n): &&(Uuid, i64)| *n >= wanted.of_one_endpoint;
+    let full: Vec<Uuid> = wanted
+        .under_way
+        .iter()
+        .filter(is_full)
+        .map(|(id, _)| *id)
+        .collect();
+    sqlx::query_as!(
+        Claimed,
+        r#"with first as (
+               select id, endpoint_id, due_at from webhook
+               where due_at <= now() and endpoint_id <> all($4)
+               order by due_at
+               limit 500
+           ), ranked as (
+               select first.id,
+                      row_number() over (partition by first.endpoint_id order by first.due_at) + coalesce(under_way.n, 0) as place
+               from first
+               left join unnest($5::uuid[], $6::int8[]) as under_way (endpoint_id, n) using (endpoint_id)
+           ), due as (
+               select id from webhook
+               where id in (select id from ranked where place <= $2) and due_at <= now()
+               order by due_at
+               limit $1
+               for update skip locked
+           )
+           update webhook set due_at = now() + make_interval(secs => $3)
+           from due, webhook_endpoint as endpoint
+           where webhook.id = due.id and endpoint.id = webhook.endpoint_id
+           returning webhook.id, webhook.endpoint_id, webhook.message_id, webhook.order_id, webhook.body,
+                     webhook.traceparent, webhook.attempts, endpoint.owner, endpoint.url, endpoint.secret,
+                     case when endpoint.old_secret_until > now() then endpoint.old_secret end as old_secret,
+                     endpoint.state = 'enabled' as "is_enabled!",
+                     extract(epoch from now())::int8 as "sent_at!",
+                     extract(epoch from now() - webhook.created_at)::float8 as "age_seconds!""#,
+        wanted.limit,
+        wanted.of_one_endpoint,
+        lease.as_secs_f64(),
+        &full,
+        &endpoints,
+        &counts,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Where an attempt leaves a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The receiver has it.
+    Delivered,
+    /// It goes again after this long.
+    Again(Duration),
+    /// It was given up.
+    Failed,
+}
+
+/// Records an attempt.
+pub(crate) async fn attempted(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    after: After,
+    reply: &str,
+) -> sqlx::Result<()> {
+    let (state, again) = match after {
+        After::Delivered => ("delivered", None),
+        After::Again(again) => ("queued", Some(again.as_secs_f64())),
+        After::Failed => ("failed", None),
+    };
+    // A worker whose lease had ended may come late: what is delivered stays delivered.
+    sqlx::query!(
+        "update webhook
+         set state = $2,
+             due_at = case when $2 = 'queued' then now() + make_interval(secs => coalesce($3::float8, 0)) end,
+             attempts = attempts + 1,
+             last_reply = $4,
+             updated_at = now()
+         where id = $1 and (state = 'queued' or (state in ('held', 'failed') and $2 = 'delivered'))",
+        id,
+        state,
+        again,
+        reply,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Gives a webhook up that was not tried any more. What came of its last attempt stays to be seen, if there was one.
+pub(crate) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, why: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook
+         set state = 'failed', due_at = null, last_reply = coalesce(last_reply, $2), updated_at = now()
+         where id = $1 and state = 'queued'",
+        id,
+        why,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Puts a webhook off that was not tried: by `after`, and up to `spread` more.
+pub(crate) async fn put_off(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    after: Duration,
+    spread: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook set due_at = now() + make_interval(secs => $2 + random() * $3)
+         where id = $1 and state = 'queued'",
+        id,
+        after.as_secs_f64(),
+        spread.as_secs_f64(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Puts up to `limit` webhooks off that are due at an endpoint: each by `after`, and up to `spread` more. What is claimed is
+/// not due.
+pub(crate) async fn put_off_others(
+    db: impl PgExecutor<'_>,
+    endpoint: Uuid,
+    after: Duration,
+    spread: Duration,
+    limit: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook set due_at = now() + make_interval(secs => $2 + random() * $3)
+         where id in (
+             select id from webhook where endpoint_id = $1 and due_at <= now() order by due_at limit $4 for update skip locked
+         )",
+        endpoint,
+        after.as_secs_f64(),
+        spread.as_secs_f64(),
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Holds a webhook back whose endpoint is not enabled. Its lock makes it wait for whoever is just enabling it.
+pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with endpoint as (
+             select id from webhook_endpoint where id = $2 and state <> 'enabled' for share
+         )
+         update webhook set state = 'held', due_at = null, updated_at = now()
+         from endpoint
+         where webhook.id = $1 and webhook.state = 'queued'",
+        webhook.id,
+        webhook.endpoint_id,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Queues up to `limit` webhooks again that were held back for an endpoint; answers how many.
+pub(crate) async fn release(
+    db: impl PgExecutor<'_>,
+    endpoint: Uuid,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let released = sqlx::query!(
+        "update webhook set state = 'queued', due_at = now(), updated_at = now()
+         where id in (select id from webhook where endpoint_id = $1 and state = 'held' limit $2 for update skip locked)",
+        endpoint,
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(released.rows_affected())
+}

@@ -1,0 +1,76 @@
+//! What is to be seen of webhooks, and for how long.
+
+use std::time::Duration;
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::store::Queued;
+
+/// How many webhooks wait to be sent, and for how many seconds the oldest one has.
+pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
+    sqlx::query_as!(
+        Queued,
+        r#"select count(*) as "count!",
+                  coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!"
+           from webhook where due_at is not null"#
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// A webhook, for the owner of its endpoint.
+pub(crate) struct Webhook {
+    pub(crate) message_id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) state: String,
+    pub(crate) attempts: i32,
+    pub(crate) last_reply: Option<String>,
+    /// When it is tried next.
+    pub(crate) due_at: Option<OffsetDateTime>,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+/// The newest webhooks to an endpoint.
+pub(crate) async fn recent(
+    db: impl PgExecutor<'_>,
+    endpoint: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Webhook>> {
+    sqlx::query_as!(
+        Webhook,
+        "select message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
+         from webhook where endpoint_id = $1
+         order by created_at desc, id
+         limit $2",
+        endpoint,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Forgets up to `limit` webhooks that have been over, or held, for `retention`; answers how many.
+pub(crate) async fn prune(
+    db: impl PgExecutor<'_>,
+    retention: Duration,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let pruned = sqlx::query!(
+        "delete from webhook where id in (
+             select id from webhook
+             where due_at is null and updated_at < now() - make_interval(secs => $1)
+             order by updated_at
+             limit $2
+             for update skip locked
+         )",
+        retention.as_secs_f64(),
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(pruned.rows_affected())
+}

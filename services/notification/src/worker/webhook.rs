@@ -1,0 +1,273 @@
+//! Sends the webhooks that are queued. Another worker than that of mails, with places of its own: no receiver delays a mail.
+
+mod places;
+
+use std::{sync::Arc, time::Duration};
+
+use chassis::{database, leased::LeasedWork};
+use holdfast::{
+    backoff::{Backoff, pause},
+    failpoint,
+    outbox::Waker,
+    telemetry,
+};
+use metrics::{counter, gauge, histogram};
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field::Empty, info_span, warn};
+
+use self::places::{Place, Places};
+use crate::{
+    client::webhook::{Courier, Rejected},
+    config::WebhookSettings,
+    domain::webhook::{Answer, Verdict, judge},
+    store::{
+        endpoints,
+        webhooks::{self, After, Claimed, Wanted},
+    },
+};
+
+/// How long it is left alone, whose breaker does not say.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// What is put off together comes back within so much of each other: not at once.
+const SPREAD: Duration = Duration::from_secs(30);
+/// How many webhooks are put off together.
+const PUT_OFF_AT_MOST: i64 = 1000;
+/// Rows that are pruned at a time.
+const CHUNK: i64 = 1000;
+
+/// Sends the webhooks that are queued.
+pub(crate) struct Messenger {
+    pool: PgPool,
+    courier: Arc<Courier>,
+    places: Places,
+    /// Wakes this worker.
+    waker: Waker,
+    backoff: Backoff,
+    give_up: Duration,
+    disable_after: Duration,
+    /// How long a claim is ours: longer than sending can take.
+    lease: Duration,
+}
+
+/// A webhook in hand, and its place among those of its endpoint.
+pub(crate) struct InHand {
+    webhook: Claimed,
+    place: Place,
+}
+
+impl Messenger {
+    pub(crate) fn new(
+        pool: PgPool,
+        courier: Arc<Courier>,
+        waker: Waker,
+        settings: &WebhookSettings,
+    ) -> anyhow::Result<Self> {
+        let cap = Duration::from_millis(settings.webhook_backoff_cap_ms);
+        Ok(Self {
+            pool,
+            courier,
+            // Half of all: whoever hangs leaves the other half.
+            places: Places::new(usize::from(settings.webhook_concurrency).div_ceil(2)),
+            waker,
+            backoff: Backoff::new(Duration::from_secs(5).min(cap), cap)?,
+            give_up: Duration::from_secs(settings.webhook_give_up_hours * 3600),
+            disable_after: Duration::from_secs(settings.webhook_disable_after_hours * 3600),
+            lease: Duration::from_millis(settings.webhook_timeout_ms) + Duration::from_secs(10),
+        })
+    }
+
+    async fn send(&self, webhook: &Claimed) {
+        if !webhook.is_enabled {
+            if let Err(error) = webhooks::hold(&self.pool, webhook).await {
+                warn!(webhook.id = %webhook.message_id, %error, "cannot hold a webhook; its lease will end");
+            }
+            return;
+        }
+        let begun = Instant::now();
+        match self.courier.send(webhook).await {
+            Ok(answer) => {
+                failpoint!("notification.after_webhook");
+                self.record(webhook, &answer, begun.elapsed()).await;
+            }
+            Err(rejected) => self.put_off(webhook, &rejected).await,
+        }
+    }
+
+    /// Stores what came of an attempt.
+    async fn record(&self, webhook: &Claimed, answer: &Answer, took: Duration) {
+        let backoff = self
+            .backoff
+            .delay(u32::try_from(webhook.attempts).unwrap_or(0));
+        let verdict = judge(answer, backoff, age(webhook), self.give_up);
+        let reply = answer.to_string();
+        if verdict != Verdict::Delivered {
+            telemetry::fail(&Span::current(), kind(answer), &reply);
+            warn!(
+                webhook.id = %webhook.message_id, endpoint.id = %webhook.endpoint_id, attempt = webhook.attempts + 1,
+                reply, ?verdict, "the webhook did not go"
+            );
+        }
+        let after = match verdict {
+            Verdict::Delivered => After::Delivered,
+            Verdict::Again(again) => After::Again(again),
+            Verdict::Gone | Verdict::GaveUp => After::Failed,
+        };
+        let recorded: sqlx::Result<()> = async {
+            let mut tx = database::begin(&self.pool, "record webhook").await?;
+            webhooks::attempted(&mut *tx, webhook.id, after, &reply).await?;
+            if verdict == Verdict::Delivered {
+                endpoints::succeeded(&mut *tx, webhook.endpoint_id).await?;
+            } else {
+                let failing = endpoints::failed(&mut tx, webhook.endpoint_id).await?;
+                if let Some(reason) = self.why_disable(verdict, failing, &reply)
+                    && endpoints::disable(&mut *tx, webhook.endpoint_id, &reason).await?
+                {
+                    warn!(endpoint.id = %webhook.endpoint_id, reason, "disabled a webhook endpoint");
+                }
+            }
+            tx.commit().await
+        }
+        .await;
+        let outcome = match verdict {
+            Verdict::Delivered => "delivered",
+            Verdict::Again(_) => "retried",
+            Verdict::Gone => "gone",
+            Verdict::GaveUp => "given_up",
+        };
+        histogram!("webhook_duration_seconds", "outcome" => outcome).record(took);
+        match recorded {
+            Ok(()) => counter!("webhooks_total", "outcome" => outcome).increment(1),
+            Err(error) => {
+                warn!(webhook.id = %webhook.message_id, %error, "cannot record a webhook; the lease will end and it goes again");
+            }
+        }
+        // Who asks for a pause means all of them.
+        if let (Some(after), Verdict::Again(_)) = (answer.retry_after(), verdict) {
+            let put_off = self.put_off_others(webhook, after);
+            if let Err(error) = put_off.await {
+                warn!(endpoint.id = %webhook.endpoint_id, %error, "cannot put webhooks off");
+            }
+        }
+    }
+
+    /// Why an endpoint gets nothing any more, if so.
+    fn why_disable(&self, verdict: Verdict, failing_seconds: f64, reply: &str) -> Option<String> {
+        if verdict == Verdict::Gone {
+            return Some("it answered 410 Gone".to_owned());
+        }
+        (failing_seconds >= self.disable_after.as_secs_f64()).then(|| {
+            let hours = self.disable_after.as_secs() / 3600;
+            format!("nothing has been delivered for {hours} hours; the last attempt: {reply}")
+        })
+    }
+
+    /// Its destination is left alone just now. Nothing was sent, so no attempt is counted; but it gets older.
+    async fn put_off(&self, webhook: &Claimed, rejected: &Rejected) {
+        let after = rejected.retry_after.unwrap_or(LEFT_ALONE);
+        let is_over = age(webhook) >= self.give_up;
+        let recorded = if is_over {
+            webhooks::give_up(&self.pool, webhook.id, &rejected.to_string()).await
+        } else {
+            match self.put_off_others(webhook, after).await {
+                Ok(()) => webhooks::put_off(&self.pool, webhook.id, after, SPREAD.min(after)).await,
+                failed => failed,
+            }
+        };
+        let outcome = if is_over { "given_up" } else { "put_off" };
+        match recorded {
+            Ok(()) => counter!("webhooks_total", "outcome" => outcome).increment(1),
+            Err(error) => {
+                warn!(webhook.id = %webhook.message_id, %error, "cannot put a webhook off; its lease will end");
+            }
+        }
+    }
+
+    /// Puts off what else is due at a webhook's endpoint.
+    async fn put_off_others(&self, webhook: &Claimed, after: Duration) -> sqlx::Result<()> {
+        let (endpoint, spread) = (webhook.endpoint_id, SPREAD.min(after));
+        webhooks::put_off_others(&self.pool, endpoint, after, spread, PUT_OFF_AT_MOST).await
+    }
+}
+
+impl LeasedWork for Messenger {
+    type Claimed = InHand;
+
+    async fn claim(&self, limit: i64) -> sqlx::Result<Vec<InHand>> {
+        let wanted = Wanted {
+            limit,
+            of_one_endpoint: self.places.of_one_endpoint(),
+            under_way: &self.places.taken(),
+        };
+        let claimed = webhooks::claim(&self.pool, &wanted, self.lease).await?;
+        let in_hand = claimed.into_iter().map(|webhook| InHand {
+            place: self.places.take(webhook.endpoint_id),
+            webhook,
+        });
+        Ok(in_hand.collect())
+    }
+
+    async fn work(&self, InHand { webhook, place }: InHand) {
+        let span = info_span!("send webhook", otel.kind = "client", order.id = %webhook.order_id, trace_id = Empty);
+        telemetry::adopt(&span, webhook.traceparent.as_deref());
+        telemetry::attribute(&span, "http.request.method", "POST");
+        telemetry::attribute(&span, "webhook.id", webhook.message_id.to_string());
+        telemetry::attribute(&span, "webhook.endpoint", webhook.endpoint_id.to_string());
+        telemetry::attribute(
+            &span,
+            "holdfast.attempt",
+            i64::from(webhook.attempts.saturating_add(1)),
+        );
+        self.send(&webhook).instrument(span).await;
+        if place.leave() {
+            // More may be due of this endpoint, which was passed over.
+            self.waker.wake();
+        }
+    }
+
+    async fn sample(&self) {
+        self.courier.publish();
+        if let Ok(queued) = webhooks::queued(&self.pool).await {
+            #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+            gauge!("webhooks_queued").set(queued.count as f64);
+            gauge!("webhooks_oldest_seconds").set(queued.oldest_seconds);
+        }
+    }
+}
+
+fn age(webhook: &Claimed) -> Duration {
+    Duration::try_from_secs_f64(webhook.age_seconds).unwrap_or_default()
+}
+
+/// For traces: the status, or what there was instead of one.
+fn kind(answer: &Answer) -> String {
+    match answer {
+        Answer::Status { code, .. } => code.to_string(),
+        Answer::Silent => "timeout".to_owned(),
+        Answer::Unreachable(_) => "unreachable".to_owned(),
+        Answer::Forbidden(_) => "forbidden".to_owned(),
+    }
+}
+
+/// Forgets every ten minutes what has been over for `retention`.
+pub(crate) async fn prune(pool: PgPool, retention: Duration, shutdown: CancellationToken) {
+    loop {
+        let pruned: sqlx::Result<()> = async {
+            while webhooks::prune(&pool, retention, CHUNK).await? == CHUNK.unsigned_abs() {}
+            while endpoints::prune(&pool, CHUNK).await? == CHUNK.unsigned_abs() {}
+            Ok(())
+        }
+        .await;
+        let wait = match pruned {
+            Ok(()) => Duration::from_secs(600),
+            Err(error) => {
+                warn!(%error, "cannot prune webhooks");
+                Duration::from_secs(30)
+            }
+        };
+        if shutdown.run_until_cancelled(pause(wait)).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Endpoints are registered, seen and managed by whom they belong to, and only where something may be sent.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use contracts::value::OrderId;
+use notification::{Lookup, Lookups};
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::answer;
+
+use crate::{
+    helpers::{Notification, confirmed, spawn_with},
+    receiver::Receiver,
+    webhooks::{LOCAL, text},
+};
+
+/// Names that a test gives their addresses.
+#[derive(Default)]
+struct Names(Mutex<HashMap<String, Vec<IpAddr>>>);
+
+impl Names {
+    fn set(&self, name: &str, addresses: &[&str]) {
+        let addresses = addresses
+            .iter()
+            .map(|address| address.parse().expect("an address"))
+            .collect();
+        self.0
+            .lock()
+            .expect("nobody panics with it")
+            .insert(name.to_owned(), addresses);
+    }
+}
+
+impl Lookup for Names {
+    fn lookup(&self, name: &str) -> Lookups {
+        let known = self.0.lock().expect("nobody panics with it");
+        let answer = known
+            .get(name)
+            .cloned()
+            .ok_or_else(|| std::io::Error::other("no such name"));
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+fn names() -> Arc<Names> {
+    let names = Arc::new(Names::default());
+    names.set(
+        "public.example",
+        &["93.184.215.14", "2606:2800:21f:cb07::1"],
+    );
+    names
+}
+
+async fn register_as(notification: &Notification, customer: &str, body: &Value) -> testkit::Answer {
+    let app = &notification.app;
+    let request = match customer {
+        "operator" => app.as_operator(Method::POST, "/webhooks"),
+        customer => app.as_customer(customer, Method::POST, "/webhooks"),
+    };
+    answer(request.json(body)).await
+}
+
+#[tokio::test]
+async fn an_endpoint_belongs_to_who_registered_it() {
+    let notification = spawn_with(&[], Some(names())).await;
+    let app = &notification.app;
+    let body = json!({ "url": "https://public.example/hook", "events": ["order.cancelled", "order.cancelled"] });
+    let registered = register_as(&notification, "alice", &body).await;
+    assert_eq!(registered.header("cache-control"), Some("no-store"));
+    let location = registered.header("location").expect("a place").to_owned();
+    let alices = registered.expect(201);
+    assert_eq!(location, format!("/webhooks/{}", text(&alices, "id")));
+    assert!(text(&alices, "secret").starts_with("whsec_"));
+    assert_eq!(
+        (&alices["owner"], &alices["state"], &alices["events"]),
+        (
+            &json!("alice"),
+            &json!("enabled"),
+            &json!(["order.cancelled"])
+        )
+    );
+    let body = json!({ "url": "https://public.example/hook" });
+    let operators = register_as(&notification, "operator", &body)
+        .await
+        .expect(201);
+    assert_eq!(
+        (&operators["owner"], &operators["events"]),
+        (&Value::Null, &json!(["order.confirmed", "order.cancelled"]))
+    );
+
+    // Who sees it; nobody sees a secret again.
+    let list = |request| async {
+        let list = answer(request).await.expect(200);
+        assert!(!list.to_string().contains("whsec_"), "{list}");
+        list.as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(list(app.as_operator(Method::GET, "/webhooks")).await, 2);
+    assert_eq!(
+        list(app.as_customer("alice", Method::GET, "/webhooks")).await,
+        1
+    );
+    assert_eq!(
+        list(app.as_customer("bob", Method::GET, "/webhooks")).await,
+        0
+    );
+    let seen = answer(app.as_customer("alice", Method::GET, &location)).await;
+    let seen = seen.expect(200);
+    assert!(seen.get("secret").is_none(), "{seen}");
+    assert_eq!(seen["webhooks"], json!([]));
+
+    // A stranger's is none at all.
+    let others = format!("/webhooks/{}", text(&operators, "id"));
+    for (customer, path) in [("bob", &location), ("alice", &others)] {
+        for (method, action) in [
+            (Method::GET, ""),
+            (Method::POST, "/rotate"),
+            (Method::POST, "/enable"),
+            (Method::POST, "/disable"),
+            (Method::DELETE, ""),
+        ] {
+            let path = format!("{path}{action}");
+            answer(app.as_customer(customer, method, &path))
+                .await
+                .expect_problem(404, "not-found", None);
+        }
+    }
+    answer(app.as_service(Method::GET, "/webhooks"))
+        .await
+        .expect_problem(403, "forbidden", None);
+    answer(app.request(Method::GET, "/webhooks"))
+        .await
+        .expect_problem(401, "unauthenticated", None);
+
+    let off = format!("{location}/disable");
+    let disabled = answer(app.as_operator(Method::POST, &off))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&disabled["state"], &disabled["reason"]),
+        (&json!("disabled"), &json!("by olga"))
+    );
+    answer(app.as_customer("alice", Method::DELETE, &location))
+        .await
+        .expect(204);
+    for method in [Method::GET, Method::DELETE] {
+        answer(app.as_customer("alice", method, &location))
+            .await
+            .expect_problem(404, "not-found", None);
+    }
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_with_its_limit() {
+    let names = names();
+    names.set("sly.example", &["93.184.215.14", "10.0.0.1"]);
+    names.set("inside.example", &["fd00::1"]);
+    names.set("nowhere.example", &[]);
+    let notification = spawn_with(&["--webhook-max-endpoints=2"], Some(names)).await;
+    let long = format!("https://public.example/{}", "a".repeat(2000));
+    for (url, why) in [
+        ("http://public.example/", "must begin with https://"),
+        ("public.example", "no URL"),
+        ("https://user:pass@public.example/", "user or a password"),
+        ("https://public.example/#x", "fragment"),
+        (long.as_str(), "2000 bytes"),
+        ("https://unknown.example/", "cannot be looked up"),
+        ("https://nowhere.example/", "no address"),
+        ("https://sly.example/", "10.0.0.1, a private address"),
+        (
+            "https://inside.example/",
+            "a private (unique local) address",
+        ),
+        ("https://127.0.0.1/", "a loopback address"),
+        ("https://127.1/", "a loopback address"),
+        ("https://0x7f000001/", "a loopback address"),
+        ("https://2130706433/", "a loopback address"),
+        ("https://[::1]/", "a loopback address"),
+        ("https://[::ffff:127.0.0.1]/", "an IPv4-mapped address"),
+        ("https://[64:ff9b::a00:1]/", "a NAT64 address"),
+        ("https://169.254.169.254/latest/", "a link-local address"),
+        ("https://100.64.0.1/", "a carrier's private address"),
+        ("https://0.0.0.0/", "an unspecified address"),
+    ] {
+        let refused = register_as(&notification, "alice", &json!({ "url": url })).await;
+        let detail = refused.expect_problem(422, "invalid-field", Some("url"));
+        assert!(detail.contains(why), "{url}: {detail}");
+    }
+    let url = "https://public.example/";
+    for (body, field) in [
+        (json!({ "url": url, "events": [] }), "events"),
+        (
+            json!({ "url": url, "events": ["order.created"] }),
+            "events[0]",
+        ),
+        (json!({ "url": 7 }), "url"),
+    ] {
+        let refused = register_as(&notification, "alice", &body).await;
+        refused.expect_problem(422, "invalid-field", Some(field));
+    }
+    let unknown = json!({ "url": url, "secret": "mine" });
+    let refused = register_as(&notification, "alice", &unknown).await;
+    assert_eq!(refused.status.as_u16(), 422, "{refused:?}");
+
+    // Each owner has so many, and one that is deleted makes room.
+    let body = json!({ "url": url });
+    let first = register_as(&notification, "alice", &body).await.expect(201);
+    register_as(&notification, "alice", &body).await.expect(201);
+    let detail = register_as(&notification, "alice", &body)
+        .await
+        .expect_problem(409, "conflict", None);
+    assert!(detail.contains("2 webhook endpoints"), "{detail}");
+    register_as(&notification, "operator", &body)
+        .await
+        .expect(201);
+    let path = format!("/webhooks/{}", text(&first, "id"));
+    answer(notification.app.as_customer("alice", Method::DELETE, &path))
+        .await
+        .expect(204);
+    register_as(&notification, "alice", &body).await.expect(201);
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn the_operating_systems_names_are_checked_too() {
+    let notification = spawn_with(&[], None).await;
+    let body = json!({ "url": "https://localhost/" });
+    let refused = register_as(&notification, "alice", &body).await;
+    let detail = refused.expect_problem(422, "invalid-field", Some("url"));
+    assert!(detail.contains("a loopback address"), "{detail}");
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_changes_later_leads_nowhere() {
+    let names = names();
+    let settings = ["--webhook-allow-http", "--webhook-backoff-cap-ms=200"];
+    let notification = spawn_with(&settings, Some(names.clone())).await;
+    let receiver = Receiver::start().await;
+    let url = format!("http://public.example:{}/hook", receiver.port());
+    let endpoint = notification.register(json!({ "url": url })).await;
+    names.set("public.example", &["127.0.0.1"]);
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    let is_refused = |seen: &Value| {
+        let reply = seen["webhooks"][0]["last_reply"].as_str();
+        reply.is_some_and(|reply| reply.contains("not sent: the host is at 127.0.0.1"))
+    };
+    notification
+        .wait_for_endpoint(&endpoint, "it is not sent", is_refused)
+        .await;
+
+    // An address in the URL never comes by the resolver: it is checked all the same.
+    let literal = "update webhook_endpoint set url = regexp_replace(url, 'public.example', '127.1') where id = $1";
+    notification.alter(literal, &endpoint["id"]).await;
+    let next = OrderId::new();
+    notification.probe.publish(&confirmed(next)).await;
+    let is_refused = |seen: &Value| {
+        let hook = &seen["webhooks"][0];
+        let reply = hook["last_reply"].as_str();
+        hook["order_id"] == next.to_string()
+            && reply.is_some_and(|reply| reply.contains("not sent: the host is at 127.0.0.1"))
+    };
+    notification
+        .wait_for_endpoint(&endpoint, "it is not sent", is_refused)
+        .await;
+    assert!(receiver.seen("/hook").is_empty());
+    notification.stop().await;
+
+    // The same way, where it is allowed: it is the address that matters.
+    let notification = spawn_with(&LOCAL, Some(names)).await;
+    let endpoint = notification.register(json!({ "url": url })).await;
+    notification.probe.publish(&confirmed(order)).await;
+    notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    assert_eq!(receiver.seen("/hook").len(), 1);
+    notification.stop().await;
+}

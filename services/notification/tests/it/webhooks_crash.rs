@@ -1,0 +1,154 @@
+//! The process dies between sending a webhook and recording it; and what is over long ago is forgotten.
+
+use std::{
+    net::TcpListener,
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, Stdio},
+};
+
+use clap::Parser;
+use contracts::value::OrderId;
+use notification::{App, Config};
+use reqwest::Method;
+use serde_json::json;
+use testkit::{
+    Database, Probe, SmtpSink, TestApp, Vhost, answer, arguments, broker_arguments, client,
+    eventually, token,
+};
+
+use crate::{
+    helpers::confirmed,
+    receiver::Receiver,
+    webhooks::{LOCAL, text},
+};
+
+/// The service as a process of its own, which is killed with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
+    let (database, vhost) = tokio::join!(Database::create("notification"), Vhost::create());
+    let probe = Probe::attach(&vhost).await;
+    let (sink, receiver) = (SmtpSink::start().await, Receiver::start().await);
+    let mut all = arguments("notification", database.url());
+    all.extend(broker_arguments(&vhost, "notification"));
+    all.extend(LOCAL.map(str::to_owned));
+    all.extend([
+        format!("--smtp-url=smtp://{}", sink.address()),
+        "--webhook-poll-ms=20".to_owned(),
+    ]);
+
+    let port = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        free.local_addr().expect("a bound port").port()
+    };
+    let url = format!("http://127.0.0.1:{port}");
+    let listen = format!("--http-listen=127.0.0.1:{port}");
+    let child = Command::new(env!("CARGO_BIN_EXE_notification"))
+        .args(
+            all[1..]
+                .iter()
+                .filter(|argument| !argument.starts_with("--http-listen")),
+        )
+        .arg(listen)
+        .env("FAILPOINTS", "notification.after_webhook=return(abort)")
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary is there");
+    let mut process = Process(child);
+    let http = client();
+    eventually("the process is ready", || async {
+        let ready = http.get(format!("{url}/health/ready")).send().await;
+        ready
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(|error| error.to_string())
+    })
+    .await;
+    let request = http
+        .post(format!("{url}/webhooks"))
+        .bearer_auth(token("olga", chassis::identity::Role::Operator))
+        .json(&json!({ "url": receiver.url("/hook") }));
+    let endpoint = answer(request).await.expect(201);
+
+    let order = OrderId::new();
+    probe.publish(&confirmed(order)).await;
+    receiver.wait_for("/hook", 1).await;
+    let status = eventually("it has died", || {
+        let status = process.0.try_wait().expect("it is our child");
+        std::future::ready(status.ok_or("it lives"))
+    })
+    .await;
+    assert_eq!(status.signal(), Some(6), "SIGABRT");
+    let pool = database.pool();
+    let left: (String, i32) = sqlx::query_as("select state, attempts from webhook")
+        .fetch_one(&pool)
+        .await
+        .expect("one webhook");
+    assert_eq!(left, ("queued".to_owned(), 0), "nothing was recorded");
+
+    // Its lease would end in ten seconds. And meanwhile a month goes by.
+    sqlx::query("update webhook set due_at = now()")
+        .execute(&pool)
+        .await
+        .expect("valid SQL");
+    for (state, age) in [("delivered", 721), ("delivered", 719), ("held", 721)] {
+        sqlx::query(
+            "insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
+             select gen_random_uuid(), id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}', $1,
+                    now() - make_interval(hours => $2)
+             from webhook_endpoint",
+        )
+        .bind(state)
+        .bind(age)
+        .execute(&pool)
+        .await
+        .expect("valid SQL");
+    }
+    sqlx::query("insert into webhook_endpoint (id, url, state, secret) values (gen_random_uuid(), '', 'deleted', '')")
+        .execute(&pool)
+        .await
+        .expect("valid SQL");
+
+    let app = App::build(Config::parse_from(all)).expect("it is put together");
+    let address = app.address().expect("it is bound");
+    let app = TestApp::start(address, database, |shutdown| app.run(shutdown)).await;
+    let hooks = receiver.wait_for("/hook", 2).await;
+    assert_eq!(hooks[0].id(), hooks[1].id());
+    assert_eq!(hooks[0].body, hooks[1].body);
+    assert!(
+        hooks
+            .iter()
+            .all(|hook| hook.is_signed_by(text(&endpoint, "secret")))
+    );
+    eventually("it is recorded, and what is old is forgotten", || async {
+        let path = format!("/webhooks/{}", text(&endpoint, "id"));
+        let seen = answer(app.as_operator(Method::GET, &path))
+            .await
+            .expect(200);
+        let states: Vec<&str> = seen["webhooks"]
+            .as_array()
+            .map(|hooks| hooks.iter().map(|hook| text(hook, "state")).collect())
+            .unwrap_or_default();
+        let endpoints: i64 = sqlx::query_scalar("select count(*) from webhook_endpoint")
+            .fetch_one(&pool)
+            .await
+            .map_err(|error| error.to_string())?;
+        if states == ["delivered", "delivered"] && endpoints == 1 {
+            Ok(())
+        } else {
+            Err(format!("{endpoints} endpoints, {seen:#}"))
+        }
+    })
+    .await;
+    assert_eq!(receiver.seen("/hook").len(), 2);
+    app.stop().await;
+    vhost.delete().await;
+}
