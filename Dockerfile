@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --profile container --bins --features "${FEATURES}" \
         -p order -p payment -p inventory -p notification -p orchestrator -p card-processor -p control-room -p chassis -p load-tests \
  && mkdir /out \
- && for program in order payment inventory notification orchestrator card-processor control-room healthcheck token traffic reconcile; do \
+ && for program in order payment inventory notification orchestrator card-processor control-room healthcheck token traffic reconcile drill; do \
         cp "target/container/${program}" /out/ || exit 1; \
     done
 
@@ -60,6 +60,6 @@ ENTRYPOINT ["control-room"]
 
 # Tokens, traffic, and `reconcile`.
 FROM runtime AS tools
-COPY --from=build /out/token /out/traffic /out/reconcile /usr/local/bin/
+COPY --from=build /out/token /out/traffic /out/reconcile /out/drill /usr/local/bin/
 HEALTHCHECK NONE
 ENTRYPOINT ["reconcile"]

@@ -355,6 +355,38 @@ impl Api {
         Ok(())
     }
 
+    fn url(&self, service: &str, path: &str) -> String {
+        let places = &self.places;
+        let base = match service {
+            "order" => &places.order_url,
+            "payment" => &places.payment_url,
+            "inventory" => &places.inventory_url,
+            "notification" => &places.notification_url,
+            "orchestrator" => &places.orchestrator_url,
+            "card-processor" => &places.card_processor_url,
+            _ => unreachable!("{service:?} is a service"),
+        };
+        format!("{base}{path}")
+    }
+
+    /// Reads something of a service, as an operator.
+    pub async fn get<T: DeserializeOwned>(&self, service: &str, path: &str) -> Result<T, ApiError> {
+        self.operator(Method::GET, self.url(service, path), None)
+            .await
+    }
+
+    /// Changes something of a service, as an operator.
+    pub async fn put(&self, service: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.operator(Method::PUT, self.url(service, path), Some(body))
+            .await
+    }
+
+    /// Has a service do something, as an operator.
+    pub async fn post(&self, service: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.operator(Method::POST, self.url(service, path), Some(body))
+            .await
+    }
+
     async fn operator<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -4,11 +4,13 @@
 //! - [`traffic`]: places orders of every ending, once or at a rate;
 //! - [`load`]: many orders on a schedule, each followed to its rest, and a report;
 //! - [`compare`]: the same orders by choreography and by orchestration;
+//! - [`drill`]: harm done to a running stack, with a pattern and without it;
 //! - [`api`]: the services' HTTP APIs, as a customer and an operator see them;
 //! - [`table`]: what a person is shown.
 
 pub mod api;
 pub mod compare;
+pub mod drill;
 pub mod load;
 pub mod reconcile;
 pub mod table;

@@ -52,6 +52,8 @@ export const poison = (kind) => call("POST", "room/poison", { kind });
 export const crash = (service, failpoint) => call("POST", `room/services/${name(service)}/crash`, { failpoint });
 export const queue = (service, which, deed) =>
   call("POST", `room/services/${name(service)}/queues/${name(which)}/${deed}`);
+export const drills = () => call("GET", "room/drills");
+export const drill = (which) => call("POST", `room/drills/${name(which)}`);
 export const parked = () => call("GET", "room/parked");
 export const parkedMessage = (service, id) => call("GET", `room/parked/${name(service)}/${name(id)}`);
 export const editParked = (service, id, body) => call("PUT", `room/parked/${name(service)}/${name(id)}`, body);

@@ -5,7 +5,7 @@ import { byId, clock, say } from "./dom.js";
 const SILENCE_MS = 15_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
-const EVENTS = ["snapshot", "order", "health", "trouble", "invariants"];
+const EVENTS = ["snapshot", "order", "health", "trouble", "invariants", "drill"];
 
 /** Listens for as long as the page is there; `hear` has a function for each event. */
 export function listen(hear) {

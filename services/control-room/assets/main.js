@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import * as books from "./books.js";
 import * as breaking from "./breaking.js";
 import { byId, el, say } from "./dom.js";
+import * as drills from "./drills.js";
 import * as health from "./health.js";
 import { listen } from "./live.js";
 import * as orders from "./orders.js";
@@ -27,6 +28,7 @@ function apply(config) {
   orders.apply(config);
   place.apply(config);
   breaking.apply(config);
+  drills.apply(config);
 }
 
 async function begin() {
@@ -61,4 +63,5 @@ listen({
     stuck.count(counts);
   },
   invariants: (invariants) => books.show(invariants),
+  drill: (told) => drills.show(told),
 });

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use actix_web::web;
 use chassis::Chassis;
 use holdfast::messaging::Observer;
+use load_tests::api::Api;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,8 @@ use crate::{
     client::{Auditor, Services},
     commands::Room,
     config::Config,
-    consumer, http, worker,
+    consumer, http,
+    worker::{self, Drillmaster},
 };
 
 /// The name of each of the room's queues, but for its end: its account may configure these alone.
@@ -38,9 +40,14 @@ impl App {
             ..
         } = config;
         let is_demo = demo.is_on(&identity)?;
+        // Drills act as a visitor of the demo does.
+        let drilled = is_demo.then(|| Api::new(places.clone())).transpose()?;
         let services = Arc::new(Services::new(places, &identity, is_demo, &settings)?);
         let auditor = Arc::new(Auditor::new(&books)?);
         let room = Arc::new(Room::new());
+        let (master, drills) = drilled
+            .map(|api| Drillmaster::new(api, books.clone(), Arc::clone(&room)))
+            .unzip();
         let closing = CancellationToken::new();
         let observer = Observer::new(settings.amqp()?, "control-room", QUEUE);
         let state = web::Data::new(http::State {
@@ -52,6 +59,7 @@ impl App {
             trace_url: settings.trace_page(),
             links: settings.links(),
             watchers: Arc::new(Semaphore::new(settings.room_watchers.into())),
+            drills,
             closing: closing.clone(),
         });
 
@@ -87,6 +95,10 @@ impl App {
                 config.app_data(state.clone());
                 http::routes(config, is_demo);
             });
+        let chassis = match master {
+            Some(master) => chassis.work("drills", |shutdown| master.run(shutdown)),
+            None => chassis,
+        };
         Ok(Self { chassis, closing })
     }
 

@@ -1,5 +1,7 @@
 //! The room: the board, and the feed to whoever watches.
 
+mod drills;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -15,6 +17,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
+
+pub(crate) use drills::DrillBox;
 
 use crate::domain::{Board, Entry, News, Step, View};
 

@@ -1,6 +1,7 @@
 //! The API: the page, what it shows, and what it does.
 
 mod break_it;
+mod drills;
 mod live;
 mod operator;
 mod orders;
@@ -18,7 +19,7 @@ use utoipa::OpenApi;
 
 use crate::{
     client::{Answer, Auditor, Services},
-    commands::Room,
+    commands::{DrillBox, Room},
     config::Link,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct State {
     pub(crate) links: Vec<Link>,
     /// A permit for each that may watch.
     pub(crate) watchers: Arc<Semaphore>,
+    /// Where drills are ordered; in demo mode.
+    pub(crate) drills: Option<DrillBox>,
     /// Cancelled when the room closes.
     pub(crate) closing: CancellationToken,
 }
@@ -51,19 +54,22 @@ pub(crate) struct State {
         operator::end_stuck, operator::invariants,
         sagas::stuck_sagas, sagas::show_saga, sagas::end_saga, sagas::of_order,
         break_it::show_knobs, break_it::turn_knobs, break_it::pause_queue, break_it::crash, break_it::poison,
+        drills::list, drills::begin,
     ),
     security(("bearer" = [])),
 )]
 struct Api;
 
 /// What there is only in demo mode.
-const DEMO: [&str; 6] = [
+const DEMO: [&str; 8] = [
     "/room/orders",
     "/room/orders/{id}/cancel",
     "/room/card-processor",
     "/room/services/{service}/queues/{queue}/{deed}",
     "/room/services/{service}/crash",
     "/room/poison",
+    "/room/drills",
+    "/room/drills/{name}",
 ];
 
 /// The document of what there is.
@@ -102,7 +108,9 @@ pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
             .service(break_it::turn_knobs)
             .service(break_it::pause_queue)
             .service(break_it::crash)
-            .service(break_it::poison);
+            .service(break_it::poison)
+            .service(drills::list)
+            .service(drills::begin);
     }
     config.service(orders::show);
 }

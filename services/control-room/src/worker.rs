@@ -1,7 +1,11 @@
 //! What the room asks for by itself: the board's beginning and what it may have missed, and, while somebody watches, how
 //! the services stand and what the books say.
 
+mod drills;
+
 use std::{sync::Arc, time::Duration};
+
+pub(crate) use drills::Drillmaster;
 
 use futures_util::{StreamExt, future::join_all, stream};
 use holdfast::backoff;

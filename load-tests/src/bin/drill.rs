@@ -1,0 +1,53 @@
+//! What `cargo xtask drill` runs: harm done to a running stack, with a pattern and without it.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use load_tests::{
+    api::{Api, Places},
+    drill::{self, Drill, Stage},
+    reconcile::Sources,
+};
+
+/// Drills on a running stack, which must have one replica of each service and DEMO_MODE
+#[derive(Parser)]
+#[command(name = "drill")]
+struct Arguments {
+    #[command(flatten)]
+    places: Places,
+    #[command(flatten)]
+    books: Sources,
+    /// What to drill
+    drill: Drill,
+    /// How long the card company is down in card-outage, in minutes
+    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
+    minutes: f64,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.1..=600.0).contains(&minutes) {
+        Ok(minutes)
+    } else {
+        Err("is from 0.1 to 600".to_owned())
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it is what its user sees")]
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Arguments {
+        places,
+        books,
+        drill,
+        minutes,
+    } = Arguments::parse();
+    let api = Arc::new(Api::new(places)?);
+    let stage = Stage::new(api, books, Arc::new(|line| println!("{line}")));
+    let clean = drill::run(drill, &stage, Duration::from_secs_f64(minutes * 60.0)).await?;
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

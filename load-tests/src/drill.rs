@@ -1,0 +1,120 @@
+//! Drills: what a pattern is good for, shown on a running stack by doing the harm it is for, with the pattern and without it.
+//!
+//! Each drill mends what it broke, whatever happened, waits until every order that it placed is at rest, and ends in
+//! [`reconcile`](crate::reconcile).
+//!
+//! - [`stage`]: what all of them do: break, switch, place orders, tell;
+//! - one module for each: what is broken, and what is measured.
+
+mod breaker;
+mod bulkhead;
+mod card_outage;
+mod degraded_prices;
+mod orders;
+mod retry_storm;
+mod smtp_down;
+mod stage;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+pub use stage::{Stage, Tell};
+
+use crate::table;
+
+/// What there is to drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drill {
+    /// The card company fails: with its circuit breaker, and without
+    Breaker,
+    /// Inventory is slow: reading orders, with the bulkhead before inventory, and without
+    Bulkhead,
+    /// Inventory fails: the calls that it gets for each order, with a retry budget, and without
+    RetryStorm,
+    /// Inventory fails: orders with the prices that it last named, and without
+    DegradedPrices,
+    /// The mail server hangs: mails wait, orders do not
+    SmtpDown,
+    /// The card company is down for minutes, under traffic
+    CardOutage,
+}
+
+/// One way of a drill, measured: a name, and what is said of it, in the order of the drill's columns.
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
+    pub(crate) cells: Vec<String>,
+}
+
+impl Drill {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Bulkhead => "bulkhead",
+            Self::RetryStorm => "retry-storm",
+            Self::DegradedPrices => "degraded-prices",
+            Self::SmtpDown => "smtp-down",
+            Self::CardOutage => "card-outage",
+        }
+    }
+
+    /// What it shows, for a person.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Breaker => {
+                "The card company fails. With the circuit breaker a few calls find out; without it every order keeps calling."
+            }
+            Self::Bulkhead => {
+                "Inventory is slow. With the bulkhead its callers take their own places; without it they take all, and reading an order is refused."
+            }
+            Self::RetryStorm => {
+                "Inventory fails. With a retry budget it gets few calls more than there are orders; without it three times as many."
+            }
+            Self::DegradedPrices => {
+                "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
+            }
+            Self::SmtpDown => {
+                "The mail server hangs. Orders go on, mails wait, and with the breaker nobody hammers at it."
+            }
+            Self::CardOutage => {
+                "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+}
+
+/// Runs a drill; false if the books do not agree after it. `outage` is for [`Drill::CardOutage`] alone.
+pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Result<bool> {
+    stage.say(drill.what());
+    stage.begin().await?;
+    let measured = match drill {
+        Drill::Breaker => breaker::run(stage).await,
+        Drill::Bulkhead => bulkhead::run(stage).await,
+        Drill::RetryStorm => retry_storm::run(stage).await,
+        Drill::DegradedPrices => degraded_prices::run(stage).await,
+        Drill::SmtpDown => smtp_down::run(stage).await,
+        Drill::CardOutage => card_outage::run(stage, outage).await,
+    };
+    // Also when it failed half way: nobody wants to find the shop broken.
+    stage.mend().await?;
+    let (columns, measured) = measured?;
+    stage.say("everything is mended; waiting until all orders are at rest");
+    let clean = stage.reconcile().await?;
+    let mut head = vec![""];
+    head.extend(columns);
+    let rows: Vec<Vec<String>> = measured
+        .into_iter()
+        .map(|Measured { name, cells }| {
+            let mut row = vec![name.to_owned()];
+            row.extend(cells);
+            row
+        })
+        .collect();
+    stage.say(&format!("\n{}\n", table::render(&head, &rows)));
+    Ok(clean)
+}

@@ -1,0 +1,159 @@
+//! Orders at a rate, and what became of asking for them.
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::value::OrderId;
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use uuid::Uuid;
+
+use super::stage::Stage;
+use crate::api::{Api, ApiError};
+
+/// Orders per second to warm up.
+const WARM_UP: f64 = 20.0;
+
+/// What became of orders that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    pub(super) accepted: Vec<OrderId>,
+    /// Of them, those with prices that inventory named before.
+    pub(super) degraded: usize,
+    /// 503, or no answer at all.
+    pub(super) refused: usize,
+    /// How long the answers took.
+    pub(super) took: Vec<Duration>,
+}
+
+impl Placed {
+    pub(super) fn asked(&self) -> usize {
+        self.accepted.len() + self.refused
+    }
+
+    fn take(&mut self, (answer, took): (Result<Value, ApiError>, Duration)) {
+        let id = |order: &Value| order["id"].as_str()?.parse::<Uuid>().ok().map(OrderId);
+        self.took.push(took);
+        match answer.as_ref().ok().and_then(id) {
+            Some(id) => {
+                self.accepted.push(id);
+                if answer.is_ok_and(|order| !order["prices_as_of"].is_null()) {
+                    self.degraded += 1;
+                }
+            }
+            None => self.refused += 1,
+        }
+    }
+}
+
+/// The value below which `share` of them are, in milliseconds.
+pub(super) fn quantile(took: &[Duration], share: f64) -> String {
+    let mut sorted = took.to_vec();
+    sorted.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
+    let index = ((sorted.len() as f64 - 1.0).max(0.0) * share).round() as usize;
+    sorted.get(index).map_or_else(
+        || "-".to_owned(),
+        |took| format!("{:.0} ms", took.as_secs_f64() * 1000.0),
+    )
+}
+
+impl Stage {
+    /// Places orders by card, so many per second for so long, however fast they are answered; each is asked for once.
+    pub(super) async fn place(&self, rate: f64, lasting: Duration) -> Placed {
+        self.place_of(self.skus(), rate, lasting).await
+    }
+
+    /// As [`Stage::place`], of these products in turn.
+    pub(super) async fn place_of(&self, skus: Vec<String>, rate: f64, lasting: Duration) -> Placed {
+        let skus: Arc<[String]> = skus.into();
+        let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let begun = Instant::now();
+        let mut asking = JoinSet::new();
+        let mut placed = Placed::default();
+        let mut number = 0_usize;
+        while begun.elapsed() < lasting {
+            tokio::select! {
+                Some(Ok(asked)) = asking.join_next(), if !asking.is_empty() => placed.take(asked),
+                _ = ticks.tick() => {
+                    asking.spawn(ask(Arc::clone(&self.api), Arc::clone(&skus), number));
+                    number += 1;
+                }
+            }
+        }
+        while let Some(Ok(asked)) = asking.join_next().await {
+            placed.take(asked);
+        }
+        for id in &placed.accepted {
+            self.accepted(*id);
+        }
+        placed
+    }
+
+    /// An order for everything that can be bought, so that its price is known.
+    pub(super) async fn warm_up(&self) -> Placed {
+        self.say("orders to warm up: every price becomes known");
+        #[expect(clippy::cast_precision_loss, reason = "a shop's shelf")]
+        let seconds = (self.skus().len() + 1) as f64 / WARM_UP;
+        self.place(WARM_UP, Duration::from_secs_f64(seconds)).await
+    }
+
+    /// Waits until these are at rest, but no longer than `within`; answers how many are, and how long it took.
+    pub(super) async fn at_rest(&self, ids: &[OrderId], within: Duration) -> (usize, Duration) {
+        let begun = Instant::now();
+        let mut rested = 0;
+        for id in ids {
+            loop {
+                let order = self.api.order(*id).await;
+                if order.is_ok_and(|order| order["at_rest"] == true) {
+                    rested += 1;
+                    break;
+                }
+                if begun.elapsed() > within {
+                    break;
+                }
+                holdfast::backoff::pause(Duration::from_millis(100)).await;
+            }
+        }
+        (rested, begun.elapsed())
+    }
+
+    /// How many of these the card company, or anybody else, ended otherwise than with "confirmed".
+    pub(super) async fn not_confirmed(&self, ids: &[OrderId]) -> usize {
+        let mut others = 0;
+        for id in ids {
+            let order = self.api.order(*id).await;
+            if !order.is_ok_and(|order| order["state"] == "confirmed") {
+                others += 1;
+            }
+        }
+        others
+    }
+}
+
+async fn ask(
+    api: Arc<Api>,
+    skus: Arc<[String]>,
+    number: usize,
+) -> (Result<Value, ApiError>, Duration) {
+    let sku = &skus[number % skus.len()];
+    let order = json!({
+        "coordination": if number.is_multiple_of(2) { "choreography" } else { "orchestration" },
+        "lines": [{ "sku": sku, "quantity": 1 }],
+        "payment": { "method": "card", "token": "tok_visa" },
+    });
+    let customer = format!("drill-{}", number % 50);
+    let begun = Instant::now();
+    let answer = api
+        .place(&customer, &Uuid::now_v7().to_string(), &order)
+        .await;
+    (answer, begun.elapsed())
+}

@@ -1,0 +1,226 @@
+//! What all drills do: break and mend, switch a pattern off and on, look, tell, compare the books.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use contracts::value::OrderId;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    api::{Api, insist},
+    load::processes::{Snapshot, Whose, snapshot},
+    reconcile::{Sources, Wanted, reconcile},
+};
+
+/// Who is told what happens, line by line.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How long everything may take to come to rest after a drill.
+const REST: Duration = Duration::from_secs(180);
+
+/// A stack that runs, and somebody who looks on.
+pub struct Stage {
+    /// The services.
+    pub(super) api: Arc<Api>,
+    sources: Sources,
+    tell: Tell,
+    begun: Instant,
+    /// Whose processes payment's is among.
+    whose: Whose,
+    /// What can be bought, once that was asked.
+    skus: Mutex<Vec<String>>,
+    /// Orders that were accepted, and must end well.
+    accepted: Mutex<HashSet<OrderId>>,
+}
+
+/// What stands before a dependency, and where: a service, and its name for it.
+#[derive(Clone, Copy)]
+pub(super) struct Dependency {
+    pub(super) service: &'static str,
+    pub(super) name: &'static str,
+}
+
+/// The card company, as payment asks it.
+pub(super) const CARDS: Dependency = Dependency {
+    service: "payment",
+    name: "card-processor",
+};
+/// Inventory, as the order service asks it for prices.
+pub(super) const PRICES: Dependency = Dependency {
+    service: "order",
+    name: "inventory",
+};
+/// The mail server.
+pub(super) const MAILS: Dependency = Dependency {
+    service: "notification",
+    name: "smtp",
+};
+
+/// The card company on a good day.
+pub(super) const GOOD_CARDS: [u64; 2] = [20, 80];
+
+impl Stage {
+    /// A stage for one drill. The stack must be one replica of each service: what is switched, is switched in the process
+    /// that answers.
+    pub fn new(api: Arc<Api>, sources: Sources, tell: Tell) -> Self {
+        Self {
+            api,
+            sources,
+            tell,
+            begun: Instant::now(),
+            whose: Whose::find(),
+            skus: Mutex::default(),
+            accepted: Mutex::default(),
+        }
+    }
+
+    /// Tells something, and when.
+    pub(super) fn say(&self, what: &str) {
+        let at = self.begun.elapsed().as_secs_f64();
+        for line in what.lines() {
+            (self.tell)(&format!("[{at:6.1} s] {line}"));
+        }
+    }
+
+    /// Mends what is broken, and looks what can be bought.
+    pub(super) async fn begin(&self) -> anyhow::Result<()> {
+        self.mend().await?;
+        let skus = insist(|| self.api.skus()).await?;
+        anyhow::ensure!(
+            !skus.is_empty(),
+            "there is nothing to buy: bring products in with `traffic seed`"
+        );
+        *self.skus.lock().unwrap_or_else(PoisonError::into_inner) = skus;
+        Ok(())
+    }
+
+    /// What can be bought.
+    pub(super) fn skus(&self) -> Vec<String> {
+        self.skus
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Somebody must see it end.
+    pub(super) fn accepted(&self, id: OrderId) {
+        self.accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id);
+    }
+
+    /// Everything works again, and every pattern is on.
+    pub async fn mend(&self) -> anyhow::Result<()> {
+        self.cards(GOOD_CARDS, 0.0).await?;
+        self.faults("inventory", 0, false).await?;
+        for (dependency, switches) in [
+            (
+                CARDS,
+                json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
+            ),
+            (
+                PRICES,
+                json!({ "breaker": "automatic", "bulkhead": "on", "retry_budget": "on", "fallback": "on" }),
+            ),
+            (
+                MAILS,
+                json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
+            ),
+        ] {
+            self.switch(dependency, &switches).await?;
+        }
+        Ok(())
+    }
+
+    /// How long the card company takes, from and to in milliseconds, and the share of requests that then fail.
+    pub(super) async fn cards(&self, latency_ms: [u64; 2], fail: f64) -> anyhow::Result<()> {
+        let knobs = json!({
+            "latency_min_ms": latency_ms[0], "latency_max_ms": latency_ms[1],
+            "fail_before": fail, "fail_after": 0.0, "decline": 0.0,
+        });
+        let _: Value = insist(|| self.api.put("card-processor", "/knobs", &knobs)).await?;
+        Ok(())
+    }
+
+    /// Makes a service slow, or fail.
+    pub(super) async fn faults(
+        &self,
+        service: &str,
+        latency_ms: u64,
+        unavailable: bool,
+    ) -> anyhow::Result<()> {
+        let fault = json!({ "latency_ms": latency_ms, "unavailable": unavailable });
+        let _: Value = insist(|| self.api.put(service, "/demo/faults", &fault)).await?;
+        Ok(())
+    }
+
+    /// Switches what stands before a dependency.
+    pub(super) async fn switch(
+        &self,
+        Dependency { service, name }: Dependency,
+        switches: &Value,
+    ) -> anyhow::Result<()> {
+        let path = format!("/operator/dependencies/{name}");
+        let _: Value = insist(|| self.api.post(service, &path, switches)).await?;
+        Ok(())
+    }
+
+    /// How a service gets on with a dependency.
+    pub(super) async fn look(
+        &self,
+        Dependency { service, name }: Dependency,
+    ) -> anyhow::Result<Value> {
+        let all: Vec<Value> = insist(|| self.api.get(service, "/operator/dependencies")).await?;
+        all.into_iter()
+            .find(|dependency| dependency["name"] == name)
+            .ok_or_else(|| anyhow::anyhow!("{service} knows no dependency {name}"))
+    }
+
+    /// Calls that were made to a dependency since its process began.
+    pub(super) async fn calls(&self, dependency: Dependency) -> anyhow::Result<u64> {
+        let breaker = &self.look(dependency).await?["breaker"];
+        let made = ["succeeded", "slow", "failed", "ignored", "cancelled"];
+        Ok(made
+            .iter()
+            .filter_map(|outcome| breaker[outcome].as_u64())
+            .sum())
+    }
+
+    /// What every part of the stack has used of the processor until now.
+    pub(super) fn processor(&self) -> (Instant, Snapshot) {
+        (Instant::now(), snapshot(&self.whose))
+    }
+
+    /// What payment has used of a processor since then.
+    pub(super) fn spent(&self, (since, before): &(Instant, Snapshot)) -> String {
+        let now = snapshot(&self.whose);
+        let used = |parts: &Snapshot| parts.get(CARDS.service).map(|usage| usage.cpu_ms);
+        let (Some(before), Some(after)) = (used(before), used(&now)) else {
+            return "unknown".to_owned();
+        };
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+        let share = after.saturating_sub(before) as f64 / since.elapsed().as_secs_f64() / 10.0;
+        format!("{share:.1} %")
+    }
+
+    /// Waits until everything is at rest, and compares the books.
+    pub(super) async fn reconcile(&self) -> anyhow::Result<bool> {
+        let accepted = self
+            .accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let wanted = Wanted {
+            accepted,
+            none_by_deadline: true,
+        };
+        let report = reconcile(&self.sources, REST, &wanted).await?;
+        self.say(&report.to_string());
+        Ok(report.is_clean())
+    }
+}

@@ -1,0 +1,91 @@
+//! Drills that are started from the page: one at a time, told line by line to whoever watches.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use load_tests::{
+    api::Api,
+    drill::{self, Drill, Stage},
+    reconcile::Sources,
+};
+use serde_json::json;
+use tokio::{
+    sync::{Semaphore, mpsc::Receiver},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::commands::{DrillBox, Room};
+
+/// How long the card company is down in the drill of that name: nobody looks at a page for longer.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// How long mending may take when the room closes in the middle of a drill.
+const MEND: Duration = Duration::from_secs(8);
+
+/// Who carries them out.
+pub(crate) struct Drillmaster {
+    api: Arc<Api>,
+    books: Sources,
+    room: Arc<Room>,
+    orders: Receiver<Drill>,
+    turn: Arc<Semaphore>,
+}
+
+impl Drillmaster {
+    pub(crate) fn new(api: Api, books: Sources, room: Arc<Room>) -> (Self, DrillBox) {
+        let (box_, orders, turn) = DrillBox::new();
+        let master = Self {
+            api: Arc::new(api),
+            books,
+            room,
+            orders,
+            turn,
+        };
+        (master, box_)
+    }
+
+    /// Carries out what is ordered, until `shutdown`; then mends what a drill had broken.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let order = shutdown.run_until_cancelled(self.orders.recv()).await;
+            let Some(Some(drill)) = order else {
+                return;
+            };
+            let lines = Arc::new(Mutex::new(Vec::<String>::new()));
+            let (room, told) = (Arc::clone(&self.room), Arc::clone(&lines));
+            let tell = move |line: &str| {
+                let mut lines = told.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push(line.to_owned());
+                room.tell(
+                    "drill",
+                    &json!({ "name": drill.name(), "running": true, "lines": *lines }),
+                );
+            };
+            let stage = Stage::new(Arc::clone(&self.api), self.books.clone(), Arc::new(tell));
+            info!(drill = drill.name(), "a drill begins");
+            let ended = shutdown
+                .run_until_cancelled(drill::run(drill, &stage, OUTAGE))
+                .await;
+            let Some(ended) = ended else {
+                if !matches!(timeout(MEND, stage.mend()).await, Ok(Ok(()))) {
+                    warn!("closed in the middle of a drill, and could not mend what it broke");
+                }
+                return;
+            };
+            let verdict = match ended {
+                Ok(true) => "the books agree".to_owned(),
+                Ok(false) => "THE BOOKS DO NOT AGREE".to_owned(),
+                Err(error) => format!("it could not be carried out: {error:#}"),
+            };
+            info!(drill = drill.name(), verdict, "a drill is over");
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push(verdict);
+            let news = json!({ "name": drill.name(), "running": false, "lines": *lines });
+            self.room.tell("drill", &news);
+            self.turn.add_permits(1);
+        }
+    }
+}
