@@ -1,9 +1,12 @@
 //! What a person can ask for.
 
 mod alerts;
+mod bench;
 mod compare;
 mod containers;
+mod copy_out;
 mod down;
+mod example;
 mod load;
 mod page;
 mod prepare;
@@ -46,8 +49,17 @@ cargo xtask COMMAND
       --rate R, --coordination WAY, …  `load --help` lists them: docs/load-testing.md
   compare            the same orders each way, and what each costs; on an optimised stack of its own
       --orders N, --rate R, --rounds N
+  bench [FILTER]     what the patterns cost, beside what people take otherwise: one table (docs/benchmarks.md)
+      UPDATE_DOCS=1 in the environment renews that page, by a whole run on an idle machine
   sagas [ID]         the sagas of the stack of `up`; one whole, by its id or its order's; --phase stuck,broken
       ID resume|skip|abandon NOTE    what an operator does to a stuck one
+  drill NAME         on the stack of `up`: harm done with a pattern and without it, told as it happens, ending in reconcile:
+                     breaker, bulkhead, retry-storm, degraded-prices, smtp-down, card-outage
+      --minutes N    how long the card company is down in card-outage (default 10)
+  example NAME       a pattern's example (shared/holdfast/examples), with the servers that it needs
+  copy-out [PATTERN…]  each pattern (or these) copied into a crate of its own, built and tested there
+      --to FOLDER    keep the crates, in FOLDER/PATTERN
+      --name NAME    what the crate is called, for one pattern (default copied-PATTERN)
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";
@@ -70,6 +82,11 @@ pub fn run() -> Result<ExitCode> {
         "load" => load::run(arguments),
         "compare" => compare::run(arguments),
         "sagas" => sagas::run(arguments),
+        // The same as with sagas: a program of its own, on whatever stack runs.
+        "drill" => sagas::on_the_running_stack("drill", arguments),
+        "bench" => bench::run(arguments),
+        "example" => example::run(arguments),
+        "copy-out" => copy_out::run(arguments),
         "prepare" => prepare::run(arguments),
         "help" => {
             show(HELP.trim_end());

@@ -4,6 +4,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use load_tests::traffic::Ending;
 use testkit::Probe;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use xtask::wiring::SERVICES;
 
 use crate::system::System;
@@ -19,6 +23,8 @@ enum By {
     Poison(&'static str),
     /// An answer that does not come: this service is away until the other one has died.
     Away(&'static str),
+    /// Orders of which somebody wants to hear by webhook.
+    Webhook,
 }
 
 const fn orders(point: &'static str) -> (&'static str, By) {
@@ -51,6 +57,7 @@ const ORDER: &[(&str, By)] = &[
 ];
 
 const PAYMENT: &[(&str, By)] = &[
+    orders("payment.after_lock"),
     orders("payment.before_card_call"),
     orders("payment.after_card_call"),
     orders("outbox.before_publish"),
@@ -79,6 +86,7 @@ const INVENTORY: &[(&str, By)] = &[
 const NOTIFICATION: &[(&str, By)] = &[
     orders("notification.mid_batch"),
     orders("notification.after_smtp"),
+    ("notification.after_webhook", By::Webhook),
     orders("consumer.before_commit"),
     orders("consumer.after_commit"),
     failing("notification.handle"),
@@ -106,11 +114,19 @@ const CARD_PROCESSOR: &[(&str, By)] = &[
 
 /// Has `service` abort at each of the points, one after the other, with orders of every ending under way.
 async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
-    let system = System::start().await;
+    // The listener to webhooks is on this machine.
+    let here = [
+        ("WEBHOOK_ALLOW_HTTP", "true"),
+        ("WEBHOOK_ALLOW_PRIVATE", "true"),
+    ];
+    let system = System::start_with(&here).await;
     for (point, by) in points {
         let mut failpoints = format!("{point}=return(abort)");
         if let By::Failing(handler) = by {
             failpoints = format!("{failpoints};{handler}=return");
+        }
+        if *by == By::Webhook {
+            listened_to(&system).await;
         }
         system.stop(service).await;
         let mut settings = vec![("FAILPOINTS", &*failpoints)];
@@ -141,6 +157,26 @@ async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
         }
     }
     system.end().await;
+}
+
+/// Somebody wants to hear of every order, and takes what comes.
+async fn listened_to(system: &System) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // One read has the whole of so small a request, or at least its head: the rest is thrown away.
+            let mut request = [0; 8192];
+            let _ = stream.read(&mut request).await;
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let url = format!("http://{address}/");
+    let endpoint = system
+        .as_operator("notification", reqwest::Method::POST, "/webhooks")
+        .json(&serde_json::json!({ "url": url }));
+    testkit::answer(endpoint).await.expect(201);
 }
 
 /// Sends bytes that are no message of ours straight to a queue.

@@ -332,9 +332,12 @@ fn sql_is_in_the_store() {
 }
 
 /// Which pattern may use which: a folder is copied with these, and with nothing else.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("backoff", &[]),
+    ("bulkhead", &[]),
+    ("circuit_breaker", &[]),
     ("deadline", &[]),
+    ("distributed_lock", &["backoff"]),
     ("failpoint", &[]),
     ("inbox", &[]),
     ("lib", &[]),
@@ -343,6 +346,16 @@ const EDGES: [(&str, &[&str]); 11] = [
         &["backoff", "inbox", "outbox", "telemetry", "failpoint"],
     ),
     ("outbox", &["backoff", "failpoint"]),
+    (
+        "pipeline",
+        &[
+            "bulkhead",
+            "circuit_breaker",
+            "deadline",
+            "retry",
+            "backoff",
+        ],
+    ),
     ("retry", &["backoff", "deadline"]),
     ("saga", &["outbox"]),
     ("telemetry", &[]),

@@ -1,6 +1,7 @@
 //! The control room on the whole system: what its page does, done by its API. Nothing that can be broken from there
 //! loses an order. Orchestrated orders are in [`sagas`].
 
+mod drills;
 mod sagas;
 
 use std::time::Duration;

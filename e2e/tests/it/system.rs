@@ -18,7 +18,8 @@ use load_tests::{
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use testkit::{
-    Answer, Database, Probe, Proxy, SmtpSink, Vhost, answer, client, eventually, service_token_file,
+    Answer, Database, Probe, Proxy, Redis, SmtpSink, Vhost, answer, client, eventually,
+    service_token_file,
 };
 use uuid::Uuid;
 use xtask::{
@@ -92,6 +93,7 @@ impl System {
             ROOM,
         ]
         .map(|service| (service, vhost.url_via(service, broker.address())));
+        let redis = Redis::shared();
         let mut settings: BTreeMap<String, String> = [
             ("HTTP_WORKERS", "1"),
             ("DATABASE_MAX_CONNECTIONS", "5"),
@@ -103,6 +105,14 @@ impl System {
             ("CARD_BACKOFF_CAP_MS", "500"),
             ("MAIL_BACKOFF_CAP_MS", "500"),
             ("SWEEP_AFTER_MS", "10000"),
+            // A fault is over soon, and a test has no time for what a day would need.
+            ("CARD_BREAKER_OPEN_MS", "200"),
+            ("MAIL_BREAKER_OPEN_MS", "200"),
+            ("PRICE_BREAKER_OPEN_MS", "200"),
+            // What a killed process leaves locked is free again after this.
+            ("ACCOUNT_LOCK_TTL_MS", "2000"),
+            ("ACCOUNT_LOCK_NAME", databases["payment"].name()),
+            ("REDIS_URL", redis.url()),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

@@ -8,9 +8,14 @@ use super::exit_code;
 use crate::{Context, Result, error, workspace};
 
 /// Asks a program of its own: JSON takes longer to compile than all of xtask.
-pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+pub(super) fn run(arguments: Parser) -> Result<ExitCode> {
+    on_the_running_stack("sagas", arguments)
+}
+
+/// Runs a program of `load-tests` on the stack that runs: where the shell's variables say, or that of `cargo xtask up`.
+pub(super) fn on_the_running_stack(program: &str, mut arguments: Parser) -> Result<ExitCode> {
     let mut command = workspace::cargo();
-    command.args(["run", "--quiet", "-p", "load-tests", "--bin", "sagas", "--"]);
+    command.args(["run", "--quiet", "-p", "load-tests", "--bin", program, "--"]);
     command.args(arguments.raw_args()?);
     // Where the services are: as the shell says, or as the stack of `cargo xtask up` is.
     if std::env::var_os("ORCHESTRATOR_URL").is_none() {

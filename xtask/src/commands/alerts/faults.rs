@@ -48,10 +48,16 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
     ],
     &[
         Fault {
-            what: "the card processor fails every request",
+            what: "the card processor fails every request, and no circuit breaker keeps payment from asking",
             alerts: &[("HighErrorRate", "service=\"card-processor\"")],
-            provoke: |drill| knobs(drill, 0, 1.0),
-            heal: |drill| knobs(drill, 0, 0.0),
+            provoke: |drill| {
+                breaker(drill, "force_closed")?;
+                knobs(drill, 0, 1.0)
+            },
+            heal: |drill| {
+                knobs(drill, 0, 0.0)?;
+                breaker(drill, "automatic")
+            },
         },
         Fault {
             what: "a saga of a version that nobody knows",
@@ -123,7 +129,10 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
     ],
     &[Fault {
         what: "the card processor takes 6 s",
-        alerts: &[("CardCallsSlow", "")],
+        alerts: &[
+            ("CardCallsSlow", ""),
+            ("CircuitBreakerOpen", "name=\"card-processor\""),
+        ],
         provoke: |drill| knobs(drill, 6000, 0.0),
         heal: |drill| knobs(drill, 0, 0.0),
     }],
@@ -166,6 +175,13 @@ fn ask(
     } else {
         Err(error(format!("{method} {path}: {status} {answer}")))
     }
+}
+
+/// Switches payment's circuit breaker before the card processor.
+fn breaker(drill: &mut Running, to: &str) -> Result {
+    let switches = format!("{{\"breaker\":\"{to}\"}}");
+    let path = "/operator/dependencies/card-processor";
+    ask(drill, "payment", "POST", path, &switches).map(drop)
 }
 
 fn knobs(drill: &mut Running, latency: u32, fail: f64) -> Result {

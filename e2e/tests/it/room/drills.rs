@@ -1,0 +1,86 @@
+//! Drills that are begun from the page: told as they happen, one at a time, and everything is mended after them.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Watcher, ask, get, open};
+
+/// A drill takes half a minute, and then waits for its orders.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+async fn told_to_the_end(watcher: &mut Watcher) -> Value {
+    let end = async {
+        loop {
+            let (event, data) = watcher.next().await.expect("the room is open");
+            if event == "drill" && data["running"] == false {
+                return data;
+            }
+        }
+    };
+    timeout(PATIENCE, end).await.expect("a drill ends")
+}
+
+#[tokio::test]
+async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
+    let system = open().await;
+    let drills = get(&system, "/room/drills").await;
+    let names: Vec<&str> = drills
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|drill| drill["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"degraded-prices") && names.contains(&"breaker"),
+        "{names:?}"
+    );
+    let begin = async |name: &str| {
+        let path = format!("/room/drills/{name}");
+        ask(&system, Method::POST, &path, json!({})).await
+    };
+    begin("earthquake")
+        .await
+        .expect_problem(404, "not-found", None);
+
+    let mut watcher = Watcher::watch(&system).await;
+    begin("degraded-prices").await.expect(202);
+    begin("breaker").await.expect_problem(409, "conflict", None);
+    let told = told_to_the_end(&mut watcher).await;
+    let lines: Vec<&str> = told["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let text = lines.join("\n");
+    assert_eq!(lines.last(), Some(&"the books agree"), "{text}");
+    // With the pattern nobody is refused, and without it everybody is.
+    let row = |name: &str| {
+        let row = lines.iter().rev().find(|line| line.contains(name));
+        let row = row.unwrap_or_else(|| panic!("no {name}: {text}"));
+        let (_, cells) = row.split_once(name).expect("its name");
+        let cells = cells.split_whitespace();
+        cells
+            .filter_map(|cell| cell.parse().ok())
+            .collect::<Vec<u32>>()
+    };
+    let (with, without) = (row("last known prices on"), row("last known prices off"));
+    assert!(with[0] > 50 && with[0] == with[1] && with[2] == 0, "{text}");
+    assert!(without[0] == 0 && without[2] > 50, "{text}");
+
+    // Mended, and somebody else's turn.
+    let dependencies: Value = system
+        .api
+        .get("order", "/operator/dependencies")
+        .await
+        .expect("the order service answers");
+    assert_eq!(dependencies[0]["fallback"], true, "{dependencies}");
+    assert_eq!(
+        dependencies[0]["breaker"]["state"], "closed",
+        "{dependencies}"
+    );
+    system.end().await;
+}
