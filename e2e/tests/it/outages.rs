@@ -72,6 +72,12 @@ async fn the_broker_is_away() {
 #[tokio::test]
 async fn each_database_is_away() {
     let system = System::start().await;
+    let order = json!({
+        "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
+        "payment": { "method": "wallet" },
+    });
+    // Its price is known from now on.
+    system.place_this("alice", &order).await;
     for service in [
         "order",
         "payment",
@@ -82,12 +88,16 @@ async fn each_database_is_away() {
         let line = &system.database_lines[service];
         line.cut();
         says_that_it_lacks_something(&system, service).await;
-        if matches!(service, "order" | "inventory") {
-            // No order can be stored, or priced: said so, with when to come back.
-            let order = json!({
-                "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
-                "payment": { "method": "wallet" },
-            });
+        if service == "inventory" {
+            // An order has the price that inventory last named, and says so.
+            let placed = system.api.place("alice", "without-inventory", &order).await;
+            let placed = placed.expect("the price is known");
+            assert!(placed["prices_as_of"].is_string(), "{placed}");
+            let id = placed["id"].as_str().expect("an id");
+            system.accept(id.parse().expect("a UUID"));
+        }
+        if service == "order" {
+            // No order can be stored: said so, with when to come back.
             let refused = system.api.place("alice", "while-it-is-away", &order).await;
             assert!(
                 matches!(refused, Err(load_tests::api::ApiError::Later(after)) if !after.is_zero()),

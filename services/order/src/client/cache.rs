@@ -29,6 +29,8 @@ impl Cache {
     /// Takes in what was just answered to a question asked at `asked`.
     pub(super) fn remember(&self, prices: &HashMap<Sku, Money>, asked: Instant) {
         let as_of = OffsetDateTime::now_utc() - asked.elapsed();
+        // As exact as the database keeps it: an order says the same when it is placed and when it is read.
+        let as_of = as_of.truncate_to_microsecond();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (sku, price) in prices {
             let is_older = |known: &Known| known.asked <= asked;

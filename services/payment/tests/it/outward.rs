@@ -125,7 +125,11 @@ async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fe
                 .fetch_optional(&payment.app.pool)
                 .await
                 .expect("a row");
-        if due == Some(true) { Ok(()) } else { Err(due) }
+        if due == Some(true) {
+            Ok(())
+        } else {
+            Err(format!("{due:?}"))
+        }
     })
     .await;
     assert!(payment.ledger(second).await.is_empty());
