@@ -33,7 +33,7 @@ pub enum Drill {
     RetryStorm,
     /// Inventory fails: orders with the prices that it last named, and without
     DegradedPrices,
-    /// The mail server hangs: mails wait, orders do not
+    /// The mail server is away: mails wait, orders do not
     SmtpDown,
     /// The card company is down for minutes, under traffic
     CardOutage,
@@ -74,7 +74,7 @@ impl Drill {
                 "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
             }
             Self::SmtpDown => {
-                "The mail server hangs. Orders go on, mails wait, and with the breaker nobody hammers at it."
+                "The mail server is away. Orders go on, mails wait, and with the breaker nobody hammers at it."
             }
             Self::CardOutage => {
                 "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."

@@ -17,7 +17,7 @@ use super::{
 use crate::api::Api;
 
 /// Orders per second: without a bound, more than the order service's places can hold for as long as a price may take.
-const RATE: f64 = 200.0;
+const RATE: f64 = 320.0;
 /// What is ordered: nobody has ever asked for its price, so that no price of before helps.
 const UNKNOWN: &str = "DRILL-UNHEARD-OF";
 /// Reads per second.

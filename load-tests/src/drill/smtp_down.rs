@@ -1,4 +1,4 @@
-//! The mail server hangs: mails wait, orders do not; and whether somebody hammers at it meanwhile.
+//! The mail server is away: mails wait, orders do not; and whether somebody hammers at it meanwhile.
 
 use std::time::Duration;
 
@@ -18,8 +18,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
     let mut measured = Vec::new();
     for (name, breaker) in [("breaker on", "automatic"), ("breaker off", "force_closed")] {
         stage.say(&format!("--- {name}"));
-        stage
-            .say("notification is cut off from the mail server: nothing that it sends is answered");
+        stage.say("notification is cut off from the mail server: every try fails at once");
         let switches = json!({ "breaker": breaker, "cut_off": "on" });
         stage.switch(MAILS, &switches).await?;
         let before = stage.calls(MAILS).await?;

@@ -234,7 +234,7 @@ struct Switches {
     retry_budget: Option<OnOff>,
     /// Whether to answer without it, where that is possible.
     fallback: Option<OnOff>,
-    /// On: every call waits in vain until its time is over. For drills, with `DEMO_MODE` alone.
+    /// On: every call fails at once, as if its time were over. For drills, with `DEMO_MODE` alone.
     cut_off: Option<OnOff>,
 }
 

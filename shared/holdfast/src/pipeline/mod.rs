@@ -97,7 +97,7 @@ pub struct Pipeline {
 /// What a drill does to it.
 #[derive(Debug)]
 struct Drill {
-    /// Tries are made, and nobody answers.
+    /// Each try fails at once.
     cut_off: AtomicBool,
     /// Whether the caller answers without the dependency when it cannot be asked.
     fallback: AtomicBool,
@@ -202,8 +202,8 @@ impl Pipeline {
         self.bulkhead.as_ref()
     }
 
-    /// Cuts the dependency off, and joins it again: while it is cut off each try is made, and waits in vain until its time is
-    /// over, as with a network that drops every packet. For drills.
+    /// Cuts the dependency off, and joins it again: while it is cut off each try fails at once, as if its time were over. For
+    /// drills.
     pub fn set_cut_off(&self, cut_off: bool) {
         self.drill.cut_off.store(cut_off, Ordering::Relaxed);
     }
@@ -289,7 +289,7 @@ impl Pipeline {
         };
         let answer = async {
             if self.is_cut_off() {
-                std::future::pending::<()>().await;
+                return Err(Exceeded.into());
             }
             op(attempt).await
         };
