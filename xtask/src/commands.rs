@@ -8,9 +8,9 @@ mod copy_out;
 mod down;
 mod example;
 mod load;
+mod on_stack;
 mod page;
 mod prepare;
-mod sagas;
 mod test;
 mod token;
 mod up;
@@ -81,10 +81,7 @@ pub fn run() -> Result<ExitCode> {
         "verify" => verify::run(arguments),
         "load" => load::run(arguments),
         "compare" => compare::run(arguments),
-        "sagas" => sagas::run(arguments),
-        // The same as with sagas: a program of its own, on whatever stack runs.
-        "drill" => sagas::on_the_running_stack("drill", arguments),
-        "bench" => bench::run(arguments),
+        "sagas" | "drill" => on_stack::run(&command, arguments),
         "example" => example::run(arguments),
         "copy-out" => copy_out::run(arguments),
         "prepare" => prepare::run(arguments),
