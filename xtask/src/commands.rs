@@ -82,6 +82,7 @@ pub fn run() -> Result<ExitCode> {
         "load" => load::run(arguments),
         "compare" => compare::run(arguments),
         "sagas" | "drill" => on_stack::run(&command, arguments),
+        "bench" => bench::run(arguments),
         "example" => example::run(arguments),
         "copy-out" => copy_out::run(arguments),
         "prepare" => prepare::run(arguments),
