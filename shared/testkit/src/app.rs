@@ -81,7 +81,7 @@ pub fn arguments(service: &str, database_url: &str) -> Vec<String> {
         "--http-listen=127.0.0.1:0",
         "--http-workers=1",
         "--database-max-connections=6",
-        "--database-acquire-timeout-ms=500",
+        "--database-acquire-timeout-ms=1500",
         &format!("--database-url={database_url}"),
         &format!("--jwks={jwks}"),
     ]
