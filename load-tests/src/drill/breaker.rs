@@ -22,11 +22,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         let before = stage.calls(CARDS).await?;
         stage.say("the card company answers 503 to everything");
         stage.cards(GOOD_CARDS, 1.0).await?;
-        let watching = stage.watch(CARDS);
-        let placed = tokio::select! {
-            placed = stage.place(RATE, OUTAGE) => placed,
-            never = watching => never?,
-        };
+        let placed = stage.place_watched(CARDS, RATE, OUTAGE).await?;
         let calls = stage.calls(CARDS).await? - before;
         stage.say(&format!(
             "{} orders were accepted meanwhile, and the card company got {calls} calls",
@@ -58,23 +54,4 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         "to rest, after it",
     ];
     Ok((columns, measured))
-}
-
-impl Stage {
-    /// Tells whenever a breaker changes its state; never ends but by an error.
-    pub(super) async fn watch(
-        &self,
-        dependency: super::stage::Dependency,
-    ) -> anyhow::Result<super::orders::Placed> {
-        let mut before = String::new();
-        loop {
-            let breaker = &self.look(dependency).await?["breaker"];
-            let state = breaker["state"].as_str().unwrap_or_default().to_owned();
-            if state != before {
-                self.say(&format!("the breaker of {} is {state}", dependency.name));
-                before = state;
-            }
-            holdfast::backoff::pause(Duration::from_millis(100)).await;
-        }
-    }
 }

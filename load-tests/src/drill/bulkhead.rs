@@ -11,10 +11,10 @@ use tokio::{
 
 use super::{
     Measured,
-    orders::quantile,
+    orders::shown,
     stage::{PRICES, Stage},
 };
-use crate::api::Api;
+use crate::{api::Api, load::quantiles::Latencies};
 
 /// Orders per second: without a bound, more than the order service's places can hold for as long as a price may take.
 const RATE: f64 = 320.0;
@@ -27,7 +27,7 @@ const OUTAGE: Duration = Duration::from_secs(8);
 /// What became of reading.
 #[derive(Default)]
 struct Read {
-    answered: Vec<Duration>,
+    answered: Latencies,
     refused: usize,
 }
 
@@ -57,16 +57,16 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
             "{} orders were asked for at {RATE} a second; of {asked} reads of an order {} were refused, the others took {} (p99)",
             placed.asked(),
             read.refused,
-            quantile(&read.answered, 0.99)
+            shown(&read.answered, |took| took.p99_ms)
         ));
         measured.push(Measured {
             name,
             cells: vec![
                 asked.to_string(),
                 read.refused.to_string(),
-                quantile(&read.answered, 0.5),
-                quantile(&read.answered, 0.99),
-                quantile(&placed.took, 0.5),
+                shown(&read.answered, |took| took.p50_ms),
+                shown(&read.answered, |took| took.p99_ms),
+                shown(&placed.took, |took| took.p50_ms),
             ],
         });
     }
@@ -97,7 +97,7 @@ async fn reading(api: Arc<Api>, id: OrderId) -> Read {
     let mut read = Read::default();
     while let Some(Ok(answer)) = asking.join_next().await {
         match answer {
-            Ok(took) => read.answered.push(took),
+            Ok(took) => read.answered.add(took),
             Err(_) => read.refused += 1,
         }
     }

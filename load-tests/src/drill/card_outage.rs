@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Measured,
-    orders::quantile,
+    orders::shown,
     stage::{CARDS, GOOD_CARDS, Stage},
 };
 
@@ -33,10 +33,7 @@ pub(super) async fn run(
         stage.cards(latency, fail).await?;
         let calls = stage.calls(CARDS).await?;
         let processor = stage.processor();
-        let placed = tokio::select! {
-            placed = stage.place(RATE, lasting) => placed,
-            never = stage.watch(CARDS) => never?,
-        };
+        let placed = stage.place_watched(CARDS, RATE, lasting).await?;
         let calls = stage.calls(CARDS).await? - calls;
         let spent = stage.spent(&processor);
         stage.say(&format!(
@@ -51,7 +48,7 @@ pub(super) async fn run(
                 placed.refused.to_string(),
                 calls.to_string(),
                 spent,
-                quantile(&placed.took, 0.99),
+                shown(&placed.took, |took| took.p99_ms),
             ],
         });
         all.extend(placed.accepted);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Measured,
-    orders::quantile,
+    orders::shown,
     stage::{PRICES, Stage},
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
                 placed.accepted.len().to_string(),
                 placed.degraded.to_string(),
                 placed.refused.to_string(),
-                quantile(&placed.took, 0.5),
+                shown(&placed.took, |took| took.p50_ms),
             ],
         });
     }

@@ -1,6 +1,6 @@
 //! Orders at a rate, and what became of asking for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use contracts::value::OrderId;
 use serde_json::{Value, json};
@@ -10,8 +10,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::stage::Stage;
-use crate::api::{Api, ApiError};
+use super::stage::{Dependency, Stage};
+use crate::{
+    api::{Api, ApiError},
+    load::quantiles::{Latencies, Summary},
+};
 
 /// Orders per second to warm up.
 const WARM_UP: f64 = 20.0;
@@ -25,7 +28,7 @@ pub(super) struct Placed {
     /// 503, or no answer at all.
     pub(super) refused: usize,
     /// How long the answers took.
-    pub(super) took: Vec<Duration>,
+    pub(super) took: Latencies,
 }
 
 impl Placed {
@@ -35,7 +38,7 @@ impl Placed {
 
     fn take(&mut self, (answer, took): (Result<Value, ApiError>, Duration)) {
         let id = |order: &Value| order["id"].as_str()?.parse::<Uuid>().ok().map(OrderId);
-        self.took.push(took);
+        self.took.add(took);
         match answer.as_ref().ok().and_then(id) {
             Some(id) => {
                 self.accepted.push(id);
@@ -48,21 +51,12 @@ impl Placed {
     }
 }
 
-/// The value below which `share` of them are, in milliseconds.
-pub(super) fn quantile(took: &[Duration], share: f64) -> String {
-    let mut sorted = took.to_vec();
-    sorted.sort_unstable();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index"
-    )]
-    let index = ((sorted.len() as f64 - 1.0).max(0.0) * share).round() as usize;
-    sorted.get(index).map_or_else(
-        || "-".to_owned(),
-        |took| format!("{:.0} ms", took.as_secs_f64() * 1000.0),
-    )
+/// One of the statistics of some latencies, for a table.
+pub(super) fn shown(took: &Latencies, which: impl Fn(Summary) -> f64) -> String {
+    if took.is_empty() {
+        return "-".to_owned();
+    }
+    format!("{:.0} ms", which(took.summary()))
 }
 
 impl Stage {
@@ -96,6 +90,32 @@ impl Stage {
             self.accepted(*id);
         }
         placed
+    }
+
+    /// As [`Stage::place`]; tells meanwhile whenever the breaker before a dependency changes its state.
+    pub(super) async fn place_watched(
+        &self,
+        dependency: Dependency,
+        rate: f64,
+        lasting: Duration,
+    ) -> anyhow::Result<Placed> {
+        tokio::select! {
+            placed = self.place(rate, lasting) => Ok(placed),
+            Err(error) = self.watch(dependency) => Err(error),
+        }
+    }
+
+    async fn watch(&self, dependency: Dependency) -> anyhow::Result<Infallible> {
+        let mut before = String::new();
+        loop {
+            let breaker = &self.look(dependency).await?["breaker"];
+            let state = breaker["state"].as_str().unwrap_or_default().to_owned();
+            if state != before {
+                self.say(&format!("the breaker of {} is {state}", dependency.name));
+                before = state;
+            }
+            holdfast::backoff::pause(Duration::from_millis(100)).await;
+        }
     }
 
     /// An order for everything that can be bought, so that its price is known.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     Measured,
+    orders::shown,
     stage::{PRICES, Stage},
 };
 
@@ -40,7 +41,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
                 placed.asked().to_string(),
                 calls.to_string(),
                 format!("{each:.2}"),
-                super::orders::quantile(&placed.took, 0.5),
+                shown(&placed.took, |took| took.p50_ms),
             ],
         });
     }

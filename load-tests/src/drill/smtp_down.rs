@@ -22,10 +22,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         let switches = json!({ "breaker": breaker, "cut_off": "on" });
         stage.switch(MAILS, &switches).await?;
         let before = stage.calls(MAILS).await?;
-        let placed = tokio::select! {
-            placed = stage.place(RATE, OUTAGE) => placed,
-            never = stage.watch(MAILS) => never?,
-        };
+        let placed = stage.place_watched(MAILS, RATE, OUTAGE).await?;
         let (rested, took) = stage.at_rest(&placed.accepted, REST).await;
         let calls = stage.calls(MAILS).await? - before;
         stage.say(&format!(

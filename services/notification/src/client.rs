@@ -80,12 +80,6 @@ impl Post {
         &self.pipeline
     }
 
-    /// How many of `wanted` mails there is a point in sending now. While the breaker is open nobody needs to claim a mail to
-    /// be told so.
-    pub(crate) fn worth_sending(&self, wanted: i64) -> i64 {
-        dependencies::worth_asking(&self.pipeline, wanted)
-    }
-
     /// Sends a mail. Its Message-ID is its own, so that a receiver knows a mail that comes twice.
     pub(crate) async fn send(&self, mail: &Claimed) -> Result<Reply, NotAsked> {
         let message = match self.message(mail) {

@@ -4,7 +4,7 @@ pub(crate) mod webhook;
 
 use std::time::Duration;
 
-use chassis::{database, leased::LeasedWork};
+use chassis::{database, dependencies, leased::LeasedWork};
 use holdfast::{backoff::Backoff, failpoint, telemetry};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
@@ -92,7 +92,7 @@ impl LeasedWork for Postman {
     type Claimed = Claimed;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        match self.post.worth_sending(limit) {
+        match dependencies::worth_asking(self.post.pipeline(), limit) {
             0 => Ok(Vec::new()),
             limit => store::claim(&self.pool, limit, self.lease).await,
         }

@@ -86,12 +86,6 @@ impl CardCompany {
         &self.pipeline
     }
 
-    /// How many of `wanted` calls there is a point in making now. While the breaker is open nobody needs to claim work to
-    /// be told so.
-    pub(crate) fn worth_asking(&self, wanted: i64) -> i64 {
-        dependencies::worth_asking(&self.pipeline, wanted)
-    }
-
     /// Takes the money. Safe to repeat: the key is the order's.
     pub(crate) async fn charge(
         &self,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chassis::{database, leased::LeasedWork};
+use chassis::{database, dependencies, leased::LeasedWork};
 use contracts::value::{CustomerId, PaymentMethod};
 use holdfast::{
     backoff::Backoff,
@@ -67,7 +67,7 @@ impl LeasedWork for CardWorker {
     type Claimed = Claimed;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        match self.company.worth_asking(limit) {
+        match dependencies::worth_asking(self.company.pipeline(), limit) {
             0 => Ok(Vec::new()),
             limit => store::claim(&self.pool, limit, self.lease).await,
         }

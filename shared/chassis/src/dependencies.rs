@@ -274,13 +274,7 @@ impl From<&CircuitBreaker> for BreakerView {
     fn from(breaker: &CircuitBreaker) -> Self {
         let now = breaker.snapshot();
         Self {
-            state: match now.state {
-                State::Closed => "closed",
-                State::Open => "open",
-                State::HalfOpen => "half_open",
-                State::ForcedOpen => "forced_open",
-                State::ForcedClosed => "forced_closed",
-            },
+            state: now.state.as_str(),
             retry_after_ms: now
                 .retry_after
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),

@@ -36,7 +36,7 @@ pub(crate) struct Drillmaster {
 
 impl Drillmaster {
     pub(crate) fn new(api: Api, books: Sources, room: Arc<Room>) -> (Self, DrillBox) {
-        let (box_, orders, turn) = DrillBox::new();
+        let (drills, orders, turn) = DrillBox::new();
         let master = Self {
             api: Arc::new(api),
             books,
@@ -44,7 +44,7 @@ impl Drillmaster {
             orders,
             turn,
         };
-        (master, box_)
+        (master, drills)
     }
 
     /// Carries out what is ordered, until `shutdown`; then mends what a drill had broken.
