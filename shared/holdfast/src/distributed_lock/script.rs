@@ -51,7 +51,7 @@ pub(super) async fn acquire(
             .arg(FENCE_KEY)
             .arg(text(token, &mut Uuid::encode_buffer()))
             .arg(millis(ttl))
-            .arg(floor.get());
+            .arg(format!("{:016}", floor.get()));
     })
     .await?;
     Ok(if answer > 0 {
