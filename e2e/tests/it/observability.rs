@@ -262,7 +262,7 @@ fn dashboards_are_whole_and_show_what_there_is() {
             }
         }
     }
-    assert_eq!(uids.len(), 3);
+    assert_eq!(uids.len(), 4);
 }
 
 /// What Prometheus and the broker record.

@@ -73,7 +73,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::counter;
+use metrics::{Counter, counter};
 
 use crate::{
     bulkhead::{self, Bulkhead},
@@ -92,6 +92,7 @@ pub struct Pipeline {
     bulkhead: Option<Bulkhead>,
     attempt_timeout: Option<Duration>,
     drill: Arc<Drill>,
+    retries: Counter,
 }
 
 /// What a drill does to it.
@@ -139,8 +140,10 @@ impl<E: Retryable> Retryable for Error<E> {
 impl Pipeline {
     /// A pipeline to the dependency `name`, a label of its metrics, with the caller's deadline and nothing else.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            retries: counter!("retries_total", "name" => Arc::clone(&name)),
+            name,
             retry: Retry::NEVER,
             breaker: None,
             bulkhead: None,
@@ -253,7 +256,7 @@ impl Pipeline {
         F: Future<Output = Result<T, E>>,
     {
         if number > 1 {
-            counter!("retries_total", "name" => Arc::clone(&self.name)).increment(1);
+            self.retries.increment(1);
         }
         // Before the bulkhead: nobody waits for a place at what is known to be dead. From here on, whatever leaves without a
         // verdict gives the permit back uncounted.
