@@ -381,6 +381,12 @@ impl Api {
             .await
     }
 
+    /// As [`Api::put`], of a process that is not among [`Api::places`].
+    pub async fn put_at(&self, url: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.operator(Method::PUT, format!("{url}{path}"), Some(body))
+            .await
+    }
+
     /// Has a service do something, as an operator.
     pub async fn post(&self, service: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.operator(Method::POST, self.url(service, path), Some(body))

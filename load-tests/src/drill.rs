@@ -4,13 +4,18 @@
 //! [`reconcile`](crate::reconcile).
 //!
 //! - [`stage`]: what all of them do: break, switch, place orders, tell;
+//! - [`accounts`], [`process`]: customers whose accounts are locked, and processes that are stopped;
 //! - one module for each: what is broken, and what is measured.
 
+mod accounts;
 mod breaker;
 mod bulkhead;
 mod card_outage;
 mod degraded_prices;
+mod lock_flush;
+mod lock_pause;
 mod orders;
+mod process;
 mod retry_storm;
 mod smtp_down;
 mod stage;
@@ -18,7 +23,7 @@ mod stage;
 use std::time::Duration;
 
 use clap::ValueEnum;
-pub use stage::{Stage, Tell};
+pub use stage::{LockServer, Stage, Tell};
 
 use crate::table;
 
@@ -31,6 +36,10 @@ pub enum Drill {
     Bulkhead,
     /// Inventory fails: the calls that it gets for each order, with a retry budget, and without
     RetryStorm,
+    /// Payment is stopped while it holds locks, for longer than they live: with fencing, and without
+    LockPause,
+    /// Redis forgets every lock: with fencing, and without
+    LockFlush,
     /// Inventory fails: orders with the prices that it last named, and without
     DegradedPrices,
     /// The mail server is away: mails wait, orders do not
@@ -52,6 +61,8 @@ impl Drill {
             Self::Breaker => "breaker",
             Self::Bulkhead => "bulkhead",
             Self::RetryStorm => "retry-storm",
+            Self::LockPause => "lock-pause",
+            Self::LockFlush => "lock-flush",
             Self::DegradedPrices => "degraded-prices",
             Self::SmtpDown => "smtp-down",
             Self::CardOutage => "card-outage",
@@ -69,6 +80,12 @@ impl Drill {
             }
             Self::RetryStorm => {
                 "Inventory fails. With a retry budget it gets few calls more than there are orders; without it three times as many."
+            }
+            Self::LockPause => {
+                "Payment is stopped while it holds accounts' locks, for longer than they live, and a second process takes them. With fencing the database refuses what the first one writes late; without it, it is written."
+            }
+            Self::LockFlush => {
+                "Redis forgets every lock, again and again. With fencing only the newest holder of an account's lock writes; without it, all who think that they hold it. Nobody is charged twice: that is the idempotency key's work."
             }
             Self::DegradedPrices => {
                 "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
@@ -96,6 +113,8 @@ pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Resul
         Drill::Breaker => breaker::run(stage).await,
         Drill::Bulkhead => bulkhead::run(stage).await,
         Drill::RetryStorm => retry_storm::run(stage).await,
+        Drill::LockPause => lock_pause::run(stage).await,
+        Drill::LockFlush => lock_flush::run(stage).await,
         Drill::DegradedPrices => degraded_prices::run(stage).await,
         Drill::SmtpDown => smtp_down::run(stage).await,
         Drill::CardOutage => card_outage::run(stage, outage).await,

@@ -137,7 +137,12 @@ fn knobs(fail_before: f64) -> Value {
 }
 
 async fn open() -> System {
-    let system = System::start_with(DEMO).await;
+    open_with(&[]).await
+}
+
+/// With more variables for all services.
+async fn open_with(extra: &[(&str, &str)]) -> System {
+    let system = System::start_with(&[DEMO, extra].concat()).await;
     system.open_room().await;
     system
 }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use load_tests::{
     api::{Api, Places},
-    drill::{self, Drill, Stage},
+    drill::{self, Drill, LockServer, Stage},
     reconcile::Sources,
 };
 
@@ -17,6 +17,8 @@ struct Arguments {
     places: Places,
     #[command(flatten)]
     books: Sources,
+    #[command(flatten)]
+    locks: LockServer,
     /// What to drill
     drill: Drill,
     /// How long the card company is down in card-outage, in minutes
@@ -39,12 +41,21 @@ async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
         places,
         books,
+        locks,
         drill,
         minutes,
     } = Arguments::parse();
     let api = Arc::new(Api::new(places)?);
-    let stage = Stage::new(api, books, Arc::new(|line| println!("{line}")));
-    let clean = drill::run(drill, &stage, Duration::from_secs_f64(minutes * 60.0)).await?;
+    let stage = Stage::new(api, books, locks, Arc::new(|line| println!("{line}")));
+    let outage = Duration::from_secs_f64(minutes * 60.0);
+    let clean = tokio::select! {
+        clean = drill::run(drill, &stage, outage) => clean?,
+        _ = tokio::signal::ctrl_c() => {
+            println!("interrupted: mending what it broke");
+            stage.mend().await?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     Ok(if clean {
         ExitCode::SUCCESS
     } else {

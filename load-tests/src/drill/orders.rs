@@ -3,14 +3,17 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use contracts::value::OrderId;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 use uuid::Uuid;
 
-use super::stage::{Dependency, Stage};
+use super::{
+    accounts::by_card,
+    stage::{Dependency, Stage},
+};
 use crate::{
     api::{Api, ApiError},
     load::quantiles::{Latencies, Summary},
@@ -165,11 +168,7 @@ async fn ask(
     number: usize,
 ) -> (Result<Value, ApiError>, Duration) {
     let sku = &skus[number % skus.len()];
-    let order = json!({
-        "coordination": if number.is_multiple_of(2) { "choreography" } else { "orchestration" },
-        "lines": [{ "sku": sku, "quantity": 1 }],
-        "payment": { "method": "card", "token": "tok_visa" },
-    });
+    let order = by_card(sku, number);
     let customer = format!("drill-{}", number % 50);
     let begun = Instant::now();
     let answer = api

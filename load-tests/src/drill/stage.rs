@@ -2,14 +2,19 @@
 
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use anyhow::Context;
+use chassis::settings::with_password;
 use contracts::value::OrderId;
+use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::process::Process;
 use crate::{
     api::{Api, insist},
     load::processes::{Snapshot, Whose, snapshot},
@@ -22,11 +27,24 @@ pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 /// How long everything may take to come to rest after a drill.
 const REST: Duration = Duration::from_secs(180);
 
+/// The Redis that keeps the locks, for those drills that empty it.
+#[derive(clap::Args, Clone, Default)]
+#[command(next_help_heading = "Locks")]
+pub struct LockServer {
+    /// Redis, as its administrator: redis://USER:PASSWORD@HOST:PORT
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// A file with the password, instead of the one in REDIS_URL
+    #[arg(long, env = "REDIS_PASSWORD_FILE")]
+    pub redis_password_file: Option<PathBuf>,
+}
+
 /// A stack that runs, and somebody who looks on.
 pub struct Stage {
     /// The services.
     pub(super) api: Arc<Api>,
     sources: Sources,
+    locks: LockServer,
     tell: Tell,
     begun: Instant,
     /// Whose processes payment's is among.
@@ -66,10 +84,11 @@ pub(super) const GOOD_CARDS: [u64; 2] = [20, 80];
 impl Stage {
     /// A stage for one drill. The stack must be one replica of each service: what is switched, is switched in the process
     /// that answers.
-    pub fn new(api: Arc<Api>, sources: Sources, tell: Tell) -> Self {
+    pub fn new(api: Arc<Api>, sources: Sources, locks: LockServer, tell: Tell) -> Self {
         Self {
             api,
             sources,
+            locks,
             tell,
             begun: Instant::now(),
             whose: Whose::find(),
@@ -106,6 +125,30 @@ impl Stage {
             .clone()
     }
 
+    /// Everybody's books.
+    pub(super) fn books(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Whose processes the stack's are.
+    pub(super) fn whose(&self) -> &Whose {
+        &self.whose
+    }
+
+    /// The Redis that keeps the locks.
+    pub(super) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
+        let LockServer {
+            redis_url,
+            redis_password_file,
+        } = &self.locks;
+        let url = redis_url
+            .as_deref()
+            .context("this drill empties Redis: REDIS_URL says where it is")?;
+        let url = with_password(url, redis_password_file.as_deref())?;
+        let client = redis::Client::open(url).context("REDIS_URL")?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
     /// Somebody must see it end.
     pub(super) fn accepted(&self, id: OrderId) {
         self.accepted
@@ -116,6 +159,10 @@ impl Stage {
 
     /// Everything works again, and every pattern is on.
     pub async fn mend(&self) -> anyhow::Result<()> {
+        for stopped in Process::all(&self.whose, CARDS.service) {
+            stopped.go_on();
+        }
+        self.fencing(&self.api.places().payment_url, true).await?;
         self.cards(GOOD_CARDS, 0.0).await?;
         self.faults("inventory", 0, false).await?;
         for (dependency, switches) in [

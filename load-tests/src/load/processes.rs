@@ -112,6 +112,24 @@ pub type Snapshot = BTreeMap<String, Usage>;
 /// The part's name for what the machine does besides: other people's processes.
 pub const ELSE: &str = "(everything else)";
 
+/// The processes of a stack of `cargo xtask` that run this program.
+pub(crate) fn of_stack(stack: &Path, program: &str) -> Vec<u32> {
+    let marked = with_mark(stack);
+    all()
+        .into_keys()
+        .filter(|pid| part(*pid, None) == program && marked(pid))
+        .collect()
+}
+
+/// Whether a process carries a stack's mark.
+fn with_mark(stack: &Path) -> impl Fn(&u32) -> bool {
+    let mark = format!("{MARK}={}", stack.display()).into_bytes();
+    move |pid| {
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark))
+    }
+}
+
 /// Looks at `/proc` now. Parts by name: a service's, `rabbitmq`, `postgres (whose database)`, `load generator`.
 pub fn snapshot(whose: &Whose) -> Snapshot {
     let stats = all();
@@ -119,12 +137,7 @@ pub fn snapshot(whose: &Whose) -> Snapshot {
     let roots: HashMap<u32, Option<&str>> = match whose {
         Whose::Unknown(_) => HashMap::new(),
         Whose::Stack(stack) => {
-            let mark = format!("{MARK}={}", stack.display()).into_bytes();
-            let marked = |pid: &u32| {
-                std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                    environ.split(|byte| *byte == 0).any(|entry| entry == mark)
-                })
-            };
+            let marked = with_mark(stack);
             stats
                 .keys()
                 .filter(|pid| marked(pid))

@@ -36,6 +36,7 @@ impl App {
             demo,
             places,
             books,
+            locks,
             room: settings,
             ..
         } = config;
@@ -46,7 +47,7 @@ impl App {
         let auditor = Arc::new(Auditor::new(&books)?);
         let room = Arc::new(Room::new());
         let (master, drills) = drilled
-            .map(|api| Drillmaster::new(api, books.clone(), Arc::clone(&room)))
+            .map(|api| Drillmaster::new(api, books.clone(), locks, Arc::clone(&room)))
             .unzip();
         let closing = CancellationToken::new();
         let observer = Observer::new(settings.amqp()?, "control-room", QUEUE);

@@ -6,7 +6,7 @@ use chassis::settings::{
     DemoSettings, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
 };
 use clap::{Args, Parser};
-use load_tests::{api::Places, reconcile::Sources};
+use load_tests::{api::Places, drill::LockServer, reconcile::Sources};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,6 +32,9 @@ pub struct Config {
     /// The books.
     #[command(flatten)]
     pub books: Sources,
+    /// The locks, for drills.
+    #[command(flatten)]
+    pub locks: LockServer,
     /// The room itself.
     #[command(flatten)]
     pub room: RoomSettings,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, leased, tally::Held};
+use chassis::{Chassis, Switch, leased, tally::Held};
 use holdfast::outbox::Waker;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
@@ -37,10 +37,15 @@ impl App {
         let card = Waker::default();
         let company = CardCompany::new(&settings)?;
         let chassis = chassis.depends_on(company.pipeline());
+        let fencing = Switch::new(
+            "fencing",
+            "the database refuses whoever holds an account's lock and was overtaken",
+        );
+        let chassis = chassis.may_switch_off(&fencing);
         let worker = CardWorker::new(
             pool,
             company,
-            Accounts::new(&locks)?,
+            Accounts::new(&locks, fencing)?,
             waker.clone(),
             card.clone(),
             &settings,
@@ -106,6 +111,12 @@ fn describe_metrics() {
          stopped, or Redis lost its memory"
     );
     counter!("account_locks_overtaken_total").increment(0);
+    describe_counter!(
+        "account_writes_unfenced_total",
+        Unit::Count,
+        "Times that a drill, which had switched fencing off, let such a holder write"
+    );
+    counter!("account_writes_unfenced_total").increment(0);
     describe_counter!(
         "card_answers_refused_total",
         Unit::Count,

@@ -47,7 +47,7 @@ pub struct LockSettings {
     pub account_lock_name: String,
 
     /// How long an account stays locked when the process that locked it dies, in milliseconds
-    #[arg(long, env = "ACCOUNT_LOCK_TTL_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(300..=600_000))]
+    #[arg(long, env = "ACCOUNT_LOCK_TTL_MS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(300..=600_000))]
     pub account_lock_ttl_ms: u64,
 }
 

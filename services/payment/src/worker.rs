@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chassis::{database, dependencies, leased::LeasedWork};
-use contracts::value::{CustomerId, PaymentMethod};
+use contracts::value::PaymentMethod;
 use holdfast::{
     backoff::Backoff,
     deadline::Deadline,
@@ -16,7 +16,7 @@ use holdfast::{
     telemetry,
 };
 use metrics::{counter, gauge, histogram};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, error, field::Empty, info_span, warn};
 
@@ -48,19 +48,26 @@ pub(crate) struct CardWorker {
     lease: Duration,
 }
 
-/// The lock under which we work, and whose account it is.
-#[derive(Clone, Copy)]
-struct Held<'a> {
-    lock: &'a Lock,
-    customer: &'a CustomerId,
-}
-
 /// Whether the payment still waits for what was claimed.
 fn is_due(claimed: &Claimed, payment: &Payment) -> bool {
     matches!(
         (claimed.due, payment.state),
         (Due::Charge, State::Charging { .. }) | (Due::Refund, State::Refunding)
     )
+}
+
+/// The span of a card call, below what the order's trace began with.
+fn described(claimed: &Claimed, payment: &Payment) -> Span {
+    let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
+    telemetry::adopt(&span, payment.traceparent.as_deref());
+    commands::facts(payment).describe(&span);
+    let operation = match claimed.due {
+        Due::Charge => "charge",
+        Due::Refund => "refund",
+    };
+    telemetry::attribute(&span, "payment.operation", operation);
+    telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
+    span
 }
 
 impl LeasedWork for CardWorker {
@@ -73,28 +80,32 @@ impl LeasedWork for CardWorker {
         }
     }
 
+    /// Asks for this payment while nobody else asks for its account.
     async fn work(&self, claimed: Claimed) {
-        let payment = match store::find(&self.pool, claimed.order_id).await {
-            Ok(Some(payment)) => payment,
-            Ok(None) => return,
-            Err(error) => return warn!(%error, "cannot read a payment; its lease will end"),
+        let lock = match self.accounts.try_lock(&claimed.customer).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return self
+                    .put_back(&claimed, self.busy.delay(0), "the account is locked")
+                    .await;
+            }
+            Err(error) => {
+                return self.put_back(&claimed, NOT_ASKED, &error.to_string()).await;
+            }
         };
-        // An operator may have ended it between the claim and this look.
-        if !is_due(&claimed, &payment) {
-            return;
+        failpoint!("payment.after_lock");
+        match self.pass(&claimed, &lock).await {
+            // An operator may have ended it, or somebody else's answer have come, before we had the lock.
+            Ok(Some(payment)) if is_due(&claimed, &payment) => {
+                let span = described(&claimed, &payment);
+                self.ask(&claimed, &payment, &lock).instrument(span).await;
+            }
+            Ok(_) => {}
+            Err(Error::Overtaken(newest)) => self.overtaken(&claimed, newest).await,
+            Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
         }
-        let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
-        telemetry::adopt(&span, payment.traceparent.as_deref());
-        commands::facts(&payment).describe(&span);
-        let operation = match claimed.due {
-            Due::Charge => "charge",
-            Due::Refund => "refund",
-        };
-        telemetry::attribute(&span, "payment.operation", operation);
-        telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
-        self.under_the_lock(&claimed, payment)
-            .instrument(span)
-            .await;
+        // An error is taken care of in the background: at the latest its time is over.
+        let _ = lock.release().await;
     }
 
     async fn sample(&self) {
@@ -129,46 +140,31 @@ impl CardWorker {
         })
     }
 
-    /// Asks for this payment while nobody else asks for its account.
-    async fn under_the_lock(&self, claimed: &Claimed, payment: Payment) {
-        let Some(terms) = &payment.terms else {
-            return error!("a payment without terms waits for the card company: a defect");
-        };
-        let lock = match self.accounts.try_lock(&terms.customer).await {
-            Ok(Some(lock)) => lock,
-            Ok(None) => {
-                return self
-                    .put_back(claimed, self.busy.delay(0), "the account is locked")
-                    .await;
-            }
-            Err(error) => return self.put_back(claimed, NOT_ASKED, &error.to_string()).await,
-        };
-        let held = Held {
-            lock: &lock,
-            customer: &terms.customer,
-        };
-        failpoint!("payment.after_lock");
-        match self.pass(claimed, held).await {
-            // Somebody else's answer may have come before we had the lock.
-            Ok(Some(payment)) if is_due(claimed, &payment) => {
-                self.ask(claimed, &payment, held).await;
-            }
-            Ok(_) => {}
-            Err(Error::Overtaken(newest)) => self.overtaken(claimed, newest).await,
-            Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
-        }
-        // An error is taken care of in the background: at the latest its time is over.
-        let _ = lock.release().await;
-    }
-
-    /// Shows the lock to the database, and reads the payment as it is then.
-    async fn pass(&self, claimed: &Claimed, held: Held<'_>) -> Result<Option<Payment>, Error> {
+    /// Shows the lock, and reads the payment as it is then.
+    async fn pass(&self, claimed: &Claimed, lock: &Lock) -> Result<Option<Payment>, Error> {
         let mut tx = database::begin(&self.pool, "lock account").await?;
-        let passed = store::pass(&mut tx, held.customer, held.lock).await?;
-        passed.map_err(Error::Overtaken)?;
+        self.show(&mut tx, claimed, lock).await?;
         let payment = store::find(&mut *tx, claimed.order_id).await?;
         tx.commit().await?;
         Ok(payment)
+    }
+
+    /// Shows the lock to the database: [`Error::Overtaken`], if somebody newer was here.
+    async fn show(
+        &self,
+        conn: &mut PgConnection,
+        claimed: &Claimed,
+        lock: &Lock,
+    ) -> Result<(), Error> {
+        match store::pass(conn, &claimed.customer, lock).await? {
+            Ok(()) => Ok(()),
+            Err(newest) if self.accounts.are_fenced() => Err(Error::Overtaken(newest)),
+            Err(newest) => {
+                counter!("account_writes_unfenced_total").increment(1);
+                warn!(fence = %lock.fence(), %newest, "overtaken, and fencing is switched off");
+                Ok(())
+            }
+        }
     }
 
     /// We were overtaken: what we know is old, and what we were about to write is somebody else's now.
@@ -179,7 +175,7 @@ impl CardWorker {
         self.put_back(claimed, self.busy.delay(0), &why).await;
     }
 
-    async fn ask(&self, claimed: &Claimed, payment: &Payment, held: Held<'_>) {
+    async fn ask(&self, claimed: &Claimed, payment: &Payment, lock: &Lock) {
         let begun = Instant::now();
         failpoint!("payment.before_card_call");
         let call = self.call(claimed, payment);
@@ -187,7 +183,7 @@ impl CardWorker {
             biased;
             answer = call => answer,
             // Nobody knows any more that we are the only one who asks.
-            () = held.lock.lost() => None,
+            () = lock.lost() => None,
         };
         let Some(answer) = answer else {
             return self
@@ -206,7 +202,7 @@ impl CardWorker {
         };
         histogram!("card_call_duration_seconds", "outcome" => outcome).record(begun.elapsed());
         match answer {
-            Ok(answer) => self.store(claimed, answer, held, begun).await,
+            Ok(answer) => self.store(claimed, answer, lock, begun).await,
             Err(error) => {
                 telemetry::fail(&Span::current(), "no_answer", &error);
                 self.put_off(claimed, &error).await;
@@ -242,11 +238,11 @@ impl CardWorker {
 
     /// Stores a definite answer. While the database is away it tries again, for as long as the claim is ours: the answer
     /// could be asked for again, but why should it.
-    async fn store(&self, claimed: &Claimed, answer: CardAnswer, held: Held<'_>, begun: Instant) {
+    async fn store(&self, claimed: &Claimed, answer: CardAnswer, lock: &Lock, begun: Instant) {
         let mut delays = Backoff::RECONNECT.delays();
         let lease = Deadline::after(self.lease.saturating_sub(begun.elapsed()));
         loop {
-            match self.outcome(claimed, answer, held).await {
+            match self.outcome(claimed, answer, lock).await {
                 Ok(()) => return,
                 Err(Error::Overtaken(newest)) => return self.overtaken(claimed, newest).await,
                 Err(Error::Database(error)) if lease.remaining().is_some() => {
@@ -271,11 +267,10 @@ impl CardWorker {
         &self,
         claimed: &Claimed,
         answer: CardAnswer,
-        held: Held<'_>,
+        lock: &Lock,
     ) -> Result<(), Error> {
         let mut tx = database::begin(&self.pool, "store card answer").await?;
-        let passed = store::pass(&mut tx, held.customer, held.lock).await?;
-        passed.map_err(Error::Overtaken)?;
+        self.show(&mut tx, claimed, lock).await?;
         let (tally, state) = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
         tally.count();

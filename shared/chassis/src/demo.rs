@@ -1,7 +1,8 @@
-//! What a demonstration may do to a service: pause a queue, damage a message, crash at a line. For operators, and only
-//! with `DEMO_MODE=true`: without it these routes do not exist.
+//! What a demonstration may do to a service: pause a queue, damage a message, crash at a line, switch something off. For
+//! operators, and only with `DEMO_MODE=true`: without it these routes do not exist.
 
 mod faults;
+mod switches;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
 pub(crate) use faults::Faults;
+pub use switches::Switch;
 
 use crate::{
     http::{JsonBody, Problem},
@@ -40,6 +42,8 @@ pub(crate) struct Stage {
     pub(crate) failpoints: Arc<[&'static str]>,
     /// What is wrong with its HTTP server.
     pub(crate) faults: Faults,
+    /// What it can be made to do without.
+    pub(crate) switches: Arc<[Switch]>,
 }
 
 impl Stage {
@@ -54,7 +58,7 @@ impl Stage {
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(show, pause, resume, damage, poison, crash, fail),
+    paths(show, pause, resume, damage, poison, crash, fail, turn),
     security(("bearer" = [])),
 )]
 pub(crate) struct DemoApi;
@@ -67,7 +71,8 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(damage)
         .service(poison)
         .service(crash)
-        .service(fail);
+        .service(fail)
+        .service(turn);
 }
 
 /// What can be broken here, and what is.
@@ -82,6 +87,34 @@ struct Broken {
     failpoints: Arc<[&'static str]>,
     /// Whether the build has failpoints at all.
     failpoints_compiled_in: bool,
+    /// What it can be made to do without.
+    switches: Vec<SwitchView>,
+}
+
+/// Something that can be switched off.
+#[derive(Debug, Serialize, ToSchema)]
+struct SwitchView {
+    name: &'static str,
+    /// What is on while it is.
+    what: &'static str,
+    on: bool,
+}
+
+impl From<&Switch> for SwitchView {
+    fn from(switch: &Switch) -> Self {
+        Self {
+            name: switch.name(),
+            what: switch.what(),
+            on: switch.is_on(),
+        }
+    }
+}
+
+/// What a switch is to be.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Switching {
+    on: bool,
 }
 
 /// Which message to damage.
@@ -126,6 +159,7 @@ async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
         paused,
         failpoints: Arc::clone(&stage.failpoints),
         failpoints_compiled_in: failpoint::ENABLED,
+        switches: stage.switches.iter().map(SwitchView::from).collect(),
     })
 }
 
@@ -257,4 +291,29 @@ async fn fail(
     stage.faults.set(fault.latency_ms, fault.unavailable);
     warn!(?fault, operator = %operator.id, "broken, or mended");
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Switches something off in this process, or on again.
+#[utoipa::path(tag = "demo", params(("name" = String, Path)), request_body = Switching, responses(
+    (status = 200, body = SwitchView), (status = 404, body = Problem), (status = 422, body = Problem),
+))]
+#[put("/demo/switches/{name}")]
+async fn turn(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    name: web::Path<String>,
+    JsonBody(Switching { on }): JsonBody<Switching>,
+) -> Result<HttpResponse, Problem> {
+    let known = stage.switches.iter().find(|switch| switch.name() == *name);
+    let switch = known.ok_or_else(|| {
+        let names: Vec<&str> = stage.switches.iter().map(Switch::name).collect();
+        Problem::not_found(format!(
+            "this service has no switch {:?}; it has {}",
+            *name,
+            names.join(", ")
+        ))
+    })?;
+    switch.set(on);
+    warn!(switch = switch.name(), on, operator = %operator.id, "switched");
+    Ok(HttpResponse::Ok().json(SwitchView::from(switch)))
 }

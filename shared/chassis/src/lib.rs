@@ -33,5 +33,6 @@ mod start;
 pub mod tally;
 pub mod trace;
 
+pub use demo::Switch;
 pub use service::Chassis;
 pub use start::{on_signal, start};

@@ -23,7 +23,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{
     database,
-    demo::{self, DemoApi, Faults, Stage},
+    demo::{self, DemoApi, Faults, Stage, Switch},
     dependencies::{self, Dependencies, DependenciesApi},
     health::{self, Health},
     http::{Shared, serve},
@@ -67,6 +67,8 @@ pub struct Chassis {
     dependencies: Vec<Pipeline>,
     /// What a demonstration has broken.
     faults: Faults,
+    /// What a demonstration may do without.
+    switches: Vec<Switch>,
 }
 
 /// What a service has that sends and receives messages.
@@ -119,6 +121,7 @@ impl Chassis {
             failpoints: Vec::new(),
             dependencies: Vec::new(),
             faults: Faults::default(),
+            switches: Vec::new(),
         })
     }
 
@@ -147,6 +150,13 @@ impl Chassis {
     #[must_use]
     pub fn depends_on(mut self, dependency: &Pipeline) -> Self {
         self.dependencies.push(dependency.clone());
+        self
+    }
+
+    /// Names something that a demonstration may switch off.
+    #[must_use]
+    pub fn may_switch_off(mut self, switch: &Switch) -> Self {
+        self.switches.push(switch.clone());
         self
     }
 
@@ -265,6 +275,7 @@ impl Chassis {
             queues,
             failpoints: self.failpoints.clone().into(),
             faults: self.faults.clone(),
+            switches: self.switches.clone().into(),
         });
         self.serve(DemoApi::openapi(), move |config| {
             config.app_data(stage.clone()).configure(demo::routes);

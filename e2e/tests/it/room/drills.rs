@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testkit::RedisServer;
 use tokio::time::timeout;
 
-use super::{Watcher, ask, get, open};
+use super::{Watcher, ask, get, open, open_with};
 
 /// A drill takes half a minute, and then waits for its orders.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -21,6 +22,20 @@ async fn told_to_the_end(watcher: &mut Watcher) -> Value {
         }
     };
     timeout(PATIENCE, end).await.expect("a drill ends")
+}
+
+fn lines(told: &Value) -> Vec<&str> {
+    let lines = told["lines"].as_array().expect("lines");
+    lines.iter().filter_map(Value::as_str).collect()
+}
+
+/// The numbers of a table's row.
+fn row(lines: &[&str], name: &str) -> Vec<u32> {
+    let row = lines.iter().rev().find(|line| line.contains(name));
+    let row = row.unwrap_or_else(|| panic!("no {name}: {lines:#?}"));
+    let (_, cells) = row.split_once(name).expect("its name");
+    let cells = cells.split_whitespace();
+    cells.filter_map(|cell| cell.parse().ok()).collect()
 }
 
 #[tokio::test]
@@ -49,25 +64,14 @@ async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
     begin("degraded-prices").await.expect(202);
     begin("breaker").await.expect_problem(409, "conflict", None);
     let told = told_to_the_end(&mut watcher).await;
-    let lines: Vec<&str> = told["lines"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let lines = lines(&told);
     let text = lines.join("\n");
     assert_eq!(lines.last(), Some(&"the books agree"), "{text}");
     // With the pattern nobody is refused, and without it everybody is.
-    let row = |name: &str| {
-        let row = lines.iter().rev().find(|line| line.contains(name));
-        let row = row.unwrap_or_else(|| panic!("no {name}: {text}"));
-        let (_, cells) = row.split_once(name).expect("its name");
-        let cells = cells.split_whitespace();
-        cells
-            .filter_map(|cell| cell.parse().ok())
-            .collect::<Vec<u32>>()
-    };
-    let (with, without) = (row("last known prices on"), row("last known prices off"));
+    let (with, without) = (
+        row(&lines, "last known prices on"),
+        row(&lines, "last known prices off"),
+    );
     assert!(with[0] > 50 && with[0] == with[1] && with[2] == 0, "{text}");
     assert!(without[0] == 0 && without[2] > 50, "{text}");
 
@@ -82,5 +86,25 @@ async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
         dependencies[0]["breaker"]["state"], "closed",
         "{dependencies}"
     );
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_forgets_everything_is_drilled_with_fencing_and_without() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let system = open_with(&[("REDIS_URL", url.as_str())]).await;
+    let mut watcher = Watcher::watch(&system).await;
+    let begin = ask(&system, Method::POST, "/room/drills/lock-flush", json!({}));
+    begin.await.expect(202);
+    let told = told_to_the_end(&mut watcher).await;
+    let lines = lines(&told);
+    assert_eq!(lines.last(), Some(&"the books agree"), "{lines:#?}");
+    // Times emptied, calls at once, refused, written, charged twice.
+    let (with, without) = (row(&lines, "fencing on"), row(&lines, "fencing off"));
+    assert!(with[0] > 5 && without[0] > 5, "{lines:#?}");
+    assert!(with[2] > 0 && with[3] == 0, "{lines:#?}");
+    assert!(without[2] == 0 && without[3] > 0, "{lines:#?}");
+    assert!(with[4] == 0 && without[4] == 0, "{lines:#?}");
     system.end().await;
 }

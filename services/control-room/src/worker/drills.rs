@@ -7,7 +7,7 @@ use std::{
 
 use load_tests::{
     api::Api,
-    drill::{self, Drill, Stage},
+    drill::{self, Drill, LockServer, Stage},
     reconcile::Sources,
 };
 use serde_json::json;
@@ -29,17 +29,24 @@ const MEND: Duration = Duration::from_secs(8);
 pub(crate) struct Drillmaster {
     api: Arc<Api>,
     books: Sources,
+    locks: LockServer,
     room: Arc<Room>,
     orders: Receiver<Drill>,
     turn: Arc<Semaphore>,
 }
 
 impl Drillmaster {
-    pub(crate) fn new(api: Api, books: Sources, room: Arc<Room>) -> (Self, DrillBox) {
+    pub(crate) fn new(
+        api: Api,
+        books: Sources,
+        locks: LockServer,
+        room: Arc<Room>,
+    ) -> (Self, DrillBox) {
         let (drills, orders, turn) = DrillBox::new();
         let master = Self {
             api: Arc::new(api),
             books,
+            locks,
             room,
             orders,
             turn,
@@ -64,7 +71,12 @@ impl Drillmaster {
                     &json!({ "name": drill.name(), "running": true, "lines": *lines }),
                 );
             };
-            let stage = Stage::new(Arc::clone(&self.api), self.books.clone(), Arc::new(tell));
+            let stage = Stage::new(
+                Arc::clone(&self.api),
+                self.books.clone(),
+                self.locks.clone(),
+                Arc::new(tell),
+            );
             info!(drill = drill.name(), "a drill begins");
             let ended = shutdown
                 .run_until_cancelled(drill::run(drill, &stage, OUTAGE))

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use chassis::Switch;
 use contracts::value::CustomerId;
 use holdfast::distributed_lock::{Error, Fence, Lock, Locks, Options};
 
@@ -18,11 +19,13 @@ pub(crate) struct Accounts {
     /// What they are called, before the customer's id.
     name: String,
     ttl: Duration,
+    /// Off only while a drill shows what becomes of it.
+    fencing: Switch,
 }
 
 impl Accounts {
     /// Connects when it must.
-    pub(crate) fn new(settings: &LockSettings) -> anyhow::Result<Self> {
+    pub(crate) fn new(settings: &LockSettings, fencing: Switch) -> anyhow::Result<Self> {
         let ttl = Duration::from_millis(settings.account_lock_ttl_ms);
         let options = Options {
             // A renewal, every third of that time, can be tried again.
@@ -33,6 +36,7 @@ impl Accounts {
             locks: Locks::new(&options)?,
             name: settings.account_lock_name.clone(),
             ttl,
+            fencing,
         })
     }
 
@@ -45,5 +49,10 @@ impl Accounts {
     /// The database has seen this one: those to come are to be newer.
     pub(crate) fn seen(&self, newest: Fence) {
         self.locks.raise_fence(newest);
+    }
+
+    /// Whether somebody who was overtaken may not write.
+    pub(crate) fn are_fenced(&self) -> bool {
+        self.fencing.is_on()
     }
 }

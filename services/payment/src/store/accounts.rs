@@ -12,7 +12,8 @@ pub(crate) struct AccountKey {
     pub(crate) currency: Currency,
 }
 
-fn decode<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+/// Reads what is stored as text.
+pub(super) fn decode<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     text: &str,
 ) -> sqlx::Result<T> {
     text.parse()

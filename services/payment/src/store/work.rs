@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use contracts::value::OrderId;
+use contracts::value::{CustomerId, OrderId};
 use sqlx::{PgConnection, PgExecutor};
+use tracing::error;
+
+use super::accounts::decode;
 
 /// A payment that this worker alone works on until its lease ends.
 pub(crate) struct Claimed {
     pub(crate) order_id: OrderId,
+    /// Whose account is to be locked.
+    pub(crate) customer: CustomerId,
     pub(crate) due: Due,
     /// How often it was tried, with this time.
     pub(crate) attempts: u32,
@@ -29,7 +34,7 @@ pub(crate) async fn claim(
     lease: Duration,
 ) -> sqlx::Result<Vec<Claimed>> {
     let rows = sqlx::query!(
-        "update payment
+        r#"update payment
          set due_at = now() + make_interval(secs => $2), attempts = attempts + 1
          where order_id in (
              select order_id from payment
@@ -38,16 +43,20 @@ pub(crate) async fn claim(
              limit $1
              for update skip locked
          )
-         returning order_id, state, attempts",
+         returning order_id, state, attempts, customer_id as "customer!""#,
         limit,
         lease.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Claimed {
+    // A row that cannot be read is no reason not to work on the others.
+    let readable = rows.into_iter().filter_map(|row| {
+        let customer = decode(&row.customer)
+            .inspect_err(|error| error!(order.id = %row.order_id, %error, "whose payment is this?"))
+            .ok()?;
+        Some(Claimed {
             order_id: OrderId(row.order_id),
+            customer,
             due: if row.state == "refunding" {
                 Due::Refund
             } else {
@@ -55,7 +64,8 @@ pub(crate) async fn claim(
             },
             attempts: row.attempts.try_into().unwrap_or(u32::MAX),
         })
-        .collect())
+    });
+    Ok(readable.collect())
 }
 
 /// There was no definite answer: it is due again after `delay`.

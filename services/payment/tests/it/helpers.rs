@@ -31,6 +31,11 @@ pub(crate) async fn spawn_app() -> Payment {
 
 /// With its locks in that Redis.
 pub(crate) async fn spawn_app_on(redis: &str) -> Payment {
+    spawn_app_with(redis, &[]).await
+}
+
+/// With its locks in that Redis, and more arguments.
+pub(crate) async fn spawn_app_with(redis: &str, more: &[&str]) -> Payment {
     let (database, ledger, vhost) = tokio::join!(
         Database::create("payment"),
         Database::create("card_processor"),
@@ -42,7 +47,7 @@ pub(crate) async fn spawn_app_on(redis: &str) -> Payment {
     let company = TestApp::start(address, ledger, |shutdown| company.run(shutdown)).await;
     let line = Proxy::start(address).await;
     let probe = Probe::attach(&vhost).await;
-    let app = start_with(database, &vhost, &line, redis, &[]).await;
+    let app = start_with(database, &vhost, &line, redis, more).await;
     let payment = Payment {
         app,
         vhost,

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Redis, RedisServer, answer, eventually};
 
-use crate::helpers::{Payment, card, created, spawn_app, spawn_app_on, start_with};
+use crate::helpers::{Payment, card, created, spawn_app, spawn_app_on, spawn_app_with, start_with};
 
 impl Payment {
     async fn breaker(&self) -> Value {
@@ -142,15 +142,15 @@ async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fe
     payment.stop().await;
 }
 
-#[tokio::test]
-async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again() {
-    let payment = spawn_app().await;
-    let probe = &payment.probe;
+/// Orders something of alice's, and overtakes whoever asks the card company for it; answers the order, and the fence that is
+/// the newest then.
+async fn overtaken(payment: &Payment) -> (OrderId, i64) {
     // A decision takes longer than it takes to overtake whoever asked.
     payment
         .turn(json!({ "latency_min_ms": 250, "latency_max_ms": 250 }))
         .await;
     let order = OrderId::new();
+    let probe = &payment.probe;
     probe
         .publish(&created(order, "alice", 300, &card("tok_visa")))
         .await;
@@ -167,12 +167,42 @@ async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again
     .await;
     let newest = payment.fence("alice").await;
     probe.wait_for("payment.completed.v1", order).await;
+    (order, newest)
+}
+
+#[tokio::test]
+async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again() {
+    let payment = spawn_app().await;
+    let (order, newest) = overtaken(&payment).await;
     // One charge, although it was asked for twice; and the one who wrote it came after the newest.
     assert_eq!(payment.ledger(order).await, ["capture"]);
     assert!(payment.fence("alice").await > newest);
-    let metrics = answer(payment.app.request(Method::GET, "/metrics")).await;
-    drop(metrics);
     tokio::time::timeout(Duration::from_secs(30), payment.stop())
         .await
         .expect("it stops");
+}
+
+#[tokio::test]
+async fn with_fencing_switched_off_whoever_was_overtaken_writes() {
+    let payment = spawn_app_with(Redis::shared().url(), &["--demo-mode"]).await;
+    let switch = async |name: &str, to: Value| {
+        let path = format!("/demo/switches/{name}");
+        answer(payment.app.as_operator(Method::PUT, &path).json(&to)).await
+    };
+    switch("brakes", json!({ "on": false }))
+        .await
+        .expect_problem(404, "not-found", None);
+    let off = switch("fencing", json!({ "on": false })).await.expect(200);
+    assert_eq!(off["on"], false, "{off}");
+
+    let (order, newest) = overtaken(&payment).await;
+    // Whoever wrote it, nobody newer than the newest did.
+    assert_eq!(payment.fence("alice").await, newest);
+    assert_eq!(payment.ledger(order).await, ["capture"]);
+
+    let all = answer(payment.app.as_operator(Method::GET, "/demo")).await;
+    assert_eq!(all.expect(200)["switches"][0]["on"], false);
+    let on = switch("fencing", json!({ "on": true })).await.expect(200);
+    assert_eq!(on["on"], true, "{on}");
+    payment.stop().await;
 }

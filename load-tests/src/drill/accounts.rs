@@ -1,0 +1,216 @@
+//! Customers with several card payments each, the locks of their accounts, and what the books say of both.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use contracts::value::OrderId;
+use futures_util::future::try_join_all;
+use holdfast::backoff::pause;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::stage::Stage;
+use crate::api::{Api, insist};
+
+/// How long something that must come may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Customers who pay by card, and what they ordered.
+pub(super) struct Accounts {
+    customers: Vec<String>,
+    orders: Vec<(String, OrderId)>,
+    /// Payment's books.
+    payment: PgConnection,
+    /// The card company's.
+    company: PgConnection,
+}
+
+/// What payment has counted since its process began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    /// Locks that were lost while they were held.
+    pub(super) lost: f64,
+    /// Times that the database refused somebody who was overtaken.
+    pub(super) refused: f64,
+    /// Times that it let them write, because a drill had switched fencing off.
+    pub(super) let_through: f64,
+}
+
+impl Counted {
+    pub(super) async fn now(stage: &Stage) -> anyhow::Result<Self> {
+        let url = &stage.api.places().payment_url;
+        let metric = async |name: &'static str| insist(|| stage.api.metric(url, name)).await;
+        Ok(Self {
+            lost: metric("lock_lost_total").await?,
+            refused: metric("account_locks_overtaken_total").await?,
+            let_through: metric("account_writes_unfenced_total").await?,
+        })
+    }
+
+    pub(super) async fn since(self, stage: &Stage) -> anyhow::Result<Self> {
+        let now = Self::now(stage).await?;
+        Ok(Self {
+            lost: now.lost - self.lost,
+            refused: now.refused - self.refused,
+            let_through: now.let_through - self.let_through,
+        })
+    }
+}
+
+impl Accounts {
+    /// So many customers, with names of their own. Orders nothing yet.
+    pub(super) async fn open(stage: &Stage, customers: usize) -> anyhow::Result<Self> {
+        let books = stage.books();
+        let (payment, company) = (
+            books.open(&books.payment_database_url)?,
+            books.open(&books.card_processor_database_url)?,
+        );
+        Ok(Self {
+            customers: (0..customers)
+                .map(|n| format!("drill-account-{n}"))
+                .collect(),
+            orders: Vec::new(),
+            payment: PgConnection::connect(&payment)
+                .await
+                .context("payment's books")?,
+            company: PgConnection::connect(&company)
+                .await
+                .context("the card company's books")?,
+        })
+    }
+
+    /// Each of them places so many orders by card, all at once. Answers which.
+    pub(super) async fn place(
+        &mut self,
+        stage: &Stage,
+        each: usize,
+    ) -> anyhow::Result<Vec<OrderId>> {
+        let skus = stage.skus();
+        let all = self.customers.iter().flat_map(|customer| {
+            let skus = &skus;
+            (0..each).map(move |number| async move {
+                let id = place(&stage.api, customer, &skus[number % skus.len()], number).await?;
+                anyhow::Ok((customer.clone(), id))
+            })
+        });
+        self.orders = try_join_all(all).await?;
+        let ids: Vec<OrderId> = self.orders.iter().map(|(_, id)| *id).collect();
+        for id in &ids {
+            stage.accepted(*id);
+        }
+        Ok(ids)
+    }
+
+    /// Per customer, the newest fence that the database has seen.
+    pub(super) async fn fences(&mut self) -> sqlx::Result<BTreeMap<String, i64>> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "select customer_id, fence from account_fence where customer_id = any($1)",
+        )
+        .bind(&self.customers)
+        .fetch_all(&mut self.payment)
+        .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Waits until somebody newer than `before` holds the lock of each account.
+    pub(super) async fn newer_than(
+        &mut self,
+        before: &BTreeMap<String, i64>,
+    ) -> anyhow::Result<BTreeMap<String, i64>> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.fences().await?;
+            let newer = now
+                .iter()
+                .filter(|(customer, fence)| before.get(*customer).is_none_or(|old| old < fence))
+                .count();
+            if newer == self.customers.len() {
+                return Ok(now);
+            }
+            anyhow::ensure!(
+                Instant::now() < until,
+                "only {newer} of {} accounts were locked again",
+                self.customers.len()
+            );
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until payment has taken in every order.
+    pub(super) async fn known(&mut self) -> anyhow::Result<()> {
+        let ids = self.ids();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let known: i64 =
+                sqlx::query_scalar("select count(*) from payment where order_id = any($1)")
+                    .bind(&ids)
+                    .fetch_one(&mut self.payment)
+                    .await?;
+            if usize::try_from(known) == Ok(ids.len()) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < until,
+                "payment knows {known} of {} orders",
+                ids.len()
+            );
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// By the card company's books: how often it decided about two charges of one account at once, and how many orders it
+    /// charged twice.
+    pub(super) async fn company_says(&mut self) -> sqlx::Result<(i64, i64)> {
+        let references: Vec<String> = self.orders.iter().map(|(_, id)| id.to_string()).collect();
+        let customers: Vec<String> = self.orders.iter().map(|(who, _)| who.clone()).collect();
+        sqlx::query_as(
+            "with decision as (
+                 select c.id, o.customer, o.reference, c.created_at as began, l.at as ended
+                 from unnest($1::text[], $2::text[]) as o (reference, customer)
+                 join charge c using (reference)
+                 join ledger l on l.charge_id = c.id and l.kind = 'capture'
+             )
+             select
+                 (select count(*) from decision a join decision b on a.customer = b.customer and a.id < b.id
+                  where a.began < b.ended and b.began < a.ended),
+                 (select count(*) from (select from decision group by reference having count(*) > 1) as twice)",
+        )
+        .bind(references)
+        .bind(customers)
+        .fetch_one(&mut self.company)
+        .await
+    }
+
+    fn ids(&self) -> Vec<Uuid> {
+        self.orders.iter().map(|(_, id)| id.0).collect()
+    }
+}
+
+/// Places an order, for as long as it takes.
+async fn place(api: &Api, customer: &str, sku: &str, number: usize) -> anyhow::Result<OrderId> {
+    let order = by_card(sku, number);
+    let key = Uuid::now_v7().to_string();
+    let placed: Value = insist(|| api.place(customer, &key, &order)).await?;
+    let id = placed["id"].as_str().and_then(|id| id.parse().ok());
+    id.map(OrderId).context("an order has an id")
+}
+
+/// One of something, by card; one and the other way in turn.
+pub(super) fn by_card(sku: &str, number: usize) -> Value {
+    json!({
+        "coordination": if number.is_multiple_of(2) { "choreography" } else { "orchestration" },
+        "lines": [{ "sku": sku, "quantity": 1 }],
+        "payment": { "method": "card", "token": "tok_visa" },
+    })
+}
+
+impl Stage {
+    /// Whether the database refuses whoever holds an account's lock and was overtaken; in the process of payment at `url`.
+    pub(super) async fn fencing(&self, url: &str, on: bool) -> anyhow::Result<()> {
+        let switch = json!({ "on": on });
+        insist(|| self.api.put_at(url, "/demo/switches/fencing", &switch)).await?;
+        Ok(())
+    }
+}

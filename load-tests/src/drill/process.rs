@@ -1,0 +1,137 @@
+//! A process of the stack, to be stopped in the middle of what it does, and another one like it.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::TcpListener,
+    os::unix::ffi::OsStringExt,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+
+use crate::load::processes::{Whose, of_stack};
+
+/// How long a service may take to stop in good order.
+const STOP: Duration = Duration::from_secs(40);
+
+/// A process of a service, as `cargo xtask up` started it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process(Pid);
+
+/// A process that is stopped by SIGSTOP, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Stopped(Process);
+
+/// A second process of a service, on the same database, queues and Redis: until this is dropped.
+#[derive(Debug)]
+pub(super) struct Another {
+    child: Child,
+    /// Where it listens.
+    pub(super) url: String,
+}
+
+impl Process {
+    /// All that run this program.
+    pub(super) fn all(whose: &Whose, program: &str) -> Vec<Self> {
+        let Whose::Stack(stack) = whose else {
+            return Vec::new();
+        };
+        of_stack(stack, program)
+            .into_iter()
+            .filter_map(|pid| Pid::from_raw(pid.try_into().ok()?))
+            .map(Self)
+            .collect()
+    }
+
+    /// The only one that runs this program.
+    pub(super) fn only(whose: &Whose, program: &str) -> anyhow::Result<Self> {
+        match *Self::all(whose, program) {
+            [process] => Ok(process),
+            [] => anyhow::bail!(
+                "this drill stops a process of {program}, and sees none: it needs `cargo xtask up`, on this machine"
+            ),
+            _ => anyhow::bail!("this drill is for one process of {program}; there are more"),
+        }
+    }
+
+    /// Its number.
+    pub(super) fn id(self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+
+    /// Stops it where it is: it runs no instruction until what is answered is dropped, and is told nothing.
+    pub(super) fn stop(self) -> io::Result<Stopped> {
+        kill_process(self.0, Signal::STOP)?;
+        Ok(Stopped(self))
+    }
+
+    /// Lets it go on, if it is stopped.
+    pub(super) fn go_on(self) {
+        // An error means that it has ended.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+
+    /// Starts another one as this one was started, but for its port. Its log goes where this one's goes.
+    pub(super) fn another(self) -> anyhow::Result<Another> {
+        let of = |what: &str| format!("/proc/{}/{what}", self.id());
+        let environment = fs::read(of("environ")).context("its environment")?;
+        let variables = environment.split(|byte| *byte == 0).filter_map(|entry| {
+            let at = entry.iter().position(|byte| *byte == b'=')?;
+            let text = |bytes: &[u8]| std::ffi::OsString::from_vec(bytes.to_vec());
+            Some((text(&entry[..at]), text(&entry[at + 1..])))
+        });
+        let log = || File::options().append(true).open(of("fd/1"));
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new(fs::read_link(of("exe"))?)
+            .current_dir(fs::read_link(of("cwd"))?)
+            .env_clear()
+            .envs(variables)
+            .env("HTTP_LISTEN", listen.to_string())
+            .stdin(Stdio::null())
+            .stdout(log().context("its log")?)
+            .stderr(log()?)
+            .spawn()
+            .context("cannot start a second one")?;
+        Ok(Another {
+            child,
+            url: format!("http://{listen}"),
+        })
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.go_on();
+    }
+}
+
+impl Another {
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it in good order.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().try_into().ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has a number")?, Signal::TERM)?;
+        let until = Instant::now() + STOP;
+        while self.child.try_wait()?.is_none() {
+            anyhow::ensure!(Instant::now() < until, "the second process does not stop");
+            holdfast::backoff::pause(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Another {
+    fn drop(&mut self) {
+        // Nothing is lost with it. An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
