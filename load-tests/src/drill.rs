@@ -120,8 +120,9 @@ pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Resul
         Drill::CardOutage => card_outage::run(stage, outage).await,
     };
     // Also when it failed half way: nobody wants to find the shop broken.
-    stage.mend().await?;
+    let mended = stage.mend().await;
     let (columns, measured) = measured?;
+    mended?;
     stage.say("everything is mended; waiting until all orders are at rest");
     let clean = stage.reconcile().await?;
     let mut head = vec![""];

@@ -1,13 +1,10 @@
 //! Servers and services together, supervised: what `up` shows and what `verify` breaks.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+mod build;
 
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
+
+use self::build::Build;
 use crate::{
     Context, Result, error, http, ports,
     process::{self, Process, Recipe},
@@ -63,64 +60,6 @@ pub struct Stack {
     died: Vec<String>,
     /// Whether its programs are the optimised ones.
     release: bool,
-}
-
-/// A `cargo build`, under way.
-struct Build(Child);
-
-impl Build {
-    fn start(options: &Options) -> Result<Self> {
-        let mut command = workspace::cargo();
-        command.arg("build");
-        for service in SERVICES {
-            command.args(["-p", service]);
-        }
-        if options.room {
-            command.args(["-p", ROOM]);
-        }
-        command.args([
-            "-p",
-            "chassis",
-            "-p",
-            "load-tests",
-            "-p",
-            "testkit",
-            "--bins",
-        ]);
-        if options.failpoints {
-            command.args(["--features", "holdfast/failpoints"]);
-        }
-        if options.release {
-            command.arg("--release");
-        }
-        Ok(Self(
-            command
-                .stdin(Stdio::null())
-                .spawn()
-                .context("cannot run cargo")?,
-        ))
-    }
-
-    fn wait(mut self) -> Result {
-        process::wait_for("cargo build", Duration::from_secs(3600), || {
-            Ok(self.0.try_wait()?)
-        })
-        .and_then(|status| {
-            if status.success() {
-                Ok(())
-            } else {
-                Err(error(format!("cargo build failed ({status})")))
-            }
-        })
-    }
-}
-
-impl Drop for Build {
-    fn drop(&mut self) {
-        // An error means that it is done.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Stack {

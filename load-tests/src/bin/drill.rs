@@ -8,6 +8,7 @@ use load_tests::{
     drill::{self, Drill, LockServer, Stage},
     reconcile::Sources,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Drills on a running stack, which must have one replica of each service and DEMO_MODE
 #[derive(Parser)]
@@ -50,8 +51,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let outage = Duration::from_secs_f64(minutes * 60.0);
     let clean = tokio::select! {
         clean = drill::run(drill, &stage, outage) => clean?,
-        _ = tokio::signal::ctrl_c() => {
-            println!("interrupted: mending what it broke");
+        () = told_to_end() => {
+            println!("told to end: mending what it broke");
             stage.mend().await?;
             return Ok(ExitCode::FAILURE);
         }
@@ -61,4 +62,20 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Ctrl-C, a `kill`, or a terminal that closes.
+async fn told_to_end() {
+    let mut signals = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ]
+    .map(|kind| signal(kind).expect("a handler can be installed"));
+    let [interrupt, terminate, hangup] = &mut signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     net::TcpListener,
-    os::unix::ffi::OsStringExt,
+    os::unix::{ffi::OsStringExt, process::CommandExt},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -17,6 +17,9 @@ use crate::load::processes::{Whose, of_stack};
 
 /// How long a service may take to stop in good order.
 const STOP: Duration = Duration::from_secs(40);
+
+/// The variable that marks what a drill has started: one that was killed could not end it.
+const MARK: &str = "HOLDFAST_DRILL";
 
 /// A process of a service, as `cargo xtask up` started it.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,23 @@ impl Process {
             .collect()
     }
 
+    /// Has those that run this program as they were before a drill that could not mend it: none stopped, and none too many.
+    pub(super) fn mend(whose: &Whose, program: &str) {
+        for process in Self::all(whose, program) {
+            process.go_on();
+            if process.is_a_drill_s() {
+                // An error means that it has ended. Nothing is lost with it.
+                let _ = kill_process(process.0, Signal::KILL);
+            }
+        }
+    }
+
+    fn is_a_drill_s(self) -> bool {
+        let mark = format!("{MARK}=yes").into_bytes();
+        fs::read(format!("/proc/{}/environ", self.id()))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark))
+    }
+
     /// The only one that runs this program.
     pub(super) fn only(whose: &Whose, program: &str) -> anyhow::Result<Self> {
         match *Self::all(whose, program) {
@@ -70,7 +90,7 @@ impl Process {
     }
 
     /// Lets it go on, if it is stopped.
-    pub(super) fn go_on(self) {
+    fn go_on(self) {
         // An error means that it has ended.
         let _ = kill_process(self.0, Signal::CONT);
     }
@@ -86,11 +106,18 @@ impl Process {
         });
         let log = || File::options().append(true).open(of("fd/1"));
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = Command::new(fs::read_link(of("exe"))?)
+        let arguments = fs::read(of("cmdline")).context("its name")?;
+        let name = arguments.split(|byte| *byte == 0).next();
+        // The file itself: it may have been built anew since.
+        let child = Command::new(of("exe"))
+            .arg0(std::ffi::OsString::from_vec(
+                name.unwrap_or_default().to_vec(),
+            ))
             .current_dir(fs::read_link(of("cwd"))?)
             .env_clear()
             .envs(variables)
             .env("HTTP_LISTEN", listen.to_string())
+            .env(MARK, "yes")
             .stdin(Stdio::null())
             .stdout(log().context("its log")?)
             .stderr(log()?)

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use chassis::settings::with_password;
 use contracts::value::OrderId;
+use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -108,6 +109,7 @@ impl Stage {
     /// Mends what is broken, and looks what can be bought.
     pub(super) async fn begin(&self) -> anyhow::Result<()> {
         self.mend().await?;
+        self.has_one_of_each().await?;
         let skus = insist(|| self.api.skus()).await?;
         anyhow::ensure!(
             !skus.is_empty(),
@@ -157,29 +159,47 @@ impl Stage {
             .insert(id);
     }
 
-    /// Everything works again, and every pattern is on.
+    /// Everything works again, and every pattern is on. What can be mended is, also when something else cannot.
     pub async fn mend(&self) -> anyhow::Result<()> {
-        for stopped in Process::all(&self.whose, CARDS.service) {
-            stopped.go_on();
-        }
-        self.fencing(&self.api.places().payment_url, true).await?;
-        self.cards(GOOD_CARDS, 0.0).await?;
-        self.faults("inventory", 0, false).await?;
-        for (dependency, switches) in [
-            (
-                CARDS,
-                json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
-            ),
-            (
-                PRICES,
-                json!({ "breaker": "automatic", "bulkhead": "on", "retry_budget": "on", "fallback": "on" }),
-            ),
-            (
-                MAILS,
-                json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
-            ),
-        ] {
-            self.switch(dependency, &switches).await?;
+        Process::mend(&self.whose, CARDS.service);
+        let payment = &self.api.places().payment_url;
+        let (cards, prices, mails) = (
+            json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
+            json!({ "breaker": "automatic", "bulkhead": "on", "retry_budget": "on", "fallback": "on" }),
+            json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
+        );
+        let mended = tokio::join!(
+            self.cards(GOOD_CARDS, 0.0),
+            self.faults("inventory", 0, false),
+            self.switch(CARDS, &cards),
+            self.switch(PRICES, &prices),
+            self.switch(MAILS, &mails),
+            self.fencing(payment, true),
+        );
+        mended
+            .0
+            .and(mended.1)
+            .and(mended.2)
+            .and(mended.3)
+            .and(mended.4)
+            .and(mended.5)
+    }
+
+    /// What is switched off is switched off in the process that answers: with more than one, nobody knows in which.
+    async fn has_one_of_each(&self) -> anyhow::Result<()> {
+        for service in [PRICES.service, CARDS.service, MAILS.service] {
+            // At once: each on a connection of its own, which may lead to another process.
+            let asked = (0..8).map(|_| insist(|| self.api.get::<Value>(service, "/demo")));
+            let answers = try_join_all(asked).await?;
+            let processes: HashSet<&str> = answers
+                .iter()
+                .filter_map(|demo| demo["process"].as_str())
+                .collect();
+            anyhow::ensure!(
+                processes.len() == 1,
+                "drills need one process of each service, and {} of {service} answer",
+                processes.len()
+            );
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ fn describe_metrics() {
     describe_counter!(
         "account_writes_unfenced_total",
         Unit::Count,
-        "Times that a drill, which had switched fencing off, let such a holder write"
+        "Answers of the card company that such a holder stored, because a drill had switched fencing off"
     );
     counter!("account_writes_unfenced_total").increment(0);
     describe_counter!(

@@ -48,26 +48,21 @@ pub(crate) struct CardWorker {
     lease: Duration,
 }
 
+/// What the database has seen of an account's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Nobody newer.
+    Newest,
+    /// Somebody newer; and fencing is switched off.
+    Overtaken,
+}
+
 /// Whether the payment still waits for what was claimed.
 fn is_due(claimed: &Claimed, payment: &Payment) -> bool {
     matches!(
         (claimed.due, payment.state),
         (Due::Charge, State::Charging { .. }) | (Due::Refund, State::Refunding)
     )
-}
-
-/// The span of a card call, below what the order's trace began with.
-fn described(claimed: &Claimed, payment: &Payment) -> Span {
-    let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
-    telemetry::adopt(&span, payment.traceparent.as_deref());
-    commands::facts(payment).describe(&span);
-    let operation = match claimed.due {
-        Due::Charge => "charge",
-        Due::Refund => "refund",
-    };
-    telemetry::attribute(&span, "payment.operation", operation);
-    telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
-    span
 }
 
 impl LeasedWork for CardWorker {
@@ -80,32 +75,16 @@ impl LeasedWork for CardWorker {
         }
     }
 
-    /// Asks for this payment while nobody else asks for its account.
     async fn work(&self, claimed: Claimed) {
-        let lock = match self.accounts.try_lock(&claimed.customer).await {
-            Ok(Some(lock)) => lock,
-            Ok(None) => {
-                return self
-                    .put_back(&claimed, self.busy.delay(0), "the account is locked")
-                    .await;
-            }
-            Err(error) => {
-                return self.put_back(&claimed, NOT_ASKED, &error.to_string()).await;
-            }
+        let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
+        telemetry::adopt(&span, claimed.traceparent.as_deref());
+        let operation = match claimed.due {
+            Due::Charge => "charge",
+            Due::Refund => "refund",
         };
-        failpoint!("payment.after_lock");
-        match self.pass(&claimed, &lock).await {
-            // An operator may have ended it, or somebody else's answer have come, before we had the lock.
-            Ok(Some(payment)) if is_due(&claimed, &payment) => {
-                let span = described(&claimed, &payment);
-                self.ask(&claimed, &payment, &lock).instrument(span).await;
-            }
-            Ok(_) => {}
-            Err(Error::Overtaken(newest)) => self.overtaken(&claimed, newest).await,
-            Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
-        }
-        // An error is taken care of in the background: at the latest its time is over.
-        let _ = lock.release().await;
+        telemetry::attribute(&span, "payment.operation", operation);
+        telemetry::attribute(&span, "holdfast.attempt", i64::from(claimed.attempts));
+        self.under_the_lock(&claimed).instrument(span).await;
     }
 
     async fn sample(&self) {
@@ -140,6 +119,32 @@ impl CardWorker {
         })
     }
 
+    /// Asks for this payment while nobody else asks for its account.
+    async fn under_the_lock(&self, claimed: &Claimed) {
+        let lock = match self.accounts.try_lock(&claimed.customer).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return self
+                    .put_back(claimed, self.busy.delay(0), "the account is locked")
+                    .await;
+            }
+            Err(error) => return self.put_back(claimed, NOT_ASKED, &error.to_string()).await,
+        };
+        failpoint!("payment.after_lock");
+        match self.pass(claimed, &lock).await {
+            // An operator may have ended it, or somebody else's answer have come, before we had the lock.
+            Ok(Some(payment)) if is_due(claimed, &payment) => {
+                commands::facts(&payment).describe(&Span::current());
+                self.ask(claimed, &payment, &lock).await;
+            }
+            Ok(_) => {}
+            Err(Error::Overtaken(newest)) => self.overtaken(claimed, newest).await,
+            Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
+        }
+        // An error is taken care of in the background: at the latest its time is over.
+        let _ = lock.release().await;
+    }
+
     /// Shows the lock, and reads the payment as it is then.
     async fn pass(&self, claimed: &Claimed, lock: &Lock) -> Result<Option<Payment>, Error> {
         let mut tx = database::begin(&self.pool, "lock account").await?;
@@ -149,21 +154,18 @@ impl CardWorker {
         Ok(payment)
     }
 
-    /// Shows the lock to the database: [`Error::Overtaken`], if somebody newer was here.
+    /// Shows the lock to the database: [`Error::Overtaken`], if somebody newer was here. Where a drill has switched fencing
+    /// off, it answers that it would be.
     async fn show(
         &self,
         conn: &mut PgConnection,
         claimed: &Claimed,
         lock: &Lock,
-    ) -> Result<(), Error> {
+    ) -> Result<Shown, Error> {
         match store::pass(conn, &claimed.customer, lock).await? {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Shown::Newest),
             Err(newest) if self.accounts.are_fenced() => Err(Error::Overtaken(newest)),
-            Err(newest) => {
-                counter!("account_writes_unfenced_total").increment(1);
-                warn!(fence = %lock.fence(), %newest, "overtaken, and fencing is switched off");
-                Ok(())
-            }
+            Err(_) => Ok(Shown::Overtaken),
         }
     }
 
@@ -270,10 +272,14 @@ impl CardWorker {
         lock: &Lock,
     ) -> Result<(), Error> {
         let mut tx = database::begin(&self.pool, "store card answer").await?;
-        self.show(&mut tx, claimed, lock).await?;
+        let shown = self.show(&mut tx, claimed, lock).await?;
         let (tally, state) = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
         tally.count();
+        if shown == Shown::Overtaken {
+            counter!("account_writes_unfenced_total").increment(1);
+            warn!(order.id = %claimed.order_id, fence = %lock.fence(), "wrote late: fencing is switched off");
+        }
         self.relay.wake();
         // It was captured when it had been cancelled already: that is to be refunded now.
         if state == State::Refunding {

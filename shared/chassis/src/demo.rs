@@ -44,6 +44,8 @@ pub(crate) struct Stage {
     pub(crate) faults: Faults,
     /// What it can be made to do without.
     pub(crate) switches: Arc<[Switch]>,
+    /// Which process this is: another one for each.
+    pub(crate) process: Uuid,
 }
 
 impl Stage {
@@ -78,6 +80,8 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
 /// What can be broken here, and what is.
 #[derive(Debug, Serialize, ToSchema)]
 struct Broken {
+    /// Which process answers: what is broken is broken in that one alone.
+    process: Uuid,
     /// The queues that it consumes.
     queues: Vec<String>,
     /// Those that are paused.
@@ -155,6 +159,7 @@ async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
         .map(|(controls, _)| (controls.queues(), controls.paused()))
         .unwrap_or_default();
     HttpResponse::Ok().json(Broken {
+        process: stage.process,
         queues,
         paused,
         failpoints: Arc::clone(&stage.failpoints),

@@ -1,5 +1,7 @@
 //! The parts of a service, started and stopped in the right order.
 
+mod housekeeping;
+
 use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
@@ -9,7 +11,6 @@ use std::{
 
 use actix_web::web;
 use holdfast::{
-    backoff::Backoff,
     inbox,
     messaging::{self, Consumers, Handler, Link, Publisher, parking::Schema},
     outbox::{self, Relay, Waker},
@@ -20,6 +21,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use utoipa::{OpenApi as _, openapi::OpenApi};
+use uuid::Uuid;
 
 use crate::{
     database,
@@ -249,11 +251,13 @@ impl Chassis {
         let parking = pool.clone();
         let chassis = self
             .work("inbox pruning", move |token| {
-                prune_inbox(pool, retention, token)
+                housekeeping::prune_inbox(pool, retention, token)
             })
-            .work("broker links", move |token| sample_links(links, token))
+            .work("broker links", move |token| {
+                housekeeping::sample_links(links, token)
+            })
             .work("parked messages", move |token| {
-                sample_parked(parking, token)
+                housekeeping::sample_parked(parking, token)
             })
             .serve(OperatorApi::openapi(), move |config| {
                 config.app_data(desk.clone()).configure(operator::routes);
@@ -276,6 +280,7 @@ impl Chassis {
             failpoints: self.failpoints.clone().into(),
             faults: self.faults.clone(),
             switches: self.switches.clone().into(),
+            process: Uuid::now_v7(),
         });
         self.serve(DemoApi::openapi(), move |config| {
             config.app_data(stage.clone()).configure(demo::routes);
@@ -287,7 +292,7 @@ impl Chassis {
         let dependencies = Dependencies::new(self.dependencies.clone(), self.demo);
         let (sampled, shown) = (dependencies.clone(), web::Data::new(dependencies));
         self.work("dependencies", move |token| {
-            sample_dependencies(sampled, token)
+            housekeeping::sample_dependencies(sampled, token)
         })
         .serve(DependenciesApi::openapi(), move |config| {
             config
@@ -382,8 +387,13 @@ impl Chassis {
                 }
                 let sampled = pool.clone();
                 let sampling = working.clone();
-                work_tasks
-                    .spawn(async move { ("pool gauges", sample_pool(sampled, sampling).await).0 });
+                work_tasks.spawn(async move {
+                    (
+                        "pool gauges",
+                        housekeeping::sample_pool(sampled, sampling).await,
+                    )
+                        .0
+                });
                 for (task, work) in self.work {
                     let running = work(working.clone());
                     work_tasks.spawn(async move {
@@ -445,101 +455,5 @@ async fn stop<T: 'static>(stage: &str, token: &CancellationToken, tasks: &mut Jo
             "abandoned; what it had in hand is done again after the next start"
         );
         tasks.abort_all();
-    }
-}
-
-/// Says every second how it gets on with what it depends on.
-async fn sample_dependencies(dependencies: Dependencies, shutdown: CancellationToken) {
-    dependencies::describe_metrics();
-    loop {
-        dependencies.publish();
-        let pause = holdfast::backoff::pause(Duration::from_secs(1));
-        if shutdown.run_until_cancelled(pause).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Says every second whether the broker can be reached.
-async fn sample_links(links: [(&'static str, Link); 2], shutdown: CancellationToken) {
-    metrics::describe_gauge!(
-        "broker_link_up",
-        metrics::Unit::Count,
-        "1 while the connection to the broker is there; one is for publishing, one for consuming"
-    );
-    loop {
-        for (name, link) in &links {
-            metrics::gauge!("broker_link_up", "link" => *name)
-                .set(f64::from(u8::from(link.is_up())));
-        }
-        let pause = holdfast::backoff::pause(Duration::from_secs(1));
-        if shutdown.run_until_cancelled(pause).await.is_none() {
-            return;
-        }
-    }
-}
-
-async fn sample_pool(pool: Option<PgPool>, shutdown: CancellationToken) {
-    database::describe();
-    while shutdown
-        .run_until_cancelled(holdfast::backoff::pause(Duration::from_secs(5)))
-        .await
-        .is_some()
-    {
-        if let Some(pool) = &pool {
-            database::sample(pool);
-        }
-        holdfast::telemetry::upkeep();
-    }
-}
-
-/// Counts the parked messages every five seconds: what an alert goes by.
-async fn sample_parked(pool: PgPool, shutdown: CancellationToken) {
-    metrics::describe_gauge!(
-        "parked_messages",
-        metrics::Unit::Count,
-        "Messages that are parked and wait for an operator"
-    );
-    loop {
-        // A database that is away leaves the gauge as it is.
-        if let Ok(open) = messaging::parking::open(&pool).await {
-            #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
-            metrics::gauge!("parked_messages").set(open as f64);
-        }
-        let pause = holdfast::backoff::pause(Duration::from_secs(5));
-        if shutdown.run_until_cancelled(pause).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Prunes the inbox every ten minutes.
-async fn prune_inbox(pool: PgPool, retention: Duration, shutdown: CancellationToken) {
-    const CHUNK: i64 = 5_000;
-    let mut delays = Backoff::RECONNECT.delays();
-    loop {
-        let pruned: sqlx::Result<()> = async {
-            let mut conn = pool.acquire().await?;
-            while inbox::prune(&mut conn, retention, CHUNK).await? == CHUNK as u64 {}
-            Ok(())
-        }
-        .await;
-        let pause = match pruned {
-            Ok(()) => {
-                delays.reset();
-                Duration::from_secs(600)
-            }
-            Err(error) => {
-                warn!(%error, "cannot prune the inbox");
-                Duration::from_secs(30)
-            }
-        };
-        if shutdown
-            .run_until_cancelled(holdfast::backoff::pause(pause))
-            .await
-            .is_none()
-        {
-            return;
-        }
     }
 }

@@ -14,15 +14,24 @@ pub(super) fn run(program: &str, mut arguments: Parser) -> Result<ExitCode> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "-p", "load-tests", "--bin", program, "--"]);
     command.args(arguments.raw_args()?);
-    if std::env::var_os("ORCHESTRATOR_URL").is_none() {
-        let stack = workspace::target().join("stack");
-        let text = std::fs::read_to_string(stack.join("env"))
-            .map_err(|_| error("no stack runs here: `cargo xtask up`, or set ORCHESTRATOR_URL and the other services' variables"))?;
-        for line in text.lines().filter_map(|line| line.strip_prefix("export ")) {
-            if let Some((name, value)) = line.split_once('=') {
-                command.env(name, value.trim_matches('\''));
-            }
-        }
+    let stack = workspace::target().join("stack");
+    let text = std::fs::read_to_string(stack.join("env")).unwrap_or_default();
+    let here: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+        .map(|(name, value)| (name, value.trim_matches('\'')))
+        .collect();
+    let given = std::env::var("ORCHESTRATOR_URL").ok();
+    let is_here = |url: &String| here.contains(&("ORCHESTRATOR_URL", url.as_str()));
+    if given.is_none() && here.is_empty() {
+        return Err(error(
+            "no stack runs here: `cargo xtask up`, or set ORCHESTRATOR_URL and the other services' variables",
+        ));
+    }
+    if given.is_none() {
+        command.envs(here.iter().copied());
+    }
+    if given.as_ref().is_none_or(is_here) {
         // By this it tells the stack's processes from others, and how much each has used.
         command.env(process::MARK, stack);
     }

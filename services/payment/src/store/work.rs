@@ -14,6 +14,8 @@ pub(crate) struct Claimed {
     /// Whose account is to be locked.
     pub(crate) customer: CustomerId,
     pub(crate) due: Due,
+    /// The trace of what led to it.
+    pub(crate) traceparent: Option<String>,
     /// How often it was tried, with this time.
     pub(crate) attempts: u32,
 }
@@ -43,7 +45,7 @@ pub(crate) async fn claim(
              limit $1
              for update skip locked
          )
-         returning order_id, state, attempts, customer_id as "customer!""#,
+         returning order_id, state, attempts, traceparent, customer_id as "customer!""#,
         limit,
         lease.as_secs_f64(),
     )
@@ -57,6 +59,7 @@ pub(crate) async fn claim(
         Some(Claimed {
             order_id: OrderId(row.order_id),
             customer,
+            traceparent: row.traceparent,
             due: if row.state == "refunding" {
                 Due::Refund
             } else {

@@ -11,9 +11,10 @@ end
 -- The clock, so that a Redis that forgot the counter does not begin anew; the counter, so that a clock that was set back
 -- changes nothing; what the caller has seen, in case that both happened. All are sixteen digits, compared as text: making
 -- numbers of them, and text again, was a quarter of this script's time.
+local function digits(text) return ('000000000000000' .. text):sub(-16) end
 local now = redis.call('time')
-local fence = now[1] .. ('00000' .. now[2]):sub(-6)
-local last = redis.call('set', KEYS[2], fence, 'get') or ARGV[3]
+local fence = digits(now[1] .. ('00000' .. now[2]):sub(-6))
+local last = digits(redis.call('set', KEYS[2], fence, 'get') or ARGV[3])
 if last < ARGV[3] then last = ARGV[3] end
 if last >= fence then
   fence = string.format('%016.0f', last + 1) -- exact below 2^53

@@ -156,6 +156,17 @@ async fn its_clock_is_set_back() {
 }
 
 #[tokio::test]
+async fn its_clock_was_set_back_so_far_that_a_fence_had_fewer_digits() {
+    let server = RedisServer::start().await;
+    // 1998: of two numbers the shorter one is the lower, whatever it begins with.
+    let answer = server.ask("SET lock:#fence 900000000000000").await;
+    assert!(answer.expect("Redis answers").starts_with("+OK"));
+    let ours = locks(&server.url());
+    let lock = ours.acquire_forever(NAME, LONG).await.expect("a lock");
+    assert!(lock.fence().get() > 900_000_000_000_001, "{}", lock.fence());
+}
+
+#[tokio::test]
 async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
     let server = RedisServer::start().await;
     fences_from_the_future(&server).await;
