@@ -11,7 +11,10 @@ end
 -- The clock, so that a Redis that forgot the counter does not begin anew; the counter, so that a clock that was set back
 -- changes nothing; what the caller has seen, in case that both happened. All are sixteen digits, compared as text: making
 -- numbers of them, and text again, was a quarter of this script's time.
-local function digits(text) return ('000000000000000' .. text):sub(-16) end
+local function digits(text)
+  if #text == 16 then return text end
+  return ('000000000000000' .. text):sub(-16)
+end
 local now = redis.call('time')
 local fence = digits(now[1] .. ('00000' .. now[2]):sub(-6))
 local last = digits(redis.call('set', KEYS[2], fence, 'get') or ARGV[3])

@@ -81,13 +81,11 @@ pub(super) async fn extend(
 
 /// Gives a lock back; answers whether it was still ours.
 pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<bool> {
-    let key = name.key();
     let answer = run(wire, &RELEASE, |command| {
         command
             .arg(1)
-            .arg(&key)
-            .arg(text(token, &mut Uuid::encode_buffer()))
-            .arg(&key);
+            .arg(name.key())
+            .arg(text(token, &mut Uuid::encode_buffer()));
     })
     .await?;
     Ok(answer == 1)
