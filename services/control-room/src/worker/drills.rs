@@ -79,7 +79,7 @@ impl Drillmaster {
             );
             info!(drill = drill.name(), "a drill begins");
             let ended = shutdown
-                .run_until_cancelled(drill::run(drill, &stage, OUTAGE))
+                .run_until_cancelled(Box::pin(drill::run(drill, &stage, OUTAGE)))
                 .await;
             let Some(ended) = ended else {
                 if !matches!(timeout(MEND, stage.mend()).await, Ok(Ok(()))) {
