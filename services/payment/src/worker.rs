@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chassis::{database, dependencies, leased::LeasedWork};
-use contracts::value::PaymentMethod;
+use contracts::value::{CustomerId, PaymentMethod};
 use holdfast::{
     backoff::Backoff,
     deadline::Deadline,
@@ -46,6 +46,13 @@ pub(crate) struct CardWorker {
     backoff: Backoff,
     /// How long a claim is ours: longer than asking and storing the answer can take.
     lease: Duration,
+}
+
+/// The lock under which we work, and whose account it is.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    lock: &'a Lock,
+    customer: &'a CustomerId,
 }
 
 /// What the database has seen of an account's lock.
@@ -121,7 +128,10 @@ impl CardWorker {
 
     /// Asks for this payment while nobody else asks for its account.
     async fn under_the_lock(&self, claimed: &Claimed) {
-        let lock = match self.accounts.try_lock(&claimed.customer).await {
+        let Some(customer) = &claimed.customer else {
+            return error!("a payment of nobody waits for the card company: a defect");
+        };
+        let lock = match self.accounts.try_lock(customer).await {
             Ok(Some(lock)) => lock,
             Ok(None) => {
                 return self
@@ -130,12 +140,16 @@ impl CardWorker {
             }
             Err(error) => return self.put_back(claimed, NOT_ASKED, &error.to_string()).await,
         };
+        let held = Held {
+            lock: &lock,
+            customer,
+        };
         failpoint!("payment.after_lock");
-        match self.pass(claimed, &lock).await {
+        match self.pass(claimed, held).await {
             // An operator may have ended it, or somebody else's answer have come, before we had the lock.
             Ok(Some(payment)) if is_due(claimed, &payment) => {
                 commands::facts(&payment).describe(&Span::current());
-                self.ask(claimed, &payment, &lock).await;
+                self.ask(claimed, &payment, held).await;
             }
             Ok(_) => {}
             Err(Error::Overtaken(newest)) => self.overtaken(claimed, newest).await,
@@ -146,9 +160,9 @@ impl CardWorker {
     }
 
     /// Shows the lock, and reads the payment as it is then.
-    async fn pass(&self, claimed: &Claimed, lock: &Lock) -> Result<Option<Payment>, Error> {
+    async fn pass(&self, claimed: &Claimed, held: Held<'_>) -> Result<Option<Payment>, Error> {
         let mut tx = database::begin(&self.pool, "lock account").await?;
-        self.show(&mut tx, claimed, lock).await?;
+        self.show(&mut tx, held).await?;
         let payment = store::find(&mut *tx, claimed.order_id).await?;
         tx.commit().await?;
         Ok(payment)
@@ -156,13 +170,8 @@ impl CardWorker {
 
     /// Shows the lock to the database: [`Error::Overtaken`], if somebody newer was here. Where a drill has switched fencing
     /// off, it answers that it would be.
-    async fn show(
-        &self,
-        conn: &mut PgConnection,
-        claimed: &Claimed,
-        lock: &Lock,
-    ) -> Result<Shown, Error> {
-        match store::pass(conn, &claimed.customer, lock).await? {
+    async fn show(&self, conn: &mut PgConnection, held: Held<'_>) -> Result<Shown, Error> {
+        match store::pass(conn, held.customer, held.lock).await? {
             Ok(()) => Ok(Shown::Newest),
             Err(newest) if self.accounts.are_fenced() => Err(Error::Overtaken(newest)),
             Err(_) => Ok(Shown::Overtaken),
@@ -177,7 +186,7 @@ impl CardWorker {
         self.put_back(claimed, self.busy.delay(0), &why).await;
     }
 
-    async fn ask(&self, claimed: &Claimed, payment: &Payment, lock: &Lock) {
+    async fn ask(&self, claimed: &Claimed, payment: &Payment, held: Held<'_>) {
         let begun = Instant::now();
         failpoint!("payment.before_card_call");
         let call = self.call(claimed, payment);
@@ -185,7 +194,7 @@ impl CardWorker {
             biased;
             answer = call => answer,
             // Nobody knows any more that we are the only one who asks.
-            () = lock.lost() => None,
+            () = held.lock.lost() => None,
         };
         let Some(answer) = answer else {
             return self
@@ -204,7 +213,7 @@ impl CardWorker {
         };
         histogram!("card_call_duration_seconds", "outcome" => outcome).record(begun.elapsed());
         match answer {
-            Ok(answer) => self.store(claimed, answer, lock, begun).await,
+            Ok(answer) => self.store(claimed, answer, held, begun).await,
             Err(error) => {
                 telemetry::fail(&Span::current(), "no_answer", &error);
                 self.put_off(claimed, &error).await;
@@ -240,11 +249,11 @@ impl CardWorker {
 
     /// Stores a definite answer. While the database is away it tries again, for as long as the claim is ours: the answer
     /// could be asked for again, but why should it.
-    async fn store(&self, claimed: &Claimed, answer: CardAnswer, lock: &Lock, begun: Instant) {
+    async fn store(&self, claimed: &Claimed, answer: CardAnswer, held: Held<'_>, begun: Instant) {
         let mut delays = Backoff::RECONNECT.delays();
         let lease = Deadline::after(self.lease.saturating_sub(begun.elapsed()));
         loop {
-            match self.outcome(claimed, answer, lock).await {
+            match self.outcome(claimed, answer, held).await {
                 Ok(()) => return,
                 Err(Error::Overtaken(newest)) => return self.overtaken(claimed, newest).await,
                 Err(Error::Database(error)) if lease.remaining().is_some() => {
@@ -269,16 +278,16 @@ impl CardWorker {
         &self,
         claimed: &Claimed,
         answer: CardAnswer,
-        lock: &Lock,
+        held: Held<'_>,
     ) -> Result<(), Error> {
         let mut tx = database::begin(&self.pool, "store card answer").await?;
-        let shown = self.show(&mut tx, claimed, lock).await?;
+        let shown = self.show(&mut tx, held).await?;
         let (tally, state) = commands::card_answered(&mut tx, claimed.order_id, answer).await?;
         tx.commit().await?;
         tally.count();
         if shown == Shown::Overtaken {
             counter!("account_writes_unfenced_total").increment(1);
-            warn!(order.id = %claimed.order_id, fence = %lock.fence(), "wrote late: fencing is switched off");
+            warn!(order.id = %claimed.order_id, fence = %held.lock.fence(), "wrote late: fencing is switched off");
         }
         self.relay.wake();
         // It was captured when it had been cancelled already: that is to be refunded now.

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use contracts::value::{CustomerId, OrderId};
 use sqlx::{PgConnection, PgExecutor};
-use tracing::error;
 
 use super::accounts::decode;
 
 /// A payment that this worker alone works on until its lease ends.
 pub(crate) struct Claimed {
     pub(crate) order_id: OrderId,
-    /// Whose account is to be locked.
-    pub(crate) customer: CustomerId,
+    /// Whose account is to be locked; none, if what is stored is no customer's id: no reason not to work on the others.
+    pub(crate) customer: Option<CustomerId>,
     pub(crate) due: Due,
     /// The trace of what led to it.
     pub(crate) traceparent: Option<String>,
@@ -51,14 +50,11 @@ pub(crate) async fn claim(
     )
     .fetch_all(db)
     .await?;
-    // A row that cannot be read is no reason not to work on the others.
-    let readable = rows.into_iter().filter_map(|row| {
-        let customer = decode(&row.customer)
-            .inspect_err(|error| error!(order.id = %row.order_id, %error, "whose payment is this?"))
-            .ok()?;
-        Some(Claimed {
+    Ok(rows
+        .into_iter()
+        .map(|row| Claimed {
             order_id: OrderId(row.order_id),
-            customer,
+            customer: decode(&row.customer).ok(),
             traceparent: row.traceparent,
             due: if row.state == "refunding" {
                 Due::Refund
@@ -67,8 +63,7 @@ pub(crate) async fn claim(
             },
             attempts: row.attempts.try_into().unwrap_or(u32::MAX),
         })
-    });
-    Ok(readable.collect())
+        .collect())
 }
 
 /// There was no definite answer: it is due again after `delay`.
