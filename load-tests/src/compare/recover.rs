@@ -1,14 +1,18 @@
 //! A process dies in the middle of it.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use futures_util::future::try_join_all;
 use holdfast::backoff::pause;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use super::bench::Bench;
-use crate::traffic::{Coordination, Ending};
+use crate::{
+    load::processes::of_stack,
+    traffic::{Coordination, Ending},
+};
 
 /// Orders that are placed at once.
 pub(super) const ORDERS: usize = 200;
@@ -63,19 +67,9 @@ pub(super) async fn after_a_kill(
 fn kill(program: &str) -> anyhow::Result<()> {
     let stack =
         std::env::var("HOLDFAST_STACK").context("HOLDFAST_STACK says which stack this is")?;
-    let mark = format!("HOLDFAST_STACK={stack}").into_bytes();
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let is_it = std::fs::read_link(path.join("exe"))
-            .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
-            && std::fs::read(path.join("environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark));
-        if is_it {
-            let pid = path.file_name().context("a process has a number")?;
-            let killed = Command::new("kill").arg("-9").arg(pid).status()?;
-            anyhow::ensure!(killed.success(), "cannot kill {program}");
-            return Ok(());
-        }
-    }
-    anyhow::bail!("{program} does not run in {stack}")
+    let pid = of_stack(Path::new(&stack), program)
+        .into_iter()
+        .find_map(|pid| Pid::from_raw(pid.try_into().ok()?))
+        .with_context(|| format!("{program} does not run in {stack}"))?;
+    kill_process(pid, Signal::KILL).with_context(|| format!("cannot kill {program}"))
 }

@@ -13,7 +13,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use crate::load::processes::{Whose, of_stack};
+use crate::load::processes::{Whose, carries, of_stack};
 
 /// How long a service may take to stop in good order.
 const STOP: Duration = Duration::from_secs(40);
@@ -54,17 +54,12 @@ impl Process {
     pub(super) fn mend(whose: &Whose, program: &str) {
         for process in Self::all(whose, program) {
             process.go_on();
-            if process.is_a_drill_s() {
+            let pid = process.id().unsigned_abs();
+            if carries(pid, MARK, "yes") {
                 // An error means that it has ended. Nothing is lost with it.
                 let _ = kill_process(process.0, Signal::KILL);
             }
         }
-    }
-
-    fn is_a_drill_s(self) -> bool {
-        let mark = format!("{MARK}=yes").into_bytes();
-        fs::read(format!("/proc/{}/environ", self.id()))
-            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark))
     }
 
     /// The only one that runs this program.

@@ -114,20 +114,21 @@ pub const ELSE: &str = "(everything else)";
 
 /// The processes of a stack of `cargo xtask` that run this program.
 pub(crate) fn of_stack(stack: &Path, program: &str) -> Vec<u32> {
-    let marked = with_mark(stack);
+    let stack = stack.display().to_string();
     all()
         .into_keys()
-        .filter(|pid| part(*pid, None) == program && marked(pid))
+        .filter(|pid| part(*pid, None) == program && carries(*pid, MARK, &stack))
         .collect()
 }
 
-/// Whether a process carries a stack's mark.
-fn with_mark(stack: &Path) -> impl Fn(&u32) -> bool {
-    let mark = format!("{MARK}={}", stack.display()).into_bytes();
-    move |pid| {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == mark))
-    }
+/// Whether a process was started with this variable.
+pub(crate) fn carries(pid: u32, name: &str, value: &str) -> bool {
+    let wanted = format!("{name}={value}").into_bytes();
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == wanted)
+    })
 }
 
 /// Looks at `/proc` now. Parts by name: a service's, `rabbitmq`, `postgres (whose database)`, `load generator`.
@@ -137,10 +138,10 @@ pub fn snapshot(whose: &Whose) -> Snapshot {
     let roots: HashMap<u32, Option<&str>> = match whose {
         Whose::Unknown(_) => HashMap::new(),
         Whose::Stack(stack) => {
-            let marked = with_mark(stack);
+            let stack = stack.display().to_string();
             stats
                 .keys()
-                .filter(|pid| marked(pid))
+                .filter(|pid| carries(**pid, MARK, &stack))
                 .map(|pid| (*pid, None))
                 .collect()
         }
