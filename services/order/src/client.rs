@@ -67,6 +67,7 @@ struct Price {
 impl Prices {
     pub(crate) fn new(settings: &PriceSettings) -> anyhow::Result<Self> {
         let client = Client::new(
+            "inventory",
             &settings.inventory_url,
             TokenFile::new(&settings.service_token_file),
         )?;

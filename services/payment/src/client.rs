@@ -71,6 +71,7 @@ struct RefundResponse {}
 impl CardCompany {
     pub(crate) fn new(settings: &CardSettings) -> anyhow::Result<Self> {
         let client = Client::new(
+            "card-processor",
             &settings.card_processor_url,
             TokenFile::new(&settings.service_token_file),
         )?;

@@ -12,10 +12,14 @@ use reqwest::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use tracing::{Instrument, info_span};
 
+use crate::http::DESTINATION;
+
 /// A client for one other service.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// Its name, and its address.
+    service: &'static str,
     base: String,
     token: TokenFile,
 }
@@ -98,8 +102,12 @@ impl Retryable for Error {
 }
 
 impl Client {
-    /// A client for the service at `base` (`http://host:port`).
-    pub fn new(base: &str, token: TokenFile) -> Result<Self, reqwest::Error> {
+    /// A client for the service of that name at `base` (`http://host:port`).
+    pub fn new(
+        service: &'static str,
+        base: &str,
+        token: TokenFile,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(1))
             // Sooner than servers hang up on us (actix after 5 s): else a request could meet the hanging up half way.
@@ -108,6 +116,7 @@ impl Client {
             .build()?;
         Ok(Self {
             http,
+            service,
             base: base.trim_end_matches('/').to_owned(),
             token,
         })
@@ -140,6 +149,7 @@ impl Client {
                     header::AUTHORIZATION,
                     format!("Bearer {}", self.token.read().await?),
                 )
+                .header(DESTINATION, self.service)
                 .header(deadline::HEADER, deadline.header_value()?);
             if let Some(traceparent) = telemetry::traceparent() {
                 request = request.header(telemetry::TRACEPARENT, traceparent);

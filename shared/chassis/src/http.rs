@@ -6,5 +6,5 @@ mod server;
 
 pub use body::{JsonBody, Note, PathId, QueryString, page_size};
 pub use problem::{FieldError, Problem};
-pub use server::deadline_of;
-pub(crate) use server::{Shared, serve};
+pub use server::{DESTINATION, deadline_of};
+pub(crate) use server::{Name, Shared, serve};

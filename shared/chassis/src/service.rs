@@ -28,7 +28,7 @@ use crate::{
     demo::{self, DemoApi, Faults, Stage, Switch},
     dependencies::{self, Dependencies, DependenciesApi},
     health::{self, Health},
-    http::{Shared, serve},
+    http::{Name, Shared, serve},
     identity::Verifier,
     operator::{self, Desk, OperatorApi},
     settings::{BrokerSettings, DemoSettings, HttpSettings, IdentitySettings, Settings},
@@ -332,6 +332,7 @@ impl Chassis {
             verifier: self.verifier,
             openapi,
             faults: self.faults,
+            name: Name(name),
         };
         let server = serve(self.listener, &http, shared, move |config| {
             routes(config);

@@ -15,6 +15,7 @@ use crate::{Database, Vhost, client, eventually, token};
 pub struct TestApp {
     /// Where it answers.
     pub url: String,
+    address: SocketAddr,
     /// Its database.
     pub database: Database,
     /// A look into its database.
@@ -107,6 +108,7 @@ impl TestApp {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run(shutdown.clone()));
         let app = Self {
+            address,
             url: format!("http://{address}"),
             pool: database.pool(),
             database,
@@ -134,6 +136,11 @@ impl TestApp {
             }
         })
         .await;
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A request without a token.

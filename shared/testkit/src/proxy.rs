@@ -25,6 +25,7 @@ enum Mode {
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
+    upstream: watch::Sender<SocketAddr>,
     _running: DropGuard,
 }
 
@@ -34,6 +35,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let (mode, watched) = watch::channel(Mode::Open(Duration::ZERO));
+        let (upstream, leads_to) = watch::channel(upstream);
         let running = CancellationToken::new();
         let stop = running.clone();
         tokio::spawn(async move {
@@ -43,11 +45,13 @@ impl Proxy {
                     accepted = listener.accept() => accepted,
                 };
                 let Ok((client, _)) = accepted else { continue };
-                let mode = watched.clone();
+                let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
+                let upstream = *leads_to.borrow_and_update();
                 let stop = stop.clone();
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
+                        _ = leads_to.changed() => {}
                         () = connect(client, upstream, mode) => {}
                     }
                 });
@@ -56,6 +60,7 @@ impl Proxy {
         Self {
             address,
             mode,
+            upstream,
             _running: running.drop_guard(),
         }
     }
@@ -68,6 +73,11 @@ impl Proxy {
     /// Hangs up on everybody, and on whoever comes: the server is gone.
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
+    }
+
+    /// Hangs up on everybody, and passes on to somebody else whoever comes: the address was given away.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(upstream);
     }
 
     /// Says nothing any more, and does not hang up: the network is gone.

@@ -45,7 +45,13 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
         .await
         .expect_problem(503, "unavailable", None);
 
+    // Somebody else has inventory's address meanwhile, and says that it is not inventory: no reason to give up either.
     orders.prices.restore();
+    orders.prices.lead_to(orders.app.address());
+    let degraded = orders.try_place("alice", &tea()).await.expect(202);
+    assert!(degraded["prices_as_of"].is_string(), "{degraded}");
+
+    orders.prices.lead_to(orders.inventory.address());
     eventually("it is asked again", || async {
         let placed = orders.try_place("alice", &tea()).await.expect(202);
         if placed["prices_as_of"].is_null() {

@@ -325,6 +325,34 @@ async fn headers_paths_and_queries_are_checked_too() {
 }
 
 #[tokio::test]
+async fn what_is_meant_for_another_service_is_told_to_come_back() {
+    let orders = spawn_app().await;
+    let meant_for = |service: &str| {
+        let request = orders.request("alice", "k", &tea());
+        answer(request.header(chassis::http::DESTINATION, service))
+    };
+    for another in ["payment", "orders", "Order", ""] {
+        let refused = meant_for(another).await;
+        assert_eq!(refused.header("retry-after"), Some("1"), "{another:?}");
+        let detail = refused.expect_problem(503, "unavailable", None);
+        assert!(detail.starts_with("this is order,"), "{detail}");
+    }
+    assert_eq!(orders.count().await, 0);
+    // Also where there is no such path: 404 would be an answer.
+    let nowhere = orders.app.request(Method::GET, "/charges");
+    answer(nowhere.header(chassis::http::DESTINATION, "card-processor"))
+        .await
+        .expect_problem(503, "unavailable", None);
+    // Whether a service lives is asked of the address, whoever has it.
+    let live = orders.app.request(Method::GET, "/health/live");
+    answer(live.header(chassis::http::DESTINATION, "payment"))
+        .await
+        .expect(200);
+    meant_for("order").await.expect(202);
+    orders.stop().await;
+}
+
+#[tokio::test]
 async fn pages_go_on_where_the_last_one_ended() {
     let orders = spawn_app().await;
     let mut ids = Vec::new();

@@ -43,7 +43,17 @@ pub(crate) struct Shared {
     pub(crate) verifier: crate::identity::Verifier,
     pub(crate) openapi: OpenApi,
     pub(crate) faults: Faults,
+    /// Who we are.
+    pub(crate) name: Name,
 }
+
+/// A service's name, among what the workers share.
+#[derive(Clone, Copy)]
+pub(crate) struct Name(pub(crate) &'static str);
+
+/// For whom a request is meant. Addresses are given to somebody else while caches still hold them: whoever gets what is
+/// meant for another service says that it is the wrong one, instead of answering for it.
+pub const DESTINATION: &str = "x-destination-service";
 
 /// Serves `routes`, and what every service has: health, metrics and documentation.
 pub(crate) fn serve(
@@ -61,6 +71,7 @@ pub(crate) fn serve(
     let verifier = web::Data::new(shared.verifier);
     let openapi = shared.openapi;
     let faults = web::Data::new(shared.faults);
+    let name = web::Data::new(shared.name);
     let paths = web::Data::new(Paths::new(&openapi));
     let home = web::Data::new(Handle::current());
     describe_metrics();
@@ -73,6 +84,7 @@ pub(crate) fn serve(
             .app_data(paths.clone())
             .app_data(home.clone())
             .app_data(faults.clone())
+            .app_data(name.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
             .service(health::live)
@@ -253,6 +265,12 @@ fn describe_metrics() {
         "Requests that were answered 503 at once, because too many were in progress"
     );
     counter!("http_requests_refused_total").increment(0);
+    describe_counter!(
+        "http_requests_misdirected_total",
+        Unit::Count,
+        "Requests that were answered 503 at once, because they were meant for another service"
+    );
+    counter!("http_requests_misdirected_total").increment(0);
     describe_histogram!(
         "http_request_duration_seconds",
         Unit::Seconds,
@@ -305,6 +323,10 @@ async fn bound(
     let refuse = |request: ServiceRequest, problem: Problem| {
         Ok(request.into_response(problem.error_response()))
     };
+    if let Some(problem) = misdirected(&request) {
+        counter!("http_requests_misdirected_total").increment(1);
+        return refuse(request, problem);
+    }
     let limits = request
         .app_data::<web::Data<Limits>>()
         .map(|limits| ***limits)
@@ -344,6 +366,19 @@ async fn bound(
         ))
         .into()),
     }
+}
+
+/// What is wrong with a request that is meant for another service. Not 421, which is the status for it (RFC 9110, 15.5.20):
+/// customers' clients know to repeat after a 503.
+fn misdirected(request: &ServiceRequest) -> Option<Problem> {
+    let meant = request.headers().get(DESTINATION)?;
+    let Name(name) = ***request.app_data::<web::Data<Name>>()?;
+    (meant != name).then(|| {
+        Problem::unavailable(format!(
+            "this is {name}, and the request is meant for another service; its address is looked up again soon"
+        ))
+        .retry_after(Duration::from_secs(1))
+    })
 }
 
 /// The time by which the caller wants its answer: pass it on to every call that the request leads to.
