@@ -323,13 +323,12 @@ impl CardWorker {
     /// It was not asked, and is due again after `delay`.
     async fn put_back(&self, claimed: &Claimed, delay: Duration, why: &str) {
         debug!(order.id = %claimed.order_id, why, ?delay, "not asked");
-        if let Err(error) = store::put_back(&self.pool, claimed.order_id, delay).await {
+        if let Err(error) = store::put_back(&self.pool, claimed, delay).await {
             warn!(%error, "cannot put it back; the lease will end");
         }
     }
 
     async fn note(&self, claimed: &Claimed, delay: Duration, error: &str) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await?;
-        Ok(store::put_off(&mut conn, claimed.order_id, delay, error).await?)
+        Ok(store::put_off(&self.pool, claimed, delay, error).await?)
     }
 }

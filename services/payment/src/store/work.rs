@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use contracts::value::{CustomerId, OrderId};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
 
 use super::accounts::decode;
 
@@ -17,6 +18,8 @@ pub(crate) struct Claimed {
     pub(crate) traceparent: Option<String>,
     /// How often it was tried, with this time.
     pub(crate) attempts: u32,
+    /// When the lease ends: no other claim of it has the same.
+    lease_until: OffsetDateTime,
 }
 
 /// What is to be done.
@@ -44,7 +47,7 @@ pub(crate) async fn claim(
              limit $1
              for update skip locked
          )
-         returning order_id, state, attempts, traceparent, customer_id as "customer!""#,
+         returning order_id, state, attempts, traceparent, customer_id as "customer!", due_at as "due_at!""#,
         limit,
         lease.as_secs_f64(),
     )
@@ -62,39 +65,42 @@ pub(crate) async fn claim(
                 Due::Charge
             },
             attempts: row.attempts.try_into().unwrap_or(u32::MAX),
+            lease_until: row.due_at,
         })
         .collect())
 }
 
-/// There was no definite answer: it is due again after `delay`.
+/// There was no definite answer: it is due again after `delay`. Not if it is somebody else's by now, or has ended.
 pub(crate) async fn put_off(
-    conn: &mut PgConnection,
-    id: OrderId,
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
     delay: Duration,
     error: &str,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update payment set due_at = now() + make_interval(secs => $2), last_error = $3
-         where order_id = $1 and due_at is not null",
-        id.0,
+        "update payment set due_at = now() + make_interval(secs => $3), last_error = $4
+         where order_id = $1 and due_at = $2",
+        claimed.order_id.0,
+        claimed.lease_until,
         delay.as_secs_f64(),
         error,
     )
-    .execute(conn)
+    .execute(db)
     .await?;
     Ok(())
 }
 
-/// It was not asked: it is due again after `delay`, and this was no attempt.
+/// It was not asked: it is due again after `delay`, and this was no attempt. Not if it is somebody else's by now, or has ended.
 pub(crate) async fn put_back(
     db: impl PgExecutor<'_>,
-    id: OrderId,
+    claimed: &Claimed,
     delay: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update payment set due_at = now() + make_interval(secs => $2), attempts = greatest(attempts - 1, 0)
-         where order_id = $1 and due_at is not null",
-        id.0,
+        "update payment set due_at = now() + make_interval(secs => $3), attempts = greatest(attempts - 1, 0)
+         where order_id = $1 and due_at = $2",
+        claimed.order_id.0,
+        claimed.lease_until,
         delay.as_secs_f64(),
     )
     .execute(db)

@@ -101,6 +101,42 @@ async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is
 }
 
 #[tokio::test]
+async fn who_was_stopped_for_longer_than_the_lease_does_not_put_off_what_is_anothers() {
+    let payment = spawn_app().await;
+    let (probe, pool) = (&payment.probe, &payment.app.pool);
+    payment.line.pause();
+    let order = OrderId::new();
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    // Claimed by another one as soon as by this one: for an hour, so that it is known again.
+    let claim = "update payment set due_at = now() + interval '1 hour'
+                 where order_id = $1 and attempts = 1 and due_at > now()";
+    eventually("it is being asked for", || async {
+        let claimed = sqlx::query(claim).bind(order.0).execute(pool).await;
+        match claimed.expect("the database answers").rows_affected() {
+            1 => Ok(()),
+            _ => Err("not claimed yet"),
+        }
+    })
+    .await;
+    // There is no answer: the line breaks, and is mended.
+    payment.line.lead_to(payment.company.address());
+    payment.line.restore();
+    // The same account: it is asked for when the first one's lock has been given back, after all that came of it.
+    let next = OrderId::new();
+    probe
+        .publish(&created(next, "alice", 300, &card("tok_visa")))
+        .await;
+    probe.wait_for("payment.completed.v1", next).await;
+    let claim = "update payment set due_at = now() where order_id = $1 and due_at > now() + interval '50 minutes'";
+    let still = sqlx::query(claim).bind(order.0).execute(pool).await;
+    assert_eq!(still.expect("the database answers").rows_affected(), 1);
+    probe.wait_for("payment.completed.v1", order).await;
+    payment.stop().await;
+}
+
+#[tokio::test]
 async fn a_capture_that_lands_after_a_cancel_is_refunded_and_only_then_answered() {
     let payment = spawn_app().await;
     let (order, probe) = (OrderId::new(), &payment.probe);
