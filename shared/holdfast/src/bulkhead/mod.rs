@@ -36,23 +36,46 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`sync`, `time`). What people take
-//! otherwise: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (no bound on how long one waits), or
-//! `tokio::sync::Semaphore` itself, which is all that this is but for the bounds, the names and the numbers.
+//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`time`); for its tests `loom` and `tokio`
+//! (`macros`, `rt`, `test-util`). `places.rs` is the counting, this file the bounds, the names and the numbers. What people
+//! take otherwise: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (no bound on how long one waits), or
+//! `tokio::sync::Semaphore`, which takes a lock for each place that is given back: two cores that do so at once wait for each
+//! other.
 //!
 //! Sources: Nygard, "Release It!", 2nd edition, chapter 5, "Bulkheads"; the documentation of resilience4j (`Bulkhead`) and of
 //! Polly (`ConcurrencyLimiter`); Little, "A Proof for the Queuing Formula: L = λW" (1961).
 
+mod places;
+
+/// What `places` is built on. Its test with loom puts loom's own here.
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    /// This thread's number: threads take turns, whatever their ids.
+    #[inline]
+    pub(super) fn thread_number() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        // A thread that is being torn down has none any more.
+        MINE.try_with(|mine| *mine).unwrap_or(0)
+    }
+}
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use metrics::{Counter, Gauge, counter, gauge};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use places::{NoRoom, Places, Taken};
 
 /// How many calls may be under way, and how many may wait for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +139,7 @@ pub struct Bulkhead(Arc<Inner>);
 struct Inner {
     name: Arc<str>,
     limits: Limits,
-    places: Semaphore,
-    /// Calls that wait for a place; never above `limits.max_waiting`.
-    waiting: AtomicUsize,
+    places: Places,
     /// Off: everybody is let in, and nobody is counted.
     enabled: AtomicBool,
     metrics: Metrics,
@@ -147,9 +168,7 @@ pub struct Snapshot {
 /// A place in a bulkhead: free again when this is dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again when this is dropped"]
-pub struct Place<'a>(
-    #[expect(dead_code, reason = "held for its drop")] Option<SemaphorePermit<'a>>,
-);
+pub struct Place<'a>(#[expect(dead_code, reason = "held for its drop")] Option<Taken<'a>>);
 
 impl Bulkhead {
     /// The places of the dependency `name`, which is a label of its metrics.
@@ -168,8 +187,7 @@ impl Bulkhead {
         Ok(Self(Arc::new(Inner {
             name,
             limits,
-            places: Semaphore::new(limits.max_concurrent),
-            waiting: AtomicUsize::new(0),
+            places: Places::new(limits.max_concurrent),
             enabled: AtomicBool::new(true),
             metrics,
         })))
@@ -201,13 +219,18 @@ impl Bulkhead {
         if let Some(place) = self.free_place() {
             return Ok(place);
         }
-        let Some(_queued) = Queued::enter(&self.0) else {
+        let Limits {
+            max_waiting,
+            max_wait,
+            ..
+        } = self.0.limits;
+        if max_waiting == 0 {
             return Err(self.full(Reason::Queue));
-        };
-        let longest = time().min(self.0.limits.max_wait);
-        match tokio::time::timeout(longest, self.0.places.acquire()).await {
-            // It is never closed.
-            Ok(permit) => Ok(Place(permit.ok())),
+        }
+        let wait = self.0.places.wait(max_waiting);
+        match tokio::time::timeout(time().min(max_wait), wait).await {
+            Ok(Ok(taken)) => Ok(Place(Some(taken))),
+            Ok(Err(NoRoom)) => Err(self.full(Reason::Queue)),
             Err(_) => Err(self.full(Reason::Wait)),
         }
     }
@@ -221,9 +244,10 @@ impl Bulkhead {
 
     /// What it is like at this moment.
     pub fn snapshot(&self) -> Snapshot {
+        let (free, waiting) = self.0.places.free_and_waiting();
         Snapshot {
-            in_use: self.0.limits.max_concurrent - self.0.places.available_permits(),
-            waiting: self.0.waiting.load(Ordering::Relaxed),
+            in_use: self.0.limits.max_concurrent.saturating_sub(free),
+            waiting,
             limits: self.0.limits,
             enabled: self.0.enabled.load(Ordering::Relaxed),
         }
@@ -243,11 +267,7 @@ impl Bulkhead {
         if !self.0.enabled.load(Ordering::Relaxed) {
             return Some(Place(None));
         }
-        self.0
-            .places
-            .try_acquire()
-            .ok()
-            .map(|permit| Place(Some(permit)))
+        self.0.places.try_take().map(|taken| Place(Some(taken)))
     }
 
     #[cold]
@@ -280,28 +300,8 @@ impl std::fmt::Debug for Inner {
         f.debug_struct("Bulkhead")
             .field("name", &self.name)
             .field("limits", &self.limits)
-            .field("free", &self.places.available_permits())
+            .field("places", &self.places)
             .finish_non_exhaustive()
-    }
-}
-
-/// One of those that wait; not any more when dropped.
-struct Queued<'a>(&'a AtomicUsize);
-
-impl<'a> Queued<'a> {
-    fn enter(inner: &'a Inner) -> Option<Self> {
-        let enter = |waiting| (waiting < inner.limits.max_waiting).then_some(waiting + 1);
-        inner
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
-            .ok()
-            .map(|_| Self(&inner.waiting))
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod interleavings;
+
 const MS: Duration = Duration::from_millis(1);
 
 fn bulkhead(max_concurrent: usize, max_waiting: usize, max_wait: Duration) -> Bulkhead {

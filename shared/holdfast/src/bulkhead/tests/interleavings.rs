@@ -1,0 +1,204 @@
+//! Every order in which threads can take, give back and wait for places, tried by loom.
+//!
+//! Loom needs its own atomics and locks in place of std's. So `places.rs` is compiled here once more, over those. That makes it
+//! an ordinary test: `cargo test -p holdfast bulkhead::tests::interleavings`.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use loom::thread;
+use places::{NoRoom, Places, Taken, Wait};
+
+mod sync {
+    pub(super) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    };
+    pub(super) use std::sync::PoisonError;
+
+    loom::thread_local! {
+        static NUMBER: std::cell::Cell<usize> = std::cell::Cell::new(0);
+    }
+
+    /// What the test says: of loom's threads all run on one of the system's.
+    pub(super) fn thread_number() -> usize {
+        NUMBER.with(std::cell::Cell::get)
+    }
+
+    pub(super) fn be_thread(number: usize) {
+        NUMBER.with(|mine| mine.set(number));
+    }
+}
+
+#[expect(clippy::duplicate_mod, reason = "see above")]
+#[path = "../places.rs"]
+mod places;
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    fn is(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+}
+
+fn poll<'a>(wait: Pin<&mut Wait<'a>>, woken: &Arc<Woken>) -> Poll<Result<Taken<'a>, NoRoom>> {
+    wait.poll(&mut Context::from_waker(&Waker::from(Arc::clone(woken))))
+}
+
+fn places(count: usize) -> Arc<Places> {
+    Arc::new(Places::new(count))
+}
+
+/// Runs `work` on a thread of this number, which is also where it looks for a place first.
+fn on_thread<T: 'static>(
+    number: usize,
+    places: &Arc<Places>,
+    work: impl FnOnce(&Places) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let places = Arc::clone(places);
+    thread::spawn(move || {
+        sync::be_thread(number);
+        work(&places)
+    })
+}
+
+fn join<T>(handle: thread::JoinHandle<T>) -> T {
+    handle.join().expect("no thread panics")
+}
+
+/// Takes and gives back every place there is: none was lost, none is too many, and nobody is believed to wait.
+fn all_are_free(places: &Places, count: usize) {
+    assert_eq!(places.free_and_waiting(), (count, 0));
+    let taken: Vec<_> = (0..count).map_while(|_| places.try_take()).collect();
+    assert_eq!(taken.len(), count);
+    assert!(places.try_take().is_none());
+}
+
+#[test]
+fn a_place_is_never_anothers_too() {
+    loom::model(|| {
+        let places = places(2);
+        let held = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let call = |held: Arc<loom::sync::atomic::AtomicUsize>| {
+            move |places: &Places| {
+                let taken = places.try_take();
+                if taken.is_some() {
+                    assert!(held.fetch_add(1, Ordering::SeqCst) < 2);
+                    held.fetch_sub(1, Ordering::SeqCst);
+                }
+                taken.is_some()
+            }
+        };
+        let first = on_thread(0, &places, call(Arc::clone(&held)));
+        let second = on_thread(0, &places, call(Arc::clone(&held)));
+        // Two places, and never more than two who want one at a time, this thread not counted.
+        let calls = [join(first), join(second)];
+        assert_eq!(calls, [true, true]);
+        all_are_free(&places, 2);
+    });
+}
+
+#[test]
+fn who_waits_gets_what_is_given_back() {
+    loom::model(|| {
+        let places = places(2);
+        let (first, second) = (places.try_take(), places.try_take());
+        let waits = on_thread(1, &places, |places| {
+            let woken = Arc::<Woken>::default();
+            let mut wait = Box::pin(places.wait(1));
+            let mut answer = poll(wait.as_mut(), &woken);
+            while answer.is_pending() {
+                // Only who is woken looks again: a wake that is lost is a deadlock, which loom finds.
+                while !woken.is() {
+                    thread::yield_now();
+                }
+                answer = poll(wait.as_mut(), &woken);
+            }
+            assert!(matches!(answer, Poll::Ready(Ok(_))));
+        });
+        drop(first);
+        drop(second);
+        join(waits);
+        all_are_free(&places, 2);
+    });
+}
+
+#[test]
+fn who_goes_away_takes_no_place_along() {
+    loom::model(|| {
+        let places = places(1);
+        let held = places.try_take();
+        let goes = on_thread(1, &places, |places| {
+            let woken = Arc::<Woken>::default();
+            let mut wait = pin!(places.wait(1));
+            drop(poll(wait.as_mut(), &woken));
+        });
+        drop(held);
+        join(goes);
+        all_are_free(&places, 1);
+    });
+}
+
+#[test]
+fn who_goes_away_passes_the_place_on() {
+    loom::model(|| {
+        let places = places(1);
+        let held = places.try_take();
+        let (goes_woken, stays_woken) = (Arc::<Woken>::default(), Arc::<Woken>::default());
+        let mut goes = Box::pin(places.wait(2));
+        let mut stays = Box::pin(places.wait(2));
+        assert!(poll(goes.as_mut(), &goes_woken).is_pending());
+        assert!(poll(stays.as_mut(), &stays_woken).is_pending());
+        // A place that is given back here is handed out there, while its owner goes away.
+        let comes = on_thread(1, &places, |places| places.try_take().is_some());
+        drop(held);
+        drop(goes);
+        assert!(!join(comes), "who waits comes first");
+        assert!(stays_woken.is());
+        assert!(matches!(
+            poll(stays.as_mut(), &stays_woken),
+            Poll::Ready(Ok(_))
+        ));
+        all_are_free(&places, 1);
+    });
+}
+
+#[test]
+fn no_more_wait_than_may() {
+    loom::model(|| {
+        let places = places(1);
+        let held = places.try_take();
+        let wait = |places: &Places| {
+            let woken = Arc::<Woken>::default();
+            let mut wait = pin!(places.wait(1));
+            let answer = poll(wait.as_mut(), &woken);
+            match answer {
+                Poll::Pending => 0,
+                Poll::Ready(Err(NoRoom)) => 1,
+                Poll::Ready(Ok(_)) => 2,
+            }
+        };
+        let first = on_thread(0, &places, wait);
+        let second = on_thread(1, &places, wait);
+        let (first, second) = (join(first), join(second));
+        // Nobody gave a place back: they waited, one after the other, or there was no room for one of them.
+        assert!(first < 2 && second < 2 && first + second < 2);
+        drop(held);
+        all_are_free(&places, 1);
+    });
+}
