@@ -91,7 +91,7 @@ impl Drill {
                 "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
             }
             Self::SmtpDown => {
-                "The mail server is away. Orders go on, mails wait, and with the breaker nobody hammers at it."
+                "The mail server is away. Orders go on, mails wait, and with the breaker nobody hammers at it, or waits for it."
             }
             Self::CardOutage => {
                 "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."

@@ -73,6 +73,15 @@ impl Process {
         }
     }
 
+    /// The stack's mail server: that of `cargo xtask up`, or the first process of its container.
+    pub(super) fn mail_server(whose: &Whose) -> Option<Self> {
+        let Whose::Containers(containers) = whose else {
+            return Self::all(whose, "smtp-sink").pop();
+        };
+        let (_, pid) = containers.iter().find(|(name, _)| name == "mailpit")?;
+        Pid::from_raw((*pid).try_into().ok()?).map(Self)
+    }
+
     /// Its number.
     pub(super) fn id(self) -> i32 {
         self.0.as_raw_nonzero().get()
@@ -85,7 +94,7 @@ impl Process {
     }
 
     /// Lets it go on, if it is stopped.
-    fn go_on(self) {
+    pub(super) fn go_on(self) {
         // An error means that it has ended.
         let _ = kill_process(self.0, Signal::CONT);
     }

@@ -1,50 +1,95 @@
-//! The mail server is away: mails wait, orders do not; and whether somebody hammers at it meanwhile.
+//! The mail server is away: mails wait, orders do not; and whether somebody hammers at it, or waits for it, meanwhile.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::{
     Measured,
+    process::Process,
     stage::{MAILS, Stage},
 };
 
 /// Orders per second.
 const RATE: f64 = 4.0;
-const OUTAGE: Duration = Duration::from_secs(25);
+const OUTAGE: Duration = Duration::from_secs(20);
 const REST: Duration = Duration::from_secs(60);
+
+/// How the mail server is away.
+#[derive(Clone, Copy)]
+enum Away {
+    /// Its process is stopped.
+    Stopped(Process),
+    /// Notification is cut off from it, as if nobody listened there.
+    CutOff,
+}
 
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
     let mut measured = Vec::new();
-    for (name, breaker) in [("breaker on", "automatic"), ("breaker off", "force_closed")] {
-        stage.say(&format!("--- {name}"));
-        stage.say("notification is cut off from the mail server: every try fails at once");
-        let switches = json!({ "breaker": breaker, "cut_off": "on" });
-        stage.switch(MAILS, &switches).await?;
-        let before = stage.calls(MAILS).await?;
-        let placed = stage.place_watched(MAILS, RATE, OUTAGE).await?;
-        let (rested, took) = stage.at_rest(&placed.accepted, REST).await;
-        let calls = stage.calls(MAILS).await? - before;
-        stage.say(&format!(
-            "{rested} of {} orders are at rest, {:.1} s after the last one; {calls} calls to the mail server were in vain",
-            placed.accepted.len(),
-            took.as_secs_f64()
-        ));
-        stage.switch(MAILS, &json!({ "cut_off": "off" })).await?;
-        stage.say("the mail server answers again");
-        measured.push(Measured {
-            name,
-            cells: vec![
-                placed.accepted.len().to_string(),
-                rested.to_string(),
-                calls.to_string(),
-            ],
-        });
+    // Who looks on from a container, or from another machine, sees no process.
+    if let Some(server) = Process::mail_server(stage.whose()) {
+        let away = Away::Stopped(server);
+        measured.push(outage(stage, away, true, "says nothing, breaker on").await?);
+        measured.push(outage(stage, away, false, "says nothing, breaker off").await?);
     }
+    measured.push(outage(stage, Away::CutOff, true, "refuses, breaker on").await?);
+    measured.push(outage(stage, Away::CutOff, false, "refuses, breaker off").await?);
     let columns = vec![
         "orders accepted",
         "at rest during the outage",
         "calls in vain",
     ];
     Ok((columns, measured))
+}
+
+/// One outage, under traffic.
+async fn outage(
+    stage: &Stage,
+    away: Away,
+    has_breaker: bool,
+    name: &'static str,
+) -> anyhow::Result<Measured> {
+    stage.say(&format!("--- {name}"));
+    let breaker = if has_breaker {
+        "automatic"
+    } else {
+        "force_closed"
+    };
+    stage.switch(MAILS, &json!({ "breaker": breaker })).await?;
+    let stopped = match away {
+        Away::Stopped(server) => {
+            let pid = server.id();
+            stage.say(&format!(
+                "the mail server (process {pid}) is stopped: it can be connected to, and says nothing"
+            ));
+            Some(server.stop().context("the mail server")?)
+        }
+        Away::CutOff => {
+            stage.say("notification is cut off from the mail server: every try fails at once");
+            stage.switch(MAILS, &json!({ "cut_off": "on" })).await?;
+            None
+        }
+    };
+    let before = stage.calls(MAILS).await?;
+    let placed = stage.place_watched(MAILS, RATE, OUTAGE).await?;
+    let (rested, took) = stage.at_rest(&placed.accepted, REST).await;
+    let calls = stage.calls(MAILS).await? - before;
+    stage.say(&format!(
+        "{rested} of {} orders are at rest, {:.1} s after the last one; {calls} calls to the mail server were in vain",
+        placed.accepted.len(),
+        took.as_secs_f64()
+    ));
+    drop(stopped);
+    let mended = json!({ "breaker": "automatic", "cut_off": "off" });
+    stage.switch(MAILS, &mended).await?;
+    stage.say("the mail server answers again");
+    Ok(Measured {
+        name,
+        cells: vec![
+            placed.accepted.len().to_string(),
+            rested.to_string(),
+            calls.to_string(),
+        ],
+    })
 }

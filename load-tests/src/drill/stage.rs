@@ -162,6 +162,9 @@ impl Stage {
     /// Everything works again, and every pattern is on. What can be mended is, also when something else cannot.
     pub async fn mend(&self) -> anyhow::Result<()> {
         Process::mend(&self.whose, CARDS.service);
+        if let Some(server) = Process::mail_server(&self.whose) {
+            server.go_on();
+        }
         let payment = &self.api.places().payment_url;
         let (cards, prices, mails) = (
             json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
