@@ -55,18 +55,17 @@ impl Claim {
         // Before it is sent: the time that the answer takes is not ours.
         let sent = Instant::now();
         self.unsettled = true;
-        let floor = self.locks.floor.get();
-        let answer =
-            script::acquire(&self.locks.wire, &self.name, self.token, self.ttl, floor).await?;
-        let fence = match answer {
+        let Inner { wire, floor, .. } = &*self.locks;
+        let answer = script::acquire(wire, &self.name, self.token, self.ttl, floor).await?;
+        let (fence, connection) = match answer {
             Answer::Held(left) => {
                 self.unsettled = false;
                 return Ok(Reply::Taken(left));
             }
-            Answer::Acquired(fence) => Fence::new(fence)?,
+            Answer::Acquired(fence, connection) => (Fence::new(fence)?, connection),
         };
         self.unsettled = false;
-        self.locks.floor.raise(fence);
+        self.locks.floor.granted(fence, connection);
         let held = Arc::new(Held::new(
             self.name.clone(),
             self.token,

@@ -132,16 +132,20 @@ impl Wire {
 
     /// Sends a command, once, and waits for its answer, for as long as the timeout. After an error the outcome is unknown.
     ///
-    /// Cancel safe, but what was sent is sent.
-    pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    /// The command is made for the connection that it is sent on, which is answered with its answer. Cancel safe, but what was
+    /// sent is sent.
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        command: impl FnOnce(Generation) -> Cmd,
+    ) -> RedisResult<(T, Generation)> {
         let (generation, mut connection) = self.connection().await?;
-        let answer = command.query_async(&mut connection).await;
+        let answer = command(generation).query_async(&mut connection).await;
         if let Err(error) = &answer
             && is_broken(error)
         {
             self.discard(generation);
         }
-        answer
+        Ok((answer?, generation))
     }
 }
 

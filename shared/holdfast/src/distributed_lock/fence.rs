@@ -1,12 +1,12 @@
 //! The number by which a database tells an old holder from a new one.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::Error;
+use super::{Error, connection::Generation};
 
 /// A fencing token: each holder of a lock has a higher one than those before.
 ///
-/// Near the microseconds since 1970 by the clock of Redis, so that one that lost its memory goes on above.
+/// A count, from the microseconds since 1970 by the clock of Redis on, so that one that lost its memory goes on above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(i64);
 
@@ -35,16 +35,39 @@ impl std::fmt::Display for Fence {
     }
 }
 
-/// The highest fence that this process has seen. Only grows.
+/// What the next fence must be above.
 #[derive(Debug, Default)]
-pub(super) struct Floor(AtomicI64);
+pub(super) struct Floor {
+    /// The highest fence that this process has seen. Only grows.
+    seen: AtomicI64,
+    /// The newest connection on which the count was brought up to the clock. Only grows.
+    lifted_on: AtomicU64,
+}
+
+/// What is to be said of it with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Above {
+    pub(super) seen: Fence,
+    /// Whether the count is to be brought up to the clock as well: another Redis may have answered before.
+    pub(super) is_first: bool,
+}
 
 impl Floor {
     pub(super) fn raise(&self, seen: Fence) {
-        self.0.fetch_max(seen.0, Ordering::Relaxed);
+        self.seen.fetch_max(seen.0, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> Fence {
-        Fence(self.0.load(Ordering::Relaxed))
+    /// For a request on this connection.
+    pub(super) fn on(&self, connection: Generation) -> Above {
+        Above {
+            seen: Fence(self.seen.load(Ordering::Relaxed)),
+            is_first: self.lifted_on.load(Ordering::Relaxed) < connection,
+        }
+    }
+
+    /// A lock was granted on this connection.
+    pub(super) fn granted(&self, fence: Fence, connection: Generation) {
+        self.raise(fence);
+        self.lifted_on.fetch_max(connection, Ordering::Relaxed);
     }
 }

@@ -197,8 +197,11 @@ impl Locks {
 
     /// Asks Redis whether it answers: for a readiness check. Cancel safe.
     pub async fn ping(&self) -> Result<(), Error> {
-        let answer: redis::Value = self.0.wire.send(&redis::cmd("PING")).await?;
-        drop(answer);
+        let (_pong, _) = self
+            .0
+            .wire
+            .send::<redis::Value>(|_| redis::cmd("PING"))
+            .await?;
         Ok(())
     }
 

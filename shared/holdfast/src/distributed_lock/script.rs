@@ -6,8 +6,8 @@ use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, cmd};
 use uuid::Uuid;
 
 use super::{
-    connection::Wire,
-    fence::Fence,
+    connection::{Generation, Wire},
+    fence::Floor,
     name::{FENCE_KEY, Name},
 };
 
@@ -30,8 +30,8 @@ static RELEASE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("releas
 /// What came of asking for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It is ours.
-    Acquired(i64),
+    /// It is ours, with this fence, on this connection.
+    Acquired(i64, Generation),
     /// It is somebody else's, for so long if they do not prolong it.
     Held(Duration),
 }
@@ -42,20 +42,22 @@ pub(super) async fn acquire(
     name: &Name,
     token: Uuid,
     ttl: Duration,
-    floor: Fence,
+    floor: &Floor,
 ) -> RedisResult<Answer> {
-    let answer = run(wire, &ACQUIRE, |command| {
+    let (answer, connection) = run(wire, &ACQUIRE, |command, connection| {
+        let above = floor.on(connection);
         command
             .arg(2)
             .arg(name.key())
             .arg(FENCE_KEY)
             .arg(text(token, &mut Uuid::encode_buffer()))
             .arg(millis(ttl))
-            .arg(format!("{:016}", floor.get()));
+            .arg(above.seen.get())
+            .arg(u8::from(above.is_first));
     })
     .await?;
     Ok(if answer > 0 {
-        Answer::Acquired(answer)
+        Answer::Acquired(answer, connection)
     } else {
         Answer::Held(Duration::from_millis(answer.unsigned_abs()))
     })
@@ -68,7 +70,7 @@ pub(super) async fn extend(
     token: Uuid,
     ttl: Duration,
 ) -> RedisResult<bool> {
-    let answer = run(wire, &EXTEND, |command| {
+    let (answer, _) = run(wire, &EXTEND, |command, _| {
         command
             .arg(1)
             .arg(name.key())
@@ -81,7 +83,7 @@ pub(super) async fn extend(
 
 /// Gives a lock back; answers whether it was still ours.
 pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<bool> {
-    let answer = run(wire, &RELEASE, |command| {
+    let (answer, _) = run(wire, &RELEASE, |command, _| {
         command
             .arg(1)
             .arg(name.key())
@@ -92,16 +94,24 @@ pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResul
 }
 
 /// Runs a script that Redis knows by its hash; one that Redis does not know, or not any more, it is sent whole.
-async fn run(wire: &Wire, code: &Code, arguments: impl Fn(&mut Cmd)) -> RedisResult<i64> {
-    let mut command = cmd("EVALSHA");
-    command.arg(&code.hash);
-    arguments(&mut command);
-    match wire.send(&command).await {
+async fn run(
+    wire: &Wire,
+    code: &Code,
+    arguments: impl Fn(&mut Cmd, Generation),
+) -> RedisResult<(i64, Generation)> {
+    let with = |how: &str, what: &str, connection| {
+        let mut command = cmd(how);
+        command.arg(what);
+        arguments(&mut command, connection);
+        command
+    };
+    match wire
+        .send(|connection| with("EVALSHA", &code.hash, connection))
+        .await
+    {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            let mut command = cmd("EVAL");
-            command.arg(code.text);
-            arguments(&mut command);
-            wire.send(&command).await
+            wire.send(|connection| with("EVAL", code.text, connection))
+                .await
         }
         answer => answer,
     }

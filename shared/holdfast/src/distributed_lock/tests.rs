@@ -51,8 +51,16 @@ fn fences_are_what_lua_can_count() {
     let floor = Floor::default();
     for (seen, highest) in [(5, 5), (3, 5), (9, 9)] {
         floor.raise(Fence::new(seen).expect("a fence"));
-        assert_eq!(floor.get().get(), highest);
+        assert_eq!(floor.on(1).seen.get(), highest);
     }
+    // Each connection is the first of another Redis, until it has granted a lock.
+    assert!(floor.on(1).is_first);
+    floor.granted(Fence::new(12).expect("a fence"), 2);
+    assert_eq!(floor.on(2).seen.get(), 12);
+    assert_eq!(
+        [1, 2, 3].map(|n| floor.on(n).is_first),
+        [false, false, true]
+    );
 }
 
 #[tokio::test(start_paused = true)]
