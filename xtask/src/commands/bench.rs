@@ -87,7 +87,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo bench")?;
-    let mut allocations = BTreeMap::new();
+    let (mut allocations, mut in_turns) = (BTreeMap::new(), Measured::new());
     for line in benches
         .stdout
         .take()
@@ -95,10 +95,12 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         .flat_map(|output| BufReader::new(output).lines())
     {
         let line = line?;
-        match table::allocations(&line) {
-            Some((row, each)) => drop(allocations.insert(row, each)),
-            None if line.contains("time:") => show(&line),
-            None => {}
+        if let Some((row, each)) = table::allocations(&line) {
+            allocations.insert(row, each);
+        } else if let Some((cell, ratio)) = table::ratio(&line) {
+            in_turns.insert(cell, ratio);
+        } else if line.contains("time:") {
+            show(&line);
         }
     }
     let status = benches.wait()?;
@@ -110,7 +112,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     if !status.success() {
         return Ok(exit_code(status));
     }
-    let table = table::markdown(&measured(&results)?, &allocations)?;
+    let table = table::markdown(&measured(&results)?, &in_turns, &allocations)?;
     let text = format!("{machine}\n\n{table}");
     show("");
     show(&text);

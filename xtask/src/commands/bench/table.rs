@@ -137,6 +137,13 @@ pub(super) fn rows() -> impl Iterator<Item = String> {
     GROUPS.iter().flat_map(rows)
 }
 
+/// `ratio GROUP/ROW COLUMN R`: how many times the reference, where both were measured in turns.
+pub(super) fn ratio(line: &str) -> Option<((String, String), f64)> {
+    let mut words = line.strip_prefix("ratio ")?.split(' ');
+    let (row, column) = (words.next()?.to_owned(), words.next()?.to_owned());
+    Some(((row, column), words.next()?.parse().ok()?))
+}
+
 /// `allocations GROUP/ROW N in M calls`, as a row and how many a call makes.
 pub(super) fn allocations(line: &str) -> Option<(String, f64)> {
     let mut words = line.strip_prefix("allocations ")?.split(' ');
@@ -157,19 +164,27 @@ pub(super) fn median(estimates: &str) -> Result<f64> {
     number.ok_or_else(|| error("criterion's estimates are not understood"))
 }
 
-/// The table, of what was measured.
-pub(super) fn markdown(measured: &Measured, allocations: &BTreeMap<String, f64>) -> Result<String> {
+/// The table, of what was measured; `in_turns` has the ratios that need no reckoning.
+pub(super) fn markdown(
+    measured: &Measured,
+    in_turns: &Measured,
+    allocations: &BTreeMap<String, f64>,
+) -> Result<String> {
     let mut text = String::from(
         "| a call that succeeds | 1 thread | 2 threads | ratio | allocations | asked for |\n\
          | --- | ---: | ---: | --- | ---: | --- |",
     );
     let mut lines = 0;
     for group in GROUPS {
-        let of = |row: &str, column: usize| {
+        let cell = |row: &str, column: usize| {
             let row = format!("{}/{row}", group.name);
-            measured
-                .get(&(row, group.columns[column].to_owned()))
-                .copied()
+            (row, group.columns[column].to_owned())
+        };
+        let of = |row: &str, column: usize| measured.get(&cell(row, column)).copied();
+        let times = |row: &str, column: usize| {
+            let reckoned = || Some(of(row, column)? / of(group.reference, column)?);
+            let in_turns = in_turns.get(&cell(row, column)).copied();
+            in_turns.or_else(reckoned)
         };
         if group.name == "lock" && of(group.reference, 0).is_some() {
             text.push_str("\n| | **1 in flight** | **64 in flight** | | | |");
@@ -179,10 +194,8 @@ pub(super) fn markdown(measured: &Measured, allocations: &BTreeMap<String, f64>)
                 continue;
             };
             lines += 1;
-            let ratios = match (of(group.reference, 0), of(group.reference, 1)) {
-                (Some(a), Some(b)) if *row != group.reference => Some((one / a, more / b)),
-                _ => None,
-            };
+            let ratios = times(row, 0).zip(times(row, 1));
+            let ratios = ratios.filter(|_| *row != group.reference);
             let ratio =
                 ratios.map(|(one, more)| format!("{one:.2} and {more:.2} × `{}`", group.reference));
             let each = allocations.get(&format!("{}/{row}", group.name));

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::table::{Measured, allocations, markdown, median};
+use super::table::{Measured, allocations, markdown, median, ratio};
 
 #[test]
 fn the_median_is_read_from_criterions_estimates() {
@@ -16,12 +16,17 @@ fn the_median_is_read_from_criterions_estimates() {
 }
 
 #[test]
-fn what_is_printed_about_allocations_is_read() {
+fn what_is_printed_beside_criterions_lines_is_read() {
     assert_eq!(
         allocations("allocations breaker/recloser 20000 in 10000 calls"),
         Some(("breaker/recloser".to_owned(), 2.0))
     );
     assert_eq!(allocations("breaker/recloser time: [1 ns]"), None);
+    assert_eq!(
+        ratio("ratio lock/holdfast 64 2.345"),
+        Some((("lock/holdfast".to_owned(), "64".to_owned()), 2.345))
+    );
+    assert_eq!(ratio("lock/holdfast/64 time: [1 ns]"), None);
 }
 
 #[test]
@@ -39,7 +44,9 @@ fn the_table_compares_and_judges() {
     .map(|((row, column), time)| ((row.to_owned(), column.to_owned()), time))
     .into();
     let allocations = BTreeMap::from([("breaker/holdfast-consecutive".to_owned(), 0.0)]);
-    let table = markdown(&measured, &allocations).expect("something was measured");
+    // Measured in turns, it is not what the times would say.
+    let in_turns = [(("lock/holdfast".to_owned(), "1".to_owned()), 2.125)].into();
+    let table = markdown(&measured, &in_turns, &allocations).expect("something was measured");
     let lines: Vec<&str> = table.lines().skip(2).collect();
     assert_eq!(
         lines,
@@ -48,8 +55,8 @@ fn the_table_compares_and_judges() {
             "| **breaker, consecutive** | 12.0 ns | 31.0 ns | 1.20 and 1.55 × `recloser` | 0 | ≤ 1.5 ×: **no** |",
             "| | **1 in flight** | **64 in flight** | | | |",
             "| a bare GET | 40.0 µs | 200.0 k/s |  |  |  |",
-            "| **lock, with fence, and unlock** | 80.0 µs | 80.0 k/s | 2.00 and 2.50 × `get` |  | ≤ 2.2 × 1 in flight, ≥ 60 k/s with 64: yes |",
+            "| **lock, with fence, and unlock** | 80.0 µs | 80.0 k/s | 2.12 and 2.50 × `get` |  | ≤ 2.2 × 1 in flight, ≥ 60 k/s with 64: yes |",
         ]
     );
-    assert!(markdown(&Measured::new(), &allocations).is_err());
+    assert!(markdown(&Measured::new(), &in_turns, &allocations).is_err());
 }
