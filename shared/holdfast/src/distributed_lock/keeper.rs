@@ -32,7 +32,7 @@ pub(super) struct Keeper {
 struct Schedule {
     /// By when each is due. The keeper takes out what it works on.
     due: BTreeMap<(Instant, Uuid), Arc<Held>>,
-    /// What the keeper sleeps for. Locks that are due later need not wake it.
+    /// What the keeper sleeps for, at the latest. Locks that are due later need not wake it.
     sleeps_until: Option<Instant>,
 }
 
@@ -50,6 +50,7 @@ impl Keeper {
         };
         schedule.due.insert((due, held.token), Arc::clone(held));
         if schedule.sleeps_until.is_none_or(|until| due < until) {
+            schedule.sleeps_until = Some(due);
             drop(schedule);
             self.sooner.notify_one();
         }
@@ -70,7 +71,10 @@ impl Keeper {
         let mut schedule = self.schedule();
         let later = schedule.due.split_off(&(now, Uuid::max()));
         let due = std::mem::replace(&mut schedule.due, later);
-        schedule.sleeps_until = schedule.due.keys().next().map(|(due, _)| *due);
+        // Where the lock that it was woken for has been given back already, it sleeps as long all the same: the next one is due
+        // later, and need not wake it.
+        let next = schedule.due.keys().next().map(|(due, _)| *due);
+        schedule.sleeps_until = next.or(schedule.sleeps_until.filter(|until| *until > now));
         (due.into_values().collect(), schedule.sleeps_until)
     }
 
@@ -140,7 +144,7 @@ impl Inner {
         if self.keeper.forget(held) {
             self.meter.lost.increment(1);
             warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
-            held.lost.cancel();
+            held.lost().cancel();
         }
     }
 }

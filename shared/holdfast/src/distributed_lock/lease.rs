@@ -1,7 +1,7 @@
 //! A lock that is held, and for how long.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -24,8 +24,8 @@ pub(super) struct Held {
     pub(super) token: Uuid,
     pub(super) fence: Fence,
     pub(super) ttl: Duration,
-    /// Cancelled when the holder must stop.
-    pub(super) lost: CancellationToken,
+    /// Cancelled when the holder must stop. Most locks are given back before anybody asks.
+    lost: OnceLock<CancellationToken>,
     times: Mutex<Times>,
 }
 
@@ -45,12 +45,21 @@ impl Held {
             token,
             fence,
             ttl,
-            lost: CancellationToken::new(),
+            lost: OnceLock::new(),
             times: Mutex::new(Times {
                 until: sent + ttl - drift(ttl),
                 renewal: Some(sent + ttl / 3),
             }),
         }
+    }
+
+    /// Cancelled when the holder must stop.
+    pub(super) fn lost(&self) -> &CancellationToken {
+        self.lost.get_or_init(CancellationToken::new)
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get().is_some_and(CancellationToken::is_cancelled)
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {

@@ -59,7 +59,7 @@ impl Lock {
     /// Also right in a process that was stopped and goes on. False is final; true may be over before the next line runs: only
     /// the fence's check is as late as the write.
     pub fn is_held(&self) -> bool {
-        !self.held.lost.is_cancelled() && !self.remaining().is_zero()
+        !self.held.is_lost() && !self.remaining().is_zero()
     }
 
     /// How long it is held without being prolonged.
@@ -69,12 +69,12 @@ impl Lock {
 
     /// Waits until the lock is lost: stop the work then. Cancel safe.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + '_ {
-        self.held.lost.cancelled()
+        self.held.lost().cancelled()
     }
 
     /// The same as [`Lock::lost`], to be passed on to what works under the lock. Not cancelled by a release.
     pub fn lost_token(&self) -> CancellationToken {
-        self.held.lost.child_token()
+        self.held.lost().child_token()
     }
 
     /// Prolongs it now, to its whole time to live: before a step that takes long.
