@@ -121,6 +121,11 @@ fn describe_metrics() {
         Unit::Count,
         "Webhooks by what became of an attempt: delivered, retried (it goes again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open)"
     );
+    describe_counter!(
+        "webhooks_resent_total",
+        Unit::Count,
+        "Webhooks that were over and that somebody had sent again, one by one or as an endpoint was recovered"
+    );
     describe_gauge!(
         "webhooks_queued",
         Unit::Count,
@@ -129,7 +134,7 @@ fn describe_metrics() {
     describe_gauge!(
         "webhooks_oldest_seconds",
         Unit::Seconds,
-        "How long the oldest webhook has waited to be sent"
+        "How long the oldest webhook has waited to be sent, counted anew from when it was sent again"
     );
     describe_histogram!(
         "webhook_duration_seconds",

@@ -1,4 +1,6 @@
-//! The use cases, each on the caller's transaction.
+//! The use cases, each on the caller's transaction: customers are told; and in `resend`, webhooks go again.
+
+pub(crate) mod resend;
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -46,7 +46,8 @@ pub(crate) struct State {
     paths(
         list, requeue,
         webhooks::register, webhooks::list, webhooks::show, webhooks::rotate, webhooks::enable, webhooks::disable,
-        webhooks::delete,
+        webhooks::delete, webhooks::messages::show_message, webhooks::messages::attempts, webhooks::messages::resend,
+        webhooks::messages::recover,
     ),
     security(("bearer" = [])),
 )]

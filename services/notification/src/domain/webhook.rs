@@ -15,6 +15,9 @@ use super::{Charge, News, What};
 /// The types that there are, in the order in which an order may go through them.
 pub(crate) const TYPES: [&str; 2] = ["order.confirmed", "order.cancelled"];
 
+/// How much is kept of what there was instead of an answer, in characters: a certificate may say a lot about itself.
+const LONGEST_REPLY: usize = 500;
+
 /// The longest wait that a `Retry-After` can ask for. Longer than that is a mistake, or a joke.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -103,6 +106,11 @@ impl Answer {
             Self::Silent | Self::Unreachable(_) | Self::Forbidden(_) => None,
         }
     }
+
+    /// As it is kept.
+    pub(crate) fn in_words(&self) -> String {
+        self.to_string().chars().take(LONGEST_REPLY).collect()
+    }
 }
 
 impl std::fmt::Display for Answer {
@@ -134,6 +142,18 @@ pub(crate) enum Verdict {
     Again(Duration),
     /// For too long in vain.
     GaveUp,
+}
+
+impl Verdict {
+    /// As it is logged and counted.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Gone => "gone",
+            Self::Again(_) => "retried",
+            Self::GaveUp => "given_up",
+        }
+    }
 }
 
 /// Only a 2xx is a delivery, as the specification has it: a redirect is none, and any other 4xx may be a receiver that is
@@ -209,6 +229,13 @@ mod tests {
             assert_eq!(judge(&answer, Duration::ZERO), young, "{answer}");
             assert_eq!(judge(&answer, HOUR), old, "{answer}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_answer_is_bounded_in_characters() {
+        let answer = Answer::Unreachable("ü".repeat(4096));
+        assert_eq!(answer.in_words().chars().count(), LONGEST_REPLY);
+        assert_eq!(status(204, None).in_words(), "answered 204");
     }
 
     #[test]

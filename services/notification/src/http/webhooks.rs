@@ -1,6 +1,8 @@
 //! Webhook endpoints. A customer's hear of that customer's orders, and are nobody else's business: a stranger's is 404. The
-//! operators' hear of every order, and belong to all operators, who see and manage customers' endpoints as well.
+//! operators' hear of every order, and belong to all operators, who see and manage customers' endpoints as well. In `messages`,
+//! the webhooks to one.
 
+pub(super) mod messages;
 mod view;
 
 use std::time::Duration;
@@ -49,6 +51,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(disable)
         .service(show)
         .service(delete);
+    messages::routes(config);
 }
 
 /// Where to send webhooks to.

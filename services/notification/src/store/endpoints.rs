@@ -97,6 +97,23 @@ pub(crate) async fn find(
     .await
 }
 
+/// How an endpoint stands that is locked.
+pub(crate) struct Standing {
+    /// Why it is disabled; none: it is enabled.
+    pub(crate) reason: Option<String>,
+}
+
+/// Locks an endpoint as it is: nobody enables, disables or deletes it meanwhile. Others may lock it so as well.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        "select reason from webhook_endpoint where id = $1 and state <> 'deleted' for share",
+        id,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Gives an endpoint a new secret; the one that it has signs too for another `overlap`, of which it answers the end. One that
 /// was still valid from the time before is not any more.
 pub(crate) async fn rotate(

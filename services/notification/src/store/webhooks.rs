@@ -1,12 +1,18 @@
-//! What goes to endpoints, on its way; and in `seen`, what is to be seen of it.
+//! What goes to endpoints, on its way; in `attempts`, what came of each attempt; in `resends`, what goes again because somebody
+//! wants it; and in `seen`, what is to be seen.
 
+mod attempts;
+mod resends;
 mod seen;
 
 use std::time::Duration;
 
+pub(crate) use attempts::{Attempt, attempted, attempts};
 use contracts::value::{CustomerId, OrderId};
-pub(crate) use seen::{Webhook, prune, queued, recent};
+pub(crate) use resends::{By, Resend, has_failed, lock, lock_failed, resend, resends};
+pub(crate) use seen::{Webhook, find, prune, queued, recent};
 use sqlx::{PgConnection, PgExecutor};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// What became of an order, to whom it may concern.
@@ -67,8 +73,12 @@ pub(crate) struct Claimed {
     pub(crate) traceparent: Option<String>,
     /// How often it was tried before.
     pub(crate) attempts: i32,
-    /// How long it has been queued, in seconds.
+    /// How often since it was last sent again.
+    pub(crate) attempts_since: i32,
+    /// How long it has been queued, in seconds; or since it was last sent again.
     pub(crate) age_seconds: f64,
+    /// When it was last sent again.
+    pub(crate) resent_at: Option<OffsetDateTime>,
     /// When it is sent, in seconds since 1970: the header webhook-timestamp.
     pub(crate) sent_at: i64,
     /// The customer whose endpoint it goes to; none: the operators'.
@@ -127,11 +137,12 @@ pub(crate) async fn claim(
            from due, webhook_endpoint as endpoint
            where webhook.id = due.id and endpoint.id = webhook.endpoint_id
            returning webhook.id, webhook.endpoint_id, webhook.message_id, webhook.order_id, webhook.body,
-                     webhook.traceparent, webhook.attempts, endpoint.owner, endpoint.url, endpoint.secret,
+                     webhook.traceparent, webhook.attempts, webhook.resent_at, endpoint.owner, endpoint.url, endpoint.secret,
+                     webhook.attempts - webhook.attempts_before as "attempts_since!",
                      case when endpoint.old_secret_until > now() then endpoint.old_secret end as old_secret,
                      endpoint.state = 'enabled' as "is_enabled!",
                      extract(epoch from now())::int8 as "sent_at!",
-                     extract(epoch from now() - webhook.created_at)::float8 as "age_seconds!""#,
+                     extract(epoch from now() - coalesce(webhook.resent_at, webhook.created_at))::float8 as "age_seconds!""#,
         wanted.limit,
         wanted.of_one_endpoint,
         lease.as_secs_f64(),
@@ -143,56 +154,19 @@ pub(crate) async fn claim(
     .await
 }
 
-/// Where an attempt leaves a webhook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// The receiver has it.
-    Delivered,
-    /// It goes again after this long.
-    Again(Duration),
-    /// It was given up.
-    Failed,
-}
-
-/// Records an attempt.
-pub(crate) async fn attempted(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    after: After,
-    reply: &str,
-) -> sqlx::Result<()> {
-    let (state, again) = match after {
-        After::Delivered => ("delivered", None),
-        After::Again(again) => ("queued", Some(again.as_secs_f64())),
-        After::Failed => ("failed", None),
-    };
-    // A worker whose lease had ended may come late: what is delivered stays delivered.
-    sqlx::query!(
-        "update webhook
-         set state = $2,
-             due_at = case when $2 = 'queued' then now() + make_interval(secs => coalesce($3::float8, 0)) end,
-             attempts = attempts + 1,
-             last_reply = $4,
-             updated_at = now()
-         where id = $1 and (state = 'queued' or (state in ('held', 'failed') and $2 = 'delivered'))",
-        id,
-        state,
-        again,
-        reply,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// Gives a webhook up that was not tried any more. What came of its last attempt stays to be seen, if there was one.
-pub(crate) async fn give_up(db: impl PgExecutor<'_>, id: Uuid, why: &str) -> sqlx::Result<()> {
+pub(crate) async fn give_up(
+    db: impl PgExecutor<'_>,
+    webhook: &Claimed,
+    why: &str,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook
          set state = 'failed', due_at = null, last_reply = coalesce(last_reply, $2), updated_at = now()
-         where id = $1 and state = 'queued'",
-        id,
+         where id = $1 and state = 'queued' and resent_at is not distinct from $3",
+        webhook.id,
         why,
+        webhook.resent_at,
     )
     .execute(db)
     .await?;

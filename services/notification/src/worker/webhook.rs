@@ -24,7 +24,7 @@ use crate::{
     domain::webhook::{Answer, Verdict, judge},
     store::{
         endpoints,
-        webhooks::{self, After, Claimed, Wanted},
+        webhooks::{self, Claimed, Wanted},
     },
 };
 
@@ -34,8 +34,8 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 const SPREAD: Duration = Duration::from_secs(30);
 /// How many webhooks are put off together.
 const PUT_OFF_AT_MOST: i64 = 1000;
-/// Rows that are pruned at a time.
-const CHUNK: i64 = 1000;
+/// Webhooks that are pruned at a time: one that was given up takes a hundred attempts with it.
+const CHUNK: i64 = 200;
 
 /// Sends the webhooks that are queued.
 pub(crate) struct Messenger {
@@ -99,9 +99,9 @@ impl Messenger {
     async fn record(&self, webhook: &Claimed, answer: &Answer, took: Duration) {
         let backoff = self
             .backoff
-            .delay(u32::try_from(webhook.attempts).unwrap_or(0));
+            .delay(u32::try_from(webhook.attempts_since).unwrap_or(0));
         let verdict = judge(answer, backoff, age(webhook), self.give_up);
-        let reply = answer.to_string();
+        let reply = answer.in_words();
         if verdict != Verdict::Delivered {
             telemetry::fail(&Span::current(), kind(answer), &reply);
             warn!(
@@ -109,14 +109,9 @@ impl Messenger {
                 reply, ?verdict, "the webhook did not go"
             );
         }
-        let after = match verdict {
-            Verdict::Delivered => After::Delivered,
-            Verdict::Again(again) => After::Again(again),
-            Verdict::Gone | Verdict::GaveUp => After::Failed,
-        };
         let recorded: sqlx::Result<()> = async {
             let mut tx = database::begin(&self.pool, "record webhook").await?;
-            webhooks::attempted(&mut *tx, webhook.id, after, &reply).await?;
+            webhooks::attempted(&mut tx, webhook, verdict, &reply, took).await?;
             if verdict == Verdict::Delivered {
                 endpoints::succeeded(&mut *tx, webhook.endpoint_id).await?;
             } else {
@@ -130,12 +125,7 @@ impl Messenger {
             tx.commit().await
         }
         .await;
-        let outcome = match verdict {
-            Verdict::Delivered => "delivered",
-            Verdict::Again(_) => "retried",
-            Verdict::Gone => "gone",
-            Verdict::GaveUp => "given_up",
-        };
+        let outcome = verdict.name();
         histogram!("webhook_duration_seconds", "outcome" => outcome).record(took);
         match recorded {
             Ok(()) => counter!("webhooks_total", "outcome" => outcome).increment(1),
@@ -168,7 +158,7 @@ impl Messenger {
         let after = rejected.retry_after.unwrap_or(LEFT_ALONE);
         let is_over = age(webhook) >= self.give_up;
         let recorded = if is_over {
-            webhooks::give_up(&self.pool, webhook.id, &rejected.to_string()).await
+            webhooks::give_up(&self.pool, webhook, &rejected.to_string()).await
         } else {
             match self.put_off_others(webhook, after).await {
                 Ok(()) => webhooks::put_off(&self.pool, webhook.id, after, SPREAD.min(after)).await,

@@ -9,3 +9,4 @@ mod webhooks;
 mod webhooks_api;
 mod webhooks_crash;
 mod webhooks_failing;
+mod webhooks_resend;

@@ -21,6 +21,16 @@ pub(crate) const LOCAL: [&str; 4] = [
     "--webhook-backoff-cap-ms=200",
 ];
 
+/// A service, somebody who listens, and the operators' endpoint there, at `/hook`.
+pub(crate) async fn listening() -> (Notification, Receiver, Value) {
+    let notification = spawn_with(&LOCAL, None).await;
+    let receiver = Receiver::start().await;
+    let endpoint = notification
+        .register(json!({ "url": receiver.url("/hook") }))
+        .await;
+    (notification, receiver, endpoint)
+}
+
 impl Notification {
     /// Registers an endpoint as an operator; answers it, with its secret.
     pub(crate) async fn register(&self, body: Value) -> Value {
@@ -79,6 +89,15 @@ impl Notification {
             .wait_for_endpoint(endpoint, &what, |seen| find(seen).is_some())
             .await;
         find(&seen).expect("it was there")
+    }
+
+    /// Waits until the last reply of the newest webhook to an endpoint is this.
+    pub(crate) async fn wait_for_reply(&self, endpoint: &Value, reply: &str) -> Value {
+        let is_so = |seen: &Value| {
+            let last = seen["webhooks"][0]["last_reply"].as_str();
+            last.is_some_and(|last| last.contains(reply))
+        };
+        self.wait_for_endpoint(endpoint, reply, is_so).await
     }
 
     /// Changes what a test cannot wait for.
@@ -150,11 +169,7 @@ async fn it_says_what_became_of_the_order_under_a_signature_that_a_receiver_can_
 
 #[tokio::test]
 async fn the_same_event_twice_is_one_webhook_by_both_ways() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
+    let (notification, receiver, endpoint) = listening().await;
     let (chosen, asked) = (OrderId::new(), OrderId::new());
     for n in 1..=3 {
         notification.probe.publish(&confirmed(chosen)).await;
@@ -220,11 +235,7 @@ async fn an_endpoint_hears_what_it_wants_and_a_customers_of_its_own_orders_only(
 
 #[tokio::test]
 async fn while_a_secret_is_rotated_both_sign() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
+    let (notification, receiver, endpoint) = listening().await;
     let old = text(&endpoint, "secret");
     let rotated = notification.act(&endpoint, "rotate").await;
     let new = text(&rotated, "secret");

@@ -100,11 +100,19 @@ async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
         .await
         .expect("valid SQL");
     for (state, age) in [("delivered", 721), ("delivered", 719), ("held", 721)] {
+        // What was attempted and sent again keeps none.
         sqlx::query(
-            "insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
-             select gen_random_uuid(), id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}', $1,
-                    now() - make_interval(hours => $2)
-             from webhook_endpoint",
+            "with over as (
+                 insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
+                 select gen_random_uuid(), id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}', $1,
+                        now() - make_interval(hours => $2)
+                 from webhook_endpoint
+                 returning id
+             ), attempt as (
+                 insert into webhook_attempt (webhook_id, attempt, outcome, reply, took_ms)
+                 select id, 1, 'delivered', 'answered 204', 7 from over
+             )
+             insert into webhook_resend (webhook_id, asked_by) select id, 'alice' from over",
         )
         .bind(state)
         .bind(age)

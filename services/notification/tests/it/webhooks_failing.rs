@@ -7,19 +7,10 @@ use serde_json::{Value, json};
 use testkit::{Proxy, eventually};
 
 use crate::{
-    helpers::{Notification, confirmed, spawn_with},
+    helpers::{confirmed, spawn_with},
     receiver::{Mode, Receiver},
-    webhooks::{LOCAL, text},
+    webhooks::{LOCAL, listening, text},
 };
-
-/// Waits until the last reply of the newest webhook to an endpoint is this.
-async fn wait_for_reply(notification: &Notification, endpoint: &Value, reply: &str) -> Value {
-    let is_so = |seen: &Value| {
-        let last = seen["webhooks"][0]["last_reply"].as_str();
-        last.is_some_and(|last| last.contains(reply))
-    };
-    notification.wait_for_endpoint(endpoint, reply, is_so).await
-}
 
 #[tokio::test]
 async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
@@ -39,7 +30,7 @@ async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
         receiver.set(mode);
         let order = OrderId::new();
         notification.probe.publish(&confirmed(order)).await;
-        wait_for_reply(&notification, &endpoint, reply).await;
+        notification.wait_for_reply(&endpoint, reply).await;
         let failing = |seen: &Value| !seen["failing_since"].is_null();
         notification
             .wait_for_endpoint(&endpoint, "it is failing", failing)
@@ -68,7 +59,9 @@ async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
     line.cut();
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    wait_for_reply(&notification, &endpoint, "cannot be reached").await;
+    notification
+        .wait_for_reply(&endpoint, "cannot be reached")
+        .await;
     line.restore();
     notification
         .wait_for_webhook(&endpoint, order, "delivered")
@@ -78,12 +71,8 @@ async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
 
 #[tokio::test]
 async fn an_answer_is_its_status_however_long_its_body() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
+    let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::Endless);
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
     let delivered = notification
@@ -96,15 +85,13 @@ async fn an_answer_is_its_status_however_long_its_body() {
 
 #[tokio::test]
 async fn who_says_when_is_asked_then_and_not_sooner() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
+    let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::with(429, "retry-after", 2));
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    wait_for_reply(&notification, &endpoint, "answered 429, Retry-After 2 s").await;
+    notification
+        .wait_for_reply(&endpoint, "answered 429, Retry-After 2 s")
+        .await;
     receiver.set(Mode::status(204));
     notification
         .wait_for_webhook(&endpoint, order, "delivered")
@@ -118,15 +105,11 @@ async fn who_says_when_is_asked_then_and_not_sooner() {
 
 #[tokio::test]
 async fn who_is_gone_is_asked_no_more_until_somebody_says_that_it_is_back() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
+    let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(500));
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
     let (early, late) = (OrderId::new(), OrderId::new());
     notification.probe.publish(&confirmed(early)).await;
-    wait_for_reply(&notification, &endpoint, "answered 500").await;
+    notification.wait_for_reply(&endpoint, "answered 500").await;
     receiver.set(Mode::status(410));
     let disabled = notification
         .wait_for_endpoint(&endpoint, "it is disabled", |seen| {
@@ -165,15 +148,11 @@ async fn who_is_gone_is_asked_no_more_until_somebody_says_that_it_is_back() {
 
 #[tokio::test]
 async fn what_is_queued_for_a_disabled_endpoint_is_held_until_it_is_enabled() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
+    let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(500));
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    wait_for_reply(&notification, &endpoint, "answered 500").await;
+    notification.wait_for_reply(&endpoint, "answered 500").await;
     notification.act(&endpoint, "disable").await;
     let held = notification
         .wait_for_webhook(&endpoint, order, "held")
@@ -189,15 +168,11 @@ async fn what_is_queued_for_a_disabled_endpoint_is_held_until_it_is_enabled() {
 
 #[tokio::test]
 async fn what_is_too_old_is_given_up_and_who_fails_for_days_is_disabled() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
+    let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(503));
-    let endpoint = notification
-        .register(json!({ "url": receiver.url("/hook") }))
-        .await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    wait_for_reply(&notification, &endpoint, "answered 503").await;
+    notification.wait_for_reply(&endpoint, "answered 503").await;
     let old = "update webhook set created_at = now() - interval '73 hours' where endpoint_id = $1";
     notification.alter(old, &endpoint["id"]).await;
     notification

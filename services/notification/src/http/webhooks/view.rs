@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::webhook::TYPES,
-    store::{endpoints::Endpoint, webhooks::Webhook},
+    store::{
+        endpoints::Endpoint,
+        webhooks::{Attempt, Resend, Webhook},
+    },
 };
 
 /// An endpoint.
@@ -83,7 +86,7 @@ impl EndpointWithWebhooks {
 
 /// A webhook.
 #[derive(Debug, Serialize, ToSchema)]
-struct WebhookView {
+pub(super) struct WebhookView {
     /// The header webhook-id.
     id: Uuid,
     #[serde(rename = "type")]
@@ -115,6 +118,94 @@ impl From<Webhook> for WebhookView {
             next_attempt_at: webhook.due_at,
             created_at: webhook.created_at,
             updated_at: webhook.updated_at,
+        }
+    }
+}
+
+/// A webhook, and who had it sent again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WebhookWithResends {
+    #[serde(flatten)]
+    webhook: WebhookView,
+    /// Newest first.
+    resends: Vec<ResendView>,
+}
+
+impl WebhookWithResends {
+    pub(super) fn new(webhook: Webhook, resends: Vec<Resend>) -> Self {
+        Self {
+            webhook: webhook.into(),
+            resends: resends.into_iter().map(ResendView::from).collect(),
+        }
+    }
+}
+
+/// That a webhook was sent again.
+#[derive(Debug, Serialize, ToSchema)]
+struct ResendView {
+    /// The customer or operator who wanted it.
+    by: String,
+    /// Why.
+    note: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+impl From<Resend> for ResendView {
+    fn from(resend: Resend) -> Self {
+        Self {
+            by: resend.asked_by,
+            note: resend.note,
+            at: resend.at,
+        }
+    }
+}
+
+/// Attempts at a webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AttemptPage {
+    /// Newest first.
+    attempts: Vec<AttemptView>,
+    /// What to send as `before` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<i32>,
+}
+
+impl AttemptPage {
+    /// From one attempt more than the page has, which tells whether there is a next one.
+    pub(super) fn new(mut found: Vec<Attempt>, limit: usize) -> Self {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Self {
+            next: found.last().filter(|_| more).map(|last| last.attempt),
+            attempts: found.into_iter().map(AttemptView::from).collect(),
+        }
+    }
+}
+
+/// An attempt at a webhook.
+#[derive(Debug, Serialize, ToSchema)]
+struct AttemptView {
+    /// Counted from 1, over all times that it was sent again.
+    attempt: i32,
+    /// delivered, retried (it was to go again), gone (410: the endpoint was disabled), or given_up.
+    outcome: String,
+    /// What was answered, or what there was instead of an answer.
+    reply: String,
+    took_ms: i32,
+    /// When it was over.
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            attempt: attempt.attempt,
+            outcome: attempt.outcome,
+            reply: attempt.reply,
+            took_ms: attempt.took_ms,
+            at: attempt.at,
         }
     }
 }

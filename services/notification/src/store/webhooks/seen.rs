@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::store::Queued;
 
-/// How many webhooks wait to be sent, and for how many seconds the oldest one has.
+/// How many webhooks wait to be sent, and for how many seconds the one has that was queued, or sent again, longest ago.
 pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
     sqlx::query_as!(
         Queued,
         r#"select count(*) as "count!",
-                  coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!"
+                  coalesce(extract(epoch from now() - min(coalesce(resent_at, created_at))), 0)::float8 as "oldest_seconds!"
            from webhook where due_at is not null"#
     )
     .fetch_one(db)
@@ -22,6 +22,7 @@ pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
 
 /// A webhook, for the owner of its endpoint.
 pub(crate) struct Webhook {
+    pub(crate) id: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) order_id: Uuid,
     pub(crate) kind: String,
@@ -42,7 +43,7 @@ pub(crate) async fn recent(
 ) -> sqlx::Result<Vec<Webhook>> {
     sqlx::query_as!(
         Webhook,
-        "select message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
+        "select id, message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
          from webhook where endpoint_id = $1
          order by created_at desc, id
          limit $2",
@@ -53,7 +54,24 @@ pub(crate) async fn recent(
     .await
 }
 
-/// Forgets up to `limit` webhooks that have been over, or held, for `retention`; answers how many.
+/// A webhook to an endpoint.
+pub(crate) async fn find(
+    db: impl PgExecutor<'_>,
+    endpoint: Uuid,
+    message: Uuid,
+) -> sqlx::Result<Option<Webhook>> {
+    sqlx::query_as!(
+        Webhook,
+        "select id, message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
+         from webhook where endpoint_id = $1 and message_id = $2",
+        endpoint,
+        message,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Forgets up to `limit` webhooks that have been over, or held, for `retention`, with their attempts; answers how many.
 pub(crate) async fn prune(
     db: impl PgExecutor<'_>,
     retention: Duration,

@@ -1,0 +1,210 @@
+//! A webhook to an endpoint: what came of each attempt, and having it sent again. Whoever sees the endpoint may.
+
+use actix_web::{HttpResponse, get, post, web};
+use chassis::{
+    database,
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
+    identity::{Anyone, Principal, Role},
+};
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{
+    view::{AttemptPage, WebhookView, WebhookWithResends},
+    visible,
+};
+use crate::{
+    commands,
+    http::State,
+    store::webhooks::{self, By, Webhook},
+};
+
+/// How many of the times that a webhook was sent again are shown.
+const RESENDS: i64 = 20;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(show_message)
+        .service(attempts)
+        .service(resend)
+        .service(recover);
+}
+
+async fn find(
+    state: &State,
+    (endpoint, message): (Uuid, Uuid),
+    principal: &Principal,
+) -> Result<Webhook, Problem> {
+    visible(state, endpoint, principal).await?;
+    webhooks::find(&state.pool, endpoint, message)
+        .await?
+        .ok_or_else(|| Problem::not_found("there is no such webhook"))
+}
+
+/// A webhook to an endpoint, and the newest 20 times that somebody had it sent again.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id")), responses(
+    (status = 200, body = WebhookWithResends),
+    (status = 404, description = "None, not any more, or not yours", body = Problem),
+))]
+#[get("/webhooks/{id}/messages/{message}")]
+async fn show_message(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    path: web::Path<(Uuid, Uuid)>,
+) -> Result<HttpResponse, Problem> {
+    let webhook = find(&state, path.into_inner(), &principal).await?;
+    let resends = webhooks::resends(&state.pool, webhook.id, RESENDS).await?;
+    Ok(HttpResponse::Ok().json(WebhookWithResends::new(webhook, resends)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct AttemptsQuery {
+    /// The `next` of the page before.
+    before: Option<i32>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+/// The attempts at a webhook, newest first.
+#[utoipa::path(
+    tag = "webhooks",
+    params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id"), AttemptsQuery),
+    responses(
+        (status = 200, body = AttemptPage),
+        (status = 404, description = "None, not any more, or not yours", body = Problem),
+    ),
+)]
+#[get("/webhooks/{id}/messages/{message}/attempts")]
+async fn attempts(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    path: web::Path<(Uuid, Uuid)>,
+    QueryString(query): QueryString<AttemptsQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = page_size(query.limit)?;
+    let webhook = find(&state, path.into_inner(), &principal).await?;
+    let found = webhooks::attempts(&state.pool, webhook.id, query.before, limit + 1).await?;
+    Ok(HttpResponse::Ok().json(AttemptPage::new(
+        found,
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    )))
+}
+
+/// Why a webhook is sent again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Resend {
+    /// Operators have to say. Seen by whoever sees the webhook, and kept as long.
+    #[serde(default)]
+    note: Option<Note>,
+}
+
+/// Which webhooks are sent again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Recover {
+    /// Those that were queued for the first time then, or later.
+    #[serde(with = "time::serde::rfc3339")]
+    since: OffsetDateTime,
+    /// Operators have to say. Seen by whoever sees the webhooks, and kept as long.
+    #[serde(default)]
+    note: Option<Note>,
+}
+
+/// A webhook that somebody wants again.
+#[derive(Debug, Serialize, ToSchema)]
+struct Resent {
+    /// False: it was on its way already, and stays as it is.
+    resent: bool,
+    #[serde(flatten)]
+    webhook: WebhookView,
+}
+
+/// What is sent again.
+#[derive(Debug, Serialize, ToSchema)]
+struct Recovered {
+    /// How many webhooks.
+    resent: usize,
+    /// Whether there are more: ask again.
+    more: bool,
+}
+
+/// Who wants it, and why. Customers' webhooks are their own; an operator meddles with somebody else's.
+fn by<'a>(principal: &'a Principal, note: Option<&'a Note>) -> Result<By<'a>, Problem> {
+    if principal.role == Role::Operator && note.is_none() {
+        return Err(Problem::invalid_field("note", "is needed: why?"));
+    }
+    Ok(By {
+        asked_by: principal.id.as_str(),
+        note: note.map(Note::as_str),
+    })
+}
+
+/// Sends a webhook again, also one that was delivered: the same body under the same webhook-id, signed anew. It is tried for
+/// as long as a new one.
+#[utoipa::path(
+    tag = "webhooks",
+    params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id")),
+    request_body = Resend,
+    responses(
+        (status = 202, description = "It is queued, now or already", body = Resent),
+        (status = 404, description = "None, not any more, or not yours", body = Problem),
+        (status = 409, description = "The endpoint is disabled", body = Problem),
+        (status = 422, description = "An operator has to say why", body = Problem),
+    ),
+)]
+#[post("/webhooks/{id}/messages/{message}/resend")]
+async fn resend(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    path: web::Path<(Uuid, Uuid)>,
+    JsonBody(Resend { note }): JsonBody<Resend>,
+) -> Result<HttpResponse, Problem> {
+    let (endpoint, message) = path.into_inner();
+    let by = by(&principal, note.as_ref())?;
+    visible(&state, endpoint, &principal).await?;
+    let mut tx = database::begin(&state.pool, "resend webhook").await?;
+    let resent = commands::resend::resend(&mut tx, endpoint, message, &by).await?;
+    tx.commit().await?;
+    if resent {
+        counter!("webhooks_resent_total").increment(1);
+        state.webhooks.wake();
+        tracing::info!(webhook.id = %message, endpoint.id = %endpoint, by = by.asked_by, note = by.note, "a webhook goes again");
+    }
+    let webhook = find(&state, (endpoint, message), &principal).await?;
+    Ok(HttpResponse::Accepted().json(Resent {
+        resent,
+        webhook: webhook.into(),
+    }))
+}
+
+/// Sends an endpoint's webhooks again that have failed since a time, up to 500 at once, the oldest first. What is on its way,
+/// or was delivered, stays as it is.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), request_body = Recover, responses(
+    (status = 202, description = "They are queued", body = Recovered),
+    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 409, description = "The endpoint is disabled", body = Problem),
+    (status = 422, description = "A field is wrong, or an operator does not say why", body = Problem),
+))]
+#[post("/webhooks/{id}/recover")]
+async fn recover(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    JsonBody(Recover { since, note }): JsonBody<Recover>,
+) -> Result<HttpResponse, Problem> {
+    let by = by(&principal, note.as_ref())?;
+    visible(&state, id, &principal).await?;
+    let mut tx = database::begin(&state.pool, "recover webhooks").await?;
+    let commands::resend::Recovered { resent, more } =
+        commands::resend::recover(&mut tx, id, since, &by).await?;
+    tx.commit().await?;
+    counter!("webhooks_resent_total").increment(u64::try_from(resent).unwrap_or(u64::MAX));
+    state.webhooks.wake();
+    tracing::info!(endpoint.id = %id, resent, more, by = by.asked_by, note = by.note, "webhooks go again that had failed");
+    Ok(HttpResponse::Accepted().json(Recovered { resent, more }))
+}

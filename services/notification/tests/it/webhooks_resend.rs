@@ -1,0 +1,437 @@
+//! What came of each attempt can be seen, and what is over goes again when somebody wants it.
+
+use std::collections::HashSet;
+
+use contracts::value::OrderId;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use testkit::{answer, eventually};
+
+use crate::{
+    helpers::{Notification, confirmed, spawn_with},
+    receiver::{Hook, Mode, Receiver},
+    webhooks::{LOCAL, listening, text},
+};
+
+/// So old that it is given up.
+const OLD: &str =
+    "update webhook set created_at = now() - interval '73 hours' where endpoint_id = $1";
+
+fn path(endpoint: &Value, webhook: &Value, action: &str) -> String {
+    let (endpoint, webhook) = (text(endpoint, "id"), text(webhook, "id"));
+    format!("/webhooks/{endpoint}/messages/{webhook}{action}")
+}
+
+impl Notification {
+    /// Registers an endpoint of alice's.
+    async fn register_alices(&self, receiver: &Receiver) -> Value {
+        let request = self.app.as_customer("alice", Method::POST, "/webhooks");
+        let body = json!({ "url": receiver.url("/hook") });
+        answer(request.json(&body)).await.expect(201)
+    }
+
+    fn as_alice(&self, method: Method, path: &str) -> RequestBuilder {
+        self.app.as_customer("alice", method, path)
+    }
+
+    /// Has a webhook sent again, as an operator.
+    async fn resend(&self, endpoint: &Value, webhook: &Value, note: &str) -> Value {
+        let path = path(endpoint, webhook, "/resend");
+        let request = self.app.as_operator(Method::POST, &path);
+        answer(request.json(&json!({ "note": note })))
+            .await
+            .expect(202)
+    }
+
+    /// All attempts at a webhook, oldest first, page by page as its owner sees them.
+    async fn attempts(&self, endpoint: &Value, webhook: &Value, page: usize) -> Vec<Value> {
+        let path = path(endpoint, webhook, "/attempts");
+        let mut all = Vec::new();
+        let mut before = String::new();
+        loop {
+            let query = format!("{path}?limit={page}{before}");
+            let seen = answer(self.as_alice(Method::GET, &query)).await.expect(200);
+            let attempts = seen["attempts"].as_array().expect("a list");
+            all.extend(attempts.iter().cloned());
+            let Some(next) = seen.get("next") else {
+                break;
+            };
+            assert_eq!(attempts.len(), page, "{seen:#}");
+            before = format!("&before={next}");
+        }
+        all.reverse();
+        all
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        let executed = sqlx::query(sql).execute(&self.app.pool).await;
+        executed.expect("valid SQL");
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_is_seen_with_its_answer_and_how_long_that_took() {
+    let notification = spawn_with(&LOCAL, None).await;
+    let receiver = Receiver::start().await;
+    let endpoint = notification.register_alices(&receiver).await;
+    let order = OrderId::new();
+    receiver.set(Mode::Hang);
+    notification.probe.publish(&confirmed(order)).await;
+    notification
+        .wait_for_reply(&endpoint, "no answer in time")
+        .await;
+    receiver.set(Mode::status(503));
+    notification.wait_for_reply(&endpoint, "answered 503").await;
+    receiver.set(Mode::status(204));
+    let webhook = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+
+    let attempts = notification.attempts(&endpoint, &webhook, 200).await;
+    assert_eq!(webhook["attempts"], attempts.len(), "{attempts:#?}");
+    for (attempt, n) in attempts.iter().zip(1..) {
+        assert_eq!(attempt["attempt"], n, "{attempts:#?}");
+    }
+    let (first, last) = (&attempts[0], &attempts[attempts.len() - 1]);
+    assert_eq!(
+        (&first["outcome"], &first["reply"]),
+        (&json!("retried"), &json!("no answer in time"))
+    );
+    // As long as it was waited for.
+    assert!(first["took_ms"].as_i64() >= Some(500), "{first}");
+    assert_eq!(
+        (&last["outcome"], &last["reply"]),
+        (&json!("delivered"), &json!("answered 204"))
+    );
+    assert!(last["took_ms"].as_i64() < Some(500), "{last}");
+    assert!(text(first, "at") < text(last, "at"), "{attempts:#?}");
+    let is_busy =
+        |attempt: &Value| attempt["outcome"] == "retried" && attempt["reply"] == "answered 503";
+    assert!(attempts.iter().any(is_busy), "{attempts:#?}");
+    assert_eq!(
+        notification.attempts(&endpoint, &webhook, 1).await,
+        attempts
+    );
+
+    let query = path(&endpoint, &webhook, "/attempts?limit=0");
+    answer(notification.as_alice(Method::GET, &query))
+        .await
+        .expect_problem(422, "invalid-field", Some("query limit"));
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_long_as_a_new_one() {
+    let (notification, receiver, endpoint) = listening().await;
+    receiver.set(Mode::status(503));
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    notification.wait_for_reply(&endpoint, "answered 503").await;
+    notification.alter(OLD, &endpoint["id"]).await;
+    let failed = notification
+        .wait_for_webhook(&endpoint, order, "failed")
+        .await;
+    let before = receiver.seen("/hook");
+    let signed_at = |hook: &Hook| -> i64 {
+        let signed_at = hook.header("webhook-timestamp");
+        signed_at.parse().expect("a number")
+    };
+    let last = before.last().map(signed_at).expect("it was tried");
+    eventually("another second", || async {
+        let now: i64 = sqlx::query_scalar("select floor(extract(epoch from now()))::int8")
+            .fetch_one(&notification.app.pool)
+            .await
+            .expect("the time");
+        if now > last { Ok(()) } else { Err(now) }
+    })
+    .await;
+
+    let resent = notification
+        .resend(&endpoint, &failed, "it works again, they say")
+        .await;
+    assert_eq!(
+        (&resent["resent"], &resent["state"], &resent["id"]),
+        (&json!(true), &json!("queued"), &failed["id"])
+    );
+    // It does not. But this is the first hour of many: it waits for the next attempt.
+    let is_tried_again = |seen: &Value| {
+        let hook = &seen["webhooks"][0];
+        hook["state"] == "queued" && hook["attempts"].as_i64() > failed["attempts"].as_i64()
+    };
+    notification
+        .wait_for_endpoint(&endpoint, "it is tried again", is_tried_again)
+        .await;
+    let again = notification.resend(&endpoint, &failed, "now?").await;
+    assert_eq!(
+        (&again["resent"], &again["state"]),
+        (&json!(false), &json!("queued"))
+    );
+    receiver.set(Mode::status(204));
+    let delivered = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    let hooks = receiver.seen("/hook");
+    assert_eq!(delivered["attempts"], hooks.len(), "{hooks:#?}");
+    let new = &hooks[before.len()..];
+    assert!(new.len() >= 2, "{hooks:#?}");
+    for hook in new {
+        assert_eq!((hook.id(), &hook.body), (before[0].id(), &before[0].body));
+        assert!(signed_at(hook) > last, "{hooks:#?}");
+        assert!(hook.is_signed_by(text(&endpoint, "secret")), "{hook:?}");
+    }
+
+    // Only what was done is told of.
+    let show = path(&endpoint, &failed, "");
+    let seen = answer(notification.app.as_operator(Method::GET, &show)).await;
+    let seen = seen.expect(200);
+    assert_eq!(seen["state"], "delivered");
+    let resends = seen["resends"].as_array().expect("a list");
+    assert_eq!(resends.len(), 1, "{seen:#}");
+    assert_eq!(
+        (&resends[0]["by"], &resends[0]["note"]),
+        (&json!("olga"), &json!("it works again, they say"))
+    );
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
+    let notification = spawn_with(&LOCAL, None).await;
+    let receiver = Receiver::start().await;
+    let endpoint = notification.register_alices(&receiver).await;
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    let webhook = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    let operators = notification
+        .register(json!({ "url": receiver.url("/operators") }))
+        .await;
+    let recover = |endpoint: &Value| format!("/webhooks/{}/recover", text(endpoint, "id"));
+    let since = json!({ "since": "2026-01-01T00:00:00Z" });
+
+    // A stranger's is none at all.
+    for (customer, endpoint) in [("bob", &endpoint), ("alice", &operators)] {
+        let ask = |method, path: &str| notification.app.as_customer(customer, method, path);
+        for request in [
+            ask(Method::GET, &path(endpoint, &webhook, "")),
+            ask(Method::GET, &path(endpoint, &webhook, "/attempts")),
+            ask(Method::POST, &path(endpoint, &webhook, "/resend")).json(&json!({})),
+            ask(Method::POST, &recover(endpoint)).json(&since),
+        ] {
+            answer(request).await.expect_problem(404, "not-found", None);
+        }
+    }
+    let service = notification
+        .app
+        .as_service(Method::POST, &path(&endpoint, &webhook, "/resend"));
+    answer(service.json(&json!({})))
+        .await
+        .expect_problem(403, "forbidden", None);
+    // Nor is there what never was.
+    for nothing in [json!({ "id": OrderId::new() }), json!({ "id": "last" })] {
+        let request = notification.as_alice(Method::POST, &path(&endpoint, &nothing, "/resend"));
+        answer(request.json(&json!({})))
+            .await
+            .expect_problem(404, "not-found", None);
+    }
+    // Operators say why.
+    for (path, body) in [
+        (path(&endpoint, &webhook, "/resend"), json!({})),
+        (recover(&endpoint), since),
+    ] {
+        let request = notification.app.as_operator(Method::POST, &path);
+        answer(request.json(&body))
+            .await
+            .expect_problem(422, "invalid-field", Some("note"));
+    }
+
+    let resend = path(&endpoint, &webhook, "/resend");
+    let resent = answer(
+        notification
+            .as_alice(Method::POST, &resend)
+            .json(&json!({})),
+    )
+    .await
+    .expect(202);
+    assert_eq!(resent["resent"], true, "{resent}");
+    let hooks = receiver.wait_for("/hook", 2).await;
+    assert_eq!(hooks[1].id(), hooks[0].id());
+    let delivered = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    assert_eq!(delivered["attempts"], 2);
+    let show = path(&endpoint, &webhook, "");
+    let seen = answer(notification.as_alice(Method::GET, &show))
+        .await
+        .expect(200);
+    let resend = &seen["resends"][0];
+    assert_eq!(
+        (&resend["by"], &resend["note"]),
+        (&json!("alice"), &Value::Null)
+    );
+    assert_eq!(receiver.seen("/hook").len(), 2, "the refused sent nothing");
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_goes_again_to_an_endpoint_that_is_disabled_or_deleted() {
+    let (notification, receiver, endpoint) = listening().await;
+    let (early, late) = (OrderId::new(), OrderId::new());
+    notification.probe.publish(&confirmed(early)).await;
+    let delivered = notification
+        .wait_for_webhook(&endpoint, early, "delivered")
+        .await;
+    receiver.set(Mode::status(410));
+    notification.probe.publish(&confirmed(late)).await;
+    let failed = notification
+        .wait_for_webhook(&endpoint, late, "failed")
+        .await;
+    let tried = receiver.seen("/hook").len();
+    let recover = format!("/webhooks/{}/recover", text(&endpoint, "id"));
+    let because = json!({ "note": "they asked", "since": "2026-01-01T00:00:00Z" });
+    let note = json!({ "note": "they asked" });
+    let refused = [
+        (path(&endpoint, &delivered, "/resend"), &note),
+        (path(&endpoint, &failed, "/resend"), &note),
+        (recover, &because),
+    ];
+    for (path, body) in &refused {
+        let request = notification.app.as_operator(Method::POST, path);
+        let detail = answer(request.json(body))
+            .await
+            .expect_problem(409, "conflict", None);
+        assert!(
+            detail.contains("it answered 410 Gone") && detail.contains("enable it first"),
+            "{detail}"
+        );
+    }
+    let attempts = path(&endpoint, &failed, "/attempts");
+    let attempts = answer(notification.app.as_operator(Method::GET, &attempts))
+        .await
+        .expect(200);
+    assert_eq!(attempts["attempts"][0]["outcome"], "gone", "{attempts:#}");
+
+    // The same, enabled: a refusal has changed nothing.
+    receiver.set(Mode::status(204));
+    notification.act(&endpoint, "enable").await;
+    let seen = notification.endpoint(&endpoint).await;
+    let states = [&seen["webhooks"][0]["state"], &seen["webhooks"][1]["state"]];
+    assert_eq!(states, ["failed", "delivered"], "{seen:#}");
+    assert_eq!(receiver.seen("/hook").len(), tried);
+    notification.resend(&endpoint, &failed, "they asked").await;
+    notification
+        .wait_for_webhook(&endpoint, late, "delivered")
+        .await;
+
+    let delete = format!("/webhooks/{}", text(&endpoint, "id"));
+    answer(notification.app.as_operator(Method::DELETE, &delete))
+        .await
+        .expect(204);
+    for (path, body) in &refused {
+        let request = notification.app.as_operator(Method::POST, path);
+        answer(request.json(body))
+            .await
+            .expect_problem(404, "not-found", None);
+    }
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_first() {
+    let notification = spawn_with(&LOCAL, None).await;
+    let receiver = Receiver::start().await;
+    let endpoint = notification.register_alices(&receiver).await;
+    // 501 have failed since midnight, and one before; the one of midnight was delivered.
+    notification
+        .execute(
+            "insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, created_at)
+             select gen_random_uuid(), endpoint.id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}',
+                    case n when 0 then 'delivered' else 'failed' end,
+                    timestamptz '2026-01-01 00:00:00Z' + make_interval(mins => n)
+             from webhook_endpoint as endpoint, generate_series(-1, 501) as n",
+        )
+        .await;
+    let path = format!("/webhooks/{}/recover", text(&endpoint, "id"));
+    let recover = || async {
+        let since = json!({ "since": "2026-01-01T00:00:00Z" });
+        let request = notification.as_alice(Method::POST, &path);
+        answer(request.json(&since)).await.expect(202)
+    };
+    assert_eq!(recover().await, json!({ "resent": 500, "more": true }));
+    let newest = notification.endpoint(&endpoint).await["webhooks"][0].clone();
+    assert_eq!(newest["state"], "failed", "{newest}");
+    assert_eq!(recover().await, json!({ "resent": 1, "more": false }));
+    assert_eq!(recover().await, json!({ "resent": 0, "more": false }));
+
+    let states = eventually("none is queued", || async {
+        let states: Vec<(String, i64)> =
+            sqlx::query_as("select state, count(*) from webhook group by state order by state")
+                .fetch_all(&notification.app.pool)
+                .await
+                .expect("valid SQL");
+        if states.iter().any(|(state, _)| state == "queued") {
+            Err(format!("{states:?}"))
+        } else {
+            Ok(states)
+        }
+    })
+    .await;
+    assert_eq!(
+        states,
+        [("delivered".to_owned(), 502), ("failed".to_owned(), 1)]
+    );
+    let hooks = receiver.seen("/hook");
+    let ids: HashSet<&str> = hooks.iter().map(Hook::id).collect();
+    assert_eq!((hooks.len(), ids.len()), (501, 501));
+    assert!(ids.contains(text(&newest, "id")));
+    notification.stop().await;
+}
+
+#[tokio::test]
+async fn who_claimed_it_before_it_was_sent_again_does_not_give_it_up_and_waits_begin_anew() {
+    let settings = [
+        "--webhook-allow-http",
+        "--webhook-allow-private",
+        "--webhook-timeout-ms=60000",
+    ];
+    let notification = spawn_with(&settings, None).await;
+    let receiver = Receiver::start().await;
+    let endpoint = notification.register_alices(&receiver).await;
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    let webhook = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    // A worker has a webhook in hand that is to be given up; another one, which had it before, has just done so.
+    receiver.set(Mode::Hang);
+    notification
+        .execute(
+            "update webhook set state = 'queued', due_at = now(), attempts = 100, created_at = now() - interval '73 hours'",
+        )
+        .await;
+    receiver.wait_for("/hook", 2).await;
+    notification
+        .execute("update webhook set state = 'failed', due_at = null")
+        .await;
+    let resent = notification
+        .resend(&endpoint, &webhook, "it had hung")
+        .await;
+    assert_eq!(resent["resent"], true, "{resent}");
+    receiver.wait_for("/hook", 3).await;
+    // It hangs up on both; and after a hundred attempts the wait would be one of up to an hour.
+    receiver.set(Mode::status(204));
+    notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    let attempts = notification.attempts(&endpoint, &webhook, 200).await;
+    let outcomes: Vec<&str> = attempts
+        .iter()
+        .map(|attempt| text(attempt, "outcome"))
+        .collect();
+    assert_eq!(outcomes.len(), 4, "{attempts:#?}");
+    let both: HashSet<&str> = outcomes[1..3].iter().copied().collect();
+    assert_eq!(both, HashSet::from(["given_up", "retried"]));
+    assert_eq!((outcomes[0], outcomes[3]), ("delivered", "delivered"));
+    notification.stop().await;
+}
