@@ -109,19 +109,10 @@ impl Places {
         }
     }
 
-    /// Takes a place, if one is free and nobody waits.
+    /// Takes a place, if one is free and nobody waits. One that is given back at this moment it may miss.
     #[inline]
     pub(super) fn try_take(&self) -> Option<Taken<'_>> {
-        self.take(Stripe::take).or_else(|| self.look_closely())
-    }
-
-    /// A stripe may have been marked by somebody who found a place after all.
-    #[cold]
-    fn look_closely(&self) -> Option<Taken<'_>> {
-        match self.enter(0, Waker::noop) {
-            Ok(Entered::Taken(taken)) => Some(taken),
-            Ok(Entered::Waits(_)) | Err(NoRoom) => None,
-        }
+        self.take(Stripe::take)
     }
 
     /// Takes a place as soon as one is free, first come first served, if fewer than `most` wait.
@@ -153,11 +144,7 @@ impl Places {
     }
 
     /// Takes a place, or gets into line.
-    fn enter<'w>(
-        &self,
-        most: usize,
-        waker: impl FnOnce() -> &'w Waker,
-    ) -> Result<Entered<'_>, NoRoom> {
+    fn enter(&self, most: usize, waker: Waker) -> Result<Entered<'_>, NoRoom> {
         let mut line = self.line();
         if line.waiting.is_empty() {
             self.mark();
@@ -172,7 +159,6 @@ impl Places {
             }
             return Err(NoRoom);
         }
-        let waker = waker().clone();
         let ticket = line.next;
         line.next += 1;
         line.waiting.insert(ticket, waker);
@@ -248,8 +234,10 @@ impl<'a> Future for Wait<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let places = self.places;
+        // Not under the lock: it may come back here.
+        let waker = context.waker().clone();
         let Some(ticket) = self.ticket else {
-            return match places.enter(self.most, || context.waker()) {
+            return match places.enter(self.most, waker) {
                 Ok(Entered::Taken(taken)) => Poll::Ready(Ok(taken)),
                 Ok(Entered::Waits(ticket)) => {
                     self.ticket = Some(ticket);
@@ -258,7 +246,6 @@ impl<'a> Future for Wait<'a> {
                 Err(NoRoom) => Poll::Ready(Err(NoRoom)),
             };
         };
-        let waker = context.waker().clone();
         let mut line = places.line();
         if let Some(stripe) = line.called.remove(&ticket) {
             self.ticket = None;

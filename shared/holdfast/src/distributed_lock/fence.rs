@@ -59,15 +59,18 @@ impl Floor {
 
     /// For a request on this connection.
     pub(super) fn on(&self, connection: Generation) -> Above {
+        // In this order: where it is not the first, the first one's fence has been seen. An older connection may never have
+        // been brought up, whatever became of this one.
+        let is_first = self.lifted_on.load(Ordering::Acquire) != connection;
         Above {
             seen: Fence(self.seen.load(Ordering::Relaxed)),
-            is_first: self.lifted_on.load(Ordering::Relaxed) < connection,
+            is_first,
         }
     }
 
     /// A lock was granted on this connection.
     pub(super) fn granted(&self, fence: Fence, connection: Generation) {
         self.raise(fence);
-        self.lifted_on.fetch_max(connection, Ordering::Relaxed);
+        self.lifted_on.fetch_max(connection, Ordering::Release);
     }
 }

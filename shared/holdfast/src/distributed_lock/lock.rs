@@ -49,7 +49,7 @@ impl Lock {
     }
 
     /// Who the holder is: new for each acquisition, in all processes. With it the database also tells apart two holders of one
-    /// fence, which takes a Redis that forgot everything and a clock that was set back to that very microsecond.
+    /// fence, which takes a Redis that forgot some of its count, and unlucky timing.
     pub fn token(&self) -> Uuid {
         self.held.token
     }

@@ -189,8 +189,8 @@ impl Locks {
 
     /// Has every fence from now on be higher than `seen`: what the database said when it refused one.
     ///
-    /// It is only needed when Redis lost its memory and its clock was set back, and this process saw none of it. Redis keeps
-    /// it, so that it holds for all processes from the next acquisition of this one on.
+    /// It is only needed when Redis lost some of its count, and either its clock was set back too or no connection broke over
+    /// it, and this process saw none of it. Redis keeps it, so that it holds for all processes from the next acquisition of this one on.
     pub fn raise_fence(&self, seen: Fence) {
         self.0.floor.raise(seen);
     }

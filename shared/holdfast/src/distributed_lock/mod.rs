@@ -16,7 +16,7 @@
 //! | what | who guarantees it | as long as |
 //! | --- | --- | --- |
 //! | no write of an old holder after one of a newer | the check in the database | always |
-//! | the check lets the newest holder pass | the fence grows: counter, clock of Redis, what this process saw | one of the three is right; else [`Locks::raise_fence`], and the next try passes |
+//! | the check lets the newest holder pass | the fence grows: Redis' counter; its clock, on a new connection or where the counter is not above what this process saw | Redis keeps the count for as long as a connection lasts, or the clock is right; else [`Locks::raise_fence`], and the next try passes |
 //! | two seldom hold it at a time | Redis, `SET NX PX` | it keeps its memory; clocks run evenly; no long pauses |
 //! | it comes free after a crash | the time to live, in Redis | Redis runs |
 //!
