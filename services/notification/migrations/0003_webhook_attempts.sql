@@ -15,7 +15,7 @@ create table webhook_attempt (
     at         timestamptz not null default now()
 );
 
--- Who had a webhook sent again. No more than one row for each time that it was over, so its attempts bound them.
+-- Who had a webhook sent again: a row for each time that it was not on its way already.
 create table webhook_resend (
     id         bigint      generated always as identity primary key,
     webhook_id uuid        not null references webhook (id) on delete cascade,

@@ -176,16 +176,17 @@ pub(crate) async fn give_up(
 /// Puts a webhook off that was not tried: by `after`, and up to `spread` more.
 pub(crate) async fn put_off(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    webhook: &Claimed,
     after: Duration,
     spread: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook set due_at = now() + make_interval(secs => $2 + random() * $3)
-         where id = $1 and state = 'queued'",
-        id,
+         where id = $1 and state = 'queued' and resent_at is not distinct from $4",
+        webhook.id,
         after.as_secs_f64(),
         spread.as_secs_f64(),
+        webhook.resent_at,
     )
     .execute(db)
     .await?;
@@ -216,17 +217,22 @@ pub(crate) async fn put_off_others(
     Ok(())
 }
 
-/// Holds a webhook back whose endpoint is not enabled. Its lock makes it wait for whoever is just enabling it.
+/// Holds a webhook back whose endpoint is not enabled. The endpoint's lock makes it wait for whoever is just enabling it; and
+/// comes after the webhook's, as with all who lock both.
 pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Result<()> {
     sqlx::query!(
-        "with endpoint as (
-             select id from webhook_endpoint where id = $2 and state <> 'enabled' for share
+        "with mine as (
+             select id, endpoint_id from webhook where id = $1 and state = 'queued' for update
+         ), disabled as (
+             select mine.id
+             from mine join webhook_endpoint endpoint on endpoint.id = mine.endpoint_id
+             where endpoint.state <> 'enabled'
+             for share of endpoint
          )
          update webhook set state = 'held', due_at = null, updated_at = now()
-         from endpoint
-         where webhook.id = $1 and webhook.state = 'queued'",
+         from disabled
+         where webhook.id = disabled.id",
         webhook.id,
-        webhook.endpoint_id,
     )
     .execute(db)
     .await?;

@@ -161,7 +161,7 @@ impl Messenger {
             webhooks::give_up(&self.pool, webhook, &rejected.to_string()).await
         } else {
             match self.put_off_others(webhook, after).await {
-                Ok(()) => webhooks::put_off(&self.pool, webhook.id, after, SPREAD.min(after)).await,
+                Ok(()) => webhooks::put_off(&self.pool, webhook, after, SPREAD.min(after)).await,
                 failed => failed,
             }
         };

@@ -78,7 +78,8 @@ pub(crate) async fn resend(conn: &mut PgConnection, ids: &[Uuid], by: &By<'_>) -
     sqlx::query!(
         "with again as (
              update webhook
-             set state = 'queued', due_at = now(), resent_at = now(), attempts_before = attempts, updated_at = now()
+             set state = 'queued', due_at = now(), resent_at = now(), attempts_before = attempts, last_reply = null,
+                 updated_at = now()
              where id = any($1)
              returning id
          )
