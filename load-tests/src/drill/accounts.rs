@@ -160,6 +160,28 @@ impl Accounts {
         }
     }
 
+    /// Waits until the card company has decided about so many of the orders.
+    pub(super) async fn decided(&mut self, orders: usize) -> anyhow::Result<()> {
+        let references: Vec<String> = self.orders.iter().map(|(_, id)| id.to_string()).collect();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let decided: i64 = sqlx::query_scalar(
+                "select count(*) from charge c join ledger l on l.charge_id = c.id where c.reference = any($1)",
+            )
+            .bind(&references)
+            .fetch_one(&mut self.company)
+            .await?;
+            if usize::try_from(decided).is_ok_and(|decided| decided >= orders) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < until,
+                "the card company has decided {decided} of {orders} orders"
+            );
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+
     /// By the card company's books: how often it decided about two charges of one account at once, and how many orders it
     /// charged twice.
     pub(super) async fn company_says(&mut self) -> sqlx::Result<(i64, i64)> {
@@ -211,6 +233,14 @@ impl Stage {
     pub(super) async fn fencing(&self, url: &str, on: bool) -> anyhow::Result<()> {
         let switch = json!({ "on": on });
         insist(|| self.api.put_at(url, "/demo/switches/fencing", &switch)).await?;
+        Ok(())
+    }
+
+    /// Has whoever in payment gets an answer of the card company wait before it does anything with it, thread and all; or go on.
+    pub(super) async fn hold_answers(&self, hold: bool) -> anyhow::Result<()> {
+        let (url, hold) = (&self.api.places().payment_url, json!({ "hold": hold }));
+        let path = "/demo/failpoints/payment.after_card_call";
+        insist(|| self.api.put_at(url, path, &hold)).await?;
         Ok(())
     }
 }

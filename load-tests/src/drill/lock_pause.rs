@@ -16,8 +16,8 @@ const EACH: usize = 3;
 const DECISION: [u64; 2] = [2500, 2500];
 const REST: Duration = Duration::from_secs(120);
 
-/// Rounds of each way: whether a card call's answer or the word that the lock is lost comes first to one who goes on is
-/// chance, and only the answer gets as far as the database.
+/// Rounds of each way: payment may be stopped before any thread of it has read an answer. Then the word that the lock is lost
+/// comes first, when it goes on, and nothing gets as far as the database.
 const ROUNDS: u32 = 10;
 
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
@@ -80,11 +80,14 @@ async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
     let orders = accounts.place(stage, EACH).await?;
     accounts.known().await?;
     let held = accounts.newer_than(&before).await?;
+    // The pause is to come between an answer and what is made of it: that is a few microseconds.
+    stage.hold_answers(true).await?;
+    accounts.decided(CUSTOMERS).await?;
 
     let stopped = payment.stop()?;
     let since = Instant::now();
     stage.say(&format!(
-        "process {} of payment is stopped by SIGSTOP: it has {CUSTOMERS} accounts locked, and a card call of 2.5 s under way for each",
+        "process {} of payment is stopped by SIGSTOP: it has {CUSTOMERS} accounts locked, and for each a card call that was just answered",
         payment.id()
     ));
     let second = payment.another()?;
@@ -96,7 +99,8 @@ async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
         second.id()
     ));
     drop(stopped);
-    stage.say("the first one goes on where it was: the card company's answers lie there");
+    stage.hold_answers(false).await?;
+    stage.say("the first one goes on where it was, with the card company's answers in hand");
     stage.cards(GOOD_CARDS, 0.0).await?;
     let (rested, took) = stage.at_rest(&orders, REST).await;
     stage.say(&format!(

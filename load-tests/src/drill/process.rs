@@ -73,13 +73,9 @@ impl Process {
         }
     }
 
-    /// The stack's mail server: that of `cargo xtask up`, or the first process of its container.
+    /// The stack's mail server.
     pub(super) fn mail_server(whose: &Whose) -> Option<Self> {
-        let Whose::Containers(containers) = whose else {
-            return Self::all(whose, "smtp-sink").pop();
-        };
-        let (_, pid) = containers.iter().find(|(name, _)| name == "mailpit")?;
-        Pid::from_raw((*pid).try_into().ok()?).map(Self)
+        Self::all(whose, "smtp-sink").pop()
     }
 
     /// Its number.

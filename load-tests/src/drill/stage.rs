@@ -178,6 +178,7 @@ impl Stage {
             self.switch(PRICES, &prices),
             self.switch(MAILS, &mails),
             self.fencing(payment, true),
+            self.hold_answers(false),
         );
         mended
             .0
@@ -186,6 +187,7 @@ impl Stage {
             .and(mended.3)
             .and(mended.4)
             .and(mended.5)
+            .and(mended.6)
     }
 
     /// What is switched off is switched off in the process that answers: with more than one, nobody knows in which.
@@ -253,12 +255,29 @@ impl Stage {
 
     /// Calls that were made to a dependency since its process began.
     pub(super) async fn calls(&self, dependency: Dependency) -> anyhow::Result<u64> {
-        let breaker = &self.look(dependency).await?["breaker"];
         let made = ["succeeded", "slow", "failed", "ignored", "cancelled"];
-        Ok(made
-            .iter()
-            .filter_map(|outcome| breaker[outcome].as_u64())
-            .sum())
+        self.calls_that(&made, dependency).await
+    }
+
+    /// Those of them that it did not answer.
+    pub(super) async fn calls_in_vain(&self, dependency: Dependency) -> anyhow::Result<u64> {
+        self.calls_that(&["failed", "cancelled"], dependency).await
+    }
+
+    async fn calls_that(&self, ended: &[&str], dependency: Dependency) -> anyhow::Result<u64> {
+        let breaker = &self.look(dependency).await?["breaker"];
+        let counted = ended.iter().filter_map(|so| breaker[so].as_u64());
+        Ok(counted.sum())
+    }
+
+    /// Waits until no mail waits to be sent; answers how long that took.
+    pub(super) async fn mails_are_sent(&self) -> anyhow::Result<Duration> {
+        let (begun, url) = (Instant::now(), &self.api.places().notification_url);
+        while insist(|| self.api.metric(url, "mails_queued")).await? > 0.0 {
+            anyhow::ensure!(begun.elapsed() < REST, "mails still wait to be sent");
+            holdfast::backoff::pause(Duration::from_millis(200)).await;
+        }
+        Ok(begun.elapsed())
     }
 
     /// What every part of the stack has used of the processor until now.

@@ -1,4 +1,4 @@
-//! What a demonstration may do to a service: pause a queue, damage a message, crash at a line, switch something off. For
+//! What a demonstration may do to a service: pause a queue, damage a message, crash or wait at a line, switch something off. For
 //! operators, and only with `DEMO_MODE=true`: without it these routes do not exist.
 
 mod faults;
@@ -38,7 +38,7 @@ pub(crate) const MESSAGING: [&str; 4] = [
 pub(crate) struct Stage {
     /// The switches of its queues, and what publishes; a service without messages has neither.
     pub(crate) queues: Option<(Controls, Publisher)>,
-    /// Where it can be made to crash.
+    /// Where it can be made to crash, or to wait.
     pub(crate) failpoints: Arc<[&'static str]>,
     /// What is wrong with its HTTP server.
     pub(crate) faults: Faults,
@@ -56,11 +56,31 @@ impl Stage {
             .map(|(controls, publisher)| (controls, publisher))
             .ok_or_else(|| Problem::not_found(format!("this service consumes no queue {queue:?}")))
     }
+
+    /// Sets what a failpoint does.
+    fn set(&self, failpoint: &str, actions: &str) -> Result<(), Problem> {
+        if !self.failpoints.contains(&failpoint) {
+            return Err(Problem::not_found(format!(
+                "there is no failpoint {failpoint}; there are {}",
+                self.failpoints.join(", ")
+            )));
+        }
+        // Who is not held anywhere need not be let go on.
+        if !failpoint::ENABLED && actions == "off" {
+            return Ok(());
+        }
+        if !failpoint::ENABLED {
+            return Err(Problem::not_implemented(
+                "this build has no failpoints: build with --features holdfast/failpoints",
+            ));
+        }
+        failpoint::set(failpoint, actions).map_err(Problem::internal)
+    }
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(show, pause, resume, damage, poison, crash, fail, turn),
+    paths(show, pause, resume, damage, poison, crash, hold, fail, turn),
     security(("bearer" = [])),
 )]
 pub(crate) struct DemoApi;
@@ -73,6 +93,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(damage)
         .service(poison)
         .service(crash)
+        .service(hold)
         .service(fail)
         .service(turn);
 }
@@ -86,7 +107,7 @@ struct Broken {
     queues: Vec<String>,
     /// Those that are paused.
     paused: Vec<String>,
-    /// Where it can be made to crash.
+    /// Where it can be made to crash, or to wait.
     #[schema(value_type = Vec<String>)]
     failpoints: Arc<[&'static str]>,
     /// Whether the build has failpoints at all.
@@ -119,6 +140,13 @@ impl From<&Switch> for SwitchView {
 #[serde(deny_unknown_fields)]
 struct Switching {
     on: bool,
+}
+
+/// Whether threads are to wait.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Holding {
+    hold: bool,
 }
 
 /// Which message to damage.
@@ -264,19 +292,26 @@ async fn crash(
     stage: web::Data<Stage>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    if !stage.failpoints.iter().any(|known| *known == *name) {
-        return Err(Problem::not_found(format!(
-            "there is no failpoint {name}; there are {}",
-            stage.failpoints.join(", ")
-        )));
-    }
-    if !failpoint::ENABLED {
-        return Err(Problem::not_implemented(
-            "this build has no failpoints: build with --features holdfast/failpoints",
-        ));
-    }
-    failpoint::set(&name, "1*return(abort)").map_err(Problem::internal)?;
+    stage.set(&name, "1*return(abort)")?;
     warn!(failpoint = *name, operator = %operator.id, "the process will abort there");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Has each thread that comes to a line wait there, as long as it takes, and all that it would do besides wait with it; or lets
+/// them go on.
+#[utoipa::path(tag = "demo", params(("name" = String, Path)), request_body = Holding, responses(
+    (status = 204, description = "They will, or they go on"), (status = 404, body = Problem), (status = 422, body = Problem),
+    (status = 501, description = "This build has no failpoints", body = Problem),
+))]
+#[put("/demo/failpoints/{name}")]
+async fn hold(
+    Operator(operator): Operator,
+    stage: web::Data<Stage>,
+    name: web::Path<String>,
+    JsonBody(Holding { hold }): JsonBody<Holding>,
+) -> Result<HttpResponse, Problem> {
+    stage.set(&name, if hold { "pause" } else { "off" })?;
+    warn!(failpoint = *name, hold, operator = %operator.id, "threads will wait there, or go on");
     Ok(HttpResponse::NoContent().finish())
 }
 

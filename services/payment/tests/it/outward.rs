@@ -183,6 +183,25 @@ async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again
 }
 
 #[tokio::test]
+async fn threads_are_held_where_there_is_a_failpoint() {
+    let payment = spawn_app_with(Redis::shared().url(), &["--demo-mode"]).await;
+    let hold = async |name: &str, how: Value| {
+        let path = format!("/demo/failpoints/{name}");
+        answer(payment.app.as_operator(Method::PUT, &path).json(&how)).await
+    };
+    hold("payment.nowhere", json!({ "hold": true }))
+        .await
+        .expect_problem(404, "not-found", None);
+    hold("payment.after_card_call", json!({ "hold": "yes" }))
+        .await
+        .expect_problem(422, "invalid-field", Some("hold"));
+    hold("payment.after_card_call", json!({ "hold": false }))
+        .await
+        .expect(204);
+    payment.stop().await;
+}
+
+#[tokio::test]
 async fn with_fencing_switched_off_whoever_was_overtaken_writes() {
     let payment = spawn_app_with(Redis::shared().url(), &["--demo-mode"]).await;
     let switch = async |name: &str, to: Value| {
