@@ -98,6 +98,7 @@ fn lock(criterion: &mut Criterion) {
 }
 
 /// Measures a row in turns with the GET, and prints how many GETs it takes.
+#[expect(clippy::print_stdout, reason = "`cargo xtask bench` reads it")]
 fn beside(
     group: &mut BenchmarkGroup<'_, WallTime>,
     row: &str,
