@@ -6,13 +6,13 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
     ProtocolVersion, PushInfo, RedisError, RedisResult, ServerErrorKind,
     aio::{MultiplexedConnection, SendError},
 };
@@ -49,6 +49,24 @@ pub(super) struct Wire {
     connecting: tokio::sync::Mutex<Option<RedisError>>,
     /// How many connections were tried.
     attempts: AtomicU64,
+    /// Who waits for an answer.
+    under_way: AtomicUsize,
+}
+
+/// Counts one who waits for an answer, until dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn on(wire: &'a Wire) -> Self {
+        wire.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(&wire.under_way)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Wire {
@@ -61,6 +79,7 @@ impl Wire {
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
             attempts: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
         }
     }
 
@@ -138,8 +157,37 @@ impl Wire {
         &self,
         command: impl FnOnce(Generation) -> Cmd,
     ) -> RedisResult<(T, Generation)> {
+        let _under_way = UnderWay::on(self);
         let (generation, mut connection) = self.connection().await?;
         let answer = command(generation).query_async(&mut connection).await;
+        self.looked_at(answer, generation)
+    }
+
+    /// The same for several commands that are sent together, on a connection that is there already and on which nobody else waits
+    /// for an answer; none: there is no such.
+    pub(super) async fn send_all<T: FromRedisValue>(
+        &self,
+        commands: impl FnOnce(Generation) -> Option<Pipeline>,
+    ) -> RedisResult<Option<(T, Generation)>> {
+        if self.under_way.load(Ordering::Relaxed) > 0 {
+            return Ok(None);
+        }
+        let _under_way = UnderWay::on(self);
+        let Some((generation, mut connection)) = self.current() else {
+            return Ok(None);
+        };
+        let Some(commands) = commands(generation) else {
+            return Ok(None);
+        };
+        let answer = commands.query_async(&mut connection).await;
+        self.looked_at(answer, generation).map(Some)
+    }
+
+    fn looked_at<T>(
+        &self,
+        answer: RedisResult<T>,
+        generation: Generation,
+    ) -> RedisResult<(T, Generation)> {
         if let Err(error) = &answer
             && is_broken(error)
         {

@@ -94,3 +94,27 @@ async fn a_redis_that_is_away_is_an_error_at_once_or_after_the_patience() {
         Released::TooLate
     );
 }
+
+#[tokio::test]
+async fn a_redis_whose_memory_is_full_is_asked_again_later() {
+    let server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    // On a connection that is new, and on one that is not.
+    for _ in 0..2 {
+        let memory = async |bytes: u64| {
+            let answer = server.ask(&format!("CONFIG SET maxmemory {bytes}")).await;
+            assert!(answer.expect("Redis answers").starts_with("+OK"));
+        };
+        memory(1).await;
+        let error = locks.try_acquire("account/7", LONG).await;
+        let error = error.expect_err("there is no room for it");
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        memory(0).await;
+        let lock = locks.try_acquire("account/7", LONG).await;
+        let lock = lock.expect("there is room").expect("nobody has it");
+        assert_eq!(
+            lock.release().await.expect("Redis answers"),
+            Released::InTime
+        );
+    }
+}

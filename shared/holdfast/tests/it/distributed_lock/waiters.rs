@@ -11,10 +11,11 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::fixture::{LONG, SHORT, locks};
 
-/// How many commands of locks a server has run.
+/// How often a server was asked something about locks: each question for one is a SET, in a script or by itself, or both if
+/// somebody else has it; each release is a PUBLISH.
 async fn commands(server: &RedisServer) -> u64 {
     let mut sum = 0;
-    for command in ["evalsha", "eval", "subscribe", "unsubscribe", "ping"] {
+    for command in ["set", "publish", "subscribe", "unsubscribe", "ping"] {
         sum += server.calls(command).await;
     }
     sum
@@ -88,7 +89,7 @@ async fn a_release_wakes_and_nobody_asks_meanwhile() {
     );
     // Eleven releases, for each of which each of at most five processes asks once; and ten of them succeed.
     let spent = commands(&server).await - quiet;
-    assert!(spent <= 11 * (1 + 5), "{spent} commands");
+    assert!(spent <= 11 * (1 + 5 * 2), "{spent} commands");
     assert_eq!(order.lock().expect("no panic").len(), 10);
 }
 
