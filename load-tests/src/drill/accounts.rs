@@ -141,45 +141,17 @@ impl Accounts {
     /// Waits until payment has taken in every order.
     pub(super) async fn known(&mut self) -> anyhow::Result<()> {
         let ids = self.ids();
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let known: i64 =
-                sqlx::query_scalar("select count(*) from payment where order_id = any($1)")
-                    .bind(&ids)
-                    .fetch_one(&mut self.payment)
-                    .await?;
-            if usize::try_from(known) == Ok(ids.len()) {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < until,
-                "payment knows {known} of {} orders",
-                ids.len()
-            );
-            pause(Duration::from_millis(20)).await;
-        }
+        let query = "select count(*) from payment where order_id = any($1)";
+        until(&mut self.payment, query, &ids, ids.len(), "payment knows").await
     }
 
     /// Waits until the card company has decided about so many of the orders.
     pub(super) async fn decided(&mut self, orders: usize) -> anyhow::Result<()> {
-        let references: Vec<String> = self.orders.iter().map(|(_, id)| id.to_string()).collect();
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let decided: i64 = sqlx::query_scalar(
-                "select count(*) from charge c join ledger l on l.charge_id = c.id where c.reference = any($1)",
-            )
-            .bind(&references)
-            .fetch_one(&mut self.company)
-            .await?;
-            if usize::try_from(decided).is_ok_and(|decided| decided >= orders) {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < until,
-                "the card company has decided {decided} of {orders} orders"
-            );
-            pause(Duration::from_millis(20)).await;
-        }
+        let ids = self.ids();
+        let query = "select count(*) from charge c join ledger l on l.charge_id = c.id
+                     where c.reference = any($1::uuid[]::text[])";
+        let what = "the card company has decided about";
+        until(&mut self.company, query, &ids, orders, what).await
     }
 
     /// By the card company's books: how often it decided about two charges of one account at once, and how many orders it
@@ -207,6 +179,31 @@ impl Accounts {
 
     fn ids(&self) -> Vec<Uuid> {
         self.orders.iter().map(|(_, id)| id.0).collect()
+    }
+}
+
+/// Waits until books say `wanted` of these orders, or more.
+async fn until(
+    books: &mut PgConnection,
+    query: &'static str,
+    orders: &[Uuid],
+    wanted: usize,
+    what: &str,
+) -> anyhow::Result<()> {
+    let patient_until = Instant::now() + PATIENCE;
+    loop {
+        let count: i64 = sqlx::query_scalar(query)
+            .bind(orders)
+            .fetch_one(&mut *books)
+            .await?;
+        if usize::try_from(count).is_ok_and(|count| count >= wanted) {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            Instant::now() < patient_until,
+            "{what} {count} of {wanted} orders"
+        );
+        pause(Duration::from_millis(20)).await;
     }
 }
 

@@ -65,16 +65,16 @@ impl Stage {
                 self.failpoints.join(", ")
             )));
         }
-        // Who is not held anywhere need not be let go on.
-        if !failpoint::ENABLED && actions == "off" {
+        if failpoint::ENABLED {
+            return failpoint::set(failpoint, actions).map_err(Problem::internal);
+        }
+        // Who is held nowhere need not be let go on.
+        if actions == "off" {
             return Ok(());
         }
-        if !failpoint::ENABLED {
-            return Err(Problem::not_implemented(
-                "this build has no failpoints: build with --features holdfast/failpoints",
-            ));
-        }
-        failpoint::set(failpoint, actions).map_err(Problem::internal)
+        Err(Problem::not_implemented(
+            "this build has no failpoints: build with --features holdfast/failpoints",
+        ))
     }
 }
 

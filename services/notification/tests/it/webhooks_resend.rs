@@ -22,14 +22,17 @@ fn path(endpoint: &Value, webhook: &Value, action: &str) -> String {
     format!("/webhooks/{endpoint}/messages/{webhook}{action}")
 }
 
-impl Notification {
-    /// Registers an endpoint of alice's.
-    async fn register_alices(&self, receiver: &Receiver) -> Value {
-        let request = self.app.as_customer("alice", Method::POST, "/webhooks");
-        let body = json!({ "url": receiver.url("/hook") });
-        answer(request.json(&body)).await.expect(201)
-    }
+/// An endpoint of alice's, and what it gets.
+async fn alice_listens(settings: &[&str]) -> (Notification, Receiver, Value) {
+    let notification = spawn_with(settings, None).await;
+    let receiver = Receiver::start().await;
+    let request = notification.as_alice(Method::POST, "/webhooks");
+    let body = json!({ "url": receiver.url("/hook") });
+    let endpoint = answer(request.json(&body)).await.expect(201);
+    (notification, receiver, endpoint)
+}
 
+impl Notification {
     fn as_alice(&self, method: Method, path: &str) -> RequestBuilder {
         self.app.as_customer("alice", method, path)
     }
@@ -71,9 +74,7 @@ impl Notification {
 
 #[tokio::test]
 async fn each_attempt_is_seen_with_its_answer_and_how_long_that_took() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification.register_alices(&receiver).await;
+    let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     let order = OrderId::new();
     receiver.set(Mode::Hang);
     notification.probe.publish(&confirmed(order)).await;
@@ -196,9 +197,7 @@ async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_l
 
 #[tokio::test]
 async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification.register_alices(&receiver).await;
+    let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
     let webhook = notification
@@ -339,9 +338,7 @@ async fn nothing_goes_again_to_an_endpoint_that_is_disabled_or_deleted() {
 
 #[tokio::test]
 async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_first() {
-    let notification = spawn_with(&LOCAL, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification.register_alices(&receiver).await;
+    let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     // 501 have failed since midnight, and one before; the one of midnight was delivered.
     notification
         .execute(
@@ -395,9 +392,7 @@ async fn who_claimed_it_before_it_was_sent_again_does_not_give_it_up_and_waits_b
         "--webhook-allow-private",
         "--webhook-timeout-ms=60000",
     ];
-    let notification = spawn_with(&settings, None).await;
-    let receiver = Receiver::start().await;
-    let endpoint = notification.register_alices(&receiver).await;
+    let (notification, receiver, endpoint) = alice_listens(&settings).await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
     let webhook = notification

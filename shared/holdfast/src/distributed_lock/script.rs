@@ -1,4 +1,4 @@
-//! The three scripts, each one round trip.
+//! The three scripts, each one round trip; and the short way round the one that acquires.
 
 use std::{sync::LazyLock, time::Duration};
 
