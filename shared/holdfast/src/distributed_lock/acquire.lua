@@ -1,9 +1,12 @@
 -- Takes a lock that is free, with its fence.
--- KEYS: the lock, the last fence. ARGV: the token, the time to live in milliseconds, a fence to go above, and 1 if this is
--- the connection's first lock, else 0.
+-- KEYS: the lock, the last fence. ARGV: the token, the time to live in milliseconds, a fence to go above; 1 if this is the
+-- connection's first lock, else 0; and 1 if the caller will wait for the release, else 0.
 -- Answers the fence, above zero; or, if somebody else holds it, the milliseconds that their time has left, as -n.
 if not redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) then
-  if redis.call('get', KEYS[1]) ~= ARGV[1] then
+  local holder = redis.call('get', KEYS[1])
+  if holder ~= ARGV[1] and holder ~= ARGV[1] .. '+' then
+    -- Has whoever gives it back tell of it: the plus says that somebody waits.
+    if ARGV[5] == '1' and string.sub(holder, -1) ~= '+' then redis.call('append', KEYS[1], '+') end
     return -math.max(redis.call('pttl', KEYS[1]), 0)
   end
   -- It is ours: an earlier answer was lost on its way.

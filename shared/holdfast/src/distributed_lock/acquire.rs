@@ -9,7 +9,8 @@ use super::{
     Error, Fence, Inner, Lock,
     lease::{Held, drift},
     name::Name,
-    script::{self, Answer},
+    script::{self, Answer, Request},
+    waiting::Ticket,
 };
 use crate::backoff::Backoff;
 
@@ -44,19 +45,25 @@ impl Claim {
             locks,
             name,
             ttl,
-            token: Uuid::now_v7(),
+            token: Uuid::new_v4(),
             begun: Instant::now(),
             unsettled: false,
         }
     }
 
-    /// Asks Redis once.
-    pub(super) async fn ask(&mut self) -> Result<Reply, Error> {
+    /// Asks Redis once; if it is taken and the caller waits, whoever has it will tell of its release.
+    pub(super) async fn ask(&mut self, waits: bool) -> Result<Reply, Error> {
         // Before it is sent: the time that the answer takes is not ours.
         let sent = Instant::now();
         self.unsettled = true;
         let Inner { wire, floor, .. } = &*self.locks;
-        let answer = script::acquire(wire, &self.name, self.token, self.ttl, floor).await?;
+        let request = Request {
+            name: &self.name,
+            token: self.token,
+            ttl: self.ttl,
+            waits,
+        };
+        let answer = script::acquire(wire, floor, &request).await?;
         let (fence, connection) = match answer {
             Answer::Held(left) => {
                 self.unsettled = false;
@@ -96,13 +103,13 @@ impl Claim {
     async fn stand_in_line(&mut self, last: &mut Option<Error>) -> Result<Lock, Error> {
         let locks = Arc::clone(&self.locks);
         // First into the line, then the question: nobody overtakes those who wait in this process already.
-        let ticket = locks.lines.enter(&self.name);
+        let ticket = Ticket::new(&locks, self.name.clone());
         let mut taken_until = ticket.place.turn.lock().await;
         let mut failures = AWAY.delays();
         loop {
             let mut hears = true;
             if let Some(until) = *taken_until {
-                match locks.lines.hear(&locks.wire, &self.name).await {
+                match ticket.hear().await {
                     Ok(false) => tokio::select! {
                         () = ticket.place.woken.notified() => {}
                         () = sleep_until(until) => {}
@@ -119,7 +126,7 @@ impl Claim {
             }
             match self.note(last).await? {
                 Some(Reply::Mine(lock)) => {
-                    // By then the next in line asks, should they hear of no release.
+                    // By then the next in line asks, should it not have been given back: that they hear from us.
                     *taken_until = Some(Instant::now() + self.ttl + pause());
                     return Ok(lock);
                 }
@@ -138,7 +145,7 @@ impl Claim {
 
     /// Asks once. A Redis that does not answer is noted, and is no reason to give up.
     async fn note(&mut self, last: &mut Option<Error>) -> Result<Option<Reply>, Error> {
-        match self.ask().await {
+        match self.ask(true).await {
             Ok(reply) => {
                 *last = Some(self.timeout());
                 Ok(Some(reply))

@@ -83,7 +83,8 @@ impl Wire {
         }
     }
 
-    fn current(&self) -> Option<(Generation, MultiplexedConnection)> {
+    /// The connection, if there is one.
+    pub(super) fn current(&self) -> Option<(Generation, MultiplexedConnection)> {
         self.current
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -93,9 +94,14 @@ impl Wire {
     /// The connection; connects if there is none. Who comes while another connects gets what that one gets, so that a Redis
     /// that is away is asked once at a time, however many wait for it.
     pub(super) async fn connection(&self) -> RedisResult<(Generation, MultiplexedConnection)> {
-        if let Some(current) = self.current() {
-            return Ok(current);
+        match self.current() {
+            Some(current) => Ok(current),
+            // What it takes to connect is large, and would be carried about by every request.
+            None => Box::pin(self.connect_for_all()).await,
         }
+    }
+
+    async fn connect_for_all(&self) -> RedisResult<(Generation, MultiplexedConnection)> {
         let seen = self.attempts.load(Ordering::Acquire);
         let mut failed = self.connecting.lock().await;
         if let Some(current) = self.current() {

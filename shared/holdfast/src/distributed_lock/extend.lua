@@ -1,4 +1,5 @@
--- Gives a lock its whole time again, if it is still the caller's.
+-- Gives a lock its whole time again, if it is still the caller's, whether or not somebody waits for it.
 -- KEYS: the lock. ARGV: the token, the time to live in milliseconds.
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+local holder = redis.call('get', KEYS[1])
+if holder ~= ARGV[1] and holder ~= ARGV[1] .. '+' then return 0 end
 return redis.call('pexpire', KEYS[1], ARGV[2])

@@ -145,6 +145,8 @@ impl Inner {
             self.meter.lost.increment(1);
             warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
             held.lost().cancel();
+            // Somebody else may have it, of whose release nobody here would hear.
+            self.lines.wake(&held.name);
         }
     }
 }

@@ -101,7 +101,7 @@ impl Lock {
     /// After an error it is tried again in the background, until its time is over. Cancel safe in the same way.
     pub async fn release(mut self) -> Result<Released, Error> {
         self.locks.keeper.forget(&self.held);
-        let was_ours = script::release(&self.locks.wire, &self.held.name, self.held.token).await?;
+        let was_ours = self.locks.release(&self.held.name, self.held.token).await?;
         self.settled = true;
         Ok(if was_ours {
             Released::InTime

@@ -17,7 +17,7 @@ use super::{
     keeper::Keeper,
     name::Name,
     observe::Meter,
-    script,
+    script::{self, Given},
     waiting::Lines,
 };
 use crate::backoff::Backoff;
@@ -116,7 +116,7 @@ impl Locks {
     ///
     /// Cancel safe: what it may have locked is released in the background.
     pub async fn try_acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lock>, Error> {
-        match self.claim(name, ttl)?.ask().await {
+        match self.claim(name, ttl)?.ask(false).await {
             Ok(Reply::Mine(lock)) => Ok(Some(lock)),
             Ok(Reply::Taken(_)) => {
                 self.0.meter.busy();
@@ -226,15 +226,28 @@ impl fmt::Debug for Locks {
 
 impl Inner {
     /// Redis says something by itself. Called by the connection: must not block.
-    fn on_push(self: &Arc<Self>, generation: Generation, push: &redis::PushInfo) {
+    fn on_push(&self, generation: Generation, push: &redis::PushInfo) {
         if push.kind == redis::PushKind::Disconnection {
             self.wire.discard(generation);
         }
-        if let Some(name) = self.lines.on_push(push) {
-            let inner = Arc::clone(self);
-            self.runtime
-                .spawn(async move { inner.lines.ignore(&inner.wire, &name).await });
+        self.lines.on_push(push);
+    }
+
+    /// Hears no more of a lock that nobody waits for, in the background.
+    pub(super) fn ignore_later(self: &Arc<Self>, name: Name) {
+        let inner = Arc::clone(self);
+        self.runtime
+            .spawn(async move { inner.lines.ignore(&inner.wire, &name).await });
+    }
+
+    /// Gives a lock back; answers whether it was still ours. Who got in line here while it was ours asked nobody for it, so that
+    /// Redis may know of none who wait: they hear it from us.
+    pub(super) async fn release(&self, name: &Name, token: Uuid) -> redis::RedisResult<bool> {
+        let given = script::release(&self.wire, name, token).await?;
+        if given != Given::Told {
+            self.lines.wake(name);
         }
+        Ok(given != Given::NotOurs)
     }
 
     /// Gives a lock back in the background, as often as it takes, until its time is over anyway.
@@ -243,7 +256,7 @@ impl Inner {
         self.runtime.spawn(async move {
             let mut delays = Backoff::RECONNECT.delays();
             while Instant::now() < until {
-                match script::release(&inner.wire, &name, token).await {
+                match inner.release(&name, token).await {
                     Ok(_) => return,
                     Err(error) => tracing::debug!(lock = %name, %error, "could not release it yet"),
                 }

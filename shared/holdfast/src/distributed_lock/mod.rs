@@ -100,7 +100,7 @@
 //! here. Roll back, `select fence`, and pass it to [`Locks::raise_fence`].
 //!
 //! **Copying this.** This folder, `backoff`, and the crates `fastrand`, `metrics`, `redis` (`tokio-comp`, `script`), `thiserror`,
-//! `tokio`, `tokio-util`, `tracing`, `uuid` (`v7`). What people take otherwise: `rslock` (Redlock, polls, has no fence); a row
+//! `tokio`, `tokio-util`, `tracing`, `uuid` (`v4`). What people take otherwise: `rslock` (Redlock, polls, has no fence); a row
 //! lock or `pg_advisory_xact_lock` in the database that they have anyway, which is right more often than not.
 //!
 //! Sources: Martin Kleppmann, "How to do distributed locking", 2016; Redis, "Distributed Locks with Redis", and Salvatore

@@ -14,8 +14,8 @@ pub(super) const PREFIX: &str = "lock:";
 /// ever, so that one for each lock would fill the memory. `#` is in no lock's name.
 pub(super) const FENCE_KEY: &str = "lock:#fence";
 
-/// The checked name of a lock.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The checked name of a lock, as the key of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Name(Arc<str>);
 
 impl Name {
@@ -30,7 +30,7 @@ impl Name {
         {
             "it has other characters"
         } else {
-            return Ok(Self(name.into()));
+            return Ok(Self([PREFIX, name].concat().into()));
         };
         Err(Error::Name {
             name: name.to_owned(),
@@ -39,28 +39,24 @@ impl Name {
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        &self.0[PREFIX.len()..]
     }
 
     /// The key that holds its holder's token; also the channel on which its release is told.
-    pub(super) fn key(&self) -> String {
-        [PREFIX, &self.0].concat()
-    }
-
-    /// The name in a channel's.
-    pub(super) fn of_channel(channel: &[u8]) -> Option<&str> {
-        std::str::from_utf8(channel).ok()?.strip_prefix(PREFIX)
+    pub(super) fn key(&self) -> &str {
+        &self.0
     }
 }
 
+/// In a map it is found by its key.
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
-        &self.0
+        self.key()
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }

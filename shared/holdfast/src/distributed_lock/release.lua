@@ -1,6 +1,9 @@
--- Gives a lock back, if it is still the caller's, and tells who waits. To nobody it costs next to nothing.
+-- Gives a lock back, if it is still the caller's, and tells of it if somebody waits.
 -- KEYS: the lock, and the channel of that name. ARGV: the token.
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+-- Answers 0 if it was not the caller's, 1 if it was, 2 if who hears of it has been told as well.
+local holder = redis.call('get', KEYS[1])
+if holder == ARGV[1] then return redis.call('del', KEYS[1]) end
+if holder ~= ARGV[1] .. '+' then return 0 end
 redis.call('del', KEYS[1])
 redis.call('publish', KEYS[1], '')
-return 1
+return 2

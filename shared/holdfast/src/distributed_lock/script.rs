@@ -2,7 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, cmd, pipe};
+use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind};
 use uuid::Uuid;
 
 use super::{
@@ -36,27 +36,35 @@ pub(super) enum Answer {
     Held(Duration),
 }
 
+/// Who asks for which lock.
+pub(super) struct Request<'a> {
+    pub(super) name: &'a Name,
+    pub(super) token: Uuid,
+    pub(super) ttl: Duration,
+    /// Should somebody else have it, their release is to be told to who hears of this lock.
+    pub(super) waits: bool,
+}
+
 /// Asks for a lock. Asking again with the same token is harmless: whoever has it already gets a new fence and the whole time.
 pub(super) async fn acquire(
     wire: &Wire,
-    name: &Name,
-    token: Uuid,
-    ttl: Duration,
     floor: &Floor,
+    request: &Request<'_>,
 ) -> RedisResult<Answer> {
-    if let Some((fence, connection)) = acquire_shortly(wire, name, token, ttl, floor).await? {
+    if let Some((fence, connection)) = acquire_shortly(wire, floor, request).await? {
         return Ok(Answer::Acquired(fence, connection));
     }
-    let (answer, connection) = run(wire, &ACQUIRE, |command, connection| {
+    let (answer, connection) = run(wire, &ACQUIRE, request.name, |command, connection| {
         let above = floor.on(connection);
         command
             .arg(2)
-            .arg(name.key())
+            .arg(request.name.key())
             .arg(FENCE_KEY)
-            .arg(text(token, &mut Uuid::encode_buffer()))
-            .arg(millis(ttl))
+            .arg(text(request.token, &mut Uuid::encode_buffer()))
+            .arg(millis(request.ttl))
             .arg(above.seen.get())
-            .arg(u8::from(above.is_first));
+            .arg(u8::from(above.is_first))
+            .arg(u8::from(request.waits));
     })
     .await?;
     Ok(if answer > 0 {
@@ -74,26 +82,24 @@ pub(super) async fn acquire(
 /// lock meanwhile is refused by the database and begins again.
 async fn acquire_shortly(
     wire: &Wire,
-    name: &Name,
-    token: Uuid,
-    ttl: Duration,
     floor: &Floor,
+    request: &Request<'_>,
 ) -> RedisResult<Option<(i64, Generation)>> {
     let mut seen = 0;
     let answer = wire.send_all(|connection| {
         let above = floor.on(connection);
         seen = above.seen.get();
         (!above.is_first).then(|| {
-            let mut commands = pipe();
-            commands
-                .cmd("SET")
-                .arg(name.key())
-                .arg(text(token, &mut Uuid::encode_buffer()))
+            let mut set = command("SET", request.name);
+            set.arg(request.name.key())
+                .arg(text(request.token, &mut Uuid::encode_buffer()))
                 .arg("NX")
                 .arg("PX")
-                .arg(millis(ttl))
-                .cmd("INCR")
-                .arg(FENCE_KEY);
+                .arg(millis(request.ttl));
+            let mut incr = command("INCR", request.name);
+            incr.arg(FENCE_KEY);
+            let mut commands = Pipeline::with_capacity(2);
+            commands.add_command(set).add_command(incr);
             commands
         })
     });
@@ -116,7 +122,7 @@ pub(super) async fn extend(
     token: Uuid,
     ttl: Duration,
 ) -> RedisResult<bool> {
-    let (answer, _) = run(wire, &EXTEND, |command, _| {
+    let (answer, _) = run(wire, &EXTEND, name, |command, _| {
         command
             .arg(1)
             .arg(name.key())
@@ -127,26 +133,42 @@ pub(super) async fn extend(
     Ok(answer == 1)
 }
 
-/// Gives a lock back; answers whether it was still ours.
-pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<bool> {
-    let (answer, _) = run(wire, &RELEASE, |command, _| {
+/// What came of giving a lock back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// It was not ours any more.
+    NotOurs,
+    /// Somebody asked for it meanwhile who waits: those who hear of it have been told.
+    Told,
+    /// Nobody was told.
+    Quietly,
+}
+
+/// Gives a lock back.
+pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<Given> {
+    let (answer, _) = run(wire, &RELEASE, name, |command, _| {
         command
             .arg(1)
             .arg(name.key())
             .arg(text(token, &mut Uuid::encode_buffer()));
     })
     .await?;
-    Ok(answer == 1)
+    Ok(match answer {
+        0 => Given::NotOurs,
+        1 => Given::Quietly,
+        _ => Given::Told,
+    })
 }
 
 /// Runs a script that Redis knows by its hash; one that Redis does not know, or not any more, it is sent whole.
 async fn run(
     wire: &Wire,
     code: &Code,
+    name: &Name,
     arguments: impl Fn(&mut Cmd, Generation),
 ) -> RedisResult<(i64, Generation)> {
     let with = |how: &str, what: &str, connection| {
-        let mut command = cmd(how);
+        let mut command = command(how, name);
         command.arg(what);
         arguments(&mut command, connection);
         command
@@ -161,6 +183,13 @@ async fn run(
         }
         answer => answer,
     }
+}
+
+/// A command about a lock, with room for all that ours have: growing one argument at a time is a good part of its price.
+fn command(what: &str, name: &Name) -> Cmd {
+    let mut command = Cmd::with_capacity(10, 128 + name.key().len());
+    command.arg(what);
+    command
 }
 
 fn text(token: Uuid, buffer: &mut [u8]) -> &str {

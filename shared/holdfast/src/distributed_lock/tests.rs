@@ -14,7 +14,7 @@ fn name(text: &str) -> Name {
 
 fn held(ttl: Duration) -> Arc<Held> {
     let fence = Fence::new(7).expect("a fence");
-    let (token, sent) = (Uuid::now_v7(), Instant::now());
+    let (token, sent) = (Uuid::new_v4(), Instant::now());
     Arc::new(Held::new(name("account/7"), token, fence, ttl, sent))
 }
 
@@ -35,9 +35,8 @@ fn names_are_what_an_acl_and_a_person_can_read() {
         assert!(error.to_string().ends_with(why), "{error}");
         assert!(!error.is_temporary());
     }
-    let channel = name("account/7").key();
-    assert_eq!(Name::of_channel(channel.as_bytes()), Some("account/7"));
-    assert_eq!(Name::of_channel(b"news"), None);
+    assert_eq!(name("account/7").key(), "lock:account/7");
+    assert_eq!(name("account/7").to_string(), "account/7");
 }
 
 #[test]
@@ -107,34 +106,36 @@ async fn a_lock_is_due_after_a_third_of_its_time_and_not_when_it_is_over() {
 
 #[tokio::test]
 async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
-    let lines = Lines::default();
-    let released = |channel: &str| PushInfo {
+    let (lines, account) = (Lines::default(), name("account/7"));
+    let first = lines.enter(&account);
+    let second = lines.enter(&account);
+    assert!(Arc::ptr_eq(&first, &second));
+    assert!(!lines.leave(&account), "one is left");
+
+    let released = PushInfo {
         kind: PushKind::Message,
         data: vec![
-            Value::BulkString(channel.into()),
+            Value::BulkString("lock:account/7".into()),
             Value::BulkString(Vec::new()),
         ],
     };
-    // Nobody waits: nobody needs to hear of it.
-    let unwanted = lines.on_push(&released("lock:account/7"));
-    assert_eq!(unwanted.as_deref(), Some("account/7"));
-    {
-        let first = lines.enter(&name("account/7"));
-        let second = lines.enter(&name("account/7"));
-        assert!(Arc::ptr_eq(&first.place, &second.place));
-        drop(second);
-        assert_eq!(lines.on_push(&released("lock:account/7")), None);
-        // It is kept for who is not looking yet.
-        first.place.woken.notified().await;
-        // Another connection: what was said meanwhile nobody heard.
-        let disconnected = PushInfo {
-            kind: PushKind::Disconnection,
-            data: Vec::new(),
-        };
-        assert_eq!(lines.on_push(&disconnected), None);
-        first.place.woken.notified().await;
-    }
-    assert!(!lines.is_waited_for("account/7"));
+    lines.on_push(&released);
+    // It is kept for who is not looking yet.
+    first.woken.notified().await;
+    // Another connection: what was said meanwhile nobody heard.
+    let disconnected = PushInfo {
+        kind: PushKind::Disconnection,
+        data: Vec::new(),
+    };
+    lines.on_push(&disconnected);
+    first.woken.notified().await;
+    // Given back in this process.
+    lines.wake(&account);
+    first.woken.notified().await;
+
+    assert!(lines.is_waited_for(&account));
+    assert!(!lines.leave(&account), "Redis was asked to tell nothing");
+    assert!(!lines.is_waited_for(&account));
 }
 
 #[tokio::test]

@@ -2,16 +2,23 @@
 //!
 //! Of all that wait in this process for one lock, only the first asks Redis. So a release costs a command per process that
 //! waits, not one per caller, and while a lock is held nobody asks at all.
+//!
+//! Who asks and will wait leaves a mark at the lock, and only a lock with a mark is told of when it is given back: most are wanted
+//! by nobody else. A process that got the lock for the first in its line leaves none: it wakes the next by itself.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
+    Inner,
     connection::{Generation, Wire},
     name::Name,
 };
@@ -45,14 +52,43 @@ pub(super) struct Place {
     pub(super) turn: tokio::sync::Mutex<Option<Instant>>,
     /// The lock may be free, or the connection is another. Kept until the first in line has seen it.
     pub(super) woken: Notify,
+    /// Whether somebody in this line has Redis tell us of releases.
+    hears: AtomicBool,
 }
 
 /// A place in line, left when it is dropped.
-#[derive(Debug)]
-pub(super) struct Ticket<'a> {
-    lines: &'a Lines,
+pub(super) struct Ticket {
+    locks: Arc<Inner>,
     name: Name,
     pub(super) place: Arc<Place>,
+}
+
+impl Ticket {
+    /// At the end of the line.
+    pub(super) fn new(locks: &Arc<Inner>, name: Name) -> Self {
+        Self {
+            place: locks.lines.enter(&name),
+            locks: Arc::clone(locks),
+            name,
+        }
+    }
+
+    /// Has Redis tell us when this lock is given back. Answers whether that is new: then it may have been given back before.
+    ///
+    /// Cancel safe: who comes next asks Redis again.
+    pub(super) async fn hear(&self) -> RedisResult<bool> {
+        self.place.hears.store(true, Ordering::Relaxed);
+        let Inner { wire, lines, .. } = &*self.locks;
+        lines.hear(wire, &self.name).await
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.locks.lines.leave(&self.name) {
+            self.locks.ignore_later(self.name.clone());
+        }
+    }
 }
 
 impl Lines {
@@ -62,29 +98,48 @@ impl Lines {
     }
 
     /// Whether anybody here waits for it.
-    pub(super) fn is_waited_for(&self, name: &str) -> bool {
+    pub(super) fn is_waited_for(&self, name: &Name) -> bool {
         self.by_name().contains_key(name)
     }
 
     /// Goes to the end of the line.
-    pub(super) fn enter(&self, name: &Name) -> Ticket<'_> {
+    pub(super) fn enter(&self, name: &Name) -> Arc<Place> {
         let mut by_name = self.by_name();
         let line = by_name.entry(name.clone()).or_insert_with(|| Line {
             place: Arc::default(),
             waiting: 0,
         });
         line.waiting += 1;
-        Ticket {
-            lines: self,
-            name: name.clone(),
-            place: Arc::clone(&line.place),
+        Arc::clone(&line.place)
+    }
+
+    /// Goes out of the line. Answers whether Redis goes on telling of that lock, without anybody here who waits for it.
+    pub(super) fn leave(&self, name: &Name) -> bool {
+        let mut by_name = self.by_name();
+        let Some(line) = by_name.get_mut(name) else {
+            return false;
+        };
+        line.waiting -= 1;
+        if line.waiting > 0 {
+            return false;
+        }
+        let hears = line.place.hears.load(Ordering::Relaxed);
+        by_name.remove(name);
+        hears
+    }
+
+    /// The lock may be free: the first in line is to look.
+    pub(super) fn wake(&self, name: &Name) {
+        self.wake_by_key(name.key());
+    }
+
+    fn wake_by_key(&self, key: &str) {
+        if let Some(line) = self.by_name().get(key) {
+            line.place.woken.notify_one();
         }
     }
 
-    /// Has Redis tell us when this lock is given back. Answers whether that is new: then it may have been given back before.
-    ///
-    /// Cancel safe: who comes next asks Redis again.
-    pub(super) async fn hear(&self, wire: &Wire, name: &Name) -> RedisResult<bool> {
+    async fn hear(&self, wire: &Wire, name: &Name) -> RedisResult<bool> {
         let (generation, mut connection) = wire.connection().await?;
         let mut heard = self.heard.lock().await;
         if heard.generation > generation {
@@ -95,7 +150,7 @@ impl Lines {
             heard.generation = generation;
             heard.names.clear();
         }
-        if heard.names.contains(name.as_str()) {
+        if heard.names.contains(name) {
             return Ok(false);
         }
         if let Err(error) = connection.subscribe(name.key()).await {
@@ -107,37 +162,32 @@ impl Lines {
     }
 
     /// Hears no more of this lock, if nobody waits for it.
-    pub(super) async fn ignore(&self, wire: &Wire, name: &str) {
+    pub(super) async fn ignore(&self, wire: &Wire, name: &Name) {
         let mut heard = self.heard.lock().await;
         // Whoever comes from here on hears of it anew, after us.
         if self.is_waited_for(name) {
             return;
         }
-        let Ok((generation, mut connection)) = wire.connection().await else {
+        let Some((generation, mut connection)) = wire.current() else {
             return; // with the connection the subscription is gone
         };
-        if heard.generation == generation && heard.names.contains(name) {
-            match connection
-                .unsubscribe([super::name::PREFIX, name].concat())
-                .await
-            {
-                Ok(()) => drop(heard.names.remove(name)),
-                Err(_) => wire.discard(generation),
+        if heard.generation == generation {
+            // Also where nobody waited for the answer that we hear of it.
+            heard.names.remove(name);
+            if connection.unsubscribe(name.key()).await.is_err() {
+                wire.discard(generation);
             }
         }
     }
 
-    /// What Redis said by itself. Answers the name of a lock that was given back and that nobody waits for.
-    pub(super) fn on_push(&self, push: &PushInfo) -> Option<String> {
+    /// What Redis said by itself.
+    pub(super) fn on_push(&self, push: &PushInfo) {
         match push.kind {
             PushKind::Message => {
-                let Some(Value::BulkString(channel)) = push.data.first() else {
-                    return None;
-                };
-                let name = Name::of_channel(channel)?;
-                match self.by_name().get(name) {
-                    Some(line) => line.place.woken.notify_one(),
-                    None => return Some(name.to_owned()),
+                if let Some(Value::BulkString(channel)) = push.data.first()
+                    && let Ok(key) = std::str::from_utf8(channel)
+                {
+                    self.wake_by_key(key);
                 }
             }
             PushKind::Disconnection => {
@@ -146,19 +196,6 @@ impl Lines {
                 }
             }
             _ => {}
-        }
-        None
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        let mut by_name = self.lines.by_name();
-        if let Some(line) = by_name.get_mut(self.name.as_str()) {
-            line.waiting -= 1;
-            if line.waiting == 0 {
-                by_name.remove(self.name.as_str());
-            }
         }
     }
 }

@@ -5,17 +5,17 @@ use std::{
     time::Duration,
 };
 
-use holdfast::distributed_lock::{Locks, Released};
+use holdfast::distributed_lock::{Error, Locks, Released};
 use testkit::{PATIENCE, RedisServer, eventually};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::fixture::{LONG, SHORT, locks};
 
 /// How often a server was asked something about locks: each question for one is a SET, in a script or by itself, or both if
-/// somebody else has it; each release is a PUBLISH.
+/// somebody else has it; each release is a DEL, and a PUBLISH if somebody waits.
 async fn commands(server: &RedisServer) -> u64 {
     let mut sum = 0;
-    for command in ["set", "publish", "subscribe", "unsubscribe", "ping"] {
+    for command in ["set", "del", "publish", "subscribe", "unsubscribe", "ping"] {
         sum += server.calls(command).await;
     }
     sum
@@ -87,9 +87,11 @@ async fn a_release_wakes_and_nobody_asks_meanwhile() {
         "{:?}",
         begun.elapsed()
     );
-    // Eleven releases, for each of which each of at most five processes asks once; and ten of them succeed.
+    // Eleven releases, for each of which each of at most five processes asks once; ten of them succeed; and each hears no more
+    // of it in the end.
     let spent = commands(&server).await - quiet;
-    assert!(spent <= 11 * (1 + 5 * 2), "{spent} commands");
+    assert!(spent <= 11 * (2 + 5 * 2) + 5, "{spent} commands");
+    until_heard(&server, "account/7", 0).await;
     assert_eq!(order.lock().expect("no panic").len(), 10);
 }
 
@@ -115,8 +117,10 @@ async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
         task.await.expect("a lock for everybody");
     }
     let spent = commands(&server).await - before;
-    // Each takes it and gives it back; and some slack for a question that crossed a release.
-    assert!((41..=41 + 5).contains(&spent), "{spent} commands");
+    // The first is given back and told of. Each takes it and gives it back, and tells nobody. In the end Redis is told that nobody
+    // hears; and some slack for a question that crossed a release.
+    assert!((42..=43 + 5).contains(&spent), "{spent} commands");
+    assert_eq!(server.calls("publish").await, 1);
     let order = order.lock().expect("no panic");
     assert!(order.is_sorted(), "{order:?}");
 }
@@ -160,4 +164,88 @@ async fn who_waits_survives_a_redis_that_restarts() {
     server.revive().await;
     let got = waiting.await.expect("no panic").expect("a lock");
     assert!(got.fence() > lock.fence());
+}
+
+#[tokio::test]
+async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does() {
+    let server = RedisServer::start().await;
+    let (holder, other) = (locks(&server.url()), locks(&server.url()));
+    let hold = async || {
+        holder
+            .acquire_forever("account/7", SHORT)
+            .await
+            .expect("a lock")
+    };
+
+    // Somebody asks, and does not wait.
+    let lock = hold().await;
+    let refused = other.try_acquire("account/7", LONG).await;
+    assert!(refused.expect("Redis answers").is_none());
+    lock.release().await.expect("Redis answers");
+    assert_eq!(server.calls("publish").await, 0);
+
+    // Somebody waits, and gives up before it is given back: Redis tells them nothing from then on.
+    let lock = hold().await;
+    let given_up = other.acquire("account/7", LONG, SHORT / 2).await;
+    assert!(matches!(given_up, Err(Error::Timeout(_))), "{given_up:?}");
+    until_heard(&server, "account/7", 0).await;
+    lock.release().await.expect("Redis answers");
+    assert_eq!(server.calls("publish").await, 1);
+
+    // A lock that somebody waits for is prolonged, and given back, as any other.
+    let lock = hold().await;
+    let waiting = {
+        let other = other.clone();
+        tokio::spawn(async move { other.acquire("account/7", LONG, PATIENCE).await })
+    };
+    until_heard(&server, "account/7", 1).await;
+    lock.extend().await.expect("it is ours");
+    holdfast::backoff::pause(2 * SHORT).await;
+    assert!(lock.is_held());
+    assert!(!waiting.is_finished());
+    assert_eq!(
+        lock.release().await.expect("Redis answers"),
+        Released::InTime
+    );
+    let got = waiting.await.expect("no panic").expect("a lock");
+    assert_eq!(server.calls("publish").await, 2);
+    got.release().await.expect("Redis answers");
+    assert_eq!(server.calls("publish").await, 2);
+}
+
+#[tokio::test]
+async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_it_then() {
+    const TTL: Duration = Duration::from_secs(6);
+    let server = RedisServer::start().await;
+    let (ours, theirs) = (locks(&server.url()), locks(&server.url()));
+    let begun = Instant::now();
+    let first = ours
+        .acquire_forever("account/7", TTL)
+        .await
+        .expect("a lock");
+    let [second, third] = [(); 2].map(|()| {
+        let ours = ours.clone();
+        tokio::spawn(async move { ours.acquire("account/7", TTL, PATIENCE).await })
+    });
+    until_heard(&server, "account/7", 1).await;
+    first.release().await.expect("Redis answers");
+    // The third knows from the second until when it is taken, and did not ask Redis.
+    let second = second.await.expect("no panic").expect("a lock");
+    server.ask("FLUSHALL").await.expect("Redis answers");
+    let other = theirs
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    second.lost().await;
+    // By now the third has asked, and the other one's lock is marked: there is nothing to see of it but the release.
+    eventually("the other one's lock is waited for", || async {
+        let holder = server.ask("GET lock:account/7").await;
+        let holder = holder.map_err(|error| error.to_string())?;
+        holder.contains('+').then_some(()).ok_or(holder)
+    })
+    .await;
+    other.release().await.expect("Redis answers");
+    let third = third.await.expect("no panic").expect("a lock");
+    assert!(begun.elapsed() < TTL, "{:?}", begun.elapsed());
+    assert!(third.is_held());
 }
