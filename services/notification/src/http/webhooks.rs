@@ -29,7 +29,7 @@ use crate::{
     domain::webhook::TYPES,
     store::{
         endpoints::{self, Endpoint, NewEndpoint},
-        webhooks,
+        webhooks::{self, Page},
     },
 };
 
@@ -211,7 +211,11 @@ async fn show(
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
     let endpoint = visible(&state, id, &principal).await?;
-    let recent = webhooks::recent(&state.pool, id, RECENT).await?;
+    let newest = Page {
+        before: None,
+        limit: RECENT,
+    };
+    let recent = webhooks::list(&state.pool, id, &newest).await?;
     Ok(HttpResponse::Ok().json(EndpointWithWebhooks::new(endpoint, recent)))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) use attempts::{Attempt, attempted, attempts};
 use contracts::value::{CustomerId, OrderId};
 pub(crate) use resends::{By, Resend, has_failed, lock, lock_failed, resend, resends};
-pub(crate) use seen::{Webhook, find, prune, queued, recent};
+pub(crate) use seen::{Page, Webhook, find, list, list_failed, prune, queued};
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -66,6 +66,24 @@ impl Notification {
         all
     }
 
+    /// All webhooks to an endpoint, newest first, page by page as its owner sees them.
+    async fn list(&self, endpoint: &Value, filter: &str, page: usize) -> Vec<Value> {
+        let path = format!("/webhooks/{}/messages", text(endpoint, "id"));
+        let mut all = Vec::new();
+        let mut before = String::new();
+        loop {
+            let query = format!("{path}?limit={page}{filter}{before}");
+            let seen = answer(self.as_alice(Method::GET, &query)).await.expect(200);
+            let webhooks = seen["webhooks"].as_array().expect("a list");
+            all.extend(webhooks.iter().cloned());
+            let Some(next) = seen["next"].as_str() else {
+                return all;
+            };
+            assert_eq!(webhooks.len(), page, "{seen:#}");
+            before = format!("&before={next}");
+        }
+    }
+
     async fn execute(&self, sql: &'static str) {
         let executed = sqlx::query(sql).execute(&self.app.pool).await;
         executed.expect("valid SQL");
@@ -207,12 +225,14 @@ async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
         .register(json!({ "url": receiver.url("/operators") }))
         .await;
     let recover = |endpoint: &Value| format!("/webhooks/{}/recover", text(endpoint, "id"));
+    let messages = |endpoint: &Value| format!("/webhooks/{}/messages", text(endpoint, "id"));
     let since = json!({ "since": "2026-01-01T00:00:00Z" });
 
     // A stranger's is none at all.
     for (customer, endpoint) in [("bob", &endpoint), ("alice", &operators)] {
         let ask = |method, path: &str| notification.app.as_customer(customer, method, path);
         for request in [
+            ask(Method::GET, &messages(endpoint)),
             ask(Method::GET, &path(endpoint, &webhook, "")),
             ask(Method::GET, &path(endpoint, &webhook, "/attempts")),
             ask(Method::POST, &path(endpoint, &webhook, "/resend")).json(&json!({})),
@@ -355,6 +375,20 @@ async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_fi
         let request = notification.as_alice(Method::POST, &path);
         answer(request.json(&since)).await.expect(202)
     };
+    // Its owner finds those that failed without leafing through the rest: five pages and one webhook, newest first.
+    let failed = notification.list(&endpoint, "&failed=true", 100).await;
+    assert_eq!(failed.len(), 502);
+    assert!(failed.iter().all(|webhook| webhook["state"] == "failed"));
+    assert!(failed.is_sorted_by(|a, b| text(a, "created_at") > text(b, "created_at")));
+    let all = notification.list(&endpoint, "", 200).await;
+    assert_eq!(all.len(), 503);
+    let delivered: Vec<&Value> = all
+        .iter()
+        .filter(|webhook| !failed.contains(webhook))
+        .collect();
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(delivered[0]["created_at"], "2026-01-01T00:00:00Z");
+
     assert_eq!(recover().await, json!({ "resent": 500, "more": true }));
     let newest = notification.endpoint(&endpoint).await["webhooks"][0].clone();
     assert_eq!(newest["state"], "failed", "{newest}");

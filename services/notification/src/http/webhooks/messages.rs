@@ -13,13 +13,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    view::{AttemptPage, WebhookView, WebhookWithResends},
+    view::{AttemptPage, WebhookPage, WebhookView, WebhookWithResends},
     visible,
 };
 use crate::{
     commands,
     http::State,
-    store::webhooks::{self, By, Webhook},
+    store::webhooks::{self, By, Page, Webhook},
 };
 
 /// How many of the times that a webhook was sent again are shown.
@@ -27,10 +27,51 @@ const RESENDS: i64 = 20;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
+        .service(messages)
         .service(show_message)
         .service(attempts)
         .service(resend)
         .service(recover);
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct MessagesQuery {
+    /// Whether to show only those that were given up (default false).
+    failed: Option<bool>,
+    /// The `next` of the page before.
+    before: Option<Uuid>,
+    /// How many, from 1 to 200 (default 50).
+    limit: Option<i64>,
+}
+
+/// The webhooks to an endpoint, newest first: all that are kept, or those that have failed.
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path), MessagesQuery), responses(
+    (status = 200, body = WebhookPage),
+    (status = 404, description = "None, or not yours", body = Problem),
+))]
+#[get("/webhooks/{id}/messages")]
+async fn messages(
+    Anyone(principal): Anyone,
+    state: web::Data<State>,
+    PathId(id): PathId,
+    QueryString(query): QueryString<MessagesQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = page_size(query.limit)?;
+    visible(&state, id, &principal).await?;
+    let page = Page {
+        before: query.before,
+        limit: limit + 1,
+    };
+    let found = if query.failed == Some(true) {
+        webhooks::list_failed(&state.pool, id, &page).await?
+    } else {
+        webhooks::list(&state.pool, id, &page).await?
+    };
+    Ok(HttpResponse::Ok().json(WebhookPage::new(
+        found,
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    )))
 }
 
 async fn find(

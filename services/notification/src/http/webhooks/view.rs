@@ -122,6 +122,28 @@ impl From<Webhook> for WebhookView {
     }
 }
 
+/// Webhooks to an endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WebhookPage {
+    /// Newest first.
+    webhooks: Vec<WebhookView>,
+    /// What to send as `before` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Uuid>,
+}
+
+impl WebhookPage {
+    /// From one webhook more than the page has, which tells whether there is a next one.
+    pub(super) fn new(mut found: Vec<Webhook>, limit: usize) -> Self {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Self {
+            next: found.last().filter(|_| more).map(|last| last.message_id),
+            webhooks: found.into_iter().map(WebhookView::from).collect(),
+        }
+    }
+}
+
 /// A webhook, and who had it sent again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WebhookWithResends {

@@ -35,20 +35,56 @@ pub(crate) struct Webhook {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// The newest webhooks to an endpoint.
-pub(crate) async fn recent(
+/// A page of the webhooks to an endpoint.
+pub(crate) struct Page {
+    /// Only what comes after this one; nothing, if there is no such.
+    pub(crate) before: Option<Uuid>,
+    pub(crate) limit: i64,
+}
+
+/// The webhooks to an endpoint, newest first.
+pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
-    limit: i64,
+    page: &Page,
 ) -> sqlx::Result<Vec<Webhook>> {
     sqlx::query_as!(
         Webhook,
         "select id, message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
-         from webhook where endpoint_id = $1
-         order by created_at desc, id
-         limit $2",
+         from webhook
+         where endpoint_id = $1
+               and ($2::uuid is null or (created_at, id) < (
+                   select created_at, id from webhook where endpoint_id = $1 and message_id = $2
+               ))
+         order by created_at desc, id desc
+         limit $3",
         endpoint,
-        limit,
+        page.before,
+        page.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Those of them that have failed. A query of its own, as an index of its own has those.
+pub(crate) async fn list_failed(
+    db: impl PgExecutor<'_>,
+    endpoint: Uuid,
+    page: &Page,
+) -> sqlx::Result<Vec<Webhook>> {
+    sqlx::query_as!(
+        Webhook,
+        "select id, message_id, order_id, kind, state, attempts, last_reply, due_at, created_at, updated_at
+         from webhook
+         where endpoint_id = $1 and state = 'failed'
+               and ($2::uuid is null or (created_at, id) < (
+                   select created_at, id from webhook where endpoint_id = $1 and message_id = $2
+               ))
+         order by created_at desc, id desc
+         limit $3",
+        endpoint,
+        page.before,
+        page.limit,
     )
     .fetch_all(db)
     .await
