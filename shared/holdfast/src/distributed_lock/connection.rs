@@ -13,7 +13,7 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, PushInfo, RedisError, RedisResult, ServerErrorKind,
+    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind,
     aio::{MultiplexedConnection, SendError},
 };
 
@@ -145,13 +145,20 @@ impl Wire {
     }
 
     /// Forgets a connection. The next caller makes a new one.
+    ///
+    /// Who heard from Redis by it is told, as if it had broken: what is dropped says nothing any more.
     pub(super) fn discard(&self, generation: Generation) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current
-            .as_ref()
-            .is_some_and(|(current, _)| *current == generation)
-        {
-            *current = None;
+        let discarded = self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|(current, _)| *current == generation);
+        if discarded.is_some() {
+            let disconnection = PushInfo {
+                kind: PushKind::Disconnection,
+                data: Vec::new(),
+            };
+            (self.on_push)(generation, disconnection);
         }
     }
 

@@ -41,7 +41,8 @@
 //! **Failure modes.** Redis is away: [`Locks::try_acquire`] fails at once, [`Locks::acquire`] tries until its time is over,
 //! holders go on until their time is over and are then told. Redis is emptied (restart without persistence, `FLUSHALL`), or a
 //! replica takes over that had not heard of the lock: somebody else gets it while the holder still works; the holder is told
-//! at the next renewal, the check in the database protects the data meanwhile. The answer to a request is lost: it is asked
+//! at the next renewal, the check in the database protects the data meanwhile. Redis forgets who waits, too: they are told with
+//! the holder, or look when the time is over that they know of. The answer to a request is lost: it is asked
 //! again under the same token, and given back in the background if nobody wants it any more. A caller is cancelled: the
 //! same. The process is stopped: [`Lock::is_held`] is false when it goes on, as it compares clocks at that moment.
 //!

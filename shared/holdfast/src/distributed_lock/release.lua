@@ -3,7 +3,8 @@
 -- Answers 0 if it was not the caller's, 1 if it was, 2 if who hears of it has been told as well.
 local holder = redis.call('get', KEYS[1])
 if holder == ARGV[1] then return redis.call('del', KEYS[1]) end
+-- Also where it is gone: then Redis may have forgotten who waits, and they look who has it now.
+redis.call('publish', KEYS[1], '')
 if holder ~= ARGV[1] .. '+' then return 0 end
 redis.call('del', KEYS[1])
-redis.call('publish', KEYS[1], '')
 return 2

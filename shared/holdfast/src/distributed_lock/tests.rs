@@ -4,7 +4,15 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{fence::Floor, keeper::Keeper, lease::Held, name::Name, waiting::Lines, *};
+use super::{
+    connection::{self, Wire},
+    fence::Floor,
+    keeper::Keeper,
+    lease::Held,
+    name::Name,
+    waiting::Lines,
+    *,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,9 +141,14 @@ async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
     lines.wake(&account);
     first.woken.notified().await;
 
-    assert!(lines.is_waited_for(&account));
     assert!(!lines.leave(&account), "Redis was asked to tell nothing");
-    assert!(!lines.is_waited_for(&account));
+
+    // Who leaves the line for good has us hear no more of it; but somebody came meanwhile, who leaves that to the next.
+    let client = connection::client("redis://127.0.0.1:1", None).expect("a URL");
+    let wire = Wire::new(client, SECOND, Arc::new(|_, _| {}));
+    lines.enter(&account);
+    lines.ignore(&wire, &account).await;
+    assert!(lines.leave(&account), "it is still heard of");
 }
 
 #[tokio::test]

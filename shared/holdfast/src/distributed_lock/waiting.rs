@@ -97,11 +97,6 @@ impl Lines {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody here waits for it.
-    pub(super) fn is_waited_for(&self, name: &Name) -> bool {
-        self.by_name().contains_key(name)
-    }
-
     /// Goes to the end of the line.
     pub(super) fn enter(&self, name: &Name) -> Arc<Place> {
         let mut by_name = self.by_name();
@@ -142,8 +137,9 @@ impl Lines {
     async fn hear(&self, wire: &Wire, name: &Name) -> RedisResult<bool> {
         let (generation, mut connection) = wire.connection().await?;
         let mut heard = self.heard.lock().await;
-        if heard.generation > generation {
-            // Ours broke while we waited for our turn.
+        let is_ours = |(current, _): (Generation, _)| current == generation;
+        if !wire.current().is_some_and(is_ours) {
+            // It broke while we waited for our turn.
             return Ok(true);
         }
         if heard.generation < generation {
@@ -164,8 +160,9 @@ impl Lines {
     /// Hears no more of this lock, if nobody waits for it.
     pub(super) async fn ignore(&self, wire: &Wire, name: &Name) {
         let mut heard = self.heard.lock().await;
-        // Whoever comes from here on hears of it anew, after us.
-        if self.is_waited_for(name) {
+        // Whoever comes from here on hears of it anew, after us. Who has come leaves it to who goes last.
+        if let Some(line) = self.by_name().get(name) {
+            line.place.hears.store(true, Ordering::Relaxed);
             return;
         }
         let Some((generation, mut connection)) = wire.current() else {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use holdfast::distributed_lock::{Error, Locks, Released};
-use testkit::{PATIENCE, RedisServer, eventually};
+use testkit::{PATIENCE, Proxy, RedisServer, eventually};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::fixture::{LONG, SHORT, locks};
@@ -28,6 +28,16 @@ async fn until_heard(server: &RedisServer, name: &str, processes: usize) {
         let heard = heard.map_err(|error| error.to_string())?;
         let wanted = format!(":{processes}\r\n");
         heard.contains(&wanted).then_some(()).ok_or(heard)
+    })
+    .await;
+}
+
+/// Waits until the lock is one that somebody waits for.
+async fn until_marked(server: &RedisServer, name: &str) {
+    eventually("somebody waits for it", || async {
+        let holder = server.ask(&format!("GET lock:{name}")).await;
+        let holder = holder.map_err(|error| error.to_string())?;
+        holder.contains('+').then_some(()).ok_or(holder)
     })
     .await;
 }
@@ -214,6 +224,57 @@ async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does
 }
 
 #[tokio::test]
+async fn who_waits_hears_of_the_release_also_after_the_connection_was_given_up() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.address()).await;
+    let far = locks(&format!("redis://{}", proxy.address()));
+    let lock = locks(&server.url())
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    let waiting = {
+        let far = far.clone();
+        tokio::spawn(async move { far.acquire("account/7", LONG, PATIENCE).await })
+    };
+    until_heard(&server, "account/7", 1).await;
+    // Nobody hangs up: somebody else in that process finds that the connection says nothing, and gives it up.
+    proxy.pause();
+    let error = far.ping().await.expect_err("nobody answers");
+    assert!(error.is_temporary(), "{error:?}");
+    proxy.restore();
+    // Who waits asks on another one.
+    lock.release().await.expect("Redis answers");
+    let _lock = waiting.await.expect("no panic").expect("a lock");
+}
+
+#[tokio::test]
+async fn who_waits_in_another_process_for_a_lock_that_redis_forgot_looks_who_has_it_now() {
+    const TTL: Duration = Duration::from_secs(6);
+    let server = RedisServer::start().await;
+    let [ours, theirs, elsewhere] = [(); 3].map(|()| locks(&server.url()));
+    let begun = Instant::now();
+    let lost = ours
+        .acquire_forever("account/7", TTL)
+        .await
+        .expect("a lock");
+    let waiting = tokio::spawn(async move { elsewhere.acquire("account/7", TTL, PATIENCE).await });
+    until_marked(&server, "account/7").await;
+    until_heard(&server, "account/7", 1).await;
+    // With the lock Redis forgets that somebody waits.
+    server.ask("FLUSHALL").await.expect("Redis answers");
+    let other = theirs
+        .acquire_forever("account/7", LONG)
+        .await
+        .expect("a lock");
+    lost.lost().await;
+    until_marked(&server, "account/7").await;
+    other.release().await.expect("Redis answers");
+    let got = waiting.await.expect("no panic").expect("a lock");
+    assert!(begun.elapsed() < TTL, "{:?}", begun.elapsed());
+    assert!(got.is_held());
+}
+
+#[tokio::test]
 async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_it_then() {
     const TTL: Duration = Duration::from_secs(6);
     let server = RedisServer::start().await;
@@ -238,12 +299,7 @@ async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_
         .expect("a lock");
     second.lost().await;
     // By now the third has asked, and the other one's lock is marked: there is nothing to see of it but the release.
-    eventually("the other one's lock is waited for", || async {
-        let holder = server.ask("GET lock:account/7").await;
-        let holder = holder.map_err(|error| error.to_string())?;
-        holder.contains('+').then_some(()).ok_or(holder)
-    })
-    .await;
+    until_marked(&server, "account/7").await;
     other.release().await.expect("Redis answers");
     let third = third.await.expect("no panic").expect("a lock");
     assert!(begun.elapsed() < TTL, "{:?}", begun.elapsed());
