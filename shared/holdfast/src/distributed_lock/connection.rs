@@ -13,8 +13,8 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind,
-    aio::{MultiplexedConnection, SendError},
+    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection, SendError},
 };
 
 /// Which connection it is, counted from 1.
@@ -177,11 +177,11 @@ impl Wire {
     }
 
     /// The same for several commands that are sent together, on a connection that is there already and on which nobody else waits
-    /// for an answer; none: there is no such.
-    pub(super) async fn send_all<T: FromRedisValue>(
+    /// for an answer; none: there is no such. What Redis refuses is an answer, too.
+    pub(super) async fn send_all(
         &self,
         commands: impl FnOnce(Generation) -> Option<Pipeline>,
-    ) -> RedisResult<Option<(T, Generation)>> {
+    ) -> RedisResult<Option<(Vec<Value>, Generation)>> {
         if self.under_way.load(Ordering::Relaxed) > 0 {
             return Ok(None);
         }
@@ -192,8 +192,8 @@ impl Wire {
         let Some(commands) = commands(generation) else {
             return Ok(None);
         };
-        let answer = commands.query_async(&mut connection).await;
-        self.looked_at(answer, generation).map(Some)
+        let answers = connection.req_packed_commands(&commands, 0, commands.len());
+        self.looked_at(answers.await, generation).map(Some)
     }
 
     fn looked_at<T>(

@@ -2,7 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind};
+use redis::{Cmd, ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind, Value};
 use uuid::Uuid;
 
 use super::{
@@ -103,16 +103,13 @@ async fn acquire_shortly(
             commands
         })
     });
-    let ((set, fence), connection): ((Option<()>, i64), _) = match answer.await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => return Ok(None),
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) => {
-            return Err(error);
-        }
-        // It refused, and says to the script why.
-        Err(_) => return Ok(None),
-    };
-    Ok((set.is_some() && fence > seen).then_some((fence, connection)))
+    // It is somebody's, or the count is behind, or Redis refuses: why, it says to the script.
+    Ok(answer
+        .await?
+        .and_then(|(answers, connection)| match answers[..] {
+            [Value::Okay, Value::Int(fence)] if fence > seen => Some((fence, connection)),
+            _ => None,
+        }))
 }
 
 /// Gives a lock its whole time again; answers whether it was still ours.
