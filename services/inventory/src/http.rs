@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, get, post, put, web};
 use chassis::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size},
     identity::{Anyone, Operator, Service},
 };
 use contracts::value::{Currency, MAX_LINES, Money, OrderId, OrderLine, Sku};
@@ -100,14 +100,8 @@ async fn list(
     QueryString(query): QueryString<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
     let limit = page_size(query.limit)?;
-    let mut products = store::list(&state.pool, query.after.as_ref(), limit + 1).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = products.len() > size;
-    products.truncate(size);
-    let next = products
-        .last()
-        .filter(|_| more)
-        .map(|product| product.sku.clone());
+    let found = store::list(&state.pool, query.after.as_ref(), limit + 1).await?;
+    let (products, next) = page_of(found, limit, |last| last.sku.clone());
     let products = products.into_iter().map(ProductView::from).collect();
     Ok(HttpResponse::Ok().json(Page { products, next }))
 }

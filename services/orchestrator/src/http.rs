@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size},
     identity::{self, Operator},
 };
 use contracts::{order::Saga, value::OrderId};
@@ -117,10 +117,7 @@ async fn list(
         limit: limit + 1,
     };
     let found = store::list(&mut *connection(&state).await?, &filter).await?;
-    Ok(HttpResponse::Ok().json(SagaPage::new(
-        found,
-        usize::try_from(limit).unwrap_or(usize::MAX),
-    )))
+    Ok(HttpResponse::Ok().json(SagaPage::new(found, limit)))
 }
 
 /// The sagas of an order, newest first: `place_order`, and `undo_order` if it was cancelled after it was confirmed.
@@ -139,7 +136,7 @@ async fn of_order(
             "this order has no saga: it is choreographed, or there is no such order",
         ));
     }
-    Ok(HttpResponse::Ok().json(SagaPage::new(found, usize::MAX)))
+    Ok(HttpResponse::Ok().json(SagaPage::new(found, i64::MAX)))
 }
 
 async fn sagas_of(state: &State, order: Uuid) -> Result<Vec<Summary>, Problem> {
@@ -253,10 +250,8 @@ async fn connection(state: &State) -> Result<sqlx::pool::PoolConnection<sqlx::Po
 
 impl SagaPage {
     /// From one saga more than the page has, which tells whether there is a next one.
-    fn new(mut found: Vec<Summary>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|last| last.id);
+    fn new(found: Vec<Summary>, limit: i64) -> Self {
+        let (found, next) = page_of(found, limit, |last| last.id);
         Self {
             sagas: found.into_iter().map(SagaView::from).collect(),
             next,

@@ -4,7 +4,7 @@ mod body;
 mod problem;
 mod server;
 
-pub use body::{JsonBody, Note, PathId, QueryString, page_size};
+pub use body::{JsonBody, Note, PathId, QueryString, page_of, page_size};
 pub use problem::{FieldError, Problem};
 pub use server::{DESTINATION, deadline_of};
 pub(crate) use server::{Name, Shared, serve};

@@ -250,10 +250,7 @@ pub(super) async fn page(
         limit: limit + 1,
     };
     let stored = store::list(&state.pool, &filter).await?;
-    Ok(HttpResponse::Ok().json(OrderPage::new(
-        stored,
-        usize::try_from(limit).unwrap_or(usize::MAX),
-    )))
+    Ok(HttpResponse::Ok().json(OrderPage::new(stored, limit)))
 }
 
 /// Cancels an order, also after it was confirmed. Asked again, it answers the same.

@@ -1,5 +1,6 @@
 //! What the API answers with.
 
+use chassis::http::page_of;
 use contracts::{
     order::CancelReason,
     value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
@@ -120,10 +121,8 @@ pub(crate) struct OrderPage {
 
 impl OrderPage {
     /// From one order more than the page has, which tells whether there is a next one.
-    pub(super) fn new(mut stored: Vec<StoredOrder>, limit: usize) -> Self {
-        let more = stored.len() > limit;
-        stored.truncate(limit);
-        let next = stored.last().filter(|_| more).map(|last| last.new.id);
+    pub(super) fn new(stored: Vec<StoredOrder>, limit: i64) -> Self {
+        let (stored, next) = page_of(stored, limit, |last| last.new.id);
         Self {
             orders: stored.iter().map(OrderView::from).collect(),
             next,

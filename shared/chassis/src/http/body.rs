@@ -143,6 +143,20 @@ pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
     }
 }
 
+/// A page of `limit` entries, and what `next` says of its last one if there are more. `found` is one entry more than the page
+/// has, where there are so many.
+pub fn page_of<T, N>(
+    mut found: Vec<T>,
+    limit: i64,
+    next: impl FnOnce(&T) -> N,
+) -> (Vec<T>, Option<N>) {
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > size;
+    found.truncate(size);
+    let next = found.last().filter(|_| more).map(next);
+    (found, next)
+}
+
 /// Why an operator does something: 1 to 500 characters, none of them a control character. It is kept for ever.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 500)]

@@ -68,10 +68,7 @@ async fn messages(
     } else {
         webhooks::list(&state.pool, id, &page).await?
     };
-    Ok(HttpResponse::Ok().json(WebhookPage::new(
-        found,
-        usize::try_from(limit).unwrap_or(usize::MAX),
-    )))
+    Ok(HttpResponse::Ok().json(WebhookPage::new(found, limit)))
 }
 
 async fn find(
@@ -129,10 +126,7 @@ async fn attempts(
     let limit = page_size(query.limit)?;
     let webhook = find(&state, path.into_inner(), &principal).await?;
     let found = webhooks::attempts(&state.pool, webhook.id, query.before, limit + 1).await?;
-    Ok(HttpResponse::Ok().json(AttemptPage::new(
-        found,
-        usize::try_from(limit).unwrap_or(usize::MAX),
-    )))
+    Ok(HttpResponse::Ok().json(AttemptPage::new(found, limit)))
 }
 
 /// Why a webhook is sent again.

@@ -1,5 +1,6 @@
 //! What is shown of endpoints and webhooks.
 
+use chassis::http::page_of;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -134,11 +135,10 @@ pub(super) struct WebhookPage {
 
 impl WebhookPage {
     /// From one webhook more than the page has, which tells whether there is a next one.
-    pub(super) fn new(mut found: Vec<Webhook>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
+    pub(super) fn new(found: Vec<Webhook>, limit: i64) -> Self {
+        let (found, next) = page_of(found, limit, |last| last.message_id);
         Self {
-            next: found.last().filter(|_| more).map(|last| last.message_id),
+            next,
             webhooks: found.into_iter().map(WebhookView::from).collect(),
         }
     }
@@ -195,11 +195,10 @@ pub(super) struct AttemptPage {
 
 impl AttemptPage {
     /// From one attempt more than the page has, which tells whether there is a next one.
-    pub(super) fn new(mut found: Vec<Attempt>, limit: usize) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
+    pub(super) fn new(found: Vec<Attempt>, limit: i64) -> Self {
+        let (found, next) = page_of(found, limit, |last| last.attempt);
         Self {
-            next: found.last().filter(|_| more).map(|last| last.attempt),
+            next,
             attempts: found.into_iter().map(AttemptView::from).collect(),
         }
     }
