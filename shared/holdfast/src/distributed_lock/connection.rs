@@ -13,15 +13,23 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value,
+    ProtocolVersion, PushInfo, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection, SendError},
 };
 
 /// Which connection it is, counted from 1.
 pub(super) type Generation = u64;
 
-/// What is done with what Redis says by itself.
-pub(super) type OnPush = dyn Fn(Generation, PushInfo) + Send + Sync;
+/// What is done with what a connection tells by itself.
+pub(super) type OnNews = dyn Fn(Generation, News) + Send + Sync;
+
+/// What a connection tells by itself.
+pub(super) enum News {
+    /// Redis said something.
+    Said(PushInfo),
+    /// It was given up: from here on it says nothing.
+    Discarded,
+}
 
 /// Whom to connect to, and as whom.
 pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
@@ -43,7 +51,7 @@ pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
 pub(super) struct Wire {
     client: Client,
     timeout: Duration,
-    on_push: Arc<OnPush>,
+    on_news: Arc<OnNews>,
     current: Mutex<Option<(Generation, MultiplexedConnection)>>,
     /// Held while one caller connects for all.
     connecting: tokio::sync::Mutex<Option<RedisError>>,
@@ -71,11 +79,11 @@ impl Drop for UnderWay<'_> {
 
 impl Wire {
     /// Does not connect yet.
-    pub(super) fn new(client: Client, timeout: Duration, on_push: Arc<OnPush>) -> Self {
+    pub(super) fn new(client: Client, timeout: Duration, on_news: Arc<OnNews>) -> Self {
         Self {
             client,
             timeout,
-            on_push,
+            on_news,
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
             attempts: AtomicU64::new(0),
@@ -129,14 +137,14 @@ impl Wire {
     }
 
     async fn connect(&self, generation: Generation) -> RedisResult<MultiplexedConnection> {
-        let on_push = Arc::clone(&self.on_push);
+        let on_news = Arc::clone(&self.on_news);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
             // As many as can wait without waiting for each other's place.
             .set_pipeline_buffer_size(1024)
             .set_push_sender(move |push| -> Result<(), SendError> {
-                on_push(generation, push);
+                on_news(generation, News::Said(push));
                 Ok(())
             });
         self.client
@@ -146,7 +154,7 @@ impl Wire {
 
     /// Forgets a connection. The next caller makes a new one.
     ///
-    /// Who heard from Redis by it is told, as if it had broken: what is dropped says nothing any more.
+    /// Who heard from Redis by it is told.
     pub(super) fn discard(&self, generation: Generation) {
         let discarded = self
             .current
@@ -154,11 +162,7 @@ impl Wire {
             .unwrap_or_else(PoisonError::into_inner)
             .take_if(|(current, _)| *current == generation);
         if discarded.is_some() {
-            let disconnection = PushInfo {
-                kind: PushKind::Disconnection,
-                data: Vec::new(),
-            };
-            (self.on_push)(generation, disconnection);
+            (self.on_news)(generation, News::Discarded);
         }
     }
 

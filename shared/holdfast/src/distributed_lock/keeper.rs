@@ -146,7 +146,7 @@ impl Inner {
             warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
             held.lost().cancel();
             // Somebody else may have it, of whose release nobody here would hear.
-            self.lines.wake(&held.name);
+            self.lines.wake(held.name.key());
         }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Error, Fence, LONGEST_TTL, Lock, SHORTEST_TTL,
     acquire::{Claim, Reply},
-    connection::{self, Generation, Wire},
+    connection::{self, Generation, News, Wire},
     fence::Floor,
     keeper::Keeper,
     name::Name,
@@ -84,16 +84,16 @@ impl Locks {
         let runtime = Handle::current();
         let keeper = Arc::<Keeper>::default();
         let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
-            let on_push = {
+            let on_news = {
                 let inner = inner.clone();
-                Arc::new(move |generation, push| {
+                Arc::new(move |generation, news| {
                     if let Some(inner) = inner.upgrade() {
-                        inner.on_push(generation, &push);
+                        inner.on_news(generation, &news);
                     }
                 })
             };
             Inner {
-                wire: Wire::new(client, options.timeout, on_push),
+                wire: Wire::new(client, options.timeout, on_news),
                 lines: Lines::default(),
                 keeper: Arc::clone(&keeper),
                 floor: Floor::default(),
@@ -225,12 +225,15 @@ impl fmt::Debug for Locks {
 }
 
 impl Inner {
-    /// Redis says something by itself. Called by the connection: must not block.
-    fn on_push(&self, generation: Generation, push: &redis::PushInfo) {
-        if push.kind == redis::PushKind::Disconnection {
-            self.wire.discard(generation);
+    /// A connection tells something by itself. Called by it: must not block.
+    fn on_news(&self, generation: Generation, news: &News) {
+        match news {
+            News::Said(push) if push.kind == redis::PushKind::Disconnection => {
+                self.wire.discard(generation);
+            }
+            News::Said(push) => self.lines.on_push(push),
+            News::Discarded => self.lines.wake_all(),
         }
-        self.lines.on_push(push);
     }
 
     /// Hears no more of a lock that nobody waits for, in the background.
@@ -245,7 +248,7 @@ impl Inner {
     pub(super) async fn release(&self, name: &Name, token: Uuid) -> redis::RedisResult<bool> {
         let given = script::release(&self.wire, name, token).await?;
         if given != Given::Told {
-            self.lines.wake(name);
+            self.lines.wake(name.key());
         }
         Ok(given != Given::NotOurs)
     }

@@ -8,7 +8,7 @@ use super::Error;
 pub(super) const LONGEST: usize = 200;
 
 /// Before every key and channel, so that an ACL can name them: `~lock:* &lock:*`.
-pub(super) const PREFIX: &str = "lock:";
+const PREFIX: &str = "lock:";
 
 /// The last fence of all locks. One key, because a fence must grow per lock and may grow over all; and because it is kept for
 /// ever, so that one for each lock would fill the memory. `#` is in no lock's name.

@@ -131,14 +131,10 @@ async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
     // It is kept for who is not looking yet.
     first.woken.notified().await;
     // Another connection: what was said meanwhile nobody heard.
-    let disconnected = PushInfo {
-        kind: PushKind::Disconnection,
-        data: Vec::new(),
-    };
-    lines.on_push(&disconnected);
+    lines.wake_all();
     first.woken.notified().await;
     // Given back in this process.
-    lines.wake(&account);
+    lines.wake(account.key());
     first.woken.notified().await;
 
     assert!(!lines.leave(&account), "Redis was asked to tell nothing");

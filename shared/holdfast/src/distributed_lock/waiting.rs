@@ -123,13 +123,16 @@ impl Lines {
         hears
     }
 
-    /// The lock may be free: the first in line is to look.
-    pub(super) fn wake(&self, name: &Name) {
-        self.wake_by_key(name.key());
+    /// The lock with this key may be free: the first in line is to look.
+    pub(super) fn wake(&self, key: &str) {
+        if let Some(line) = self.by_name().get(key) {
+            line.place.woken.notify_one();
+        }
     }
 
-    fn wake_by_key(&self, key: &str) {
-        if let Some(line) = self.by_name().get(key) {
+    /// Redis told nothing for a while: the first in each line is to look.
+    pub(super) fn wake_all(&self) {
+        for line in self.by_name().values() {
             line.place.woken.notify_one();
         }
     }
@@ -179,20 +182,11 @@ impl Lines {
 
     /// What Redis said by itself.
     pub(super) fn on_push(&self, push: &PushInfo) {
-        match push.kind {
-            PushKind::Message => {
-                if let Some(Value::BulkString(channel)) = push.data.first()
-                    && let Ok(key) = std::str::from_utf8(channel)
-                {
-                    self.wake_by_key(key);
-                }
-            }
-            PushKind::Disconnection => {
-                for line in self.by_name().values() {
-                    line.place.woken.notify_one();
-                }
-            }
-            _ => {}
+        if push.kind == PushKind::Message
+            && let Some(Value::BulkString(channel)) = push.data.first()
+            && let Ok(key) = std::str::from_utf8(channel)
+        {
+            self.wake(key);
         }
     }
 }
