@@ -115,6 +115,16 @@ impl Machine {
         }
     }
 
+    /// What a call is told that would have to be a probe, and may not be one. `None`: it would be none.
+    pub(super) fn refusal_of_probe(&self, now: Instant) -> Option<Refused> {
+        match self.mode {
+            Mode::Closed(_) | Mode::ForcedClosed => None,
+            Mode::Open { until } if now < until => Some(self.refuse(Some(until - now))),
+            Mode::Open { .. } | Mode::HalfOpen(_) => Some(self.refuse(Some(SOON))),
+            Mode::ForcedOpen => Some(self.refuse(None)),
+        }
+    }
+
     /// A call of `generation` ended. `now` is a function because reading the clock costs more than all the rest, and most
     /// verdicts need no clock.
     pub(super) fn record(&mut self, generation: u64, verdict: Verdict, now: impl Fn() -> Instant) {

@@ -176,6 +176,25 @@ impl CircuitBreaker {
         }
     }
 
+    /// Asks to make one call that has too little time to tell anything about the dependency: as
+    /// [`CircuitBreaker::try_acquire`] while the breaker is closed, and never as a probe.
+    ///
+    /// A probe that is given up by its caller teaches nothing, and while it is out it takes the place of one that would. If
+    /// no caller has more time, the breaker stays open.
+    pub fn try_acquire_in_a_hurry(&self) -> Result<Permit<'_>, Rejected> {
+        if !matches!(self.state(), State::Closed | State::ForcedClosed) {
+            let now = Instant::now();
+            let refused = self.locked(|machine| {
+                machine.expire(now);
+                machine.refusal_of_probe(now)
+            });
+            if let Some(refused) = refused {
+                return Err(self.reject(refused));
+            }
+        }
+        self.try_acquire()
+    }
+
     #[cold]
     fn reject(&self, Refused { state, retry_after }: Refused) -> Rejected {
         self.inner.counters.count(Outcome::Rejected);

@@ -14,7 +14,8 @@
 //! 5. the try, with a time limit of its own ([`Pipeline::attempt_timeout`]).
 //!
 //! Only the try's own answer says something about the dependency ([`Classify`]). A full bulkhead, a caller that went away, and
-//! a caller that gave less time than a try is granted, say nothing, and count nothing. An open breaker and a full bulkhead
+//! a caller that gave less time than a try is granted, say nothing, and count nothing. A caller that has less than a quarter of
+//! that time takes no half-open place: it is rejected until the breaker is closed. An open breaker and a full bulkhead
 //! are answered at once, and never retried: that is what they are for.
 //!
 //! **Not guaranteed.** That a try which ran out of time did nothing: see [`deadline`](crate::deadline). Its error decides, by
@@ -244,6 +245,14 @@ impl Pipeline {
             .await
     }
 
+    /// Returns whether a caller has less than a quarter of the time that a try is granted. A dependency that is well may not
+    /// answer within that, so its silence would say nothing: such a call is no probe.
+    fn is_in_a_hurry(&self, deadline: Deadline) -> bool {
+        let left = deadline.remaining().unwrap_or_default();
+        self.attempt_timeout
+            .is_some_and(|longest| left < longest / 4)
+    }
+
     /// One try: breaker, bulkhead, time limit.
     async fn attempt<T, E, F>(
         &self,
@@ -261,6 +270,9 @@ impl Pipeline {
         // Before the bulkhead: nobody waits for a place at what is known to be dead. From here on, whatever leaves without a
         // verdict gives the permit back uncounted.
         let mut permit = match &self.breaker {
+            Some(breaker) if self.is_in_a_hurry(deadline) => {
+                Some(breaker.try_acquire_in_a_hurry()?)
+            }
             Some(breaker) => Some(breaker.try_acquire()?),
             None => None,
         };

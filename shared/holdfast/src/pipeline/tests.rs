@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, pause},
     bulkhead::Limits,
     circuit_breaker::{Config, Policy, State},
     retry::Why,
@@ -192,6 +192,61 @@ async fn a_try_that_takes_too_long_is_a_failure_but_not_if_its_caller_had_less_t
         assert_eq!(begun.elapsed(), 200 * MS);
     }
     assert_eq!(breaker.state(), State::Open);
+}
+
+/// A caller that allows 1 ms and comes again and again would otherwise hold the one half-open place, and keep the breaker
+/// open.
+#[tokio::test(start_paused = true)]
+async fn caller_in_a_hurry_takes_no_half_open_place() {
+    let breaker = breaker();
+    let pipeline = Pipeline::new("inventory")
+        .breaker(breaker.clone())
+        .attempt_timeout(200 * MS);
+    let busy = async |_| -> Result<(), Failed> { Err(Failed::Busy) };
+    for _ in 0..3 {
+        assert!(pipeline.run(minute(), busy).await.is_err());
+    }
+    assert_eq!(breaker.state(), State::Open);
+    tokio::time::advance(Duration::from_secs(73)).await;
+
+    let calls = Cell::new(0);
+    let count = async |_| -> Result<(), Failed> {
+        calls.set(calls.get() + 1);
+        std::future::pending().await
+    };
+    for _ in 0..1000 {
+        let gave_up = pipeline
+            .run(Deadline::after(49 * MS), count)
+            .await
+            .expect_err("rejected");
+        match gave_up.last {
+            Error::Open(rejected) => assert!(rejected.retry_after.is_some_and(|t| !t.is_zero())),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((calls.get(), breaker.state()), (0, State::Open));
+
+    // While a probe is out, too; and once it has answered they are let through.
+    let mut probe = pin!(pipeline.run(minute(), async |_| {
+        pause(100 * MS).await;
+        Ok::<_, Failed>(())
+    }));
+    let polled = std::future::poll_fn(|context| Poll::Ready(probe.as_mut().poll(context))).await;
+    assert!(polled.is_pending());
+    assert_eq!(breaker.state(), State::HalfOpen);
+    let hurried = pipeline.run(Deadline::after(MS), count).await;
+    assert!(matches!(
+        hurried.expect_err("rejected").last,
+        Error::Open(_)
+    ));
+    probe.await.expect("it is back");
+    assert_eq!(breaker.state(), State::Closed);
+    let hurried = pipeline.run(Deadline::after(MS), count).await;
+    assert_eq!(
+        hurried.expect_err("it hangs").last,
+        Error::Call(Failed::Late)
+    );
+    assert_eq!((calls.get(), breaker.state()), (1, State::Closed));
 }
 
 #[tokio::test(start_paused = true)]
