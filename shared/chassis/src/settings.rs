@@ -135,11 +135,11 @@ impl BrokerSettings {
     /// How `queue` is consumed.
     pub fn subscription(&self, queue: &str) -> holdfast::messaging::Subscription {
         holdfast::messaging::Subscription {
-            queue: queue.to_owned(),
             batch: self.consumer_batch,
             prefetch: self.consumer_batch.saturating_mul(2),
             linger: Duration::from_millis(self.consumer_linger_ms),
             retries: self.consumer_retries,
+            ..holdfast::messaging::Subscription::new(queue)
         }
     }
 }

@@ -32,7 +32,7 @@ pub use proxy::Proxy;
 pub use redis::{Redis, RedisServer};
 pub use smtp::{Mail, SmtpMode, SmtpSink};
 pub use token::{client, service_token_file, token, token_with};
-pub use vhost::{Depth, Vhost};
+pub use vhost::{DeletedQueue, Depth, Vhost};
 
 /// An environment variable that `cargo xtask test` sets.
 fn setting(name: &str) -> String {

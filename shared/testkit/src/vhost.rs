@@ -29,6 +29,14 @@ pub struct Depth {
     pub unacknowledged: u64,
 }
 
+/// A queue as it was.
+#[derive(Clone, Debug)]
+pub struct DeletedQueue {
+    name: String,
+    arguments: Value,
+    bindings: Value,
+}
+
 impl Vhost {
     /// Creates a virtual host in which the delays before retries are 20, 40, 60 and 80 ms.
     pub async fn create() -> Self {
@@ -168,6 +176,59 @@ impl Vhost {
                 .as_bytes()
                 .to_vec(),
         })
+    }
+
+    /// Deletes a queue under its consumers: the broker cancels them, and their channels stay open. Returns what
+    /// [`Self::restore_queue`] needs.
+    ///
+    /// Wait until the consumer has noticed before it is restored: RabbitMQ 3.10 takes a queue that is back at once for the
+    /// same one, and delivers to a consumer that it never told.
+    pub async fn delete_queue(&self, queue: &str) -> DeletedQueue {
+        let url = format!("{}/queues/{}/{queue}", self.api, self.name);
+        let get = async |url: String| -> Value {
+            let answer = self.http.get(url).send().await;
+            let answer = answer.and_then(reqwest::Response::error_for_status);
+            let answer = answer.expect("the API answers");
+            answer.json().await.expect("JSON")
+        };
+        let arguments = get(url.clone()).await["arguments"].clone();
+        let bindings = get(format!("{url}/bindings")).await;
+        let deleted = self.http.delete(&url).send().await;
+        deleted
+            .and_then(reqwest::Response::error_for_status)
+            .expect("deleted");
+        DeletedQueue {
+            name: queue.to_owned(),
+            arguments,
+            bindings,
+        }
+    }
+
+    /// Declares and binds a deleted queue again as it was, but empty.
+    pub async fn restore_queue(&self, queue: DeletedQueue) {
+        let DeletedQueue {
+            name,
+            arguments,
+            bindings,
+        } = queue;
+        let url = format!("{}/queues/{}/{name}", self.api, self.name);
+        let body = json!({ "durable": true, "auto_delete": false, "arguments": arguments });
+        let declared = self.http.put(url).json(&body).send().await;
+        declared
+            .and_then(reqwest::Response::error_for_status)
+            .expect("declared");
+        for binding in bindings.as_array().into_iter().flatten() {
+            // The default exchange binds every queue by itself.
+            let Some(source) = binding["source"].as_str().filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            let url = format!("{}/bindings/{}/e/{source}/q/{name}", self.api, self.name);
+            let body = json!({ "routing_key": binding["routing_key"] });
+            let bound = self.http.post(url).json(&body).send().await;
+            bound
+                .and_then(reqwest::Response::error_for_status)
+                .expect("bound");
+        }
     }
 
     /// Closes every connection whose name contains `part`, as an operator would; answers how many the broker knew of. It

@@ -288,6 +288,10 @@ impl From<sqlx::Error> for Problem {
                 warn!(%error, "the database is away");
                 Self::unavailable("the database is away")
             }
+            Class::TooSlow => {
+                warn!(%error, "the database is too slow");
+                Self::unavailable("the database is too slow")
+            }
             Class::Conflict => Self::unavailable("lost a race with another request")
                 .retry_after(Duration::from_secs(1)),
         }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     Publisher, RETRY_EXCHANGE, Subscription,
     control::Control,
-    event::{ATTEMPT, CAUSE, DETAIL, Incoming, text_headers},
+    event::{ATTEMPT, CAUSE, DETAIL, Incoming, PUT_OFF, text_headers},
     handler::{Error, Handler, Received, Undecodable},
     meter::{self, Paused},
     subscription::{Ended, Item, Process},
@@ -33,15 +33,24 @@ use crate::{
     telemetry::{self, TRACEPARENT},
 };
 
-/// How long the transaction of a batch may take before it counts as a database that is away.
-const TRANSACTION: Duration = Duration::from_secs(30);
-/// After so many lost races in a row a batch is taken apart, and then a single message goes to the retry schedule.
+/// After so many time limits in a row, each with a database that answers others, a batch is taken apart, and a single
+/// message walks the retry schedule.
+const MAX_TIMEOUTS: u32 = 3;
+/// How long a database in need may take to answer that it is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// After so many lost races in a row a batch is taken apart, and a single message is put off.
 const MAX_CONFLICTS: u32 = 12;
+/// The same, in time: a lock that is held costs a whole `lock_timeout` at each try.
+const LOCKED_OUT: Duration = Duration::from_secs(10);
+/// After so many messages in a row that are locked out alone, no single row is at fault.
+const LOCKED_IN_A_ROW: u32 = 3;
 
 /// Consumes a queue with a [`Handler`].
 pub(super) struct Processor<H> {
     queue: String,
     retries: u32,
+    /// How long the transaction of a batch may take.
+    transaction: Duration,
     handler: H,
     pool: PgPool,
     publisher: Publisher,
@@ -60,6 +69,7 @@ impl<H: Handler> Processor<H> {
         Self {
             queue: subscription.queue.clone(),
             retries: subscription.retries,
+            transaction: subscription.transaction,
             handler,
             pool,
             publisher,
@@ -150,25 +160,40 @@ impl<H: Handler> Processor<H> {
         channel: &Channel,
         batch: &[&Received<H::Message>],
     ) -> Result<Vec<Message>, Ended> {
-        let spans: Vec<&Span> = batch.iter().map(|received| &received.span).collect();
-        let together = trace::of_receiving(&self.queue, &spans);
-        let attempt = self.attempt(channel, batch).instrument(together.clone());
-        let Err(error) = attempt.await? else {
-            return Ok(Vec::new());
-        };
-        if batch.len() > 1 {
-            telemetry::fail(&together, "taken_apart", &error);
-        }
-        if let [alone] = batch {
-            return Ok(vec![self.give_up(alone, &error)]);
-        }
-        // One of them failed the batch. Each runs alone, so that only that one pays for it.
-        info!(queue = self.queue, messages = batch.len(), %error, "taking the batch apart");
         let mut diverted = Vec::new();
-        for alone in batch {
-            let attempt = self.attempt(channel, std::slice::from_ref(alone));
-            if let Err(error) = attempt.instrument(alone.span.clone()).await? {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let spans: Vec<&Span> = rest.iter().map(|received| &received.span).collect();
+            let together = trace::of_receiving(&self.queue, &spans);
+            let attempt = self.attempt(channel, rest).instrument(together.clone());
+            let Err(error) = attempt.await? else {
+                break;
+            };
+            if let [alone] = rest {
                 diverted.push(self.give_up(alone, &error));
+                break;
+            }
+            // One of them failed the batch. Each runs alone, so that only that one pays for it.
+            telemetry::fail(&together, "taken_apart", &error);
+            info!(queue = self.queue, messages = rest.len(), %error, "taking the batch apart");
+            let mut locked_out = 0;
+            while let Some((alone, others)) = rest.split_first() {
+                rest = others;
+                let attempt = self.attempt(channel, std::slice::from_ref(alone));
+                let Err(error) = attempt.instrument(alone.span.clone()).await? else {
+                    locked_out = 0;
+                    continue;
+                };
+                diverted.push(self.give_up(alone, &error));
+                if !matches!(error, Error::Conflict(_)) {
+                    locked_out = 0;
+                    continue;
+                }
+                locked_out += 1;
+                if locked_out == LOCKED_IN_A_ROW {
+                    // A whole table is locked: the others wait for it together.
+                    break;
+                }
             }
         }
         Ok(diverted)
@@ -182,24 +207,48 @@ impl<H: Handler> Processor<H> {
     ) -> Result<Result<(), Error>, Ended> {
         let mut away = Backoff::RECONNECT.delays();
         let mut conflicts = Backoff::CONFLICT.delays();
+        let mut first_conflict = None;
+        let mut timeouts = 0;
         let mut paused = None;
         loop {
             let span = telemetry::sql("TRANSACTION", &self.queue);
-            let outcome = timeout(TRANSACTION, self.transact(batch).instrument(span.clone())).await;
-            let outcome = outcome.unwrap_or_else(|slow| Err(Error::Unavailable(Box::new(slow))));
+            let outcome = timeout(
+                self.transaction,
+                self.transact(batch).instrument(span.clone()),
+            )
+            .await;
+            let mut outcome = outcome.unwrap_or_else(|late| Err(Error::TooSlow(Box::new(late))));
             if let Err(error) = &outcome {
                 telemetry::fail(&span, error.kind(), error);
             }
             drop(span);
+            if let Err(Error::TooSlow(error)) = outcome {
+                outcome = if !self.database_answers().await {
+                    timeouts = 0;
+                    Err(Error::Unavailable(error))
+                } else if timeouts + 1 < MAX_TIMEOUTS {
+                    timeouts += 1;
+                    warn!(queue = self.queue, messages = batch.len(), %error, "too slow; running it again");
+                    away.wait().await;
+                    check_open(channel, &self.queue)?;
+                    continue;
+                } else {
+                    Err(Error::TooSlow(error))
+                };
+            }
             match outcome {
                 Err(Error::Unavailable(error)) => {
-                    if away.failures() == 0 {
+                    if paused.is_none() {
                         warn!(queue = self.queue, %error, "paused: a dependency is away");
                         paused = Some(Paused::now(&self.queue));
                     }
                     away.wait().await;
                 }
-                Err(Error::Conflict(error)) if conflicts.failures() < MAX_CONFLICTS => {
+                Err(Error::Conflict(error))
+                    if conflicts.failures() < MAX_CONFLICTS
+                        && first_conflict.get_or_insert_with(Instant::now).elapsed()
+                            < LOCKED_OUT =>
+                {
                     counter!("message_conflicts_total", "queue" => self.queue.clone()).increment(1);
                     info!(queue = self.queue, %error, "running the batch again");
                     conflicts.wait().await;
@@ -211,10 +260,15 @@ impl<H: Handler> Processor<H> {
                     return Ok(outcome);
                 }
             }
-            if !channel.status().connected() {
-                return Err(Ended::Channel(self.queue.clone()));
-            }
+            check_open(channel, &self.queue)?;
         }
+    }
+
+    /// Returns whether the database answers a statement that costs it nothing: it is there, and what was too slow is the
+    /// batch's own.
+    async fn database_answers(&self) -> bool {
+        let answer = timeout(SIGN_OF_LIFE, sqlx::query("select 1").execute(&self.pool));
+        matches!(answer.await, Ok(Ok(_)))
     }
 
     /// Inbox and effects, in one transaction.
@@ -246,6 +300,9 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Where a message goes that failed alone: to its next delay, or to the parking lot.
+    ///
+    /// A message that was locked out is put off: it takes the delays one by one, then the last again and again, and its
+    /// attempts are not counted.
     fn give_up(&self, received: &Received<H::Message>, error: &Error) -> Message {
         let Incoming {
             id,
@@ -258,7 +315,8 @@ impl<H: Handler> Processor<H> {
         if let Error::Rejected(why) = error {
             return self.park(span, id, headers, data, "rejected", why);
         }
-        if attempt > self.retries {
+        let is_locked_out = matches!(error, Error::Conflict(_)) && self.retries > 0;
+        if attempt > self.retries && !is_locked_out {
             return self.park(
                 span,
                 id,
@@ -272,11 +330,19 @@ impl<H: Handler> Processor<H> {
         telemetry::fail(span, "retried", error);
         let mut headers = headers;
         below(span, &mut headers);
-        headers.insert(ATTEMPT.to_owned(), (attempt + 1).to_string());
+        let delay = if is_locked_out {
+            let before = headers.get(PUT_OFF).and_then(|times| times.parse().ok());
+            let times = before.unwrap_or(0_u32).saturating_add(1);
+            headers.insert(PUT_OFF.to_owned(), times.to_string());
+            times.min(self.retries)
+        } else {
+            headers.insert(ATTEMPT.to_owned(), (attempt + 1).to_string());
+            attempt
+        };
         Message {
             id,
             exchange: RETRY_EXCHANGE.to_owned(),
-            routing_key: super::retry(&self.queue, attempt),
+            routing_key: super::retry(&self.queue, delay),
             headers,
             payload: data,
         }
@@ -326,10 +392,17 @@ impl<H: Handler> Processor<H> {
                 return Ok(());
             }
             delays.wait().await;
-            if !channel.status().connected() {
-                return Err(Ended::Channel(self.queue.clone()));
-            }
+            check_open(channel, &self.queue)?;
         }
+    }
+}
+
+/// Ends a wait whose channel is gone: what is in hand comes again.
+fn check_open(channel: &Channel, queue: &str) -> Result<(), Ended> {
+    if channel.status().connected() {
+        Ok(())
+    } else {
+        Err(Ended::Channel(queue.to_owned()))
     }
 }
 

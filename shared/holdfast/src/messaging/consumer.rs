@@ -1,6 +1,7 @@
 //! Consuming: a connection, a channel for each queue, and a batch at a time on each channel.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -10,8 +11,11 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
     Channel, Connection, Consumer,
     message::Delivery,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{FieldTable, ShortString},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
+        BasicNackOptions, BasicQosOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use sqlx::PgPool;
 use tokio::{
@@ -269,7 +273,7 @@ struct Queue<'a> {
     consuming: &'a Consuming<'a>,
 }
 
-impl Queue<'_> {
+impl<'a> Queue<'a> {
     /// Consumes it for as long as there is a connection. A queue that is not there, or that we may not read, closes its
     /// own channel: the others go on meanwhile. `Ok` is shutdown.
     async fn keep(self, chaos: Option<&Chaos>, shutdown: &CancellationToken) -> Result<(), Ended> {
@@ -282,7 +286,7 @@ impl Queue<'_> {
                     Some(()) => continue,
                     None => return Ok(()),
                 },
-                Ok(Left::Shutdown) => return Ok(()),
+                Ok(Left::Shutdown | Left::Suspect) => return Ok(()),
                 Err(ended) => ended,
             };
             if !self.connection.status().connected() {
@@ -296,7 +300,7 @@ impl Queue<'_> {
         }
     }
 
-    /// Consumes it on a channel of its own.
+    /// Consumes it on a channel of its own: carefully at first, then in batches, and carefully again when a suspect comes.
     async fn serve(
         self,
         mixer: Option<Mixer>,
@@ -307,18 +311,88 @@ impl Queue<'_> {
             return Ok(Left::Paused);
         }
         let channel = self.connection.create_channel().await?;
-        let consumer = open(&channel, self.subscription).await?;
+        if let Some(mixer) = mixer {
+            let opened = self.open(channel).await?;
+            let _counted = self.consuming.one(false);
+            delays.reset();
+            return opened.run_with(mixer, shutdown).await;
+        }
+        let mut head = self.get(&channel).await?;
         let _counted = self.consuming.one(false);
         info!(queue = self.subscription.queue, "consuming");
         delays.reset();
-        let opened = Opened {
+        loop {
+            if let Some(left) = self.carefully(&channel, head, shutdown).await? {
+                channel.close(200, "bye".into()).await?;
+                return Ok(left);
+            }
+            let opened = self.open(channel.clone()).await?;
+            match opened.run(shutdown).await? {
+                Left::Suspect => head = self.get(&channel).await?,
+                left => return Ok(left),
+            }
+        }
+    }
+
+    async fn open(self, channel: Channel) -> Result<Opened<'a>, Ended> {
+        let consumer = open(&channel, self.subscription).await?;
+        Ok(Opened {
             queue: self,
             channel,
             consumer,
-        };
-        match mixer {
-            None => opened.run(shutdown).await,
-            Some(mixer) => opened.run_with(mixer, shutdown).await,
+            arrived: VecDeque::new(),
+        })
+    }
+
+    /// Handles `head` and what comes after it one by one, with nothing else in hand, until one of them is no suspect or the
+    /// queue is empty. `Some`: the queue is to be left.
+    async fn carefully(
+        &self,
+        channel: &Channel,
+        mut head: Option<Delivery>,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Left>, Ended> {
+        while let Some(delivery) = head {
+            let was_suspect = is_suspect(&delivery);
+            if was_suspect {
+                warn!(
+                    queue = self.subscription.queue,
+                    "was in hand before and not acknowledged; it is handled alone"
+                );
+            }
+            let item = Item {
+                delivery: Arc::new(delivery),
+                resent_as: None,
+            };
+            let alone = std::slice::from_ref(&item);
+            self.process.process(channel, alone).await?;
+            self.acknowledge(&item.delivery, false).await?;
+            if !was_suspect {
+                break;
+            }
+            if shutdown.is_cancelled() {
+                return Ok(Some(Left::Shutdown));
+            }
+            if self.control.is_paused() {
+                return Ok(Some(Left::Paused));
+            }
+            head = self.get(channel).await?;
+        }
+        Ok(None)
+    }
+
+    /// Takes the first message of the queue, if there is one.
+    async fn get(&self, channel: &Channel) -> Result<Option<Delivery>, Ended> {
+        let queue = ShortString::from(self.subscription.queue.as_str());
+        let got = channel.basic_get(queue, BasicGetOptions::default()).await?;
+        Ok(got.map(|got| got.delivery))
+    }
+
+    async fn acknowledge(&self, delivery: &Delivery, multiple: bool) -> Result<(), Ended> {
+        if delivery.ack(BasicAckOptions { multiple }).await? {
+            Ok(())
+        } else {
+            Err(Ended::Channel(self.subscription.queue.clone()))
         }
     }
 
@@ -341,6 +415,22 @@ enum Left {
     Shutdown,
     /// An operator wants it to be left alone.
     Paused,
+    /// A message came that may kill its consumer. Nothing is in hand any more; the channel is open.
+    Suspect,
+}
+
+/// From so many deliveries on that ended without an acknowledgement a message is a suspect: it may be what kills its
+/// consumer, and is handled with no neighbour in hand that its next death would count against. The first one is forgiven:
+/// every connection that is lost leaves up to a prefetch of such messages.
+const SUSPECT: i64 = 2;
+
+/// Returns whether a message may be what killed its consumers.
+fn is_suspect(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    let count = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
+    count
+        .and_then(AMQPValue::as_long_long_int)
+        .is_some_and(|count| count >= SUSPECT)
 }
 
 /// One queue on one channel.
@@ -348,6 +438,8 @@ struct Opened<'a> {
     queue: Queue<'a>,
     channel: Channel,
     consumer: Consumer,
+    /// Deliveries that came while a batch was being handled.
+    arrived: VecDeque<Delivery>,
 }
 
 impl Opened<'_> {
@@ -359,41 +451,85 @@ impl Opened<'_> {
                 biased;
                 () = shutdown.cancelled() => return self.stop(Left::Shutdown).await,
                 () = self.queue.control.until(true) => return self.stop(Left::Paused).await,
-                delivery = self.consumer.next() => self.delivered(delivery)?,
+                delivery = self.next() => delivery?,
             };
             let batch = self.fill(first, company).await?;
             company = batch.len() > 1;
-            self.queue.process.process(&self.channel, &batch).await?;
             if let Some(last) = batch.last() {
+                self.process(&batch).await?;
                 // One outstanding batch per channel, so this acknowledges exactly the batch.
-                self.acknowledge(&last.delivery, true).await?;
+                self.queue.acknowledge(&last.delivery, true).await?;
+            }
+            if self.arrived.front().is_some_and(is_suspect) {
+                return self.hand_back().await;
             }
         }
     }
 
-    /// Takes what has arrived; if `company` can be expected, also what arrives while the batch lingers.
+    /// Takes what has arrived; if `company` can be expected, also what arrives while the batch lingers. Stops before a
+    /// suspect, which stays the first of those that arrived.
     async fn fill(&mut self, first: Delivery, company: bool) -> Result<Vec<Item>, Ended> {
         let mut until = Instant::now();
         if company {
             until += self.queue.subscription.linger;
         }
-        let mut batch = vec![Item {
-            delivery: Arc::new(first),
-            resent_as: None,
-        }];
-        while batch.len() < self.queue.subscription.batch.into() {
-            match timeout_at(until, self.consumer.next()).await {
-                Err(_) => break,
-                Ok(delivery) => {
-                    let delivery = Arc::new(self.delivered(delivery)?);
-                    batch.push(Item {
-                        delivery,
-                        resent_as: None,
-                    });
-                }
+        let mut batch = Vec::new();
+        let mut next = first;
+        loop {
+            if is_suspect(&next) {
+                self.arrived.push_front(next);
+                return Ok(batch);
+            }
+            batch.push(Item {
+                delivery: Arc::new(next),
+                resent_as: None,
+            });
+            if batch.len() >= self.queue.subscription.batch.into() {
+                return Ok(batch);
+            }
+            match timeout_at(until, self.next()).await {
+                Err(_) => return Ok(batch),
+                Ok(delivery) => next = delivery?,
             }
         }
-        Ok(batch)
+    }
+
+    /// Handles a batch for as long as the consumer lives.
+    ///
+    /// When the broker ends the consumer (its consumer timeout, a queue that is deleted or moved), the batch belongs to
+    /// another one. From then on it must not be acknowledged: on a channel that stays open that would remove the messages
+    /// under the other's hands. So the work is dropped where it is: its transaction rolls back, or the inbox knows what
+    /// committed.
+    async fn process(&mut self, batch: &[Item]) -> Result<(), Ended> {
+        let (queue, channel) = (self.queue, self.channel.clone());
+        tokio::select! {
+            biased;
+            ended = self.end() => Err(ended),
+            done = queue.process.process(&channel, batch) => done,
+        }
+    }
+
+    /// Waits for the consumer's end, and keeps what arrives meanwhile. Cancel safe.
+    async fn end(&mut self) -> Ended {
+        loop {
+            match self.receive().await {
+                Ok(delivery) => self.arrived.push_back(delivery),
+                Err(ended) => return ended,
+            }
+        }
+    }
+
+    /// Returns the next delivery. Cancel safe.
+    async fn next(&mut self) -> Result<Delivery, Ended> {
+        match self.arrived.pop_front() {
+            Some(delivery) => Ok(delivery),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Delivery, Ended> {
+        let delivery = self.consumer.next().await;
+        Ok(delivery.ok_or_else(|| Ended::Stream(self.queue.subscription.queue.clone()))??)
     }
 
     /// Like [`Self::run`], but through a [`Mixer`]. Acknowledges a delivery when its last copy has been handled.
@@ -407,34 +543,19 @@ impl Opened<'_> {
                 biased;
                 () = shutdown.cancelled() => return self.stop(Left::Shutdown).await,
                 () = self.queue.control.until(true) => return self.stop(Left::Paused).await,
-                delivery = self.consumer.next() => {
-                    mixer.add(self.delivered(delivery)?);
+                delivery = self.next() => {
+                    mixer.add(delivery?);
                     continue;
                 }
                 () = mixer.due() => {}
             }
             let batch = mixer.take(self.queue.subscription.batch.into());
-            self.queue.process.process(&self.channel, &batch).await?;
+            self.process(&batch).await?;
             for Item { delivery, .. } in batch {
                 if Arc::strong_count(&delivery) == 1 {
-                    self.acknowledge(&delivery, false).await?;
+                    self.queue.acknowledge(&delivery, false).await?;
                 }
             }
-        }
-    }
-
-    fn delivered(
-        &self,
-        delivery: Option<Result<Delivery, lapin::Error>>,
-    ) -> Result<Delivery, Ended> {
-        Ok(delivery.ok_or_else(|| Ended::Stream(self.queue.subscription.queue.clone()))??)
-    }
-
-    async fn acknowledge(&self, delivery: &Delivery, multiple: bool) -> Result<(), Ended> {
-        if delivery.ack(BasicAckOptions { multiple }).await? {
-            Ok(())
-        } else {
-            Err(Ended::Channel(self.queue.subscription.queue.clone()))
         }
     }
 
@@ -445,5 +566,24 @@ impl Opened<'_> {
             .await?;
         self.channel.close(200, "bye".into()).await?;
         Ok(left)
+    }
+
+    /// Takes no more and puts back all that is not acknowledged, in one place in the channel's order: what is taken from the
+    /// queue after that sees it back.
+    async fn hand_back(self) -> Result<Left, Ended> {
+        self.channel
+            .basic_cancel(self.consumer.tag(), BasicCancelOptions::default())
+            .await?;
+        let everything = 0;
+        self.channel
+            .basic_nack(
+                everything,
+                BasicNackOptions {
+                    multiple: true,
+                    requeue: true,
+                },
+            )
+            .await?;
+        Ok(Left::Suspect)
     }
 }

@@ -13,6 +13,8 @@ use crate::{
 
 /// The header that counts the attempts at a message: 1 for its first delivery.
 pub const ATTEMPT: &str = "holdfast-attempt";
+/// The header that counts how often a message was put off because something that it needs was locked: no attempts.
+pub(super) const PUT_OFF: &str = "holdfast-put-off";
 /// Why a message was put on the dead-letter queue: one word.
 pub(super) const CAUSE: &str = "holdfast-cause";
 /// Why, in full.
@@ -202,7 +204,7 @@ pub(super) fn resend(
     subject: Option<&str>,
 ) -> BTreeMap<String, String> {
     let mut headers = headers.clone();
-    for ours in [ATTEMPT, CAUSE, DETAIL] {
+    for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL] {
         headers.remove(ours);
     }
     headers.insert(format!("{PREFIX}specversion"), "1.0".to_owned());

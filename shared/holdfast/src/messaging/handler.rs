@@ -65,7 +65,12 @@ pub enum Error {
     /// A dependency is away. The consumer waits, with the batch; it costs no message an attempt.
     #[error("a dependency is away: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It lost a race (deadlock, serialization, a row made at the same time). The batch runs again; it costs no attempt.
+    /// A statement, or the whole transaction, ran into its time limit. The batch runs again and is then taken apart. A
+    /// message that is too slow alone, while the database answers others, walks the retry schedule.
+    #[error("took too long: {0}")]
+    TooSlow(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It lost a race (deadlock, serialization, a row made at the same time), or a row or table stayed locked. The batch
+    /// runs again and is then taken apart. A message that stays locked out alone is put off; it costs no attempt.
     #[error("lost a race: {0}")]
     Conflict(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It failed, and may work another time. The message at fault walks the retry schedule.
@@ -86,6 +91,7 @@ impl Error {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::TooSlow(_) => "too_slow",
             Self::Conflict(_) => "conflict",
             Self::Failed(_) => "failed",
             Self::Rejected(_) => "rejected",
@@ -108,6 +114,7 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match classify(&error) {
             Class::Unavailable => Self::Unavailable(Box::new(error)),
+            Class::TooSlow => Self::TooSlow(Box::new(error)),
             Class::Conflict => Self::Conflict(Box::new(error)),
             Class::Other => Self::Failed(Box::new(error)),
         }
@@ -117,8 +124,10 @@ impl From<sqlx::Error> for Error {
 /// What an error of the database says about trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The server is away, is starting or stopping, or has no room. Nothing is wrong with the query.
+    /// The server is away, is starting or stopping, or has no room; or the session is gone. Nothing is wrong with the query.
     Unavailable,
+    /// The query, or its transaction, ran into a time limit: the database is in need, or this query is too much for it.
+    TooSlow,
     /// Another transaction got in the way. The same transaction may work now.
     Conflict,
     /// The query itself, or the data.
@@ -126,8 +135,6 @@ pub enum Class {
 }
 
 /// Sorts an error of the database.
-///
-/// Source: PostgreSQL, "Appendix A. PostgreSQL Error Codes".
 pub fn classify(error: &sqlx::Error) -> Class {
     match error {
         sqlx::Error::Io(_)
@@ -135,27 +142,80 @@ pub fn classify(error: &sqlx::Error) -> Class {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Class::Unavailable,
-        sqlx::Error::Database(error) => match error.code().as_deref() {
-            // serialization_failure, deadlock_detected, lock_not_available
-            Some("40001" | "40P01" | "55P03") => Class::Conflict,
-            // query_canceled (statement_timeout), read_only_sql_transaction (a failover), object_not_in_prerequisite_state
-            // (a database that takes no connections)
-            Some("57014" | "25006" | "55000") => Class::Unavailable,
-            // insufficient_privilege, undefined_table: a server that was restored or set up wrongly, or is not migrated yet. It is
-            // mended at the server; until then no message is to blame.
-            Some("42501" | "42P01") => Class::Unavailable,
-            // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57P operator
-            // intervention, 58 system error
-            Some(code)
-                if ["08", "28", "3D", "53", "57P", "58"]
-                    .iter()
-                    .any(|class| code.starts_with(class)) =>
-            {
-                Class::Unavailable
-            }
-            _ => Class::Other,
-        },
+        | sqlx::Error::WorkerCrashed
+        // The session is in a transaction that somebody else left open.
+        | sqlx::Error::BeginFailed
+        | sqlx::Error::InvalidSavePointStatement => Class::Unavailable,
+        sqlx::Error::Database(error) => error.code().map_or(Class::Other, |code| class_of(&code)),
         _ => Class::Other,
+    }
+}
+
+/// Sorts a SQLSTATE.
+///
+/// What it does not know is the statement's or the data's fault. An error of that kind costs a message an attempt, and an
+/// HTTP request a 500; so every code that a well-formed statement can meet belongs in this table.
+///
+/// Source: PostgreSQL, "Appendix A. PostgreSQL Error Codes".
+fn class_of(code: &str) -> Class {
+    match code {
+        // query_canceled (statement_timeout, or somebody's pg_cancel_backend), transaction_timeout
+        "57014" | "25P04" => Class::TooSlow,
+
+        // transaction_rollback, serialization_failure, deadlock_detected, object_in_use, lock_not_available
+        "40000" | "40001" | "40P01" | "55006" | "55P03" => Class::Conflict,
+
+        // statement_completion_unknown: the connection broke before the answer. Run it again; the inbox knows if it committed.
+        "40003" => Class::Unavailable,
+        // The session is not in the state that its owner left it in: active_sql_transaction, no_active_sql_transaction,
+        // in_failed_sql_transaction, idle_in_transaction_session_timeout, invalid_sql_statement_name (a pooler between us, or
+        // DEALLOCATE, forgot a prepared statement). Another session will do.
+        "25001" | "25P01" | "25P02" | "25P03" | "26000" => Class::Unavailable,
+        // read_only_sql_transaction (a failover), object_not_in_prerequisite_state (a database that takes no connections)
+        "25006" | "55000" => Class::Unavailable,
+        // insufficient_privilege, undefined_table, _column, _function, _object, invalid_schema_name: a server that was restored
+        // or set up wrongly, or is not migrated yet. It is mended at the server; until then no message is to blame.
+        "42501" | "42P01" | "42703" | "42883" | "42704" | "3F000" => Class::Unavailable,
+        // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57 operator
+        // intervention (57P05: idle session), 58 system error, F0 configuration file error
+        _ if ["08", "28", "3D", "53", "57", "58", "F0"]
+            .iter()
+            .any(|class| code.starts_with(class)) =>
+        {
+            Class::Unavailable
+        }
+        _ => Class::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, class_of};
+
+    #[test]
+    fn every_sqlstate_of_a_lost_server_or_session_costs_no_attempt() {
+        for (class, codes) in [
+            (
+                Class::Unavailable,
+                // Connection, authorization, database.
+                "08000 08001 08003 08004 08006 08007 08P01 28000 28P01 3D000 \
+                 25001 25006 25P01 25P02 25P03 26000 40003 \
+                 53000 53100 53200 53300 53400 \
+                 57000 57P01 57P02 57P03 57P04 57P05 58000 58030 58P01 F0000 F0001 \
+                 55000 42501 42P01 42703 42883 42704 3F000",
+            ),
+            (Class::TooSlow, "57014 25P04"),
+            (Class::Conflict, "40000 40001 40P01 55006 55P03"),
+            // Division by zero, unique and foreign key violation, a check, a value too long, a raised exception; a constraint
+            // that fails at the commit; corrupt data, which is met by the messages alone that touch it.
+            (
+                Class::Other,
+                "22012 23505 23503 23514 22001 P0001 40002 42601 XX000 XX001 00000",
+            ),
+        ] {
+            for code in codes.split_whitespace() {
+                assert_eq!(class_of(code), class, "{code}");
+            }
+        }
     }
 }

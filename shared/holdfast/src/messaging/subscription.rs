@@ -17,18 +17,21 @@ pub struct Subscription {
     /// How long to wait for a batch to fill, if the last batch had more than one message. So there are fewer and larger
     /// transactions under load, and a message that comes alone is handled at once.
     pub linger: Duration,
+    /// How long the transaction of a batch may take.
+    pub transaction: Duration,
     /// How many delay queues there are behind [`RETRY_EXCHANGE`](super::RETRY_EXCHANGE) for this queue.
     pub retries: u32,
 }
 
 impl Subscription {
-    /// Batches of up to 100, filled for up to 10 ms, and four delays.
+    /// Batches of up to 100, filled for up to 10 ms, transactions of up to 30 s, and four delays.
     pub fn new(queue: impl Into<String>) -> Self {
         Self {
             queue: queue.into(),
             batch: 100,
             prefetch: 200,
             linger: Duration::from_millis(10),
+            transaction: Duration::from_secs(30),
             retries: 4,
         }
     }

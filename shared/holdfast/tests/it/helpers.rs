@@ -74,8 +74,8 @@ impl Effects {
 }
 
 pub(crate) struct Asked {
-    label: String,
-    behave: String,
+    pub(crate) label: String,
+    pub(crate) behave: String,
 }
 
 pub(crate) fn decode(event: &Incoming) -> Result<Asked, Undecodable> {
@@ -205,6 +205,11 @@ impl Running {
             controls,
             publisher,
         }
+    }
+
+    /// Ends it as the death of its process would, but for the connection: that is the test's to cut.
+    pub(crate) fn kill(self) {
+        self.task.abort();
     }
 
     pub(crate) async fn stop(self) {

@@ -1,7 +1,9 @@
 //! The patterns on real servers.
 
+mod acknowledging;
 mod classify;
 mod consumer;
+mod database_in_need;
 #[cfg(feature = "distributed_lock")]
 mod distributed_lock;
 mod helpers;
