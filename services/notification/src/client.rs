@@ -8,6 +8,7 @@ use chassis::dependencies;
 use holdfast::{
     bulkhead::{Bulkhead, Limits},
     circuit_breaker::{CircuitBreaker, Class, Classify, Config, HalfOpen, Policy},
+    completion::complete,
     deadline::{Deadline, Exceeded},
     pipeline::{Error, Pipeline},
     retry::{Advice, GaveUp, Retryable},
@@ -114,7 +115,13 @@ impl Post {
     }
 
     async fn hand_over(&self, message: Message) -> Result<String, NotAccepted> {
-        match self.transport.send(message).await {
+        let transport = self.transport.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "run to its end: the pool would lend the connection out with our replies still to come"
+        )]
+        let send = complete(async move { transport.send(message).await });
+        match send.await {
             Ok(response) => {
                 let text: Vec<&str> = response.message().collect();
                 Ok(format!("{} {}", response.code(), text.join(" ")))

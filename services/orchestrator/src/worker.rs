@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chassis::database;
 use holdfast::{backoff::pause, messaging::Link, outbox::Waker};
 use metrics::gauge;
 use sqlx::PgPool;
@@ -63,7 +64,7 @@ impl Sweeper {
     /// A batch after the other, each in a transaction of its own, until one is not full.
     async fn sweep(&self, heard_for: Duration) -> Result<(), Error> {
         loop {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = database::begin(&self.pool, "sweep").await?;
             let (found, tally) = commands::sweep(&mut tx, &self.sagas, BATCH, heard_for).await?;
             tx.commit().await?;
             tally.count();

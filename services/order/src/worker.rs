@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chassis::database;
 use holdfast::{backoff::pause, messaging::Link, outbox::Waker};
 use metrics::gauge;
 use sqlx::PgPool;
@@ -70,7 +71,7 @@ impl Sweeper {
     /// Does a batch after the other, each in a transaction of its own, until one is not full.
     async fn until_none(&self, chore: Chore) -> Result<(), Error> {
         loop {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = database::begin(&self.pool, chore.name()).await?;
             let done = match chore {
                 Chore::GiveUpOverdue => {
                     commands::give_up_overdue(&mut tx, BATCH.into(), &self.waiting).await?
@@ -94,4 +95,14 @@ impl Sweeper {
 enum Chore {
     GiveUpOverdue,
     Sweep { heard_for: Duration },
+}
+
+impl Chore {
+    /// The name of its transaction's span.
+    fn name(self) -> &'static str {
+        match self {
+            Self::GiveUpOverdue => "give up overdue",
+            Self::Sweep { .. } => "sweep",
+        }
+    }
 }

@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
-use holdfast::{backoff::Backoff, telemetry};
+use holdfast::{
+    backoff::Backoff,
+    telemetry,
+    transaction::{self, Transaction as Inner},
+};
 use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 use sqlx::{
-    PgConnection, PgPool, Postgres,
+    PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -76,15 +80,15 @@ pub async fn migrate(
 /// A transaction, and the span that lasts as long.
 #[derive(Debug)]
 pub struct Transaction {
-    transaction: sqlx::Transaction<'static, Postgres>,
+    transaction: Inner,
     span: Span,
 }
 
-/// Begins a transaction. `what` is what it is for, in a few words: it names the span.
+/// Begins a transaction; `what` names its span, in a few words. Cancel safe.
 pub async fn begin(pool: &PgPool, what: &str) -> sqlx::Result<Transaction> {
     let span = telemetry::sql("TRANSACTION", what);
     let begun = Instant::now();
-    let transaction = pool.begin().await;
+    let transaction = transaction::begin(pool).await;
     histogram!("database_begin_duration_seconds").record(begun.elapsed());
     match transaction {
         Ok(transaction) => Ok(Transaction { transaction, span }),
@@ -96,7 +100,7 @@ pub async fn begin(pool: &PgPool, what: &str) -> sqlx::Result<Transaction> {
 }
 
 impl Transaction {
-    /// Commits. After an error nobody knows whether it did.
+    /// Commits. After an error the outcome is unknown. Cancel safe: a commit that was begun ends.
     pub async fn commit(self) -> sqlx::Result<()> {
         let committed = self.transaction.commit().await;
         if let Err(error) = &committed {
@@ -105,7 +109,7 @@ impl Transaction {
         committed
     }
 
-    /// Rolls back, as dropping does later.
+    /// Rolls back, and waits for it; dropping does the same without waiting.
     pub async fn rollback(self) -> sqlx::Result<()> {
         self.transaction.rollback().await
     }

@@ -15,7 +15,7 @@ mod database;
 
 use std::time::Duration;
 
-use holdfast::inbox;
+use holdfast::{inbox, transaction};
 use sqlx::{Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -152,7 +152,7 @@ async fn careless(pool: &PgPool) -> sqlx::Result<()> {
 /// A consumer: inbox and effect in one transaction; acknowledge only what this returns from. Answers how many were new.
 async fn handle(pool: &PgPool, batch: &[Charge], crash: Crash) -> sqlx::Result<usize> {
     let ids: Vec<Uuid> = batch.iter().map(|charge| charge.message).collect();
-    let mut tx = pool.begin().await?;
+    let mut tx = transaction::begin(pool).await?;
     let mut new = inbox::admit(&mut tx, QUEUE, &ids).await?;
     let admitted = new.len();
     for charge in batch {

@@ -24,6 +24,7 @@ use holdfast::{
         Subscription, Undecodable,
     },
     outbox::{self, Config, Message, Publisher as _, Relay, Waker},
+    transaction,
 };
 use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, PgPool};
@@ -206,7 +207,7 @@ impl Shop {
     /// Places orders, each in a transaction with its message. (Their rows are left out here: see the example `outbox`.)
     async fn place(&self, orders: usize) -> sqlx::Result<()> {
         for _ in 0..orders {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = transaction::begin(&self.pool).await?;
             outbox::enqueue(&mut tx, &[self.message()]).await?;
             tx.commit().await?;
             self.waker.wake();

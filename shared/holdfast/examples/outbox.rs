@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use holdfast::{
     backoff::{Backoff, pause},
     outbox::{self, Config, Message, Outcome, Publisher, Relay, Unavailable, Waker},
+    transaction,
 };
 use sqlx::{Executor, PgPool};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
@@ -158,7 +159,7 @@ impl Shop {
     /// Places an order, and says so; answers the id of the message.
     async fn place(&self, exchange: &str, ending: Ending) -> sqlx::Result<Uuid> {
         let order = Uuid::now_v7();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         sqlx::query("insert into orders values ($1, 'pending')")
             .bind(order)
             .execute(&mut *tx)

@@ -27,6 +27,7 @@ use holdfast::{
         parking::{self, Parked, Schema},
     },
     outbox::{self, Config, Relay, Waker},
+    transaction,
 };
 use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, PgPool};
@@ -128,7 +129,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
             "a customer without an account",
         ),
     ];
-    let mut tx = pool.begin().await?;
+    let mut tx = transaction::begin(pool).await?;
     for (kind, order, data, what) in messages {
         println!("   {order}: {what}");
         let event = Event::new(
@@ -159,7 +160,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     let o2 = find(pool, "o-2").await?;
     for (cents, note) in [(1, "a discount"), (690, "the customer was nested")] {
         let payload = whole("o-2", "alice", cents).to_string();
-        let mut tx = pool.begin().await?;
+        let mut tx = transaction::begin(pool).await?;
         let edited = parking::edit(
             &mut tx,
             &Decodable,
@@ -196,7 +197,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     if let Err(refused) = requeue(pool, &waker, &o3, "let us see").await {
         println!("   o-3: {refused}");
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = transaction::begin(pool).await?;
     parking::discard(
         &mut tx,
         o3.id,
@@ -236,7 +237,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
 
 /// Sends a parked message again: an outbox row and an audit row in one transaction.
 async fn requeue(pool: &PgPool, waker: &Waker, parked: &Parked, note: &str) -> anyhow::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = transaction::begin(pool).await?;
     parking::requeue(&mut tx, &Decodable, parked.id, OPERATOR, note).await?;
     tx.commit().await?;
     waker.wake();

@@ -21,9 +21,10 @@ use anyhow::Context;
 use holdfast::{
     outbox::{self, Message, Relay, Waker},
     saga::{Action, Applied, By, Definition, Executor, Heard, Outgoing, Retry, Start, Step, View},
+    transaction::{self, Transaction},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -201,7 +202,7 @@ impl Program {
             },
             traceparent: None,
         };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         self.executor
             .start(&mut tx, &[start], &mut dispatch)
             .await?;
@@ -232,14 +233,14 @@ impl Program {
     /// What a consumer does with an answer.
     async fn hear(&mut self, answer: (Uuid, Heard)) -> anyhow::Result<Applied> {
         if std::mem::take(&mut self.dies_at_next_answer) {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = transaction::begin(&self.pool).await?;
             self.executor
                 .apply(&mut tx, std::slice::from_ref(&answer), &mut dispatch)
                 .await?;
             drop(tx);
             println!("   (dies before the commit)");
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let applied = self
             .executor
             .apply(&mut tx, &[answer], &mut dispatch)
@@ -252,7 +253,7 @@ impl Program {
     async fn sweep(&self) -> anyhow::Result<Applied> {
         // Since when answers could have come in. Here they always could; behind a broker, only while we are connected to it.
         let heard_for = Duration::from_secs(3600);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let (_, applied) = self
             .executor
             .sweep(&mut tx, 100, heard_for, &mut dispatch)
@@ -267,7 +268,7 @@ impl Program {
             operator: "olivia".to_owned(),
             note: note.to_owned(),
         };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         self.executor
             .operate(&mut tx, id, Action::Resume, &by, &mut dispatch)
             .await?;
@@ -275,7 +276,7 @@ impl Program {
         self.carry_on().await
     }
 
-    async fn commit(&self, tx: Transaction<'_, Postgres>) -> sqlx::Result<()> {
+    async fn commit(&self, tx: Transaction) -> sqlx::Result<()> {
         tx.commit().await?;
         self.waker.wake();
         Ok(())

@@ -17,6 +17,8 @@
 //! | [`pipeline`] | deadline, retry, circuit breaker and bulkhead in the right order |
 //! | [`distributed_lock`] | one at a time across processes, and a number by which a database refuses who comes too late |
 //! | [`telemetry`] | logs with trace ids, W3C trace context, Prometheus metrics |
+//! | [`transaction`] | all or nothing, also for a caller that is cut short |
+//! | [`completion`] | a call that ends even if its caller does not wait for the end |
 //! | [`failpoint`](mod@failpoint) | where tests make the process fail |
 
 #![warn(missing_docs)]
@@ -27,6 +29,8 @@ pub mod backoff;
 pub mod bulkhead;
 #[cfg(feature = "circuit_breaker")]
 pub mod circuit_breaker;
+#[cfg(feature = "completion")]
+pub mod completion;
 #[cfg(feature = "deadline")]
 pub mod deadline;
 #[cfg(feature = "distributed_lock")]
@@ -46,3 +50,5 @@ pub mod retry;
 pub mod saga;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
+#[cfg(feature = "transaction")]
+pub mod transaction;

@@ -7,12 +7,14 @@
 //! - [`Redis`], [`RedisServer`]: names of its own on the shared Redis, or a Redis that may be killed and emptied;
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
 //! - [`SmtpSink`]: a mail server that keeps what it gets, and can refuse it;
+//! - [`cut`]: drops a call at each place where it waits;
 //! - [`eventually`]: waits for a condition, and says what it saw when it does not come;
 //! - [`token`]: whoever a test wants to be.
 
 #![warn(missing_docs)]
 
 mod app;
+mod cut;
 mod database;
 mod eventually;
 mod interposer;
@@ -24,6 +26,7 @@ mod token;
 mod vhost;
 
 pub use app::{Answer, TestApp, answer, arguments, broker_arguments};
+pub use cut::cut;
 pub use database::Database;
 pub use eventually::{PATIENCE, eventually};
 pub use interposer::{Interposer, Passage};

@@ -4,8 +4,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use holdfast::backoff::pause;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -59,6 +61,10 @@ pub enum SmtpMode {
     Refuse,
     /// Takes the mail and hangs up without a word: the client cannot know.
     TakeAndHangUp,
+    /// Takes them, each reply 300 ms late.
+    Dawdle,
+    /// Takes sender and recipients, and refuses each mail once it has seen all of it (554).
+    RefuseText,
 }
 
 /// A mail server that keeps what it gets. Ends with its last handle.
@@ -178,7 +184,10 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             match mode {
                 SmtpMode::Defer => "451 not now",
                 SmtpMode::Refuse => "550 never",
-                SmtpMode::Accept | SmtpMode::TakeAndHangUp => {
+                SmtpMode::Accept
+                | SmtpMode::TakeAndHangUp
+                | SmtpMode::Dawdle
+                | SmtpMode::RefuseText => {
                     mail.to.push(address());
                     "250 ok"
                 }
@@ -186,11 +195,16 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         } else if command == "DATA" {
             to.write_all(b"354 go on\r\n").await?;
             mail.text = read_data(&mut lines).await?;
-            shared.keep(&mail).await?;
-            if mode == SmtpMode::TakeAndHangUp {
-                return Ok(());
+            match mode {
+                SmtpMode::RefuseText => "554 not this one",
+                _ => {
+                    shared.keep(&mail).await?;
+                    if mode == SmtpMode::TakeAndHangUp {
+                        return Ok(());
+                    }
+                    "250 taken"
+                }
             }
-            "250 taken"
         } else if command == "QUIT" {
             to.write_all(b"221 bye\r\n").await?;
             return Ok(());
@@ -199,6 +213,9 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         } else {
             "502 what?"
         };
+        if mode == SmtpMode::Dawdle {
+            pause(Duration::from_millis(300)).await;
+        }
         to.write_all(format!("{reply}\r\n").as_bytes()).await?;
     }
 }

@@ -191,3 +191,38 @@ async fn a_mail_that_goes_twice_is_known_by_its_id() {
     assert_eq!(ids.len(), 1, "{ids:?}");
     notification.stop().await;
 }
+
+/// A send that is given up while the server still has replies to give must not leave them to the next mail: read one reply
+/// late, the server's "go on" would pass for its verdict, and a refused mail for a sent one.
+#[tokio::test]
+async fn send_given_up_half_way_leaves_no_reply_to_the_next() {
+    let notification = spawn_app().await;
+    // Each reply comes in time for the limit of one command, all of them together do not.
+    notification.sink.set(SmtpMode::Dawdle);
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    eventually("an attempt that was given up", || async {
+        let outcomes = notification.outcomes().await;
+        if outcomes.contains(&"unknown".to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("{outcomes:?}"))
+        }
+    })
+    .await;
+    notification.sink.set(SmtpMode::RefuseText);
+    let mail = eventually("the mail has its end", || async {
+        let mails = notification.mails(order).await;
+        let ended = mails.iter().find(|mail| mail["state"] != "queued").cloned();
+        ended.ok_or_else(|| format!("{mails:?}"))
+    })
+    .await;
+    assert_eq!(mail["state"], "failed", "{mail}");
+    assert!(
+        mail["last_reply"]
+            .as_str()
+            .is_some_and(|reply| reply.contains("not this one")),
+        "{mail}"
+    );
+    notification.stop().await;
+}

@@ -1,6 +1,7 @@
 //! The order service through its API and its queues.
 
 mod choreography;
+mod cut_short;
 mod degraded;
 mod helpers;
 mod idempotency;

@@ -15,7 +15,8 @@
 //! **States.** Absent, present. Present is for ever, up to pruning.
 //!
 //! **Failure modes.** Ids admitted in another order by two transactions could deadlock, so they are sorted here. A commit
-//! whose answer is lost is resolved by running the batch again: what did commit is not new any more.
+//! whose answer is lost is resolved by running the batch again: what did commit is not new any more. A caller that may be
+//! dropped begins its transaction with the pattern `transaction`, not with sqlx.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool, batch: Vec<uuid::Uuid>) -> sqlx::Result<()> {

@@ -31,6 +31,7 @@ use crate::{
     failpoint, inbox,
     outbox::{Message, Outcome, Publisher as _},
     telemetry::{self, TRACEPARENT},
+    transaction,
 };
 
 /// After so many time limits in a row, each with a database that answers others, a batch is taken apart, and a single
@@ -273,7 +274,7 @@ impl<H: Handler> Processor<H> {
 
     /// Inbox and effects, in one transaction.
     async fn transact(&self, batch: &[&Received<H::Message>]) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let ids: Vec<Uuid> = batch.iter().map(|received| received.event.id).collect();
         let mut new = inbox::admit(&mut tx, &self.queue, &ids).await?;
         // `remove`: an id that stands in the batch twice is new once.

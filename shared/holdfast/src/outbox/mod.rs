@@ -35,7 +35,7 @@
 //! # async fn example(pool: sqlx::PgPool, waker: holdfast::outbox::Waker) -> sqlx::Result<()> {
 //! use holdfast::outbox::{self, Message};
 //!
-//! let mut tx = pool.begin().await?;
+//! let mut tx = holdfast::transaction::begin(&pool).await?;
 //! // … the change itself, on `tx` …
 //! let message = Message {
 //!     id: uuid::Uuid::now_v7(),
@@ -50,7 +50,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `failpoint` (or take its lines out), and the crates `metrics`, `sqlx`
+//! **Copying this.** This folder, `backoff`, `completion`, `transaction`, `failpoint` (or take its lines out), and the crates `metrics`, `sqlx`
 //! (PostgreSQL), `thiserror`, `time`, `tokio`, `tokio-util`, `tracing`, `uuid`. There is no broker in it: implement
 //! [`Publisher`] over yours. What people take otherwise: Debezium's outbox router, which reads the write-ahead log instead
 //! of polling.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Backlog, Message, Outcome, Publisher, Waker, backlog, store};
-use crate::{backoff::Backoff, failpoint};
+use crate::{backoff::Backoff, failpoint, transaction};
 
 /// How a [`Relay`] works.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl<P: Publisher> Relay<P> {
     /// Claims a batch, publishes it, deletes what was confirmed.
     async fn round(&self) -> Result<Round, Interrupted> {
         self.publisher.ready().await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         let rows = store::claim(&mut tx, self.config.batch.into()).await?;
         if rows.is_empty() {
             return Ok(Round::default());

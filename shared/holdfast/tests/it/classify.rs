@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use holdfast::messaging::{Class, classify};
+use holdfast::{
+    messaging::{Class, classify},
+    transaction,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::helpers::database;
@@ -55,7 +58,7 @@ async fn a_row_that_is_locked_for_too_long_is_a_lost_race() {
         .execute(&pool)
         .await
         .expect("a row");
-    let mut holder = pool.begin().await.expect("a transaction");
+    let mut holder = transaction::begin(&pool).await.expect("a transaction");
     sqlx::query("select * from kept for update")
         .execute(&mut *holder)
         .await

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use holdfast::inbox;
+use holdfast::{inbox, transaction};
 use uuid::Uuid;
 
 use crate::helpers::database;
@@ -12,7 +12,7 @@ async fn an_id_is_new_once_per_queue() {
     let (_, pool) = database("inbox").await;
     let ids: Vec<Uuid> = (0..10).map(|_| Uuid::now_v7()).collect();
     let all: HashSet<Uuid> = ids.iter().copied().collect();
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = transaction::begin(&pool).await.expect("a transaction");
     assert_eq!(
         inbox::admit(&mut tx, "a", &ids).await.expect("admitted"),
         all
@@ -28,7 +28,7 @@ async fn an_id_is_new_once_per_queue() {
     );
     tx.rollback().await.expect("a rollback");
 
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = transaction::begin(&pool).await.expect("a transaction");
     assert_eq!(
         inbox::admit(&mut tx, "a", &ids).await.expect("admitted"),
         all,
@@ -54,7 +54,7 @@ async fn two_at_once_wait_for_each_other_in_any_order() {
     let ids: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
     let backwards: Vec<Uuid> = ids.iter().rev().copied().collect();
     let admit = async |ids: Vec<Uuid>| {
-        let mut tx = pool.begin().await.expect("a transaction");
+        let mut tx = transaction::begin(&pool).await.expect("a transaction");
         let new = inbox::admit(&mut tx, "a", &ids).await.expect("no deadlock");
         tx.commit().await.expect("a commit");
         new.len()

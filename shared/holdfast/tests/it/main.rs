@@ -14,3 +14,4 @@ mod parking;
 mod publisher;
 mod saga;
 mod telemetry;
+mod transaction;

@@ -12,6 +12,7 @@ use holdfast::{
     backoff::Backoff,
     messaging::Publisher,
     outbox::{self, Config, Message, Outcome, Relay, Unavailable, Waker},
+    transaction,
 };
 use sqlx::PgPool;
 use testkit::{Probe, Proxy, Vhost, eventually};
@@ -41,7 +42,7 @@ fn relay(
 }
 
 async fn enqueue(pool: &PgPool, messages: &[Message]) {
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = transaction::begin(&pool).await.expect("a transaction");
     outbox::enqueue(&mut tx, messages).await.expect("rows");
     tx.commit().await.expect("a commit");
 }
@@ -73,7 +74,7 @@ async fn what_is_committed_is_published_once_and_what_is_rolled_back_is_not() {
     let (stop, task) = relay(&vhost.url("order"), &pool, &waker);
 
     let undone = message("undone", "work");
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = transaction::begin(&pool).await.expect("a transaction");
     outbox::enqueue(&mut tx, std::slice::from_ref(&undone))
         .await
         .expect("rows");
@@ -108,7 +109,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
 
     // Takes the lower number, and commits after the higher one is long gone.
     let (late, early) = (message("late", "work"), message("early", "work"));
-    let mut slow = pool.begin().await.expect("a transaction");
+    let mut slow = transaction::begin(&pool).await.expect("a transaction");
     outbox::enqueue(&mut slow, std::slice::from_ref(&late))
         .await
         .expect("rows");

@@ -5,7 +5,7 @@ use holdfast::{
         Incoming,
         parking::{self, Schema},
     },
-    outbox,
+    outbox, transaction,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -66,7 +66,7 @@ async fn relay(pool: &PgPool, vhost: &Vhost) {
 #[tokio::test]
 async fn edited_and_requeued_it_takes_effect_once() {
     let (pool, vhost, _probe, running, parked) = one_parked().await;
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = transaction::begin(&pool).await.expect("a transaction");
     let order = parked.subject.clone().expect("known");
     let mend = |amount: i64, label: &str| {
         json!({ "order_id": order, "amount_minor": amount, "label": label, "do": "work" })

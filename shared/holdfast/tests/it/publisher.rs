@@ -4,7 +4,7 @@ use holdfast::{
     messaging::Publisher,
     outbox::{Message, Outcome, Publisher as _},
 };
-use testkit::{Probe, Proxy, Vhost, eventually};
+use testkit::{Probe, Proxy, Vhost, cut, eventually};
 
 use crate::helpers::message;
 
@@ -100,6 +100,35 @@ async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() 
     })
     .await;
     while publisher.publish(&batch).await != [Outcome::Confirmed] {}
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+/// A batch that was dropped has no outcome, and its confirms are not taken for those of the next batch.
+#[tokio::test]
+async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
+    let vhost = Vhost::create().await;
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    for polls in 0.. {
+        let mut first: Vec<Message> = (0..7).map(|n| message(&format!("{n}"), "work")).collect();
+        for message in &mut first[..3] {
+            message.routing_key = "nobody".to_owned();
+            message.exchange = holdfast::messaging::RETRY_EXCHANGE.to_owned();
+        }
+        let ended = cut(polls, publisher.publish(&first)).await.is_some();
+
+        let mut second: Vec<Message> = (0..2).map(|n| message(&format!("{n}"), "work")).collect();
+        second[1].routing_key = "nobody".to_owned();
+        second[1].exchange = holdfast::messaging::RETRY_EXCHANGE.to_owned();
+        let outcomes = publisher.publish(&second).await;
+        assert!(
+            matches!(&outcomes[..], [Outcome::Confirmed, Outcome::Refused(_)]),
+            "after a cut at wait {polls}: {outcomes:?}"
+        );
+        if ended {
+            break;
+        }
+    }
     publisher.close().await;
     vhost.delete().await;
 }

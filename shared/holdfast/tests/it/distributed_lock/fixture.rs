@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use holdfast::distributed_lock::{Fence, Locks, Options};
+use holdfast::{
+    distributed_lock::{Fence, Locks, Options},
+    transaction,
+};
 use sqlx::{Executor, PgConnection, PgPool};
 use testkit::Database;
 use uuid::Uuid;
@@ -61,7 +64,9 @@ impl Register {
         fence: Fence,
         holder: Uuid,
     ) -> Result<i64, Fence> {
-        let mut tx = self.pool.begin().await.expect("the database answers");
+        let mut tx = transaction::begin(&self.pool)
+            .await
+            .expect("the database answers");
         check(&mut tx, resource, fence.get(), holder)
             .await
             .map_err(|newest| Fence::new(newest).expect("it was one"))?;
@@ -120,7 +125,9 @@ pub(super) async fn write(
     holder: Uuid,
     value: i64,
 ) -> Result<(), i64> {
-    let mut tx = pool.begin().await.expect("the database answers");
+    let mut tx = transaction::begin(&pool)
+        .await
+        .expect("the database answers");
     check(&mut tx, resource, fence, holder).await?;
     sqlx::query("insert into effect (resource, fence, holder, value) values ($1, $2, $3, $4)")
         .bind(resource)

@@ -8,9 +8,10 @@ use holdfast::{
         Action, Answer, Applied, By, Definition, Direction, Error, Executor, Heard, Input, Key,
         Outcome, Outgoing, Phase, Start, State, migrator, replay,
     },
+    transaction::{self, Transaction},
 };
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use testkit::eventually;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -72,8 +73,8 @@ impl Program {
         }
     }
 
-    pub(crate) async fn begin(&self) -> Transaction<'static, Postgres> {
-        self.pool.begin().await.expect("a transaction")
+    pub(crate) async fn begin(&self) -> Transaction {
+        transaction::begin(&self.pool).await.expect("a transaction")
     }
 
     /// Starts booking trips; what came of it.
