@@ -29,7 +29,7 @@ fn cuts() -> usize {
 /// What was promised by a 2xx.
 #[derive(Default)]
 struct Promised {
-    placed: Mutex<Vec<OrderId>>,
+    placed: Mutex<Vec<(OrderId, &'static str)>>,
     cancelled: Mutex<Vec<OrderId>>,
     dropped: Mutex<Vec<Uuid>>,
 }
@@ -37,7 +37,7 @@ struct Promised {
 /// Sends `request` with a deadline of its own, or hangs up after a moment. Returns the status and body of an answer that
 /// came in time.
 async fn cut_short(request: RequestBuilder) -> Option<(StatusCode, serde_json::Value)> {
-    let moment = fastrand::u64(1..25);
+    let moment = fastrand::u64(1..60);
     let (request, patience) = match fastrand::u8(0..3) {
         0 => (request, Duration::from_millis(moment)),
         1 => (
@@ -69,12 +69,16 @@ impl Orders {
                 if let Some((StatusCode::ACCEPTED, order)) = answered {
                     let id = order["id"].as_str().expect("an id").parse();
                     let id = id.expect("a UUID");
-                    promised.placed.lock().expect("no panic").push(id);
+                    promised
+                        .placed
+                        .lock()
+                        .expect("no panic")
+                        .push((id, customer));
                 }
             }
-            (3..6, Some(id)) => {
+            (3..6, Some((id, owner))) => {
                 let path = format!("/orders/{id}/cancel");
-                let request = self.app.as_operator(Method::POST, &path);
+                let request = self.app.as_customer(owner, Method::POST, &path);
                 if let Some((status, _)) = cut_short(request).await
                     && status.is_success()
                 {
@@ -135,13 +139,16 @@ impl Orders {
     }
 }
 
-/// Lines of the database server's log that tell of a transaction that was not where its session believed it to be.
-fn misplaced_transactions() -> Vec<String> {
-    let stack =
-        std::env::var("HOLDFAST_STACK").expect("`cargo xtask test` says where the servers are");
+/// Returns the database server's log.
+fn server_log() -> Vec<u8> {
+    let stack = std::env::var("HOLDFAST_STACK").expect("set by `cargo xtask test`");
     let log = format!("{stack}/logs/postgres.log");
-    let log = std::fs::read(&log).unwrap_or_else(|error| panic!("{log}: {error}"));
-    String::from_utf8_lossy(&log)
+    std::fs::read(&log).unwrap_or_else(|error| panic!("{log}: {error}"))
+}
+
+/// Returns the lines that tell of a transaction that was not where its session believed it to be.
+fn misplaced_transactions(log: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(log)
         .lines()
         .filter(|line| line.contains("transaction in progress"))
         .map(str::to_owned)
@@ -155,6 +162,7 @@ async fn cut_requests_undo_nothing_for_others() {
     let mut orders = spawn_app().await;
     orders.app.expect_trouble();
     let (cuts, promised) = (cuts(), Promised::default());
+    let logged_before = server_log().len();
     let client = async |requests: usize| {
         for _ in 0..requests {
             orders.one_request(&promised).await;
@@ -187,8 +195,9 @@ async fn cut_requests_undo_nothing_for_others() {
         cancelled,
         dropped,
     } = promised;
-    let [placed, cancelled] = [placed, cancelled].map(|ids| ids.into_inner().expect("no panic"));
-    for id in &placed {
+    let placed = placed.into_inner().expect("no panic");
+    let cancelled = cancelled.into_inner().expect("no panic");
+    for (id, _) in &placed {
         orders.order(*id).await;
     }
     for id in &cancelled {
@@ -210,6 +219,9 @@ async fn cut_requests_undo_nothing_for_others() {
         cancelled.len(),
         dropped.len()
     );
-    assert_eq!(misplaced_transactions(), Vec::<String>::new());
+    assert_eq!(
+        misplaced_transactions(&server_log()[logged_before..]),
+        Vec::<String>::new()
+    );
     orders.stop().await;
 }

@@ -153,6 +153,6 @@ impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
             .field("open", &self.session.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
