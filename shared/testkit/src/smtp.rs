@@ -195,15 +195,14 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         } else if command == "DATA" {
             to.write_all(b"354 go on\r\n").await?;
             mail.text = read_data(&mut lines).await?;
-            match mode {
-                SmtpMode::RefuseText => "554 not this one",
-                _ => {
-                    shared.keep(&mail).await?;
-                    if mode == SmtpMode::TakeAndHangUp {
-                        return Ok(());
-                    }
-                    "250 taken"
+            if mode == SmtpMode::RefuseText {
+                "554 not this one"
+            } else {
+                shared.keep(&mail).await?;
+                if mode == SmtpMode::TakeAndHangUp {
+                    return Ok(());
                 }
+                "250 taken"
             }
         } else if command == "QUIT" {
             to.write_all(b"221 bye\r\n").await?;
