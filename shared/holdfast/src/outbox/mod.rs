@@ -16,15 +16,17 @@
 //! ```text
 //!            claimed, confirmed
 //! waiting ────────────────────────► gone
-//!  ▲   │ refused (unroutable, nacked)
+//!  ▲   │ nacked: waiting, later
+//!  │   │ refused (unroutable, forbidden, too large)
 //!  │   ├────► waiting, later
 //!  │   └────► quarantined, after `max_attempts`
 //!  └──────────────┘ released by an operator
 //! ```
 //!
-//! **Failure modes.** The broker is away: rows wait, no attempt is counted, the relay backs off. A row cannot be published:
-//! it waits longer each time, then is quarantined with its error, and never holds up others. The process dies anywhere:
-//! its claim ends with its connection.
+//! **Failure modes.** The broker is away, or blocks its publishers: rows wait, no attempt is counted, the relay backs off, and
+//! its gauges go on. The broker nacks a row (a full queue, a full disk): the row waits longer each time, and no attempt is
+//! counted. The broker refuses a row: it waits longer each time, then is quarantined with its error, and never holds up
+//! others. The process dies anywhere: its claim ends with its connection.
 //!
 //! **Why so.** The relay *claims* rows (`for update skip locked`) because `id > last` skips rows that commit late. It is
 //! woken in the process after a commit ([`Waker`]) and polls as a fallback, because `listen`/`notify` takes a global lock at
@@ -96,7 +98,7 @@ pub struct Message {
 pub enum Outcome {
     /// The broker has it: it is stored and routed to at least one queue.
     Confirmed,
-    /// The broker will not have it: unroutable, or forbidden. After too many times it is put aside.
+    /// The broker will not have it: unroutable, forbidden, or too large. After too many times it is put aside.
     Refused(String),
     /// The broker could not store it now (a nack): its trouble, not the message's. It waits, and is never put aside.
     Nacked,

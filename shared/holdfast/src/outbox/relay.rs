@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Backlog, Message, Outcome, Publisher, Waker, backlog, store};
 use crate::{backoff::Backoff, failpoint, transaction};
+
+/// Why a row waits that the broker answered with a nack.
+const NACKED: &str = "the broker could not store it (nack)";
 
 /// How a [`Relay`] works.
 #[derive(Clone, Debug)]
@@ -23,7 +26,7 @@ pub struct Config {
     pub linger: Duration,
     /// How often a row may be refused before it is put aside.
     pub max_attempts: u16,
-    /// How long a refused row waits.
+    /// How long a row waits that was refused, or that the broker could not store.
     pub backoff: Backoff,
     /// How often the metrics `outbox_waiting`, `outbox_quarantined` and `outbox_oldest_seconds` are sampled.
     pub sample: Duration,
@@ -81,11 +84,22 @@ impl<P: Publisher> Relay<P> {
     }
 
     /// Publishes until `shutdown`, then once more what is already committed, for at most 5 s.
+    ///
+    /// The gauges are sampled beside the loop, never in it: the broker may hold up the loop in any of its states, and that is
+    /// when they are needed.
     pub async fn run(self, shutdown: CancellationToken) {
         describe();
+        let ended = CancellationToken::new();
+        let relaying = async {
+            self.relay(&shutdown).await;
+            ended.cancel();
+        };
+        tokio::join!(relaying, self.sample_until(&ended));
+    }
+
+    /// Publishes until `shutdown`, then once more what is already committed.
+    async fn relay(&self, shutdown: &CancellationToken) {
         let mut delays = Backoff::RECONNECT.delays();
-        let mut sample = interval(self.config.sample);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shutdown.is_cancelled() {
             match self.round().await {
                 // More may wait: go on at once.
@@ -106,7 +120,6 @@ impl<P: Publisher> Relay<P> {
                     tokio::select! {
                         () = self.woken(round) => {}
                         () = crate::backoff::pause(self.config.poll) => {}
-                        _ = sample.tick() => self.sample().await,
                         () = shutdown.cancelled() => {}
                     }
                 }
@@ -118,7 +131,6 @@ impl<P: Publisher> Relay<P> {
                         () = delays.wait() => {}
                         () = shutdown.cancelled() => {}
                     }
-                    self.sample().await;
                 }
             }
         }
@@ -164,17 +176,19 @@ impl<P: Publisher> Relay<P> {
             match outcome {
                 Outcome::Confirmed => confirmed.push(seq),
                 Outcome::Unknown => round.unknown += 1,
-                Outcome::Refused(_) | Outcome::Nacked => {
-                    let (error, can_be_its_own) = match outcome {
-                        Outcome::Refused(error) => (error, true),
-                        _ => ("the broker could not store it (nack)".to_owned(), false),
-                    };
+                Outcome::Refused(error) => {
                     let failures = u32::try_from(attempts).unwrap_or(u32::MAX);
-                    let quarantine = can_be_its_own
-                        && failures.saturating_add(1) >= u32::from(self.config.max_attempts);
+                    let quarantine =
+                        failures.saturating_add(1) >= u32::from(self.config.max_attempts);
                     warn!(message.id = %message.id, message.routing_key, %error, quarantine, "the broker refused a message");
                     let delay = self.config.backoff.ceiling(failures).as_secs_f64();
                     store::refuse(&mut tx, seq, &error, delay, quarantine).await?;
+                }
+                Outcome::Nacked => {
+                    warn!(message.id = %message.id, message.routing_key, "the broker could not store a message");
+                    let [shortest, longest] =
+                        [0, u32::MAX].map(|n| self.config.backoff.ceiling(n).as_secs_f64());
+                    store::put_off(&mut tx, seq, NACKED, shortest, longest).await?;
                 }
             }
         }
@@ -195,6 +209,17 @@ impl<P: Publisher> Relay<P> {
         failpoint!("outbox.mid_publish");
         outcomes.extend(self.publisher.publish(second).await);
         outcomes
+    }
+
+    /// Sets the gauges now and then, until the relay has ended.
+    async fn sample_until(&self, ended: &CancellationToken) {
+        loop {
+            self.sample().await;
+            let pause = crate::backoff::pause(self.config.sample);
+            if ended.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// Sets the gauges. A database that is away leaves them as they are.

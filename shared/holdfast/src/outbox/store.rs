@@ -91,7 +91,7 @@ pub(super) async fn delete(conn: &mut PgConnection, seqs: &[i64]) -> sqlx::Resul
     Ok(())
 }
 
-/// The broker refused this one: `delay` seconds from now again, or never before an operator says so.
+/// Counts a refusal by the broker: the row is due again in `delay` seconds, or not before an operator releases it.
 pub(super) async fn refuse(
     conn: &mut PgConnection,
     seq: i64,
@@ -103,7 +103,7 @@ pub(super) async fn refuse(
         "update outbox
          set attempts = attempts + 1,
              last_error = $2,
-             available_at = now() + make_interval(secs => $3),
+             available_at = clock_timestamp() + make_interval(secs => $3),
              quarantined_at = case when $4 then now() end
          where seq = $1",
     )
@@ -111,6 +111,35 @@ pub(super) async fn refuse(
     .bind(error)
     .bind(delay)
     .bind(quarantine)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Puts a row off that the broker could not store now. Counts no attempt.
+///
+/// The row waits for as long again as it has waited since it was written, at least `shortest` and at most `longest` seconds:
+/// the wait doubles without a counter of its own.
+pub(super) async fn put_off(
+    conn: &mut PgConnection,
+    seq: i64,
+    error: &str,
+    shortest: f64,
+    longest: f64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update outbox
+         set last_error = $2,
+             available_at = clock_timestamp() + least(
+                 greatest(clock_timestamp() - created_at, make_interval(secs => $3)),
+                 make_interval(secs => $4)
+             )
+         where seq = $1",
+    )
+    .bind(seq)
+    .bind(error)
+    .bind(shortest)
+    .bind(longest)
     .execute(conn)
     .await?;
     Ok(())

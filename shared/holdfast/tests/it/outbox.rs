@@ -1,8 +1,9 @@
 //! A state change and the message about it happen both or not at all.
 
 use std::{
+    collections::{HashMap, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -14,6 +15,7 @@ use holdfast::{
     outbox::{self, Config, Message, Outcome, Relay, Unavailable, Waker},
     transaction,
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use sqlx::PgPool;
 use testkit::{Probe, Proxy, Vhost, eventually};
 use tokio_util::sync::CancellationToken;
@@ -335,4 +337,186 @@ async fn a_broker_that_cannot_store_is_waited_for() {
     assert_eq!(sick.0.load(Ordering::Relaxed), 0);
     stop.cancel();
     task.await.expect("the relay does not panic");
+}
+
+/// A broker whose outcomes are written down beforehand, message by message. After the last of them it confirms.
+#[derive(Clone)]
+struct Scripted(Arc<Mutex<Script>>);
+
+struct Script {
+    outcomes: HashMap<Uuid, VecDeque<Outcome>>,
+    /// What came, in the order in which it came.
+    published: Vec<Uuid>,
+}
+
+impl Scripted {
+    fn new<const N: usize>(outcomes: [(&Message, Vec<Outcome>); N]) -> Self {
+        let outcomes = outcomes.map(|(message, outcomes)| (message.id, outcomes.into()));
+        Self(Arc::new(Mutex::new(Script {
+            outcomes: outcomes.into(),
+            published: Vec::new(),
+        })))
+    }
+
+    /// Counts how often a message came.
+    fn published(&self, message: &Message) -> usize {
+        let script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let published = script.published.iter();
+        published.filter(|id| **id == message.id).count()
+    }
+
+    /// Runs a relay on it until `end`.
+    async fn relay<T>(&self, pool: &PgPool, end: impl Future<Output = T>) -> T {
+        let stop = CancellationToken::new();
+        let relay = Relay::new(pool.clone(), self.clone(), Waker::default(), config());
+        let task = tokio::spawn(relay.run(stop.clone()));
+        let ended = end.await;
+        stop.cancel();
+        task.await.expect("the relay does not panic");
+        ended
+    }
+}
+
+impl outbox::Publisher for Scripted {
+    async fn ready(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        let mut script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = Vec::new();
+        for Message { id, .. } in batch {
+            script.published.push(*id);
+            let next = script.outcomes.get_mut(id).and_then(VecDeque::pop_front);
+            outcomes.push(next.unwrap_or(Outcome::Confirmed));
+        }
+        outcomes
+    }
+}
+
+/// A relay loses nothing in an outage because it deletes only what is confirmed: a batch whose connection broke half way has
+/// both kinds in it.
+#[tokio::test]
+async fn row_of_unknown_outcome_stays_and_is_published_again() {
+    let (_, pool) = database("outbox").await;
+    let [first, second, third] = [1, 2, 3].map(|n| message(&format!("{n}"), "work"));
+    let scripted = Scripted::new([
+        (&second, vec![Outcome::Unknown; 3]),
+        (&third, vec![Outcome::Unknown]),
+    ]);
+    enqueue(&pool, &[first.clone(), second.clone(), third.clone()]).await;
+    scripted.relay(&pool, wait_for_empty(&pool)).await;
+    let times = [&first, &second, &third].map(|message| scripted.published(message));
+    assert_eq!(times, [1, 4, 2], "each until it is confirmed");
+}
+
+/// More unknown outcomes than a row may have refusals: they are the connection's trouble.
+#[tokio::test]
+async fn unknown_outcomes_count_no_attempt() {
+    let (_, pool) = database("outbox").await;
+    let one = message("one", "work");
+    let mut outcomes = vec![Outcome::Unknown; 4];
+    outcomes.push(Outcome::Refused("not this one".to_owned()));
+    let scripted = Scripted::new([(&one, outcomes)]);
+    enqueue(&pool, std::slice::from_ref(&one)).await;
+    scripted.relay(&pool, wait_for_empty(&pool)).await;
+    assert_eq!(scripted.published(&one), 6);
+}
+
+/// A full queue nacks for minutes; one refusal among its nacks is still the first one.
+#[tokio::test]
+async fn nacks_count_no_attempt_towards_quarantine() {
+    let (_, pool) = database("outbox").await;
+    let one = message("one", "work");
+    // `config` allows three refusals.
+    let mut outcomes = Vec::new();
+    for _ in 0..3 {
+        outcomes.extend(vec![Outcome::Nacked; 9]);
+        outcomes.push(Outcome::Refused("not this one".to_owned()));
+    }
+    let scripted = Scripted::new([(&one, outcomes)]);
+    enqueue(&pool, std::slice::from_ref(&one)).await;
+    let put_aside = eventually("a row put aside", || async {
+        let aside = outbox::quarantined(&pool, 10)
+            .await
+            .expect("the table is there");
+        aside.into_iter().next().ok_or("none")
+    });
+    let aside = scripted.relay(&pool, put_aside).await;
+    assert_eq!((aside.attempts, scripted.published(&one)), (3, 30));
+}
+
+/// A broker that is there and does not take what it is given.
+#[derive(Clone, Copy, Debug)]
+enum Unwilling {
+    /// Cannot be reached.
+    Away,
+    /// Takes a batch and never says anything, as one does that blocks its publishers.
+    Silent,
+    /// Loses the connection under each batch.
+    Broken,
+    /// Cannot store anything, so that every batch is a full one.
+    Full,
+}
+
+impl outbox::Publisher for Unwilling {
+    async fn ready(&self) -> Result<(), Unavailable> {
+        match self {
+            Self::Away => Err(Unavailable("nobody answers".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        match self {
+            Self::Away | Self::Silent => std::future::pending().await,
+            Self::Broken => vec![Outcome::Unknown; batch.len()],
+            Self::Full => vec![Outcome::Nacked; batch.len()],
+        }
+    }
+}
+
+#[tokio::test]
+async fn backlog_is_sampled_in_every_state_of_the_relay() {
+    for unwilling in [
+        Unwilling::Away,
+        Unwilling::Silent,
+        Unwilling::Broken,
+        Unwilling::Full,
+    ] {
+        let (_, pool) = database("outbox").await;
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        // The runtime of a test has one thread, so the relay's task reports here and no other test does.
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let stop = CancellationToken::new();
+        let config = Config {
+            sample: Duration::from_millis(20),
+            ..config()
+        };
+        let relay = Relay::new(pool.clone(), unwilling, Waker::default(), config);
+        let task = tokio::spawn(relay.run(stop));
+        // The relay is held up by these; what comes after them has to be seen, too.
+        let batch: Vec<Message> = (0..10).map(|n| message(&format!("{n}"), "work")).collect();
+        enqueue(&pool, &batch).await;
+        for waiting in [10, 11] {
+            eventually(&format!("{waiting} that wait, {unwilling:?}"), || async {
+                let text = metrics.render();
+                let gauge = |name: &str| {
+                    let mut lines = text.lines();
+                    let value = lines.find_map(|line| line.strip_prefix(name));
+                    value.unwrap_or_default().to_owned()
+                };
+                let (rows, age) = (gauge("outbox_waiting "), gauge("outbox_oldest_seconds "));
+                if rows == waiting.to_string() && age.parse::<f64>().is_ok_and(|age| age > 0.1) {
+                    Ok(())
+                } else {
+                    Err(format!("{rows} rows, {age} s"))
+                }
+            })
+            .await;
+            enqueue(&pool, &[message("later", "work")]).await;
+        }
+        task.abort();
+    }
 }
