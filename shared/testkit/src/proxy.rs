@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::watch,
+    sync::{broadcast, watch},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,6 +26,7 @@ pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<SocketAddr>,
+    said: broadcast::Sender<Vec<u8>>,
     _running: DropGuard,
 }
 
@@ -36,6 +37,8 @@ impl Proxy {
         let address = listener.local_addr().expect("a bound port");
         let (mode, watched) = watch::channel(Mode::Open(Duration::ZERO));
         let (upstream, leads_to) = watch::channel(upstream);
+        let said = broadcast::Sender::new(16);
+        let say = said.clone();
         let running = CancellationToken::new();
         let stop = running.clone();
         tokio::spawn(async move {
@@ -46,13 +49,14 @@ impl Proxy {
                 };
                 let Ok((client, _)) = accepted else { continue };
                 let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
+                let heard = say.subscribe();
                 let upstream = *leads_to.borrow_and_update();
                 let stop = stop.clone();
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         _ = leads_to.changed() => {}
-                        () = connect(client, upstream, mode) => {}
+                        () = connect(client, upstream, mode, heard) => {}
                     }
                 });
             }
@@ -61,6 +65,7 @@ impl Proxy {
             address,
             mode,
             upstream,
+            said,
             _running: running.drop_guard(),
         }
     }
@@ -90,13 +95,25 @@ impl Proxy {
         self.mode.send_replace(Mode::Open(latency));
     }
 
+    /// Tells every client these bytes, as if the server had. Between two of the server's own messages, or they are garbled.
+    pub fn say(&self, bytes: &[u8]) {
+        self.said
+            .send(bytes.to_vec())
+            .expect("somebody is connected");
+    }
+
     /// Passes everything on again.
     pub fn restore(&self) {
         self.slow(Duration::ZERO);
     }
 }
 
-async fn connect(client: TcpStream, upstream: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn connect(
+    client: TcpStream,
+    upstream: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    heard: broadcast::Receiver<Vec<u8>>,
+) {
     if *mode.borrow_and_update() == Mode::Cut {
         return;
     }
@@ -109,16 +126,30 @@ async fn connect(client: TcpStream, upstream: SocketAddr, mut mode: watch::Recei
     let (from_server, to_server) = server.into_split();
     let mut cut = mode.clone();
     tokio::select! {
-        () = pump(from_client, to_server, mode.clone()) => {}
-        () = pump(from_server, to_client, mode) => {}
+        () = pump(from_client, to_server, mode.clone(), None) => {}
+        () = pump(from_server, to_client, mode, Some(heard)) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    mut said: Option<broadcast::Receiver<Vec<u8>>>,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else {
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            Some(bytes) = next(&mut said) => {
+                if to.write_all(&bytes).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Ok(read @ 1..) = read else {
             return;
         };
         let open = mode
@@ -135,4 +166,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
             return;
         }
     }
+}
+
+/// Waits for the next bytes to say; `None` where nothing is said.
+async fn next(said: &mut Option<broadcast::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    said.as_mut()?.recv().await.ok()
 }

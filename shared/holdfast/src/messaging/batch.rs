@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use lapin::{Channel, message::Delivery};
+use lapin::Channel;
 use metrics::counter;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
@@ -22,6 +22,7 @@ use super::{
     control::Control,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, PUT_OFF, text_headers},
     handler::{Error, Handler, Received, Undecodable},
+    headers,
     meter::{self, Paused},
     subscription::{Ended, Item, Process},
     trace,
@@ -106,12 +107,7 @@ impl<H: Handler> Processor<H> {
         let headers = text_headers(delivery);
         let span = trace::of_delivery(&self.queue, delivery, &headers);
         let mut event = Incoming::read(delivery).map_err(|malformed| {
-            let id = delivery
-                .properties
-                .message_id()
-                .as_ref()
-                .and_then(|id| id.as_str().parse().ok());
-            let id = id.unwrap_or_else(|| id_from_content(delivery));
+            let id = item.parking_id();
             let data = delivery.data.clone();
             self.park(
                 &span,
@@ -378,6 +374,10 @@ impl<H: Handler> Processor<H> {
         let mut delays = Backoff::RECONNECT.delays();
         let mut paused = None;
         loop {
+            // What was received may be too large to be sent once it carries its cause: the publisher would refuse it, always.
+            for message in &mut messages {
+                headers::cut(&mut message.headers, self.publisher.room());
+            }
             let outcomes = self.publisher.publish(&messages).await;
             let mut outcomes = outcomes.into_iter();
             messages.retain(|message| match outcomes.next() {
@@ -435,10 +435,4 @@ fn below(span: &Span, headers: &mut BTreeMap<String, String>) {
     if let Some(traceparent) = telemetry::traceparent_of(span) {
         headers.insert(TRACEPARENT.to_owned(), traceparent);
     }
-}
-
-/// A message whose envelope cannot be read may have no id. It gets one that follows from its bytes, so that the same
-/// message, delivered again, is the same parked message.
-pub(super) fn id_from_content(delivery: &Delivery) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, &delivery.data)
 }

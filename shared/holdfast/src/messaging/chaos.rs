@@ -4,12 +4,11 @@
 //! and once as if it had been sent again under a new one (so that both the inbox and the idempotency of the effects are
 //! put to the test), each after a delay of up to 500 ms, in the order that results.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use lapin::message::Delivery;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
-use uuid::Uuid;
 
 use super::subscription::Item;
 
@@ -57,16 +56,10 @@ impl Mixer {
 
     /// Takes a delivery in, twice.
     pub(super) fn add(&mut self, delivery: Delivery) {
-        let delivery = Arc::new(delivery);
-        for resent_as in [None, Some(Uuid::now_v7())] {
+        let item = Item::new(delivery);
+        for copy in [item.resent(), item] {
             let due = Instant::now() + self.max_delay.mul_f64(fastrand::f64());
-            self.waiting.push((
-                due,
-                Item {
-                    delivery: Arc::clone(&delivery),
-                    resent_as,
-                },
-            ));
+            self.waiting.push((due, copy));
         }
     }
 

@@ -5,6 +5,8 @@ use std::{fmt::Display, time::Duration};
 use lapin::{Connection, ConnectionProperties};
 use tokio::{sync::watch, time::timeout};
 
+use super::headers::FRAME_MAX;
+
 /// How long connecting may take in all.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -44,10 +46,9 @@ impl Link {
 
 /// Connects under `name`, which the broker's tools show.
 pub(super) async fn connect(url: &str, name: &str) -> Result<Connection, String> {
-    // A silent peer is noticed after two heartbeats. Lapin keeps room for 32 frames each way, at the broker's default of
-    // 128 KiB that is 8 MiB for each connection; a larger message just takes several frames.
+    // A silent peer is noticed after two heartbeats. A frame may be as large as the broker's other clients may send it.
     let joint = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{joint}heartbeat=10&connection_timeout=3000&frame_max=16384");
+    let url = format!("{url}{joint}heartbeat=10&connection_timeout=3000&frame_max={FRAME_MAX}");
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     match timeout(CONNECT, Connection::connect(&url, properties)).await {
         Ok(Ok(connection)) => Ok(connection),

@@ -480,10 +480,7 @@ impl Opened<'_> {
                 self.arrived.push_front(next);
                 return Ok(batch);
             }
-            batch.push(Item {
-                delivery: Arc::new(next),
-                resent_as: None,
-            });
+            batch.push(Item::new(next));
             if batch.len() >= self.queue.subscription.batch.into() {
                 return Ok(batch);
             }

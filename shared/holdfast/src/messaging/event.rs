@@ -6,6 +6,7 @@ use lapin::{message::Delivery, types::AMQPValue};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
+use super::headers::CUT;
 use crate::{
     outbox::Message,
     telemetry::{self, TRACEPARENT},
@@ -204,7 +205,7 @@ pub(super) fn resend(
     subject: Option<&str>,
 ) -> BTreeMap<String, String> {
     let mut headers = headers.clone();
-    for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL] {
+    for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL, CUT] {
         headers.remove(ours);
     }
     headers.insert(format!("{PREFIX}specversion"), "1.0".to_owned());

@@ -56,6 +56,7 @@ mod consumer;
 mod control;
 mod event;
 mod handler;
+mod headers;
 mod meter;
 mod observe;
 pub mod parking;

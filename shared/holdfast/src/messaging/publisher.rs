@@ -1,13 +1,24 @@
 //! Publishing with confirms: `Ok` means that the broker stored the message and routed it to a queue.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection,
+    BasicProperties, Channel, Connection, ErrorKind, Event,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    protocol::{AMQPErrorKind, AMQPHardError},
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
-use metrics::{Unit, describe_histogram, histogram};
+use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::{
     sync::{Mutex, watch},
     time::{Instant, timeout},
@@ -16,6 +27,7 @@ use tracing::{Instrument, info, warn};
 
 use super::{
     connection::{self, Link},
+    headers,
     trace::{self, Sent},
 };
 use crate::{
@@ -38,22 +50,36 @@ struct Inner {
     session: Mutex<Option<Session>>,
     up: watch::Sender<bool>,
     link: Link,
+    /// How many bytes of headers a message may have on the last connection.
+    room: AtomicUsize,
 }
 
 struct Session {
     connection: Connection,
-    channel: Channel,
+    /// `None` before the first use, and after a batch that the broker did not answer while it blocked the connection.
+    channel: Option<Channel>,
 }
 
 impl Session {
-    fn is_usable(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+    /// Whether the connection is worth keeping. One that the broker blocks is: nothing can be sent on it, not even that it is to
+    /// be closed, and only it hears when the broker takes messages again.
+    fn is_connected(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.is_connected() && self.connection.status().blocked()
+    }
+
+    fn open_channel(&self) -> Option<&Channel> {
+        let channel = self.channel.as_ref();
+        channel.filter(|channel| channel.status().connected())
     }
 }
 
 /// Why a batch has no outcome: the channel is gone, and with it the rest of the broker's answers.
 struct Broken {
-    /// Set if the broker closed the channel because of one message of the batch; it does not say which.
+    /// Set if the broker closed the channel, or the connection, because of one message of the batch; it does not say which.
     refusal: Option<String>,
 }
 
@@ -65,6 +91,11 @@ impl Publisher {
             Unit::Seconds,
             "From sending a batch of messages to the broker's last confirm of it; failed, if one of them was not confirmed"
         );
+        describe_gauge!(
+            "publisher_blocked",
+            Unit::Count,
+            "1 while the broker takes nothing from this publisher because it is short of memory or disk"
+        );
         let (up, link) = Link::new();
         Self(Arc::new(Inner {
             url: url.into(),
@@ -72,12 +103,18 @@ impl Publisher {
             session: Mutex::new(None),
             up,
             link,
+            room: AtomicUsize::new(headers::room(headers::FRAME_MAX)),
         }))
     }
 
-    /// Whether it is connected.
+    /// Whether it is connected, and the broker takes what it sends.
     pub fn link(&self) -> Link {
         self.0.link.clone()
+    }
+
+    /// Returns how many bytes of headers a message may have. One that has more is refused before it is sent.
+    pub(super) fn room(&self) -> usize {
+        self.0.room.load(Ordering::Relaxed)
     }
 
     /// Closes the connection. A later use opens a new one.
@@ -131,7 +168,39 @@ impl outbox::Publisher for Publisher {
 impl Inner {
     async fn publish_each(&self, batch: &[Sent<'_>]) -> Vec<Outcome> {
         let mut session = self.session.lock().await;
-        match self.publish(&mut session, batch).await {
+        if let Err(error) = self.ensure(&mut session).await {
+            warn!(publisher = self.name, %error, "cannot publish");
+            return vec![Outcome::Unknown; batch.len()];
+        }
+        // What cannot be sent is refused here. On the wire it would cost everybody the connection.
+        let room = self.room.load(Ordering::Relaxed);
+        let (mut ready, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
+        for sent in batch {
+            match Ready::new(sent, room) {
+                Ok(message) => {
+                    ready.push(message);
+                    refusals.push(None);
+                }
+                Err(refusal) => refusals.push(Some(refusal)),
+            }
+        }
+        let mut outcomes = self.publish_ready(&mut session, &ready).await.into_iter();
+        let merged = refusals.into_iter().map(|refusal| match refusal {
+            Some(refusal) => Outcome::Refused(refusal),
+            None => outcomes.next().unwrap_or(Outcome::Unknown),
+        });
+        merged.collect()
+    }
+
+    async fn publish_ready(
+        &self,
+        session: &mut Option<Session>,
+        batch: &[Ready<'_>],
+    ) -> Vec<Outcome> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        match self.publish(session, batch).await {
             Ok(outcomes) => outcomes,
             Err(Broken { refusal: None }) => vec![Outcome::Unknown; batch.len()],
             // One message made the broker close the channel (no such exchange, no right to write to it). Each goes
@@ -146,10 +215,7 @@ impl Inner {
                         continue;
                     }
                     outcomes.push(
-                        match self
-                            .publish(&mut session, std::slice::from_ref(message))
-                            .await
-                        {
+                        match self.publish(session, std::slice::from_ref(message)).await {
                             Ok(mut outcome) => outcome.pop().unwrap_or(Outcome::Unknown),
                             Err(Broken {
                                 refusal: Some(refusal),
@@ -166,65 +232,178 @@ impl Inner {
         }
     }
 
-    /// The session, made anew if it is not usable.
-    async fn ensure<'s>(&self, session: &'s mut Option<Session>) -> Result<&'s Session, String> {
-        if !session.as_ref().is_some_and(Session::is_usable) {
+    /// Makes sure that there is a session on which a batch can be sent now.
+    async fn ensure(&self, session: &mut Option<Session>) -> Result<(), String> {
+        if !session.as_ref().is_some_and(Session::is_connected) {
             if let Some(old) = session.take() {
                 self.up.send_replace(false);
                 warn!(publisher = self.name, "lost the broker");
-                connection::close(&old.connection, "broken channel").await;
+                connection::close(&old.connection, "lost").await;
             }
             let connection = connection::connect(&self.url, &self.name).await?;
-            let channel = async {
-                let channel = connection.create_channel().await?;
-                channel
-                    .confirm_select(ConfirmSelectOptions::default())
-                    .await?;
-                Ok::<_, lapin::Error>(channel)
-            };
-            let channel = timeout(CONFIRM, channel)
-                .await
-                .map_err(|_| "no channel".to_owned())?;
-            let channel = channel.map_err(|e| e.to_string())?;
+            let room = headers::room(connection.configuration().frame_max());
+            self.room.store(room, Ordering::Relaxed);
             *session = Some(Session {
                 connection,
-                channel,
+                channel: None,
             });
-            self.up.send_replace(true);
+        }
+        let Some(current) = session else {
+            return Err("not connected".to_owned());
+        };
+        if current.is_blocked() {
+            self.blocked("it still is");
+            return Err("the broker takes nothing from its publishers now".to_owned());
+        }
+        if current.open_channel().is_none() {
+            match timeout(CONFIRM, confirming(&current.connection)).await {
+                Ok(Ok(channel)) => current.channel = Some(channel),
+                failed => {
+                    self.up.send_replace(false);
+                    if let Some(old) = session.take_if(|current| !current.is_blocked()) {
+                        connection::close(&old.connection, "no channel").await;
+                    }
+                    return Err(match failed {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no channel".to_owned(),
+                    });
+                }
+            }
+        }
+        self.unblocked();
+        Ok(())
+    }
+
+    /// Tells that the broker takes what is sent.
+    fn unblocked(&self) {
+        gauge!("publisher_blocked").set(0.0);
+        if !self.up.send_replace(true) {
             info!(publisher = self.name, "connected");
         }
-        session.as_ref().ok_or_else(|| "not connected".to_owned())
+    }
+
+    /// Tells that the broker blocks this publisher.
+    fn blocked(&self, reason: &str) {
+        gauge!("publisher_blocked").set(1.0);
+        if self.up.send_replace(false) {
+            warn!(
+                publisher = self.name,
+                reason, "the broker takes nothing from its publishers now"
+            );
+        }
     }
 
     async fn publish(
         &self,
         session: &mut Option<Session>,
-        batch: &[Sent<'_>],
+        batch: &[Ready<'_>],
     ) -> Result<Vec<Outcome>, Broken> {
         if let Err(error) = self.ensure(session).await {
             warn!(publisher = self.name, %error, "cannot publish");
             return Err(Broken { refusal: None });
         }
         // Taken out: if this future is dropped half way, the channel with its open confirms goes with it.
-        let Some(current) = session.take() else {
+        let Some(Session {
+            connection,
+            channel: Some(channel),
+        }) = session.take()
+        else {
             return Err(Broken { refusal: None });
         };
-        let published = match timeout(CONFIRM, on_channel(&current.channel, batch)).await {
-            Ok(published) => published,
-            Err(_) => Err(Broken { refusal: None }),
-        };
+        let published = self.send(&connection, &channel, batch).await;
         match &published {
-            Ok(_) => *session = Some(current),
+            Ok(_) => {
+                *session = Some(Session {
+                    connection,
+                    channel: Some(channel),
+                });
+            }
+            // What was handed over may still leave when the broker takes messages again, and its confirms mean nothing to a
+            // later batch: the connection stays, the channel does not.
+            Err(_) if connection.status().connected() && connection.status().blocked() => {
+                *session = Some(Session {
+                    connection,
+                    channel: None,
+                });
+            }
             Err(Broken { refusal }) => {
                 warn!(
                     publisher = self.name,
                     refusal, "the channel broke while publishing"
                 );
                 self.up.send_replace(false);
-                connection::close(&current.connection, "broken channel").await;
+                connection::close(&connection, "broken channel").await;
             }
         }
         published
+    }
+
+    /// Sends a batch and waits for what the broker says to it, at most [`CONFIRM`]. Meanwhile tells of a broker that blocks.
+    async fn send(
+        &self,
+        connection: &Connection,
+        channel: &Channel,
+        batch: &[Ready<'_>],
+    ) -> Result<Vec<Outcome>, Broken> {
+        let mut events = pin!(connection.events_listener());
+        let mut sending = pin!(timeout(CONFIRM, on_channel(channel, batch)));
+        loop {
+            tokio::select! {
+                published = &mut sending => {
+                    return published.unwrap_or(Err(Broken { refusal: None }));
+                }
+                // It says so at the first message that it does not take, and that may be one of these. What came before is
+                // still to be read here, so the connection is asked.
+                Some(event) = events.next() => {
+                    let status = connection.status();
+                    match event {
+                        Event::ConnectionBlocked(reason) if status.blocked() => self.blocked(&reason),
+                        Event::ConnectionUnblocked if status.connected() && !status.blocked() => {
+                            self.unblocked();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Opens a channel on which the broker confirms.
+async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    Ok(channel)
+}
+
+/// A message as it goes on the wire: each part of it is known to fit.
+struct Ready<'a> {
+    message: &'a Message,
+    exchange: ShortString,
+    routing_key: ShortString,
+    properties: BasicProperties,
+}
+
+impl<'a> Ready<'a> {
+    /// Puts a message into the form in which it is sent, or says why it never can be: its headers take more than `room`, or a
+    /// name is too long.
+    fn new(sent: &'a Sent<'_>, room: usize) -> Result<Self, String> {
+        let message = sent.message;
+        Ok(Self {
+            message,
+            exchange: short("the exchange", &message.exchange)?,
+            routing_key: short("the routing key", &message.routing_key)?,
+            properties: properties(sent, room)?,
+        })
+    }
+}
+
+fn short(what: &str, text: &str) -> Result<ShortString, String> {
+    match headers::too_long(what, text) {
+        Some(why) => Err(why),
+        None => ShortString::try_new(text).map_err(|error| error.to_string()),
     }
 }
 
@@ -233,26 +412,23 @@ impl Inner {
 /// All or nothing: a returned message may be handed over with the confirm of *another* message of the batch (lapin gives
 /// it to whichever confirm completes next), so a batch that was not awaited to its end says nothing about any of its
 /// messages. Awaited to its end, the set of returned messages is exact, and they are matched by message id.
-async fn on_channel(channel: &Channel, batch: &[Sent<'_>]) -> Result<Vec<Outcome>, Broken> {
+async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcome>, Broken> {
     let broken = |error: &lapin::Error| Broken {
         refusal: refused(error),
     };
     let mut confirms = Vec::with_capacity(batch.len());
-    for sent in batch {
-        let message = sent.message;
+    for ready in batch {
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
-        let exchange = message.exchange.as_str().into();
-        let routing_key = message.routing_key.as_str().into();
         let published = channel
             .basic_publish(
-                exchange,
-                routing_key,
+                ready.exchange.clone(),
+                ready.routing_key.clone(),
                 options,
-                &message.payload,
-                properties(sent),
+                &ready.message.payload,
+                ready.properties.clone(),
             )
             .await;
         match published {
@@ -291,21 +467,33 @@ async fn on_channel(channel: &Channel, batch: &[Sent<'_>]) -> Result<Vec<Outcome
             );
         }
     }
-    for (sent, outcome) in batch.iter().zip(&mut outcomes) {
-        if let Some(reply) = returned.get(&sent.message.id.to_string()) {
+    for (ready, outcome) in batch.iter().zip(&mut outcomes) {
+        if let Some(reply) = returned.get(&ready.message.id.to_string()) {
             *outcome = Outcome::Refused(format!("the broker returned it: {reply}"));
         }
     }
     Ok(outcomes)
 }
 
-/// What the broker said when it closed the channel, if that is what happened.
+/// Returns what the broker said when it closed the channel, or the connection, because of a message; `None` if anything else
+/// happened.
 fn refused(error: &lapin::Error) -> Option<String> {
-    error.is_amqp_soft_error().then(|| error.to_string())
+    let ErrorKind::ProtocolError(said) = error.kind() else {
+        return None;
+    };
+    let is_about_a_message = match said.kind() {
+        AMQPErrorKind::Soft(_) => true,
+        // Others are about the connection: an operator closed it, the broker stops.
+        AMQPErrorKind::Hard(kind) => {
+            matches!(kind, AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
+        }
+    };
+    is_about_a_message.then(|| error.to_string())
 }
 
-fn properties(sent: &Sent<'_>) -> BasicProperties {
-    let mut headers = FieldTable::default();
+fn properties(sent: &Sent<'_>, room: usize) -> Result<BasicProperties, String> {
+    let mut table = FieldTable::default();
+    let mut weight = 0;
     let context = sent.traceparent.as_ref();
     let context = context.map(|context| (TRACEPARENT, context.as_str()));
     let own = sent.message.headers.iter();
@@ -314,16 +502,20 @@ fn properties(sent: &Sent<'_>) -> BasicProperties {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .chain(context)
     {
-        if let Ok(name) = ShortString::try_new(name) {
-            headers.insert(
-                name,
-                AMQPValue::LongString(LongString::from(value.as_bytes())),
-            );
-        }
+        weight += headers::weight(name, value);
+        table.insert(
+            short("the name of a header", name)?,
+            AMQPValue::LongString(LongString::from(value.as_bytes())),
+        );
     }
-    BasicProperties::default()
+    if weight > room {
+        return Err(format!(
+            "its headers take {weight} bytes, and at most {room} are possible"
+        ));
+    }
+    Ok(BasicProperties::default()
         .with_message_id(sent.message.id.to_string().into())
         .with_content_type("application/json".into())
         .with_delivery_mode(2) // persistent
-        .with_headers(headers)
+        .with_headers(table))
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use lapin::{Channel, message::Delivery};
+use uuid::Uuid;
 
 /// How a queue is consumed.
 #[derive(Clone, Debug)]
@@ -65,5 +66,41 @@ pub(super) trait Process: Send + Sync {
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) delivery: Arc<Delivery>,
-    pub(super) resent_as: Option<uuid::Uuid>,
+    pub(super) resent_as: Option<Uuid>,
+    /// The id under which it is parked if it brings none. New for each delivery, shared by copies of one delivery.
+    unnamed: Uuid,
+}
+
+impl Item {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery: Arc::new(delivery),
+            resent_as: None,
+            unnamed: Uuid::now_v7(),
+        }
+    }
+
+    /// A copy that looks as if it had been sent again.
+    pub(super) fn resent(&self) -> Self {
+        Self {
+            resent_as: Some(Uuid::now_v7()),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the id under which it is parked: the one that it brings, or else one of this delivery alone.
+    ///
+    /// The latter never follows from the content. Two messages without an id may be equal in every byte and every header, and
+    /// nothing that the broker says tells the second of them from a redelivery of the first. So a redelivered one may be
+    /// parked twice, which an operator sees, and none is lost, which no operator would see.
+    pub(super) fn parking_id(&self) -> Uuid {
+        let id = self.delivery.properties.message_id().as_ref();
+        id.and_then(|id| id.as_str().parse().ok())
+            .unwrap_or(self.unnamed)
+    }
+
+    /// Returns the id under which it is parked if another message came under its own.
+    pub(super) fn other_id(&self) -> Uuid {
+        self.unnamed
+    }
 }

@@ -13,5 +13,6 @@ mod outbox;
 mod parking;
 mod publisher;
 mod saga;
+mod strangers;
 mod telemetry;
 mod transaction;

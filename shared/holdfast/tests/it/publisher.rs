@@ -1,10 +1,14 @@
 //! `Confirmed` means stored and routed.
 
+use std::time::Duration;
+
 use holdfast::{
     messaging::Publisher,
     outbox::{Message, Outcome, Publisher as _},
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use testkit::{Probe, Proxy, Vhost, cut, eventually};
+use tokio::time::timeout;
 
 use crate::helpers::message;
 
@@ -129,6 +133,136 @@ async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
             break;
         }
     }
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+/// A header frame is never split, and one that is too large makes the broker close the connection.
+#[tokio::test]
+async fn message_that_no_frame_can_hold_is_refused_alone() {
+    let vhost = Vhost::create().await;
+    let probe = Probe::attach(&vhost).await;
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    publisher.ready().await.expect("the broker answers");
+    let lost = tokio::spawn({
+        let link = publisher.link();
+        async move { link.down().await }
+    });
+
+    let mut batch: Vec<Message> = (0..8).map(|n| message(&format!("{n}"), "work")).collect();
+    batch[1]
+        .headers
+        .insert("baggage".to_owned(), "x".repeat(131_000));
+    batch[2].headers.insert("n".repeat(256), String::new());
+    batch[3].routing_key = "k".repeat(256);
+    batch[4].exchange = "e".repeat(256);
+    batch[5]
+        .headers
+        .insert("baggage".to_owned(), "x".repeat(100_000));
+    let outcomes = publisher.publish(&batch).await;
+    let why = [
+        None,
+        Some("its headers take 131"),
+        Some("the name of a header"),
+        Some("the routing key"),
+        Some("the exchange"),
+        None,
+        None,
+        None,
+    ];
+    for (n, ((outcome, message), why)) in outcomes.iter().zip(&batch).zip(why).enumerate() {
+        match (outcome, why) {
+            (Outcome::Refused(said), Some(why)) => assert!(said.starts_with(why), "{n}: {said}"),
+            (outcome, None) => {
+                assert_eq!(*outcome, Outcome::Confirmed, "{n}");
+                probe
+                    .wait_for("order.created.v1", &message.headers["cloudEvents_subject"])
+                    .await;
+            }
+            (outcome, Some(_)) => panic!("{n}: {outcome:?}"),
+        }
+    }
+    assert!(!lost.is_finished(), "the connection is still the first one");
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+/// A method frame on channel 0, of the class `connection`.
+fn connection_method(method: u8, arguments: &[u8]) -> Vec<u8> {
+    let payload = [&[0, 10, 0, method], arguments].concat();
+    let length = u32::try_from(payload.len()).expect("short");
+    [&[1, 0, 0], &length.to_be_bytes()[..], &payload, &[0xce]].concat()
+}
+
+/// RabbitMQ blocks a connection that publishes while memory or disk are short: it reads nothing more from it and says so. An
+/// alarm is the whole broker's, which other tests use too, so the proxy says it in the broker's place.
+#[tokio::test]
+async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let is_blocked = |blocked: bool| {
+        let line = format!("publisher_blocked {}", u8::from(blocked));
+        metrics.render().lines().any(|seen| seen == line)
+    };
+
+    let vhost = Vhost::create().await;
+    let proxy = Proxy::start(vhost.server()).await;
+    let publisher = Publisher::new(vhost.url_via("order", proxy.address()), "test blocked");
+    let link = publisher.link();
+    publisher.ready().await.expect("the broker answers");
+    assert!(link.is_up() && is_blocked(false));
+
+    // In the middle of a batch, which is answered when the broker takes messages again.
+    proxy.pause();
+    let batch = [message("one", "work"), message("two", "work")];
+    let publishing = publisher.publish(&batch);
+    let meanwhile = async {
+        // Pauses are for what comes from the server too, but not for what the proxy says itself.
+        proxy.say(&connection_method(60, b"\x0alow memory"));
+        link.down().await;
+        assert!(is_blocked(true));
+        proxy.say(&connection_method(61, &[]));
+        proxy.restore();
+        link.up().await;
+        assert!(is_blocked(false));
+    };
+    let (outcomes, ()) = tokio::join!(publishing, meanwhile);
+    assert_eq!(outcomes, [Outcome::Confirmed, Outcome::Confirmed]);
+
+    // Longer than a batch may take: the batch is given up, the connection is not.
+    proxy.pause();
+    let publishing = publisher.publish(&batch);
+    let meanwhile = async {
+        proxy.say(&connection_method(60, b"\x0alow memory"));
+        link.down().await;
+    };
+    let (outcomes, ()) = tokio::join!(publishing, meanwhile);
+    assert_eq!(outcomes, [Outcome::Unknown, Outcome::Unknown]);
+    let why = publisher.ready().await.expect_err("it is blocked");
+    assert!(why.to_string().contains("takes nothing"), "{why}");
+    let at_once = timeout(Duration::from_secs(5), publisher.publish(&batch)).await;
+    assert_eq!(at_once, Ok(vec![Outcome::Unknown, Outcome::Unknown]));
+    assert!(!link.is_up() && is_blocked(true));
+
+    proxy.say(&connection_method(61, &[]));
+    proxy.restore();
+    eventually("the broker takes messages again", || async {
+        publisher.ready().await
+    })
+    .await;
+    assert!(link.is_up() && is_blocked(false));
+    assert_eq!(
+        publisher.publish(&batch).await,
+        [Outcome::Confirmed, Outcome::Confirmed]
+    );
+    eventually("one connection, the first one", || async {
+        match vhost.close_connections("test blocked").await {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
     publisher.close().await;
     vhost.delete().await;
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use lapin::{Channel, message::Delivery, types::AMQPValue};
-use sqlx::{PgPool, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 use tracing::{Instrument, info, warn};
 use uuid::Uuid;
 
@@ -11,9 +11,9 @@ use crate::{
     backoff::Backoff,
     failpoint, inbox,
     messaging::{
-        batch::id_from_content,
         dead,
         event::{CAUSE, DETAIL, attribute, text_headers},
+        headers::CUT,
         subscription::{Ended, Item, Process},
         trace,
     },
@@ -36,11 +36,7 @@ impl Drain {
             let headers = text_headers(&item.delivery);
             let span = trace::of_delivery(&dead(&self.queue), &item.delivery, &headers);
             // Only the database can fail here, so waiting for it is all there is to do.
-            while let Err(error) = self
-                .store(&item.delivery, &headers)
-                .instrument(span.clone())
-                .await
-            {
+            while let Err(error) = self.store(item, &headers).instrument(span.clone()).await {
                 if away.failures() == 0 {
                     warn!(queue = self.queue, %error, "cannot park: the database is away");
                 }
@@ -55,44 +51,90 @@ impl Drain {
         Ok(())
     }
 
-    async fn store(
-        &self,
-        delivery: &Delivery,
-        headers: &BTreeMap<String, String>,
-    ) -> sqlx::Result<()> {
-        let message_id = delivery
-            .properties
-            .message_id()
-            .as_ref()
-            .and_then(|id| id.as_str().parse().ok());
-        let message_id = message_id.unwrap_or_else(|| id_from_content(delivery));
-        let mut conn = self.pool.acquire().await?;
+    /// Stores a message, in one transaction. One that is stored already, or that was handled meanwhile, is left out.
+    async fn store(&self, item: &Item, headers: &BTreeMap<String, String>) -> sqlx::Result<()> {
+        let message_id = item.parking_id();
+        let mut tx = self.pool.begin().await?;
         // A copy of it may have been handled after this one was put aside: then there is nothing left to do.
-        if inbox::contains(&mut conn, &self.queue, message_id).await? {
+        if inbox::contains(&mut tx, &self.queue, message_id).await? {
             info!(queue = self.queue, message.id = %message_id, "not parked: it was handled meanwhile");
             return Ok(());
         }
-        let (cause, detail) = match (headers.get(CAUSE), headers.get(DETAIL)) {
+        let (cause, mut detail) = match (headers.get(CAUSE), headers.get(DETAIL)) {
             (Some(cause), detail) => (cause.clone(), detail.cloned().unwrap_or_default()),
-            (None, _) => by_broker(delivery),
+            (None, _) => by_broker(&item.delivery),
         };
-        sqlx::query(
+        if let Some(cut) = headers.get(CUT) {
+            detail = format!("{detail} (too large to be kept whole, left out were {cut})");
+        }
+        let parked = New {
+            queue: &self.queue,
+            headers,
+            payload: &item.delivery.data,
+            cause: &cause,
+        };
+        let is_new = parked.insert(&mut tx, message_id, &detail).await?;
+        if !is_new && !parked.is_there(&mut tx, message_id).await? {
+            // Its publisher gave two messages one id. The second of them is no repetition.
+            warn!(queue = self.queue, message.id = %message_id, "another message was parked under this id");
+            let detail =
+                format!("{detail} (another message was parked under its id, {message_id})");
+            parked.insert(&mut tx, item.other_id(), &detail).await?;
+        }
+        tx.commit().await
+    }
+}
+
+/// A message that is to be parked.
+struct New<'a> {
+    queue: &'a str,
+    headers: &'a BTreeMap<String, String>,
+    payload: &'a [u8],
+    cause: &'a str,
+}
+
+impl New<'_> {
+    /// Inserts it; returns `false` if a message is parked under this id already.
+    async fn insert(
+        &self,
+        conn: &mut PgConnection,
+        message_id: Uuid,
+        detail: &str,
+    ) -> sqlx::Result<bool> {
+        let inserted = sqlx::query(
             "insert into parked_message (id, queue, message_id, kind, subject, headers, payload, cause, detail)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              on conflict (queue, message_id) do nothing",
         )
         .bind(Uuid::now_v7())
-        .bind(&self.queue)
+        .bind(self.queue)
         .bind(message_id)
-        .bind(attribute(headers, "type"))
-        .bind(attribute(headers, "subject"))
-        .bind(Json(headers))
-        .bind(&delivery.data)
-        .bind(cause)
+        .bind(attribute(self.headers, "type"))
+        .bind(attribute(self.headers, "subject"))
+        .bind(Json(self.headers))
+        .bind(self.payload)
+        .bind(self.cause)
         .bind(detail)
-        .execute(&mut *conn)
+        .execute(conn)
         .await?;
-        Ok(())
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Returns whether what is parked under this id has its payload, or had it before an operator's edit.
+    async fn is_there(&self, conn: &mut PgConnection, message_id: Uuid) -> sqlx::Result<bool> {
+        sqlx::query_scalar(
+            "select exists (
+                 select from parked_message p
+                 where p.queue = $1 and p.message_id = $2
+                   and (p.payload = $3
+                        or exists (select from parked_message_audit a where a.parked_id = p.id and a.before = $3))
+             )",
+        )
+        .bind(self.queue)
+        .bind(message_id)
+        .bind(self.payload)
+        .fetch_one(conn)
+        .await
     }
 }
 

@@ -4,10 +4,11 @@
 //! moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
 //!
 //! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the broker
-//! delivers it. An operator lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one
+//! delivers it. Messages without an id become a row each, also if they are equal in every byte. An operator lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one
 //! transaction. An edit is checked against the schema of its type, and cannot change ids and amounts.
 //!
-//! **Not guaranteed.** That a requeued message works. If it fails again it is parked again, as a new message. The
+//! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked twice, as
+//! the broker does not tell it from another one that is equal. That a requeued message works. If it fails again it is parked again, as a new message. The
 //! order that it was about does not wait: its deadline, or a sweep, may have moved it on meanwhile.
 //!
 //! **States.** `parked -> requeued`, `parked -> dropped`. Both ends are final.
@@ -30,7 +31,7 @@ use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::RETRY_EXCHANGE;
+use super::{RETRY_EXCHANGE, headers};
 use crate::outbox::{self, Message};
 
 /// A message that could not be handled.
@@ -199,11 +200,13 @@ pub async fn requeue(
     // What still cannot be read would be parked again at once: say so now.
     let event =
         edit::candidate(schema, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
+    let mut headers = event.headers;
+    headers::cut(&mut headers, headers::room(headers::FRAME_MAX));
     let message = Message {
         id: new,
         exchange: RETRY_EXCHANGE.to_owned(),
         routing_key: parked.queue,
-        headers: event.headers,
+        headers,
         payload: event.data,
     };
     outbox::enqueue(conn, &[message]).await?;
