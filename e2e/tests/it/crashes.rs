@@ -184,7 +184,7 @@ async fn poisoned(probe: &Probe, queue: &str) {
     probe
         .send(holdfast::outbox::Message {
             id: uuid::Uuid::now_v7(),
-            exchange: holdfast::messaging::RETRY_EXCHANGE.to_owned(),
+            exchange: holdfast::messaging::retry_exchange(queue),
             routing_key: queue.to_owned(),
             headers: std::collections::BTreeMap::new(),
             payload: b"\xff not a message".to_vec(),

@@ -373,21 +373,23 @@ fn publishers() -> [(&'static str, Vec<Documented>); 5] {
 
 /// Where a message goes.
 struct Route {
-    exchange: &'static str,
+    exchange: String,
     key: String,
 }
 
 /// Where messages of a type go: exchange and routing key. A fact of choreography is the answer to a command, too.
 fn routes(kind: &str) -> Vec<Route> {
-    let route = |exchange, key: &str| Route {
-        exchange,
+    let publisher = kind.split('.').next().unwrap_or_default();
+    let route = |exchange: &str, key: &str| Route {
+        exchange: exchange.to_owned(),
         key: key.to_owned(),
     };
     let fact = || route("events", &format!("choreography.{kind}"));
-    let reply = || route("replies", "orchestrator");
+    let of = |kind| chassis::events::exchange_of(kind, publisher);
+    let reply = || route(&of("replies"), "orchestrator");
     match kind {
         "order.start_saga.v1" | "order.cancel_requested.v1" => {
-            vec![route("commands", "orchestrator")]
+            vec![route(&of("commands"), "orchestrator")]
         }
         "order.created.v1" | "order.cancelling.v1" | "order.settling.v1" => vec![fact()],
         "order.confirm_rejected.v1" | "order.completed.v1" | "notification.queued.v1" => {
@@ -404,7 +406,7 @@ fn routes(kind: &str) -> Vec<Route> {
                 .into_iter()
                 .find(|(word, _)| command.contains(&format!("_{word}.")));
             let (_, to) = to.unwrap_or_else(|| panic!("who is asked by {command}?"));
-            vec![route("commands", to)]
+            vec![route(&of("commands"), to)]
         }
         _ => vec![fact(), reply()],
     }
@@ -449,7 +451,7 @@ fn asyncapi() -> Value {
             );
             for Route { exchange, key } in routes(kind) {
                 // One channel for each place that a message can go to.
-                let channel_name = if exchange == "replies" {
+                let channel_name = if exchange.starts_with("replies.") {
                     format!("{name}Reply")
                 } else {
                     name.to_owned()
@@ -474,7 +476,7 @@ fn asyncapi() -> Value {
                     "channel": channel,
                     "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": "0.3.0" } },
                 }));
-                let queues: BTreeSet<String> = topology::bindings(exchange)
+                let queues: BTreeSet<String> = topology::bindings(&exchange)
                     .into_iter()
                     .filter(|(pattern, _)| topology::matches(pattern, &key))
                     .map(|(_, queue)| queue)

@@ -16,4 +16,5 @@ mod room;
 mod sagas;
 mod settings;
 mod system;
+mod topology;
 mod traces;

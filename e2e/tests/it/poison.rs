@@ -1,7 +1,7 @@
 //! Messages that cannot be handled, in a batch of good ones; and what operators do about them.
 
 use contracts::value::OrderId;
-use holdfast::{messaging::RETRY_EXCHANGE, outbox::Message};
+use holdfast::{messaging::retry_exchange, outbox::Message};
 use load_tests::traffic::Ending;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
     // Bytes that are nothing, and a version that nobody here knows.
     let to_payment = |id: Uuid, headers: &[(&str, &str)], payload: &[u8]| Message {
         id,
-        exchange: RETRY_EXCHANGE.to_owned(),
+        exchange: retry_exchange("payment.choreography"),
         routing_key: "payment.choreography".to_owned(),
         headers: headers
             .iter()

@@ -16,17 +16,24 @@ mod table;
 mod told;
 mod walk;
 
-use chassis::events::{COMMANDS, ORCHESTRATOR, REPLIES};
+use chassis::events::ORCHESTRATOR;
 use serde_json::{Value, json};
 
 /// What stands between the orchestrator, and the order service, and those whom they ask.
-const BINDINGS: [(&str, &str, &str); 6] = [
-    (COMMANDS, "order", "order.commands"),
-    (COMMANDS, "payment", "payment.commands"),
-    (COMMANDS, "inventory", "inventory.commands"),
-    (COMMANDS, "notification", "notification.commands"),
-    (COMMANDS, ORCHESTRATOR, "orchestrator.commands"),
-    (REPLIES, ORCHESTRATOR, "orchestrator.replies"),
+const BINDINGS: [(&str, &str, &str); 9] = [
+    ("commands.orchestrator", "order", "order.commands"),
+    ("commands.orchestrator", "payment", "payment.commands"),
+    ("commands.orchestrator", "inventory", "inventory.commands"),
+    (
+        "commands.orchestrator",
+        "notification",
+        "notification.commands",
+    ),
+    ("commands.order", ORCHESTRATOR, "orchestrator.commands"),
+    ("replies.order", ORCHESTRATOR, "orchestrator.replies"),
+    ("replies.payment", ORCHESTRATOR, "orchestrator.replies"),
+    ("replies.inventory", ORCHESTRATOR, "orchestrator.replies"),
+    ("replies.notification", ORCHESTRATOR, "orchestrator.replies"),
 ];
 
 /// An orchestrated order of one of these, paid from the wallet.

@@ -1,6 +1,6 @@
 //! What the room overhears. It takes part in nothing: what it cannot read, somebody else parks.
 
-use chassis::events::{COMMANDS, EXCHANGE, ORCHESTRATION, ORCHESTRATOR, REPLIES, decode};
+use chassis::events::{EXCHANGE, ORCHESTRATION, ORCHESTRATOR, decode};
 use contracts::{
     Message,
     inventory::InventoryCommitted,
@@ -20,26 +20,26 @@ use crate::{
 };
 
 /// What the room listens to: all facts of choreography, and every command and reply of orchestration.
-pub(crate) const WATCHED: [Watch<'static>; 7] = [
+pub(crate) const WATCHED: [Watch<'static>; 10] = [
     Watch {
         exchange: EXCHANGE,
         key: "#",
     },
-    to("order"),
-    to("payment"),
-    to("inventory"),
-    to("notification"),
-    to(ORCHESTRATOR),
-    Watch {
-        exchange: REPLIES,
-        key: ORCHESTRATOR,
-    },
+    to("commands.order", ORCHESTRATOR),
+    to("commands.orchestrator", "order"),
+    to("commands.orchestrator", "payment"),
+    to("commands.orchestrator", "inventory"),
+    to("commands.orchestrator", "notification"),
+    to("replies.order", ORCHESTRATOR),
+    to("replies.payment", ORCHESTRATOR),
+    to("replies.inventory", ORCHESTRATOR),
+    to("replies.notification", ORCHESTRATOR),
 ];
 
-/// The commands to a service.
-const fn to(service: &str) -> Watch<'_> {
+/// What is sent to a service on an exchange.
+const fn to(exchange: &'static str, service: &'static str) -> Watch<'static> {
     Watch {
-        exchange: COMMANDS,
+        exchange,
         key: service,
     }
 }

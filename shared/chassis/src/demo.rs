@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, get, post, put, web};
 use holdfast::{
     failpoint,
-    messaging::{Controls, Publisher, RETRY_EXCHANGE},
+    messaging::{Controls, Publisher, retry_exchange},
     outbox::{Message, Outcome, Publisher as _},
 };
 use serde::{Deserialize, Serialize};
@@ -261,7 +261,7 @@ async fn poison(
     let (_, publisher) = stage.controls(&queue)?;
     let message = Message {
         id: Uuid::now_v7(),
-        exchange: RETRY_EXCHANGE.to_owned(),
+        exchange: retry_exchange(&queue),
         routing_key: queue.clone(),
         headers: [(
             "note".to_owned(),

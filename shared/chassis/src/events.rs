@@ -9,12 +9,20 @@ use uuid::Uuid;
 
 /// The exchange of everything that happened to choreographed orders.
 pub const EXCHANGE: &str = "events";
-/// The exchange of what the orchestrator, or an order, asks of one service; by the service's name.
+/// The exchanges of what a service asks of another, by the name of the one that is asked. Each service that asks has one of its
+/// own, and no other account may write to it: see [`exchange_of`].
 pub const COMMANDS: &str = "commands";
-/// The exchange of what is answered to commands; all of it is the orchestrator's.
+/// The exchanges of what a service replies to commands; all of it is for the orchestrator. Each service has one of its own.
 pub const REPLIES: &str = "replies";
 /// The service that asks, and is answered.
 pub const ORCHESTRATOR: &str = "orchestrator";
+
+/// Returns the exchange of [`COMMANDS`] or [`REPLIES`] to which `service` publishes, as in `replies.payment`.
+///
+/// A direct exchange has no permission per key, so who may say something is decided by the exchange.
+pub fn exchange_of(kind: &str, service: &str) -> String {
+    format!("{kind}.{service}")
+}
 
 /// How an order is coordinated: the first segment of its messages' routing keys, so that the queues of choreography never
 /// see an orchestrated order.
@@ -59,7 +67,7 @@ impl<'a> Publishing<'a> {
     /// The outbox row for `message`, an answer to the command whose idempotency key is `key`.
     pub fn reply<M: Message>(&self, message: &M, key: &str) -> outbox::Message {
         self.event(message, key.to_owned())
-            .into_message(REPLIES, ORCHESTRATOR.to_owned())
+            .into_message(&exchange_of(REPLIES, self.service), ORCHESTRATOR.to_owned())
     }
 
     /// The outbox row for `message`, an answer that goes where `answering` says. `step` names the effect that it tells of.
@@ -78,7 +86,7 @@ impl<'a> Publishing<'a> {
     /// The outbox row for `message`, a command to the service `to`, whose effect `key` names.
     pub fn command<M: Message>(&self, message: &M, to: &str, key: String) -> outbox::Message {
         self.event(message, key)
-            .into_message(COMMANDS, to.to_owned())
+            .into_message(&exchange_of(COMMANDS, self.service), to.to_owned())
     }
 
     /// The event for `message`, in the current trace.

@@ -20,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 use holdfast::{
     inbox,
     messaging::{
-        Consumers, Error, Event, Handler, Incoming, Publisher, RETRY_EXCHANGE, Received,
-        Subscription, Undecodable,
+        Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription, Undecodable,
+        retry_exchange,
     },
     outbox::{self, Config, Message, Publisher as _, Relay, Waker},
     transaction,
@@ -201,7 +201,7 @@ impl Shop {
         let data = json!({ "order_id": order }).to_string().into_bytes();
         let event = Event::new(KIND, "/shop", order.to_string(), data);
         // A project has an exchange for facts; this example borrows the one that leads to its queue by name.
-        event.into_message(RETRY_EXCHANGE, self.queue.clone())
+        event.into_message(&retry_exchange(&self.queue), self.queue.clone())
     }
 
     /// Places orders, each in a transaction with its message. (Their rows are left out here: see the example `outbox`.)

@@ -22,9 +22,9 @@ use holdfast::{
     backoff::pause,
     inbox,
     messaging::{
-        Consumers, Error, Event, Handler, Incoming, Publisher, RETRY_EXCHANGE, Received,
-        Subscription, Undecodable,
+        Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription, Undecodable,
         parking::{self, Parked, Schema},
+        retry_exchange,
     },
     outbox::{self, Config, Relay, Waker},
     transaction,
@@ -138,7 +138,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
             order.to_owned(),
             data.to_string().into_bytes(),
         );
-        let message = event.into_message(RETRY_EXCHANGE, queues.queue.clone());
+        let message = event.into_message(&retry_exchange(&queues.queue), queues.queue.clone());
         outbox::enqueue(&mut tx, &[message]).await?;
     }
     tx.commit().await?;

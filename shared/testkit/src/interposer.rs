@@ -20,7 +20,7 @@ use lapin::{
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use crate::Vhost;
+use crate::{Vhost, probe::family};
 
 /// How long a message may take to come: longer than for what should happen at once, since a test may wait for what is done
 /// only after something was given up.
@@ -69,7 +69,7 @@ struct Book {
     admitted: HashSet<String>,
     /// What came about subjects that nobody has admitted yet.
     waiting: HashMap<String, Vec<Passing>>,
-    /// By exchange and idempotency key.
+    /// By exchange, whichever service's, and idempotency key.
     rules: HashMap<(String, String), Rule>,
 }
 
@@ -272,7 +272,7 @@ impl Desk {
             waiting.push(passing);
             return Vec::new();
         }
-        let of = (passing.exchange.clone(), passing.key.clone());
+        let of = (family(&passing.exchange).to_owned(), passing.key.clone());
         let Some(rule) = book.rules.get_mut(&of) else {
             return vec![passing];
         };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chassis::events::{COMMANDS, EXCHANGE, ORCHESTRATOR, Publishing, REPLIES};
+use chassis::events::{COMMANDS, EXCHANGE, ORCHESTRATOR, Publishing, REPLIES, exchange_of};
 use futures_util::StreamExt;
 use holdfast::{
     messaging::{Event, Publisher},
@@ -18,19 +18,13 @@ use uuid::Uuid;
 
 use crate::{Vhost, eventually};
 
-/// The keys of what is sent to `commands`: the services that can be asked.
-const ASKED: [&str; 5] = [
-    "order",
-    "payment",
-    "inventory",
-    "notification",
-    ORCHESTRATOR,
-];
+/// The services that the orchestrator asks, and that reply to it.
+const PARTICIPANTS: [&str; 4] = ["order", "payment", "inventory", "notification"];
 
 /// A message that was published on the vhost.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The exchange: `events`, `commands` or `replies`.
+    /// The exchange: `events`, `commands` or `replies`, whichever service's.
     pub exchange: String,
     /// The routing key.
     pub routing_key: String,
@@ -81,15 +75,15 @@ impl Probe {
             .await
             .expect("a queue");
         let name = queue.name().clone();
-        let commands = ASKED.map(|service| (COMMANDS, service));
-        for (exchange, key) in [(EXCHANGE, "#"), (REPLIES, ORCHESTRATOR)]
-            .into_iter()
-            .chain(commands)
-        {
+        let commands = PARTICIPANTS.map(|service| (exchange_of(COMMANDS, ORCHESTRATOR), service));
+        let replies = PARTICIPANTS.map(|service| (exchange_of(REPLIES, service), ORCHESTRATOR));
+        let facts = (EXCHANGE.to_owned(), "#");
+        let requests = (exchange_of(COMMANDS, "order"), ORCHESTRATOR);
+        for (exchange, key) in [facts, requests].into_iter().chain(commands).chain(replies) {
             channel
                 .queue_bind(
                     name.clone(),
-                    exchange.into(),
+                    exchange.as_str().into(),
                     key.into(),
                     QueueBindOptions::default(),
                     FieldTable::default(),
@@ -123,7 +117,7 @@ impl Probe {
                     .collect();
                 let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
                 let event = Seen {
-                    exchange: delivery.exchange.to_string(),
+                    exchange: family(delivery.exchange.as_str()).to_owned(),
                     routing_key: delivery.routing_key.to_string(),
                     id: header("cloudEvents_id").parse().unwrap_or_default(),
                     kind: header("cloudEvents_type"),
@@ -267,4 +261,9 @@ impl Probe {
             "{outcomes:?}"
         );
     }
+}
+
+/// Returns `commands` for each service's exchange of commands, and `replies` for each service's exchange of replies.
+pub(crate) fn family(exchange: &str) -> &str {
+    exchange.split('.').next().unwrap_or(exchange)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use holdfast::{messaging::RETRY_EXCHANGE, outbox::Message};
+use holdfast::{messaging::retry_exchange, outbox::Message};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -76,10 +76,9 @@ impl Vhost {
                     let level: usize = level.parse().expect("retry queues are numbered");
                     entry["arguments"]["x-message-ttl"] = json!(delays[level - 1]);
                 }
-                if let (Some(limit), true) = (
-                    delivery_limit,
-                    entry["arguments"]["x-delivery-limit"].is_u64(),
-                ) {
+                let is_work =
+                    section == "queues" && !name.contains(".retry.") && !name.ends_with(".dead");
+                if let (Some(limit), true) = (delivery_limit, is_work) {
                     entry["arguments"]["x-delivery-limit"] = json!(limit);
                 }
             }
@@ -167,7 +166,7 @@ impl Vhost {
                 .as_str()
                 .and_then(|id| id.parse().ok())
                 .expect("a message id"),
-            exchange: RETRY_EXCHANGE.to_owned(),
+            exchange: retry_exchange(queue),
             routing_key: queue.to_owned(),
             headers,
             payload: message["payload"]

@@ -187,7 +187,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
     };
     let release_type = "orchestrator.release_inventory.v1";
     probe
-        .send(event(release_type, lost).into_message("retry", "inventory.choreography".to_owned()))
+        .send(
+            event(release_type, lost)
+                .into_message("retry.inventory", "inventory.choreography".to_owned()),
+        )
         .await;
     probe
         .send(event(release_type, nameless).into_message("commands", "inventory".to_owned()))

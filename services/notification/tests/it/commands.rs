@@ -144,7 +144,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
     };
     let send_type = "orchestrator.send_notification.v1";
     probe
-        .send(event(send_type, lost).into_message("retry", "notification.choreography".to_owned()))
+        .send(
+            event(send_type, lost)
+                .into_message("retry.notification", "notification.choreography".to_owned()),
+        )
         .await;
     probe
         .send(event(send_type, nameless).into_message("commands", "notification".to_owned()))

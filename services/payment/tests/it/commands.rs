@@ -166,7 +166,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
     };
     let refund_type = "orchestrator.refund_payment.v1";
     probe
-        .send(event(refund_type, lost).into_message("retry", "payment.choreography".to_owned()))
+        .send(
+            event(refund_type, lost)
+                .into_message("retry.payment", "payment.choreography".to_owned()),
+        )
         .await;
     probe
         .send(event(refund_type, nameless).into_message("commands", "payment".to_owned()))

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use holdfast::messaging::RETRY_EXCHANGE;
+use holdfast::messaging::retry_exchange;
 use lapin::{
     Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{
@@ -20,6 +20,8 @@ pub(crate) struct Queues {
     pub(crate) url: String,
     /// The queue to consume. The routing key of the same name leads to it.
     pub(crate) queue: String,
+    /// Behind which its delays are.
+    exchange: String,
     connection: Connection,
     channel: Channel,
     names: Vec<String>,
@@ -42,7 +44,9 @@ impl Queues {
         let connection = Connection::connect(&url, ConnectionProperties::default())
             .await
             .context("no connection to the RabbitMQ of AMQP_URL")?;
-        let exchange_is_ours = !exists(&connection).await?;
+        let queue = format!("holdfast.example.{}", Uuid::now_v7().simple());
+        let exchange = retry_exchange(&queue);
+        let exchange_is_ours = !exists(&connection, &exchange).await?;
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions {
             durable: true,
@@ -50,16 +54,16 @@ impl Queues {
         };
         channel
             .exchange_declare(
-                RETRY_EXCHANGE.into(),
+                exchange.as_str().into(),
                 ExchangeKind::Direct,
                 durable,
                 FieldTable::default(),
             )
             .await?;
-        let queue = format!("holdfast.example.{}", Uuid::now_v7().simple());
         let mut queues = Self {
             url,
             queue: queue.clone(),
+            exchange: exchange.clone(),
             connection,
             channel,
             names: Vec::new(),
@@ -69,7 +73,7 @@ impl Queues {
         // What kills its consumer again and again is dead-lettered by the broker itself; high, so that it is only that.
         let work = [
             ("x-delivery-limit", AMQPValue::LongInt(100)),
-            ("x-dead-letter-exchange", text(RETRY_EXCHANGE)),
+            ("x-dead-letter-exchange", text(&exchange)),
             ("x-dead-letter-routing-key", text(&format!("{queue}.dead"))),
         ];
         queues.declare(&queue, &work).await?;
@@ -87,7 +91,9 @@ impl Queues {
                 .declare(&format!("{queue}.retry.{place}"), &wait)
                 .await?;
         }
-        queues.declare(&format!("{queue}.dead"), &[]).await?;
+        // Without a number RabbitMQ 4 drops what waits in it after 20 deliveries.
+        let dead = [("x-delivery-limit", AMQPValue::LongInt(1_000_000_000))];
+        queues.declare(&format!("{queue}.dead"), &dead).await?;
         Ok(queues)
     }
 
@@ -110,7 +116,7 @@ impl Queues {
         self.channel
             .queue_bind(
                 name.into(),
-                RETRY_EXCHANGE.into(),
+                self.exchange.as_str().into(),
                 name.into(),
                 bind,
                 FieldTable::default(),
@@ -134,7 +140,7 @@ impl Queues {
             };
             let _ = self
                 .channel
-                .exchange_delete(RETRY_EXCHANGE.into(), unused)
+                .exchange_delete(self.exchange.as_str().into(), unused)
                 .await;
         }
         self.connection.close(200, "bye".into()).await?;
@@ -143,14 +149,14 @@ impl Queues {
 }
 
 /// Whether the exchange is there. Asked on a channel of its own: the broker closes it if not.
-async fn exists(connection: &Connection) -> anyhow::Result<bool> {
+async fn exists(connection: &Connection, exchange: &str) -> anyhow::Result<bool> {
     let channel = connection.create_channel().await?;
     let passive = ExchangeDeclareOptions {
         passive: true,
         ..ExchangeDeclareOptions::default()
     };
     let there = channel.exchange_declare(
-        RETRY_EXCHANGE.into(),
+        exchange.into(),
         ExchangeKind::Direct,
         passive,
         FieldTable::default(),

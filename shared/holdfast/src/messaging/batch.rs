@@ -18,7 +18,7 @@ use tracing::{Instrument, Span, error, info, warn};
 use uuid::Uuid;
 
 use super::{
-    Publisher, RETRY_EXCHANGE, Subscription,
+    Publisher, Subscription,
     control::Control,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, PUT_OFF, text_headers},
     handler::{Error, Handler, Received, Undecodable},
@@ -338,7 +338,7 @@ impl<H: Handler> Processor<H> {
         };
         Message {
             id,
-            exchange: RETRY_EXCHANGE.to_owned(),
+            exchange: super::retry_exchange(&self.queue),
             routing_key: super::retry(&self.queue, delay),
             headers,
             payload: data,
@@ -361,7 +361,7 @@ impl<H: Handler> Processor<H> {
         headers.insert(DETAIL.to_owned(), detail.chars().take(500).collect());
         Message {
             id,
-            exchange: RETRY_EXCHANGE.to_owned(),
+            exchange: super::retry_exchange(&self.queue),
             routing_key: super::dead(&self.queue),
             headers,
             payload,

@@ -360,10 +360,7 @@ impl<'a> Queue<'a> {
                     "was in hand before and not acknowledged; it is handled alone"
                 );
             }
-            let item = Item {
-                delivery: Arc::new(delivery),
-                resent_as: None,
-            };
+            let item = Item::new(delivery);
             let alone = std::slice::from_ref(&item);
             self.process.process(channel, alone).await?;
             self.acknowledge(&item.delivery, false).await?;

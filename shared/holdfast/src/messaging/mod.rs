@@ -36,7 +36,7 @@
 //! not declared here: it is one file under `deploy/` that is loaded into the broker, so that no service needs the right
 //! to change it. What this module expects of it, for each queue `Q`:
 //!
-//! | routing key on the exchange [`RETRY_EXCHANGE`] | leads to |
+//! | routing key on [its exchange](retry_exchange) | leads to |
 //! | --- | --- |
 //! | `Q` | `Q` |
 //! | `Q.retry.1` … `Q.retry.N` | a queue with a time to live that dead-letters to `Q` |
@@ -75,8 +75,15 @@ pub use observe::{Observer, Sighting, Watch};
 pub use publisher::Publisher;
 pub use subscription::Subscription;
 
-/// The exchange behind which the delays and the dead-letter queues are.
-pub const RETRY_EXCHANGE: &str = "retry";
+/// Returns the exchange behind which the delays and the dead-letter queue of `queue` are, and `queue` itself: `retry.` and the
+/// first word of the queue's name.
+///
+/// A service's queues begin with its name, so each service has an exchange of its own, and a broker account that may write to
+/// that one alone puts nothing into the queues of others.
+pub fn retry_exchange(queue: &str) -> String {
+    let owner = queue.split('.').next().unwrap_or(queue);
+    format!("retry.{owner}")
+}
 
 /// Creates the tables of [`parking`]. Keeps its own record (`_messaging_migrations`), apart from the service's migrations.
 pub fn migrator() -> Migrator {

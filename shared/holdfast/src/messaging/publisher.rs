@@ -318,21 +318,23 @@ impl Inner {
                     channel: Some(channel),
                 });
             }
-            // What was handed over may still leave when the broker takes messages again, and its confirms mean nothing to a
-            // later batch: the connection stays, the channel does not.
-            Err(_) if connection.status().connected() && connection.status().blocked() => {
-                *session = Some(Session {
-                    connection,
-                    channel: None,
-                });
-            }
             Err(Broken { refusal }) => {
                 warn!(
                     publisher = self.name,
                     refusal, "the channel broke while publishing"
                 );
-                self.up.send_replace(false);
-                connection::close(&connection, "broken channel").await;
+                let status = connection.status();
+                // The channel never comes back: its confirms mean nothing to a later batch. The connection stays if the broker
+                // closed the channel alone, or blocks it: then what was handed over may still leave when it takes messages again.
+                if status.connected() && (refusal.is_some() || status.blocked()) {
+                    *session = Some(Session {
+                        connection,
+                        channel: None,
+                    });
+                } else {
+                    self.up.send_replace(false);
+                    connection::close(&connection, "broken channel").await;
+                }
             }
         }
         published

@@ -20,7 +20,7 @@ pub struct Subscription {
     pub linger: Duration,
     /// How long the transaction of a batch may take.
     pub transaction: Duration,
-    /// How many delay queues there are behind [`RETRY_EXCHANGE`](super::RETRY_EXCHANGE) for this queue.
+    /// How many delay queues there are behind [its exchange](super::retry_exchange) for this queue.
     pub retries: u32,
 }
 

@@ -19,11 +19,11 @@ const WATCHED: [Watch<'static>; 3] = [
         key: "#",
     },
     Watch {
-        exchange: "commands",
+        exchange: "commands.orchestrator",
         key: "payment",
     },
     Watch {
-        exchange: "replies",
+        exchange: "replies.payment",
         key: "orchestrator",
     },
 ];
@@ -77,10 +77,10 @@ async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
     let publisher = Publisher::new(vhost.url("admin"), "test");
     let batch = [
         message("1", "events", "choreography.test.said.v1"),
-        message("2", "commands", "payment"),
+        message("2", "commands.orchestrator", "payment"),
         // Nobody watches what is asked of inventory.
-        message("3", "commands", "inventory"),
-        message("4", "replies", "orchestrator"),
+        message("3", "commands.orchestrator", "inventory"),
+        message("4", "replies.payment", "orchestrator"),
     ];
     let outcomes = publisher.publish(&batch).await;
     assert!(
@@ -90,8 +90,14 @@ async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
     );
     let event = was("events", "choreography.test.said.v1", "1");
     assert_eq!(next(&mut seen).await, event);
-    assert_eq!(next(&mut seen).await, was("commands", "payment", "2"));
-    assert_eq!(next(&mut seen).await, was("replies", "orchestrator", "4"));
+    assert_eq!(
+        next(&mut seen).await,
+        was("commands.orchestrator", "payment", "2")
+    );
+    assert_eq!(
+        next(&mut seen).await,
+        was("replies.payment", "orchestrator", "4")
+    );
 
     // It comes back by itself, and says from when on it sees again.
     proxy.cut();
@@ -99,9 +105,12 @@ async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
     proxy.restore();
     assert_eq!(next(&mut seen).await, None, "attached again");
     publisher
-        .publish(&[message("5", "replies", "orchestrator")])
+        .publish(&[message("5", "replies.payment", "orchestrator")])
         .await;
-    assert_eq!(next(&mut seen).await, was("replies", "orchestrator", "5"));
+    assert_eq!(
+        next(&mut seen).await,
+        was("replies.payment", "orchestrator", "5")
+    );
 
     shutdown.cancel();
     task.await.expect("it does not panic");

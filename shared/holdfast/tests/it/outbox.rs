@@ -160,7 +160,7 @@ async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
 
     // No queue is bound to it; no such exchange; no right to speak for payment.
     let mut unroutable = message("unroutable", "work");
-    unroutable.exchange = "retry".to_owned();
+    unroutable.exchange = "retry.order".to_owned();
     unroutable.routing_key = "nobody".to_owned();
     let mut nowhere = message("nowhere", "work");
     nowhere.exchange = "no such exchange".to_owned();

@@ -23,7 +23,7 @@ async fn each_of_a_batch_gets_its_own_answer() {
             .map(|n| {
                 let mut message = message(&format!("{round} {n}"), "work");
                 if n % 7 == 0 {
-                    message.exchange = "retry".to_owned();
+                    message.exchange = "retry.order".to_owned();
                     message.routing_key = "nobody".to_owned();
                 }
                 message

@@ -31,7 +31,7 @@ use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{RETRY_EXCHANGE, headers};
+use super::{headers, retry_exchange};
 use crate::outbox::{self, Message};
 
 /// A message that could not be handled.
@@ -204,7 +204,7 @@ pub async fn requeue(
     headers::cut(&mut headers, headers::room(headers::FRAME_MAX));
     let message = Message {
         id: new,
-        exchange: RETRY_EXCHANGE.to_owned(),
+        exchange: retry_exchange(&parked.queue),
         routing_key: parked.queue,
         headers,
         payload: event.data,

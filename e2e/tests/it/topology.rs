@@ -1,0 +1,122 @@
+//! The broker's topology, as `deploy/rabbitmq/definitions.json` has it: how often a message may be delivered, and who may say
+//! what.
+
+use std::collections::BTreeMap;
+
+use holdfast::{
+    messaging::{Publisher, retry_exchange},
+    outbox::{Message, Outcome, Publisher as _},
+};
+use serde_json::Value;
+use testkit::Vhost;
+use uuid::Uuid;
+
+const SERVICES: [&str; 5] = [
+    "order",
+    "payment",
+    "inventory",
+    "notification",
+    "orchestrator",
+];
+
+fn definitions() -> Value {
+    let text = include_str!("../../../deploy/rabbitmq/definitions.json");
+    serde_json::from_str(text).expect("the definitions are JSON")
+}
+
+fn list<'a>(definitions: &'a Value, section: &str) -> impl Iterator<Item = &'a Value> {
+    let list = definitions[section].as_array();
+    list.expect("each section is a list").iter()
+}
+
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry[field].as_str().expect("a text")
+}
+
+/// Without a number RabbitMQ 4 drops a message after 20 deliveries, which is a database and a network that are away at once.
+#[test]
+fn every_queue_names_its_delivery_limit() {
+    let definitions = definitions();
+    for queue in list(&definitions, "queues") {
+        let (name, arguments) = (text(queue, "name"), &queue["arguments"]);
+        let limit = arguments["x-delivery-limit"].as_u64();
+        let is_work = !name.ends_with(".dead") && !name.contains(".retry.");
+        // What kills its consumers is put aside, by whom it is not lost; what is put aside is never dropped.
+        let (wanted, leads_to) = if is_work {
+            (100, Some(format!("{name}.dead")))
+        } else {
+            (1_000_000_000, None)
+        };
+        assert_eq!(limit, Some(wanted), "{name}");
+        if let Some(dead) = leads_to {
+            assert_eq!(text(arguments, "x-dead-letter-routing-key"), dead);
+            assert_eq!(
+                text(arguments, "x-dead-letter-exchange"),
+                retry_exchange(name)
+            );
+        }
+    }
+}
+
+/// Every exchange and routing key that leads somewhere, and each queue by its name through the default exchange.
+fn doors() -> Vec<(String, String)> {
+    let definitions = definitions();
+    let bound = list(&definitions, "bindings").map(|binding| {
+        let key = match text(binding, "routing_key") {
+            // Of what no publisher may send, an example.
+            "#" => "choreography.stranger.said.v1".to_owned(),
+            key => key.replace('*', "v1"),
+        };
+        (text(binding, "source").to_owned(), key)
+    });
+    let named =
+        list(&definitions, "queues").map(|queue| (String::new(), text(queue, "name").to_owned()));
+    let mut doors: Vec<_> = bound.chain(named).collect();
+    doors.sort();
+    doors.dedup();
+    doors
+}
+
+/// Whether a service has something to say there.
+fn may_say(service: &str, exchange: &str, key: &str) -> bool {
+    match exchange.split_once('.') {
+        Some((_, owner)) => owner == service,
+        None => exchange == "events" && key.starts_with(&format!("choreography.{service}.")),
+    }
+}
+
+/// A service that was taken over forges what others say, or asks, in its own name alone.
+#[tokio::test]
+async fn each_account_publishes_in_its_own_name_alone() {
+    let vhost = Vhost::create().await;
+    let doors = doors();
+    assert!(doors.len() > 100, "{doors:?}");
+    for service in SERVICES {
+        let publisher = Publisher::new(vhost.url(service), "test");
+        let messages = doors.iter().map(|(exchange, routing_key)| Message {
+            id: Uuid::now_v7(),
+            exchange: exchange.clone(),
+            routing_key: routing_key.clone(),
+            headers: BTreeMap::new(),
+            payload: b"{}".to_vec(),
+        });
+        let outcomes = publisher.publish(&messages.collect::<Vec<_>>()).await;
+        let mut said = 0;
+        for ((exchange, key), outcome) in doors.iter().zip(&outcomes) {
+            let door = format!("{service} to {exchange:?} under {key}");
+            match outcome {
+                Outcome::Confirmed => {
+                    assert!(may_say(service, exchange, key), "{door}: confirmed");
+                    said += 1;
+                }
+                Outcome::Refused(why) if why.contains("ACCESS_REFUSED") => {
+                    assert!(!may_say(service, exchange, key), "{door}: {why}");
+                }
+                other => panic!("{door}: {other:?}"),
+            }
+        }
+        assert!(said > 5, "{service} may say nothing");
+        publisher.close().await;
+    }
+    vhost.delete().await;
+}
