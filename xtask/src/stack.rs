@@ -434,6 +434,11 @@ impl Stack {
         self.redis.url("admin")
     }
 
+    /// Runs `rabbitmqctl` on the broker.
+    pub fn rabbitmqctl(&self, arguments: &[&str]) -> Result {
+        self.rabbitmq.control(arguments)
+    }
+
     /// The port of the broker's metrics.
     pub fn rabbitmq_metrics(&self) -> u16 {
         self.rabbitmq.metrics

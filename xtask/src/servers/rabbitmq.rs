@@ -25,6 +25,7 @@ pub struct RabbitMq {
     log: PathBuf,
     epmd: Recipe,
     broker: Recipe,
+    control: Recipe,
 }
 
 impl RabbitMq {
@@ -131,6 +132,12 @@ impl RabbitMq {
             metrics,
             epmd: recipe("epmd", &installed.epmd, arguments, logs.join("epmd.log")),
             broker: recipe("rabbitmq", &installed.rabbitmq, Vec::new(), log.clone()),
+            control: recipe(
+                "rabbitmqctl",
+                &installed.rabbitmq.with_file_name("rabbitmqctl"),
+                Vec::new(),
+                logs.join("rabbitmqctl.log"),
+            ),
             log,
         })
     }
@@ -143,6 +150,12 @@ impl RabbitMq {
     /// Starts the broker, also after it was killed: queues and messages are there again.
     pub fn start(&self) -> Result<Process> {
         self.broker.start()
+    }
+
+    /// Runs `rabbitmqctl` with these arguments on the broker that is running.
+    pub fn control(&self, arguments: &[&str]) -> Result {
+        let mut control = self.control.command()?;
+        process::run(control.args(arguments), &self.control.log)
     }
 
     /// Waits until it takes connections; the topology is loaded by then.

@@ -33,7 +33,7 @@ pub(super) async fn sample_links(links: [(&'static str, Link); 2], shutdown: Can
     metrics::describe_gauge!(
         "broker_link_up",
         metrics::Unit::Count,
-        "1 while the connection to the broker is there; one is for publishing, one for consuming"
+        "1 while the connection to the broker can be used; one is for publishing, one for consuming"
     );
     loop {
         for (name, link) in &links {

@@ -15,7 +15,7 @@ pub(super) struct Fault {
 }
 
 /// What is broken at the same time.
-pub(super) const ROUNDS: [&[Fault]; 4] = [
+pub(super) const ROUNDS: [&[Fault]; 5] = [
     &[
         Fault {
             what: "the collector of traces is away",
@@ -118,7 +118,7 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
                 drill.stack.execute(
                     "inventory",
                     "insert into outbox (message_id, exchange, routing_key, headers, payload)
-                     values (gen_random_uuid(), 'retry', 'nowhere', '{}', '')",
+                     values (gen_random_uuid(), 'retry.inventory', 'nowhere', '{}', '')",
                 )
             },
             heal: |drill| {
@@ -135,6 +135,24 @@ pub(super) const ROUNDS: [&[Fault]; 4] = [
         ],
         provoke: |drill| knobs(drill, 6000, 0.0),
         heal: |drill| knobs(drill, 0, 0.0),
+    }],
+    &[Fault {
+        what: "the broker is short of memory, and blocks its publishers",
+        alerts: &[
+            ("BrokerBlocked", "service=\"order\""),
+            ("BrokerLinkDown", "service=\"order\",link=\"publishing\""),
+            ("OutboxNotDraining", "service=\"order\""),
+        ],
+        provoke: |drill| {
+            drill
+                .stack
+                .rabbitmqctl(&["set_vm_memory_high_watermark", "0"])
+        },
+        heal: |drill| {
+            let mend = ["set_vm_memory_high_watermark", "absolute", "1GB"];
+            drill.stack.rabbitmqctl(&mend)?;
+            drill.all_ready()
+        },
     }],
     &[Fault {
         what: "the broker is stopped",
