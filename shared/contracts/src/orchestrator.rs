@@ -1,4 +1,4 @@
-//! What the orchestrator sends: commands, each to one service. Every one of them is answered to the exchange `replies`,
+//! What the orchestrator sends: commands, each to one service. Every one of them is answered to the exchange `replies.SERVICE`,
 //! under the command's idempotency key, and answered again, alike, when it comes again.
 
 use serde::{Deserialize, Serialize};
