@@ -29,7 +29,9 @@
 //! **Failure modes.** The connection breaks: everything unacknowledged comes again, and the inbox knows it. The database
 //! is away: the batch waits. A deadlock: the batch runs again. One message fails its batch: each message of the batch runs
 //! alone, and only the bad one leaves. The consumer is killed by a message again and again: after `x-delivery-limit`
-//! deliveries the broker dead-letters it, and its cause says so.
+//! deliveries the broker dead-letters it, and its cause says so. The broker blocks its publishers: what is to be sent waits, the
+//! [`Link`] is down, and the connection is kept. Headers are too large to be sent on: the heaviest are left out, and the message
+//! says which. An outbox row whose headers no frame can hold is refused before it is sent.
 //!
 //! **The parts.** [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches,
 //! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] looks on. The topology (exchanges, queues, delays) is
