@@ -332,10 +332,11 @@ fn sql_is_in_the_store() {
 }
 
 /// Which pattern may use which: a folder is copied with these, and with nothing else.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("backoff", &[]),
     ("bulkhead", &[]),
     ("circuit_breaker", &[]),
+    ("completion", &[]),
     ("deadline", &[]),
     ("distributed_lock", &["backoff"]),
     ("failpoint", &[]),
@@ -343,9 +344,16 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("lib", &[]),
     (
         "messaging",
-        &["backoff", "inbox", "outbox", "telemetry", "failpoint"],
+        &[
+            "backoff",
+            "inbox",
+            "outbox",
+            "telemetry",
+            "transaction",
+            "failpoint",
+        ],
     ),
-    ("outbox", &["backoff", "failpoint"]),
+    ("outbox", &["backoff", "transaction", "failpoint"]),
     (
         "pipeline",
         &[
@@ -360,6 +368,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("saga", &["outbox"]),
     ("telemetry", &[]),
     ("tests", &[]),
+    ("transaction", &["completion"]),
 ];
 
 #[test]

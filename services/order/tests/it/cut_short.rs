@@ -121,7 +121,7 @@ impl Orders {
             let batch: Vec<Message> = (start..count.min(start + 20))
                 .map(|number| Message {
                     id: Uuid::now_v7(),
-                    exchange: holdfast::messaging::RETRY_EXCHANGE.to_owned(),
+                    exchange: holdfast::messaging::retry_exchange("order.timeline"),
                     routing_key: "order.timeline.dead".to_owned(),
                     headers: [].into(),
                     payload: format!("not JSON: {number}").into_bytes(),

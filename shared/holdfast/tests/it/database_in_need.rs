@@ -10,6 +10,7 @@ use holdfast::{
     backoff::pause,
     messaging::{Error, Handler, Incoming, Received, Subscription, Undecodable, parking},
     outbox::Message,
+    transaction,
 };
 use sqlx::{
     AssertSqlSafe, PgConnection, PgPool,
@@ -171,7 +172,7 @@ async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
         .execute(&pool)
         .await
         .expect("a row");
-    let mut holder = pool.begin().await.expect("a transaction");
+    let mut holder = transaction::begin(&pool).await.expect("a transaction");
     sqlx::query("select * from kept for update")
         .execute(&mut *holder)
         .await
@@ -209,7 +210,7 @@ async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
 #[tokio::test]
 async fn locked_table_costs_no_attempt() {
     let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::create());
-    let mut holder = pool.begin().await.expect("a transaction");
+    let mut holder = transaction::begin(&pool).await.expect("a transaction");
     sqlx::query("lock table effect in access exclusive mode")
         .execute(&mut *holder)
         .await

@@ -117,13 +117,13 @@ async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
         let mut first: Vec<Message> = (0..7).map(|n| message(&format!("{n}"), "work")).collect();
         for message in &mut first[..3] {
             message.routing_key = "nobody".to_owned();
-            message.exchange = holdfast::messaging::RETRY_EXCHANGE.to_owned();
+            message.exchange = holdfast::messaging::retry_exchange("order.timeline");
         }
         let ended = cut(polls, publisher.publish(&first)).await.is_some();
 
         let mut second: Vec<Message> = (0..2).map(|n| message(&format!("{n}"), "work")).collect();
         second[1].routing_key = "nobody".to_owned();
-        second[1].exchange = holdfast::messaging::RETRY_EXCHANGE.to_owned();
+        second[1].exchange = holdfast::messaging::retry_exchange("order.timeline");
         let outcomes = publisher.publish(&second).await;
         assert!(
             matches!(&outcomes[..], [Outcome::Confirmed, Outcome::Refused(_)]),

@@ -17,6 +17,7 @@ use crate::{
         subscription::{Ended, Item, Process},
         trace,
     },
+    transaction,
 };
 
 /// Consumes the dead-letter queue of one queue.
@@ -54,7 +55,7 @@ impl Drain {
     /// Stores a message, in one transaction. One that is stored already, or that was handled meanwhile, is left out.
     async fn store(&self, item: &Item, headers: &BTreeMap<String, String>) -> sqlx::Result<()> {
         let message_id = item.parking_id();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = transaction::begin(&self.pool).await?;
         // A copy of it may have been handled after this one was put aside: then there is nothing left to do.
         if inbox::contains(&mut tx, &self.queue, message_id).await? {
             info!(queue = self.queue, message.id = %message_id, "not parked: it was handled meanwhile");
