@@ -1,7 +1,10 @@
 //! Messages that cannot be handled, in a batch of good ones; and what operators do about them.
 
 use contracts::value::OrderId;
-use holdfast::{messaging::retry_exchange, outbox::Message};
+use holdfast::{
+    messaging::{Event, retry_exchange},
+    outbox::Message,
+};
 use load_tests::traffic::Ending;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -167,6 +170,91 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
     deed(&system, "payment", exhausted, "requeue").await;
     system
         .ended_as_expected(&[(Ending::ConfirmedWallet, failing)])
+        .await;
+    system.end().await;
+}
+
+/// One service speaks in another's name, and one says a total that is not the sum of its lines. Neither is believed; the order
+/// goes on when the true fact comes.
+#[tokio::test]
+async fn forged_and_contradictory_facts_change_nothing() {
+    let system = System::start_with(NO_SWEEPS).await;
+    system.stop("payment").await;
+    let id = system.place_this("alice", &wallet()).await;
+    let created = eventually("it is on the queue", || async {
+        system
+            .vhost
+            .take("payment.choreography")
+            .await
+            .ok_or("not yet")
+    })
+    .await;
+    let mut data: Value = serde_json::from_slice(&created.payload).expect("JSON");
+    let paid = json!({
+        "order_id": id, "order_version": 1, "amount": data["amount"], "lines": data["lines"],
+    });
+    let forged = Event::new(
+        "payment.completed.v1",
+        "/notification",
+        id.to_string(),
+        paid.to_string().into_bytes(),
+    );
+    let forged = forged.into_message("events", "choreography.payment.completed.v1".to_owned());
+    system.probe.send(forged).await;
+    data["amount"]["amount_minor"] = json!(1);
+    let cheaper = Message {
+        payload: data.to_string().into_bytes(),
+        ..created.clone()
+    };
+    system.probe.send(cheaper).await;
+    system.revive("payment", &[]);
+    system.ready("payment").await;
+
+    for (service, queue, cause, detail) in [
+        (
+            "payment",
+            "payment.choreography",
+            "contract_violation",
+            "amount: must be the sum of the lines",
+        ),
+        (
+            "inventory",
+            "inventory.choreography",
+            "forged_source",
+            "\"/notification\" may not publish",
+        ),
+        (
+            "order",
+            "order.timeline",
+            "forged_source",
+            "\"/notification\" may not publish",
+        ),
+    ] {
+        let row = parked(&system, service, 1).await.remove(0);
+        assert_eq!(
+            (&row["queue"], &row["cause"]),
+            (&json!(queue), &json!(cause)),
+            "{row}"
+        );
+        let why = row["detail"].as_str().unwrap_or_default();
+        assert!(why.contains(detail), "{row}");
+        // It would be parked again.
+        let path = format!(
+            "/operator/parked/{}/requeue",
+            row["id"].as_str().expect("an id")
+        );
+        let requeue = system.as_operator(service, Method::POST, &path);
+        answer(requeue.json(&json!({ "note": "as it is" })))
+            .await
+            .expect(422);
+        deed(&system, service, &row, "drop").await;
+    }
+    let order = system.api.order(id).await.expect("it answers");
+    assert_eq!(order["state"], "pending", "{order}");
+
+    system.probe.send(created).await;
+    system
+        .ended_as_expected(&[(Ending::ConfirmedWallet, id)])
         .await;
     system.end().await;
 }

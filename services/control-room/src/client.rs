@@ -9,12 +9,12 @@ pub(crate) use books::Auditor;
 pub(crate) use call::{Answer, Call, Verb};
 
 use chassis::{
-    client::TokenFile,
+    client::{TokenFile, traced},
     identity::{DevelopmentKey, Principal, Role},
     settings::IdentitySettings,
 };
 use contracts::value::CustomerId;
-use holdfast::{deadline::Deadline, telemetry};
+use holdfast::deadline::Deadline;
 use load_tests::api::Places;
 use reqwest::{Method, Response, header};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -197,16 +197,13 @@ impl Services {
         if let Ok(left) = deadline.header_value() {
             request = request.header(holdfast::deadline::HEADER, left);
         }
-        if let Some(traceparent) = telemetry::traceparent() {
-            request = request.header(telemetry::TRACEPARENT, traceparent);
-        }
         if let Some(key) = call.idempotency_key {
             request = request.header("Idempotency-Key", key);
         }
         if let Some(body) = call.body {
             request = request.json(body);
         }
-        let response = deadline.run(request.send()).await;
+        let response = deadline.run(traced(request).send()).await;
         let response = response.map_err(|late| away(late.to_string()))?;
         Ok((service, response.map_err(|error| away(error.to_string()))?))
     }

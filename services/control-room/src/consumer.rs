@@ -1,6 +1,6 @@
 //! What the room overhears. It takes part in nothing: what it cannot read, somebody else parks.
 
-use chassis::events::{EXCHANGE, ORCHESTRATION, ORCHESTRATOR, decode};
+use chassis::events::{EXCHANGE, ORCHESTRATION, ORCHESTRATOR, check_source, decode};
 use contracts::{
     Message,
     inventory::InventoryCommitted,
@@ -10,13 +10,16 @@ use contracts::{
     },
     value::{Money, PaymentMethod, PricedLine},
 };
-use holdfast::messaging::{Incoming, Sighting, Watch};
+use holdfast::{
+    messaging::{Incoming, Sighting, Watch},
+    telemetry::TraceContext,
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::{
     commands::Room,
-    domain::{News, Opening, State, Step, plain, trace_id},
+    domain::{News, Opening, State, Step, plain},
 };
 
 /// What the room listens to: all facts of choreography, and every command and reply of orchestration.
@@ -54,6 +57,10 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
     else {
         return room.lost_sight();
     };
+    // What is said in another's name is parked where it was sent to.
+    if check_source(&event).is_err() {
+        return;
+    }
     let Ok(order) = event.subject.parse() else {
         return;
     };
@@ -63,7 +70,7 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
     } else {
         ORCHESTRATION
     };
-    let trace_id = event.traceparent.as_deref().and_then(trace_id);
+    let trace_id = event.trace.as_ref().map(TraceContext::trace_id);
     let step = Step {
         message_id: event.id,
         cause: event.causation_id,

@@ -1,7 +1,7 @@
 //! Messages -> commands.
 
 use chassis::{
-    events::{decode, key_of},
+    events::{decode, key_of, source_of},
     tally::Held,
 };
 use contracts::{
@@ -162,5 +162,9 @@ impl Schema for Messages {
         decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
+    }
+
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        source_of(kind)
     }
 }

@@ -1,6 +1,6 @@
 //! Messages -> commands.
 
-use chassis::events::{decode, key_of};
+use chassis::events::{decode, key_of, source_of};
 use contracts::{
     Message,
     orchestrator::{self, SendNotification, Undoing},
@@ -167,5 +167,9 @@ impl Schema for Messages {
         decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
+    }
+
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        source_of(kind)
     }
 }

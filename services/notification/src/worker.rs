@@ -5,7 +5,11 @@ pub(crate) mod webhook;
 use std::time::Duration;
 
 use chassis::{database, dependencies, leased::LeasedWork};
-use holdfast::{backoff::Backoff, failpoint, telemetry};
+use holdfast::{
+    backoff::Backoff,
+    failpoint,
+    telemetry::{self, TraceContext},
+};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
 use tracing::{Instrument, Span, field::Empty, info, info_span, warn};
@@ -100,7 +104,9 @@ impl LeasedWork for Postman {
 
     async fn work(&self, mail: Claimed) {
         let span = info_span!("send mail", otel.kind = "client", order.id = %mail.order_id, trace_id = Empty);
-        telemetry::adopt(&span, mail.traceparent.as_deref());
+        let trace = mail.traceparent.as_deref();
+        let trace = trace.and_then(|parent| TraceContext::parse(parent, None));
+        telemetry::adopt(&span, trace.as_ref());
         telemetry::attribute(&span, "server.address", self.post.server().to_owned());
         telemetry::attribute(&span, "holdfast.attempt", i64::from(mail.attempts));
         self.send(&mail).instrument(span).await;

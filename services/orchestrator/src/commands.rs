@@ -9,7 +9,7 @@ use holdfast::{
     messaging::Incoming,
     outbox,
     saga::{Action, Applied, By, End, Executor, Heard, Outgoing, Start},
-    telemetry,
+    telemetry::{self, TraceContext},
 };
 use metrics::{counter, histogram};
 use sqlx::PgConnection;
@@ -47,12 +47,14 @@ pub(crate) async fn start(
         .iter()
         .map(|(data, because)| {
             facts(data).describe(because.span);
+            let trace = telemetry::trace_context_of(because.span);
             Start {
                 id: saga_id(data.order_id, data.saga),
                 definition: definition(data.saga).name,
                 subject: data.order_id.to_string(),
                 data: (*data).clone(),
-                traceparent: telemetry::traceparent_of(because.span),
+                traceparent: trace.as_ref().map(TraceContext::traceparent),
+                tracestate: trace.and_then(|trace| trace.tracestate().map(str::to_owned)),
             }
         })
         .collect();
@@ -155,7 +157,10 @@ fn message(because: &[Because<'_>], outgoing: &Outgoing<'_>, command: &Command) 
 /// The outbox row for a command that no message led to: it goes on in the trace in which the saga began.
 fn unasked(outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
     let span = info_span!(parent: None, "unasked", order.id = outgoing.subject, trace_id = Empty);
-    telemetry::adopt(&span, outgoing.traceparent);
+    let trace = outgoing
+        .traceparent
+        .and_then(|parent| TraceContext::parse(parent, outgoing.tracestate));
+    telemetry::adopt(&span, trace.as_ref());
     telemetry::rename(&span, || format!("ask {} again", outgoing.step));
     telemetry::attribute(&span, "holdfast.attempt", i64::from(outgoing.attempt));
     span.in_scope(|| {

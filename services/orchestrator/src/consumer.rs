@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis::{
-    events::{decode, key_of},
+    events::{decode, key_of, source_of},
     tally::Held,
 };
 use contracts::{
@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::{
     commands::{self, Because, Sagas, Told},
-    domain::saga_id,
+    domain::{participant, saga_id},
 };
 
 /// The queue of what is to be started, or cancelled.
@@ -219,6 +219,13 @@ fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
     {
         return Err(malformed(format!("that is no saga of order {order}")));
     }
+    // Of a step that there is not, the saga itself knows.
+    if participant(&step).is_some_and(|asked| source_of(&event.kind) != Some(asked)) {
+        return Err(Undecodable::Violation(format!(
+            "cloudEvents_idempotencykey {key:?}: {} does not answer for the step {step}",
+            event.source
+        )));
+    }
     let (kind, _version) = event.kind.rsplit_once('.').unwrap_or((&event.kind, ""));
     let answer = Answer {
         kind: kind.to_owned(),
@@ -252,5 +259,9 @@ impl Schema for Messages {
             reply(event).map(|_| ())
         };
         checked.map_err(|error| error.to_string())
+    }
+
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        source_of(kind)
     }
 }

@@ -87,6 +87,19 @@ pub fn saga_id(order: OrderId, saga: Saga) -> Uuid {
     Uuid::new_v5(&order.0, definition(saga).name.as_bytes())
 }
 
+/// Returns the source of a step's answers: the service that is asked to do it, or to undo it. `None` for a step that there is
+/// not.
+pub fn participant(step: &str) -> Option<&'static str> {
+    match step {
+        "charge_payment" | "refund_payment" => Some("/payment"),
+        "reserve_inventory" | "commit_inventory" | "release_inventory" => Some("/inventory"),
+        "create_order" | "confirm_order" | "complete_order" | "cancel_order"
+        | "confirmed_order" => Some("/order"),
+        "tell_customer" | "send_notification" => Some("/notification"),
+        _ => None,
+    }
+}
+
 /// Asks for a quarter of an hour: longer than any one service, or the card company, should be away.
 const PATIENT: Retry = Retry {
     timeout: Duration::from_secs(20),

@@ -2,7 +2,7 @@
 //! everything there is to hear, for the timeline.
 
 use chassis::{
-    events::{decode, key_of},
+    events::{check_source, decode, key_of, source_of},
     tally::Held,
 };
 use contracts::{
@@ -19,6 +19,7 @@ use contracts::{
 use holdfast::{
     messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
     outbox::Waker,
+    telemetry::TraceContext,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -220,8 +221,10 @@ pub(crate) struct Timeline;
 impl Handler for Timeline {
     type Message = (Uuid, serde_json::Value);
 
-    /// Takes every type, also of versions that nobody here knows yet: it keeps what was said, and decides nothing by it.
+    /// Takes every type, also of versions that this service does not know yet: it keeps what was said, and decides nothing by
+    /// it. What is said in another's name is not kept: customers read the timeline.
     fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+        check_source(event)?;
         let malformed = |error: &dyn std::fmt::Display| Undecodable::Malformed(error.to_string());
         let order = event.subject.parse().map_err(|error| malformed(&error))?;
         let data = serde_json::from_slice(&event.data).map_err(|error| malformed(&error))?;
@@ -246,7 +249,7 @@ impl Handler for Timeline {
                     kind: event.kind.clone(),
                     source: event.source.clone(),
                     causation_id: event.causation_id,
-                    traceparent: event.traceparent.clone(),
+                    traceparent: event.trace.as_ref().map(TraceContext::traceparent),
                     occurred_at: event.time,
                     data: data.clone(),
                 },
@@ -269,5 +272,9 @@ impl Schema for Messages {
             _ => input(event).map(|_| ()),
         };
         checked.map_err(|error| error.to_string())
+    }
+
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        source_of(kind)
     }
 }

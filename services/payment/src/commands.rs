@@ -13,7 +13,7 @@ use contracts::{
     payment::DeclineReason,
     value::{CustomerId, Money, OrderId, PaymentMethod},
 };
-use holdfast::{failpoint, messaging::Incoming, outbox};
+use holdfast::{failpoint, messaging::Incoming, outbox, telemetry};
 use metrics::counter;
 use sqlx::PgConnection;
 use tracing::Span;
@@ -99,7 +99,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
         if was != Some(state) || asks_anew(told, &payment, answer) {
             // The card company's answer to what begins now will be caused by this message, and be the answer to it.
             payment.causation_id = Some(told.event.id);
-            payment.traceparent = told.span.in_scope(holdfast::telemetry::traceparent);
+            payment.trace = telemetry::trace_context_of(told.span);
             payment.reply_key = told.answering.key().map(str::to_owned);
         }
         if let (
@@ -258,7 +258,7 @@ fn new(told: &Told<'_>) -> Payment {
         charge_id: None,
         order_version: told.order_version,
         causation_id: None,
-        traceparent: None,
+        trace: None,
         reply_key: None,
         attempts: 0,
         last_error: None,

@@ -1,7 +1,7 @@
 //! Messages -> commands.
 
 use chassis::{
-    events::{decode, key_of},
+    events::{decode, key_of, source_of},
     tally::Held,
 };
 use contracts::{
@@ -116,7 +116,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
                 message.amount,
                 &message.payment,
                 &message.lines,
-            )?;
+            );
             about(&message, Some(charge))
         }
         (CHOREOGRAPHY, OrderCancelling::TYPE) => {
@@ -135,7 +135,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
                 message.amount,
                 &message.payment,
                 &message.lines,
-            )?;
+            );
             about(&message, Some(charge))
         }
         (COMMANDS, RefundPayment::TYPE) => {
@@ -160,18 +160,13 @@ fn charge(
     amount: Money,
     method: &PaymentMethod,
     lines: &[PricedLine],
-) -> Result<Command, Undecodable> {
-    if amount.amount_minor <= 0 {
-        return Err(Undecodable::Malformed(
-            "amount.amount_minor: must be more than zero".to_owned(),
-        ));
-    }
-    Ok(Command::Charge(Terms {
+) -> Command {
+    Command::Charge(Terms {
         customer: customer.id.clone(),
         amount,
         method: method.clone(),
         lines: lines.to_vec(),
-    }))
+    })
 }
 
 fn settle(operator: &str, note: &str) -> Command {
@@ -189,5 +184,9 @@ impl Schema for Messages {
         decoded(queue, event)
             .map(|_| ())
             .map_err(|error| error.to_string())
+    }
+
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        source_of(kind)
     }
 }

@@ -84,7 +84,7 @@ impl LeasedWork for CardWorker {
 
     async fn work(&self, claimed: Claimed) {
         let span = info_span!("card call", order.id = %claimed.order_id, trace_id = Empty);
-        telemetry::adopt(&span, claimed.traceparent.as_deref());
+        telemetry::adopt(&span, claimed.trace.as_ref());
         let operation = match claimed.due {
             Due::Charge => "charge",
             Due::Refund => "refund",

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use holdfast::{
     deadline::{self, Deadline},
     retry::{Advice, Retryable},
-    telemetry,
+    telemetry::{self, TraceContext},
 };
 pub use reqwest::RequestBuilder;
 use reqwest::{StatusCode, header};
@@ -144,21 +144,18 @@ impl Client {
         let span = span_of(&request);
         let called = span.clone();
         let call = async {
-            let mut request = RequestBuilder::from_parts(http, request)
+            let request = RequestBuilder::from_parts(http, request)
                 .header(
                     header::AUTHORIZATION,
                     format!("Bearer {}", self.token.read().await?),
                 )
                 .header(DESTINATION, self.service)
                 .header(deadline::HEADER, deadline.header_value()?);
-            if let Some(traceparent) = telemetry::traceparent() {
-                request = request.header(telemetry::TRACEPARENT, traceparent);
-            }
             let unreachable = |source| Error::Unreachable {
                 service: service(),
                 source,
             };
-            let response = request.send().await.map_err(unreachable)?;
+            let response = traced(request).send().await.map_err(unreachable)?;
             let status = response.status();
             let code = i64::from(status.as_u16());
             telemetry::attribute(&called, "http.response.status_code", code);
@@ -203,6 +200,16 @@ impl Error {
             Self::Token(_) => "no_token".to_owned(),
         }
     }
+}
+
+/// Adds the current span's position in its trace to a request.
+pub fn traced(request: RequestBuilder) -> RequestBuilder {
+    telemetry::trace_context()
+        .iter()
+        .flat_map(TraceContext::headers)
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
 }
 
 /// The span of a request that is about to be sent. Paths have ids in them, so it is named by the method alone.

@@ -1,8 +1,9 @@
 //! From a typed message to an outbox row.
 
+pub use contracts::promise::source_of;
 use contracts::{Message, value::OrderId};
 use holdfast::{
-    messaging::{Event, Incoming},
+    messaging::{Event, Incoming, Undecodable},
     outbox,
 };
 use uuid::Uuid;
@@ -132,16 +133,32 @@ pub fn idempotency_key(order: OrderId, step: &str) -> String {
     format!("{order}/{step}")
 }
 
-/// Decodes a payload, saying which field is wrong.
-pub fn decode<M: Message>(event: &Incoming) -> Result<M, holdfast::messaging::Undecodable> {
-    let message: M = from_json(&event.data).map_err(holdfast::messaging::Undecodable::Malformed)?;
+/// Decodes a payload, and checks all that its contract promises; the error names the field.
+pub fn decode<M: Message>(event: &Incoming) -> Result<M, Undecodable> {
+    check_source(event)?;
+    let message: M = from_json(&event.data).map_err(Undecodable::Malformed)?;
     let (subject, order) = (&event.subject, message.order_id());
     if subject.parse::<Uuid>().ok() != Some(order.0) {
-        return Err(holdfast::messaging::Undecodable::Malformed(format!(
+        return Err(Undecodable::Malformed(format!(
             "the envelope is about {subject:?}, the payload about {order}"
         )));
     }
+    message
+        .check()
+        .map_err(|violation| Undecodable::Violation(violation.to_string()))?;
     Ok(message)
+}
+
+/// Checks that the source of a message may publish its type: payment alone says what was paid. Types of no publisher of ours
+/// pass; no handler acts on them.
+pub fn check_source(event: &Incoming) -> Result<(), Undecodable> {
+    match source_of(&event.kind) {
+        Some(source) if event.source != source => Err(Undecodable::Forged {
+            by: event.source.clone(),
+            kind: event.kind.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Decodes JSON; the error names the field.
@@ -160,10 +177,8 @@ pub fn from_json<T: serde::de::DeserializeOwned>(data: &[u8]) -> Result<T, Strin
 }
 
 /// The idempotency key of a command, which its answer carries back.
-pub fn key_of(event: &Incoming) -> Result<String, holdfast::messaging::Undecodable> {
+pub fn key_of(event: &Incoming) -> Result<String, Undecodable> {
     event.idempotency_key.clone().ok_or_else(|| {
-        holdfast::messaging::Undecodable::Malformed(
-            "cloudEvents_idempotencykey: a command needs one".to_owned(),
-        )
+        Undecodable::Malformed("cloudEvents_idempotencykey: a command needs one".to_owned())
     })
 }

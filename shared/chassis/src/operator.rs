@@ -76,7 +76,7 @@ struct ParkedView {
     kind: Option<String>,
     /// The order that it is about, if the envelope could be read.
     subject: Option<String>,
-    /// Why it was parked: malformed, unknown_type, rejected, exhausted, delivery_limit, dead_lettered.
+    /// Why it was parked: malformed, unknown_type, contract_violation, forged_source, rejected, exhausted, delivery_limit, dead_lettered.
     cause: String,
     /// Why, in full.
     detail: String,

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::value::OrderId;
+use crate::{promise::Violation, value::OrderId};
 
 /// A message on the wire: JSON under a versioned type.
 pub trait Message: Serialize + DeserializeOwned {
@@ -15,6 +15,11 @@ pub trait Message: Serialize + DeserializeOwned {
     /// The order's state version that led to this message: how old what it says is. Who has no state of its own to decide by
     /// ignores what is older than what it has.
     fn order_version(&self) -> u32;
+
+    /// Checks what the contract promises beyond the form of each field: that an amount is the sum of its lines, say.
+    fn check(&self) -> Result<(), Violation> {
+        Ok(())
+    }
 }
 
 /// A message's type and what its payload looks like.
@@ -52,9 +57,10 @@ impl Documented {
     }
 }
 
-/// Implements [`Message`] for types that have the fields `order_id` and `order_version`.
+/// Implements [`Message`] for types that have the fields `order_id` and `order_version`. A check follows the type whose
+/// contract promises more than its form.
 macro_rules! messages {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal $(=> $check:expr)?),+ $(,)?) => {
         $(
             impl $crate::Message for $name {
                 const TYPE: &'static str = $kind;
@@ -66,6 +72,11 @@ macro_rules! messages {
                 fn order_version(&self) -> u32 {
                     self.order_version
                 }
+
+                $(fn check(&self) -> Result<(), $crate::Violation> {
+                    let check: fn(&Self) -> Result<(), $crate::Violation> = $check;
+                    check(self)
+                })?
             }
         )+
 

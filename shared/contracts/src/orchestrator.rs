@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     message::messages,
     order::{CancelReason, Customer},
+    promise::{goods, positive, total},
     value::{Money, OrderId, PaymentMethod, PricedLine},
 };
 
@@ -126,17 +127,17 @@ pub struct SendNotification {
 }
 
 messages! {
-    ChargePayment = "orchestrator.charge_payment.v1",
+    ChargePayment = "orchestrator.charge_payment.v1" => |m| total(&m.lines, m.amount),
     RefundPayment = "orchestrator.refund_payment.v1",
     SettlePayment = "orchestrator.settle_payment.v1",
-    ReserveInventory = "orchestrator.reserve_inventory.v1",
+    ReserveInventory = "orchestrator.reserve_inventory.v1" => |m| goods(&m.lines),
     CommitInventory = "orchestrator.commit_inventory.v1",
     ReleaseInventory = "orchestrator.release_inventory.v1",
     SettleInventory = "orchestrator.settle_inventory.v1",
     ConfirmOrder = "orchestrator.confirm_order.v1",
     CompleteOrder = "orchestrator.complete_order.v1",
     CancelOrder = "orchestrator.cancel_order.v1",
-    SendNotification = "orchestrator.send_notification.v1",
+    SendNotification = "orchestrator.send_notification.v1" => |m| positive(m.amount),
 }
 
 /// What became of a participant's part of an order that is undone.

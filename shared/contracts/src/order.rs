@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::messages,
+    promise::{positive, total},
     value::{CustomerId, Email, Money, OrderId, PaymentMethod, PricedLine},
 };
 
@@ -14,9 +15,10 @@ pub struct OrderCreated {
     pub order_id: OrderId,
     pub order_version: u32,
     pub customer: Customer,
-    /// What was ordered, at the prices that inventory gave when the order was accepted.
+    /// What was ordered, at the prices that inventory gave when the order was accepted: 1 to 100 lines, each of another
+    /// product, all in one currency.
     pub lines: Vec<PricedLine>,
-    /// The sum of the lines.
+    /// The sum of the lines, in their currency.
     pub amount: Money,
     pub payment: PaymentMethod,
 }
@@ -113,12 +115,12 @@ pub struct OrderCompleted {
 }
 
 messages! {
-    OrderCreated = "order.created.v1",
-    OrderConfirmed = "order.confirmed.v1",
+    OrderCreated = "order.created.v1" => |m| total(&m.lines, m.amount),
+    OrderConfirmed = "order.confirmed.v1" => |m| positive(m.amount),
     OrderCancelling = "order.cancelling.v1",
     OrderSettling = "order.settling.v1",
-    OrderCancelled = "order.cancelled.v1",
-    StartSaga = "order.start_saga.v1",
+    OrderCancelled = "order.cancelled.v1" => |m| positive(m.amount),
+    StartSaga = "order.start_saga.v1" => |m| total(&m.lines, m.amount),
     CancelRequested = "order.cancel_requested.v1",
     ConfirmRejected = "order.confirm_rejected.v1",
     OrderCompleted = "order.completed.v1",

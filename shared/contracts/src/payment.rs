@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::messages,
+    promise::{positive, total},
     value::{Money, OrderId, PricedLine},
 };
 
@@ -52,9 +53,9 @@ pub struct PaymentSettled {
 }
 
 messages! {
-    PaymentCompleted = "payment.completed.v1",
+    PaymentCompleted = "payment.completed.v1" => |m| total(&m.lines, m.amount),
     PaymentDeclined = "payment.declined.v1",
-    PaymentRefunded = "payment.refunded.v1",
+    PaymentRefunded = "payment.refunded.v1" => |m| positive(m.amount),
     PaymentNothingToUndo = "payment.nothing_to_undo.v1",
     PaymentSettled = "payment.settled.v1",
 }

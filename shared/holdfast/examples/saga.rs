@@ -201,6 +201,7 @@ impl Program {
                 sku: "TEA-EARL-GREY".to_owned(),
             },
             traceparent: None,
+            tracestate: None,
         };
         let mut tx = transaction::begin(&self.pool).await?;
         self.executor

@@ -8,6 +8,7 @@
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
 //! - [`SmtpSink`]: a mail server that keeps what it gets, and can refuse it;
 //! - [`cut`]: drops a call at each place where it waits;
+//! - [`relay`]: a service that passes on what it is told to, for tests of what travels along;
 //! - [`eventually`]: waits for a condition, and says what it saw when it does not come;
 //! - [`token`]: whoever a test wants to be.
 
@@ -21,6 +22,7 @@ mod interposer;
 mod probe;
 mod proxy;
 mod redis;
+mod relay;
 mod smtp;
 mod token;
 mod vhost;
@@ -33,6 +35,7 @@ pub use interposer::{Interposer, Passage};
 pub use probe::{Probe, Seen};
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisServer};
+pub use relay::{RelayConfig, relay};
 pub use smtp::{Mail, SmtpMode, SmtpSink};
 pub use token::{client, service_token_file, token, token_with};
 pub use vhost::{DeletedQueue, Depth, Vhost};

@@ -53,10 +53,12 @@ pub(crate) fn lines(lines: &[(&str, u64)]) -> Vec<PricedLine> {
 }
 
 pub(crate) fn paid(order_id: OrderId, ordered: &[(&str, u64)]) -> PaymentCompleted {
+    let units: u64 = ordered.iter().map(|(_, quantity)| quantity).sum();
+    let amount = 100 * i64::try_from(units).expect("a few units");
     PaymentCompleted {
         order_id,
         order_version: 1,
-        amount: Money::new(100, Currency::EUR),
+        amount: Money::new(amount, Currency::EUR),
         lines: lines(ordered),
     }
 }

@@ -9,7 +9,7 @@ use holdfast::{
     backoff::{Backoff, pause},
     failpoint,
     outbox::Waker,
-    telemetry,
+    telemetry::{self, TraceContext},
 };
 use metrics::{counter, gauge, histogram};
 use sqlx::PgPool;
@@ -200,7 +200,9 @@ impl LeasedWork for Messenger {
 
     async fn work(&self, InHand { webhook, place }: InHand) {
         let span = info_span!("send webhook", otel.kind = "client", order.id = %webhook.order_id, trace_id = Empty);
-        telemetry::adopt(&span, webhook.traceparent.as_deref());
+        let trace = webhook.traceparent.as_deref();
+        let trace = trace.and_then(|parent| TraceContext::parse(parent, None));
+        telemetry::adopt(&span, trace.as_ref());
         telemetry::attribute(&span, "http.request.method", "POST");
         telemetry::attribute(&span, "webhook.id", webhook.message_id.to_string());
         telemetry::attribute(&span, "webhook.endpoint", webhook.endpoint_id.to_string());

@@ -10,7 +10,7 @@ use holdfast::saga::{
     testing::{Given, given},
 };
 
-use super::{Command, DEFINITIONS, Data, PLACE_ORDER, UNDO_ORDER, saga_id};
+use super::{Command, DEFINITIONS, Data, PLACE_ORDER, UNDO_ORDER, participant, saga_id};
 
 fn data(saga: Saga, order_version: u32) -> Data {
     StartSaga {
@@ -107,6 +107,14 @@ fn the_definitions_make_sense() {
         saga_id(order, Saga::PlaceOrder),
         saga_id(OrderId::new(), Saga::PlaceOrder)
     );
+}
+
+#[test]
+fn each_step_has_a_participant_that_answers_for_it() {
+    for step in DEFINITIONS.iter().flat_map(|definition| definition.steps) {
+        assert!(participant(step.name).is_some(), "{}", step.name);
+    }
+    assert_eq!(participant("no_such_step"), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use clap::Parser;
 use contracts::{
     Message,
     order::{Customer, Saga, StartSaga},
-    value::{Currency, Money, OrderId, PaymentMethod},
+    value::{Currency, Money, OrderId, PaymentMethod, PricedLine, Quantity},
 };
 use orchestrator::{App, Config, domain::saga_id};
 use reqwest::Method;
@@ -41,6 +41,15 @@ pub(crate) async fn spawn_app(pace: u32) -> Orchestrator {
     }
 }
 
+/// What is ordered: at 12.50.
+pub(crate) fn lines() -> Vec<PricedLine> {
+    vec![PricedLine {
+        sku: "TEA".parse().expect("a SKU"),
+        quantity: Quantity::try_from(1).expect("a quantity"),
+        unit_price: Money::new(1250, Currency::EUR),
+    }]
+}
+
 pub(crate) fn start(order_id: OrderId, saga: Saga) -> StartSaga {
     StartSaga {
         order_id,
@@ -50,7 +59,7 @@ pub(crate) fn start(order_id: OrderId, saga: Saga) -> StartSaga {
             id: "alice".parse().expect("an id"),
             email: None,
         },
-        lines: Vec::new(),
+        lines: lines(),
         amount: Money::new(1250, Currency::EUR),
         payment: PaymentMethod::Wallet,
     }

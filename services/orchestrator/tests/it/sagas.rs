@@ -10,14 +10,14 @@ use orchestrator::domain::saga_id;
 use reqwest::Method;
 use testkit::{answer, eventually};
 
-use crate::helpers::{key, spawn_app};
+use crate::helpers::{key, lines, spawn_app};
 
 fn completed(order_id: OrderId) -> PaymentCompleted {
     PaymentCompleted {
         order_id,
         order_version: 1,
         amount: Money::new(1250, Currency::EUR),
-        lines: Vec::new(),
+        lines: lines(),
     }
 }
 

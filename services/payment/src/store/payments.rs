@@ -6,6 +6,7 @@ use contracts::{
     payment::DeclineReason,
     value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
 };
+use holdfast::telemetry::TraceContext;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ pub(crate) struct Payment {
     pub(crate) order_version: u32,
     /// What the card company's answer will be caused by, and traced under.
     pub(crate) causation_id: Option<Uuid>,
-    pub(crate) traceparent: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
     /// The command that the card company's answer will answer; none in choreography.
     pub(crate) reply_key: Option<String>,
     pub(crate) attempts: i32,
@@ -57,6 +58,7 @@ struct Row {
     order_version: i32,
     causation_id: Option<Uuid>,
     traceparent: Option<String>,
+    tracestate: Option<String>,
     reply_key: Option<String>,
     attempts: i32,
     last_error: Option<String>,
@@ -70,7 +72,7 @@ macro_rules! select_payments {
             Row,
             r#"select order_id, state, cancel_requested, customer_id, amount_minor, currency, method, card_token,
                       lines as "lines: Json<Vec<PricedLine>>", decline_reason, charge_id, order_version, causation_id,
-                      traceparent, reply_key, attempts, last_error, updated_at
+                      traceparent, tracestate, reply_key, attempts, last_error, updated_at
                from payment "# + $rest
             $(, $argument)*
         )
@@ -144,13 +146,14 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
         .collect();
     let inserted = sqlx::query!(
         "insert into payment (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                              traceparent, reply_key, customer_id, amount_minor, currency, method, card_token, lines,
+                              traceparent, tracestate, reply_key, customer_id, amount_minor, currency, method, card_token, lines,
                               due_at)
          select *, case when state in ('charging', 'refunding') then now() end
          from unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::uuid[], $6::int4[], $7::uuid[], $8::text[],
-                     $9::text[], $10::text[], $11::int8[], $12::text[], $13::text[], $14::text[], $15::jsonb[])
+                     $9::text[], $10::text[], $11::text[], $12::int8[], $13::text[], $14::text[], $15::text[],
+                     $16::jsonb[])
               as new (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                      traceparent, reply_key, customer_id, amount_minor, currency, method, card_token, lines)
+                      traceparent, tracestate, reply_key, customer_id, amount_minor, currency, method, card_token, lines)
          on conflict do nothing",
         &columns.order_ids,
         &columns.states,
@@ -160,6 +163,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
         &columns.order_versions,
         &columns.causation_ids as &[Option<Uuid>],
         &columns.traceparents as &[Option<String>],
+        &columns.tracestates as &[Option<String>],
         &columns.reply_keys as &[Option<String>],
         &customers as &[Option<String>],
         &amounts as &[Option<i64>],
@@ -185,6 +189,7 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
              order_version = new.order_version,
              causation_id = new.causation_id,
              traceparent = new.traceparent,
+             tracestate = new.tracestate,
              reply_key = new.reply_key,
              due_at = case when new.state not in ('charging', 'refunding') then null
                            when new.state = payment.state then payment.due_at
@@ -193,9 +198,9 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
              last_error = case when new.state = payment.state then payment.last_error end,
              updated_at = now()
          from unnest($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::uuid[], $6::int4[], $7::uuid[], $8::text[],
-                     $9::text[])
+                     $9::text[], $10::text[])
               as new (order_id, state, cancel_requested, decline_reason, charge_id, order_version, causation_id,
-                      traceparent, reply_key)
+                      traceparent, tracestate, reply_key)
          where payment.order_id = new.order_id",
         &columns.order_ids,
         &columns.states,
@@ -205,6 +210,7 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
         &columns.order_versions,
         &columns.causation_ids as &[Option<Uuid>],
         &columns.traceparents as &[Option<String>],
+        &columns.tracestates as &[Option<String>],
         &columns.reply_keys as &[Option<String>],
     )
     .execute(conn)
@@ -261,6 +267,7 @@ struct Columns {
     order_versions: Vec<i32>,
     causation_ids: Vec<Option<Uuid>>,
     traceparents: Vec<Option<String>>,
+    tracestates: Vec<Option<String>>,
     reply_keys: Vec<Option<String>>,
 }
 
@@ -299,7 +306,11 @@ impl From<&[Payment]> for Columns {
                 .collect(),
             traceparents: payments
                 .iter()
-                .map(|payment| payment.traceparent.clone())
+                .map(|payment| payment.trace.as_ref().map(TraceContext::traceparent))
+                .collect(),
+            tracestates: payments
+                .iter()
+                .map(|payment| payment.trace.as_ref()?.tracestate().map(str::to_owned))
                 .collect(),
             reply_keys: payments
                 .iter()
@@ -369,13 +380,21 @@ impl TryFrom<Row> for Payment {
                 .try_into()
                 .map_err(|_| damaged("order_version"))?,
             causation_id: row.causation_id,
-            traceparent: row.traceparent,
+            trace: trace_of(row.traceparent.as_deref(), row.tracestate.as_deref()),
             reply_key: row.reply_key,
             attempts: row.attempts,
             last_error: row.last_error,
             updated_at: row.updated_at,
         })
     }
+}
+
+/// Reads the trace that a row keeps. One that cannot be read is none: a payment does not wait for its trace.
+pub(super) fn trace_of(
+    traceparent: Option<&str>,
+    tracestate: Option<&str>,
+) -> Option<TraceContext> {
+    TraceContext::parse(traceparent?, tracestate)
 }
 
 /// A value that the table's checks should have kept out.

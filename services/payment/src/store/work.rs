@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use contracts::value::{CustomerId, OrderId};
+use holdfast::telemetry::TraceContext;
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
-use super::accounts::decode;
+use super::{accounts::decode, payments::trace_of};
 
 /// A payment that this worker alone works on until its lease ends.
 pub(crate) struct Claimed {
@@ -15,7 +16,7 @@ pub(crate) struct Claimed {
     pub(crate) customer: Option<CustomerId>,
     pub(crate) due: Due,
     /// The trace of what led to it.
-    pub(crate) traceparent: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
     /// How often it was tried, with this time.
     pub(crate) attempts: u32,
     /// When the lease ends: no other claim of it has the same.
@@ -47,7 +48,7 @@ pub(crate) async fn claim(
              limit $1
              for update skip locked
          )
-         returning order_id, state, attempts, traceparent, customer_id as "customer!", due_at as "due_at!""#,
+         returning order_id, state, attempts, traceparent, tracestate, customer_id as "customer!", due_at as "due_at!""#,
         limit,
         lease.as_secs_f64(),
     )
@@ -58,7 +59,7 @@ pub(crate) async fn claim(
         .map(|row| Claimed {
             order_id: OrderId(row.order_id),
             customer: decode(&row.customer).ok(),
-            traceparent: row.traceparent,
+            trace: trace_of(row.traceparent.as_deref(), row.tracestate.as_deref()),
             due: if row.state == "refunding" {
                 Due::Refund
             } else {

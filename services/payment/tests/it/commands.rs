@@ -196,7 +196,7 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
         ),
         (lost, "payment.choreography", "unknown_type", refund_type),
         (nameless, "payment.commands", "malformed", "idempotencykey"),
-        (free, "payment.commands", "malformed", "amount_minor"),
+        (free, "payment.commands", "contract_violation", "amount"),
     ] {
         let found = parked
             .iter()

@@ -16,7 +16,7 @@ use actix_web::{
 };
 use holdfast::{
     deadline::{self, Deadline},
-    telemetry::{self, TRACEPARENT},
+    telemetry::{self, TRACEPARENT, TRACESTATE, TraceContext},
 };
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
@@ -194,11 +194,9 @@ async fn observe(
             url.path = request.path(),
             trace_id = Empty
         );
-        let traceparent = request
-            .headers()
-            .get(TRACEPARENT)
-            .and_then(|value| value.to_str().ok());
-        telemetry::adopt(&span, traceparent);
+        let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
+        let caller = TraceContext::read(values(TRACEPARENT), values(TRACESTATE));
+        telemetry::adopt(&span, caller.as_ref());
         telemetry::attributes(&span, || {
             [(
                 "url.scheme",

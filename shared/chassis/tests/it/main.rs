@@ -2,3 +2,4 @@
 
 mod identity;
 mod telemetry;
+mod trace_context;

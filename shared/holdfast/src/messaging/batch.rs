@@ -31,8 +31,7 @@ use crate::{
     backoff::Backoff,
     failpoint, inbox,
     outbox::{Message, Outcome, Publisher as _},
-    telemetry::{self, TRACEPARENT},
-    transaction,
+    telemetry, transaction,
 };
 
 /// After so many time limits in a row, each with a database that answers others, a batch is taken apart, and a single
@@ -134,20 +133,14 @@ impl<H: Handler> Processor<H> {
                 message,
                 span,
             }),
-            Err(undecodable) => {
-                let cause = match undecodable {
-                    Undecodable::UnknownType(_) => "unknown_type",
-                    Undecodable::Malformed(_) => "malformed",
-                };
-                Err(self.park(
-                    &span,
-                    event.id,
-                    event.headers,
-                    event.data,
-                    cause,
-                    &undecodable.to_string(),
-                ))
-            }
+            Err(undecodable) => Err(self.park(
+                &span,
+                event.id,
+                event.headers,
+                event.data,
+                undecodable.cause(),
+                &undecodable.to_string(),
+            )),
         }
     }
 
@@ -432,7 +425,7 @@ fn panicked(panic: &(dyn Any + Send)) -> String {
 
 /// What is sent because of a span's work carries on below it.
 fn below(span: &Span, headers: &mut BTreeMap<String, String>) {
-    if let Some(traceparent) = telemetry::traceparent_of(span) {
-        headers.insert(TRACEPARENT.to_owned(), traceparent);
+    if let Some(context) = telemetry::trace_context_of(span) {
+        context.put_into(headers);
     }
 }

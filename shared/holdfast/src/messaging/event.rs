@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::headers::CUT;
 use crate::{
     outbox::Message,
-    telemetry::{self, TRACEPARENT},
+    telemetry::{self, TraceContext},
 };
 
 /// The header that counts the attempts at a message: 1 for its first delivery.
@@ -44,8 +44,8 @@ pub struct Event {
     pub idempotency_key: Option<String>,
     /// The message that led to this one.
     pub causation_id: Option<Uuid>,
-    /// The trace that this is part of.
-    pub traceparent: Option<String>,
+    /// The trace that this is part of, and where in it.
+    pub trace: Option<TraceContext>,
     /// JSON.
     pub data: Vec<u8>,
 }
@@ -61,7 +61,7 @@ impl Event {
             time: OffsetDateTime::now_utc(),
             idempotency_key: None,
             causation_id: None,
-            traceparent: telemetry::traceparent(),
+            trace: telemetry::trace_context(),
             data,
         }
     }
@@ -82,8 +82,8 @@ impl Event {
             .into_iter()
             .filter_map(|(name, value)| Some((format!("{PREFIX}{name}"), value?)))
             .collect();
-        if let Some(traceparent) = self.traceparent {
-            headers.insert(TRACEPARENT.to_owned(), traceparent);
+        if let Some(trace) = self.trace {
+            trace.put_into(&mut headers);
         }
         Message {
             id: self.id,
@@ -112,8 +112,8 @@ pub struct Incoming {
     pub idempotency_key: Option<String>,
     /// The message that led to this one.
     pub causation_id: Option<Uuid>,
-    /// The trace that this is part of.
-    pub traceparent: Option<String>,
+    /// The trace that this is part of, and where in it.
+    pub trace: Option<TraceContext>,
     /// 1 for the first delivery, one more for each delay that it went through.
     pub attempt: u32,
     /// The text headers, as they came.
@@ -178,7 +178,7 @@ impl Incoming {
             causation_id: attribute("causationid")
                 .map(|id| uuid(id, "causationid"))
                 .transpose()?,
-            traceparent: headers.get(TRACEPARENT).cloned(),
+            trace: TraceContext::from_headers(&headers),
             attempt: headers
                 .get(ATTEMPT)
                 .and_then(|attempt| attempt.parse().ok())
@@ -195,15 +195,19 @@ impl Incoming {
     }
 }
 
-/// Turns stored headers into those of a new send: a new id, caused by the old one, on its first attempt. An envelope that
-/// lacks a source or a subject gets them.
+/// Turns stored headers into those of a new send: a new id, caused by the old one, on its first attempt.
+///
+/// `source` is that of the type: an envelope gets it that lacks a source, or whose type an operator changed. `subject` goes to
+/// an envelope that lacks one.
 pub(super) fn resend(
     headers: &BTreeMap<String, String>,
     old: Uuid,
     new: Uuid,
     kind: &str,
+    source: Option<&str>,
     subject: Option<&str>,
 ) -> BTreeMap<String, String> {
+    let is_retyped = attribute(headers, "type") != Some(kind);
     let mut headers = headers.clone();
     for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL, CUT] {
         headers.remove(ours);
@@ -212,9 +216,17 @@ pub(super) fn resend(
     headers.insert(format!("{PREFIX}id"), new.to_string());
     headers.insert(format!("{PREFIX}type"), kind.to_owned());
     headers.insert(format!("{PREFIX}causationid"), old.to_string());
-    headers
-        .entry(format!("{PREFIX}source"))
-        .or_insert_with(|| "/operator".to_owned());
+    let named = format!("{PREFIX}source");
+    match source {
+        // Who changes the type says on whose behalf, too. A type that stays keeps its source, forged or not.
+        Some(source) if is_retyped => {
+            headers.insert(named, source.to_owned());
+        }
+        _ => {
+            let source = source.unwrap_or("/operator");
+            headers.entry(named).or_insert_with(|| source.to_owned());
+        }
+    }
     if let Some(subject) = subject {
         headers
             .entry(format!("{PREFIX}subject"))
@@ -263,7 +275,10 @@ mod tests {
         Event {
             idempotency_key: Some("order/1/charge".into()),
             causation_id: Some(Uuid::from_u128(7)),
-            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            trace: TraceContext::parse(
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                Some("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+            ),
             ..Event::new("order.created.v1", "/order", "1".into(), b"{}".to_vec())
         }
     }
@@ -294,8 +309,8 @@ mod tests {
         );
         assert_eq!((got.time, got.attempt), (Some(sent.time), 1));
         assert_eq!(
-            (got.idempotency_key, got.causation_id, got.traceparent),
-            (sent.idempotency_key, sent.causation_id, sent.traceparent)
+            (got.idempotency_key, got.causation_id, got.trace),
+            (sent.idempotency_key, sent.causation_id, sent.trace)
         );
     }
 

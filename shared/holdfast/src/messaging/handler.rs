@@ -13,7 +13,8 @@ pub trait Handler: Send + Sync + 'static {
     /// The messages that this queue may bring, decoded.
     type Message: Send + Sync;
 
-    /// Decodes the payload. What cannot be decoded is parked at once.
+    /// Decodes the payload, and checks what its contract promises and whether its source may say so: an implementation
+    /// acts on nothing that it has not checked here. What cannot be decoded is parked at once.
     fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable>;
 
     /// Handles a batch, in its order, on the caller's transaction.
@@ -51,6 +52,29 @@ pub enum Undecodable {
     /// The payload does not have the form of its type.
     #[error("{0}")]
     Malformed(String),
+    /// The payload has the form of its type and breaks what the type promises: a total that is not the sum of its lines, say.
+    #[error("{0}")]
+    Violation(String),
+    /// The source may not publish this type: somebody speaks in another's name.
+    #[error("{by:?} may not publish messages of type {kind:?}")]
+    Forged {
+        /// The source that the envelope names.
+        by: String,
+        /// The type.
+        kind: String,
+    },
+}
+
+impl Undecodable {
+    /// Returns the cause under which the message is parked.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::UnknownType(_) => "unknown_type",
+            Self::Malformed(_) => "malformed",
+            Self::Violation(_) => "contract_violation",
+            Self::Forged { .. } => "forged_source",
+        }
+    }
 }
 
 impl From<Malformed> for Undecodable {

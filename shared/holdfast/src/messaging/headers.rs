@@ -19,6 +19,9 @@ pub(super) const CUT: &str = "holdfast-cut";
 /// The most that [`CUT`] takes.
 const NOTE: usize = 512;
 
+/// What the publisher adds when it sends a message: `traceparent`, and `tracestate` of at most 512 characters.
+const CONTEXT: usize = 1024;
+
 /// The longest name of a header, exchange or routing key.
 const NAME: usize = 255;
 
@@ -46,7 +49,7 @@ pub(super) fn too_long(what: &str, text: &str) -> Option<String> {
     })
 }
 
-/// Leaves out headers until the rest weighs at most `room`, and notes it in the header [`CUT`].
+/// Leaves out headers until the rest weighs at most `room`, less what the publisher adds, and notes it in the header [`CUT`].
 ///
 /// The heaviest go first. Those that say what the message is (the envelope's, and ours) stay as long as there is another.
 pub(super) fn cut(headers: &mut BTreeMap<String, String>, room: usize) {
@@ -56,6 +59,7 @@ pub(super) fn cut(headers: &mut BTreeMap<String, String>, room: usize) {
             .map(|(name, value)| weight(name, value))
             .sum()
     };
+    let room = room.saturating_sub(CONTEXT);
     let mut total = weigh(headers);
     if total <= room && headers.keys().all(|name| name.len() <= NAME) {
         return;

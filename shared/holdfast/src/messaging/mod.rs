@@ -22,7 +22,7 @@
 //! published ──► in the queue ──► in a batch ──► committed ──► acknowledged             │
 //!                                   │ its own error                                    │
 //!                                   ├──────► retry.1 … retry.4 ────────────────────────┘
-//!                                   │ malformed, unknown, forbidden, or the schedule is used up
+//!                                   │ malformed, unknown, forged, forbidden, or the schedule is used up
 //!                                   └──────► dead ──► parked_message ──► requeued or dropped by an operator
 //! ```
 //!

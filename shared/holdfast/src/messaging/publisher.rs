@@ -30,10 +30,7 @@ use super::{
     headers,
     trace::{self, Sent},
 };
-use crate::{
-    outbox::{self, Message, Outcome, Unavailable},
-    telemetry::TRACEPARENT,
-};
+use crate::outbox::{self, Message, Outcome, Unavailable};
 
 /// How long the broker may take to confirm a batch.
 const CONFIRM: Duration = Duration::from_secs(10);
@@ -496,15 +493,8 @@ fn refused(error: &lapin::Error) -> Option<String> {
 fn properties(sent: &Sent<'_>, room: usize) -> Result<BasicProperties, String> {
     let mut table = FieldTable::default();
     let mut weight = 0;
-    let context = sent.traceparent.as_ref();
-    let context = context.map(|context| (TRACEPARENT, context.as_str()));
-    let own = sent.message.headers.iter();
-    // The later one wins.
-    for (name, value) in own
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .chain(context)
-    {
-        weight += headers::weight(name, value);
+    for (name, value) in sent.headers() {
+        weight += headers::weight(name, &value);
         table.insert(
             short("the name of a header", name)?,
             AMQPValue::LongString(LongString::from(value.as_bytes())),

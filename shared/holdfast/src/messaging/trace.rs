@@ -1,7 +1,7 @@
 //! The spans of messages. Where a span has one cause it is that one's child; where it has several, it begins a trace of its
 //! own and is linked with each (decision 0012).
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use lapin::message::Delivery;
 use tracing::{Span, field::Empty, info_span};
@@ -9,30 +9,31 @@ use tracing::{Span, field::Empty, info_span};
 use super::event::{ATTEMPT, attribute};
 use crate::{
     outbox::{Message, Outcome},
-    telemetry::{self, TRACEPARENT},
+    telemetry::{self, TRACESTATE, TraceContext},
 };
 
 /// A message on its way to the broker. Each attempt to publish it has a span of its own.
 pub(super) struct Sent<'a> {
     pub(super) message: &'a Message,
-    /// What travels instead of the message's own header: its handling is a child of this attempt.
-    pub(super) traceparent: Option<String>,
+    /// What travels in the place of the message's own context: its handling is a child of this attempt. `None` without
+    /// telemetry: then the headers pass through.
+    context: Option<TraceContext>,
     span: Span,
 }
 
 impl<'a> Sent<'a> {
     pub(super) fn begin(message: &'a Message) -> Self {
-        let cause = message.headers.get(TRACEPARENT).map(String::as_str);
-        if cause.is_some_and(|cause| !telemetry::is_sampled(cause)) {
-            // Nobody keeps this trace: its header stays as it is.
+        let cause = TraceContext::from_headers(&message.headers);
+        if cause.as_ref().is_some_and(|cause| !cause.is_sampled()) {
+            // Nobody keeps this trace: its position stays as it is.
             return Self {
                 message,
-                traceparent: None,
+                context: cause,
                 span: Span::none(),
             };
         }
         let span = info_span!(parent: None, "send", otel.kind = "producer", trace_id = Empty);
-        telemetry::adopt(&span, cause);
+        telemetry::adopt(&span, cause.as_ref());
         let destination = destination(&message.exchange, &message.routing_key);
         telemetry::attributes(&span, || {
             [
@@ -57,9 +58,26 @@ impl<'a> Sent<'a> {
         telemetry::rename(&span, || format!("send {destination}"));
         Self {
             message,
-            traceparent: telemetry::traceparent_of(&span),
+            context: telemetry::trace_context_of(&span),
             span,
         }
+    }
+
+    /// Returns the headers to publish.
+    pub(super) fn headers(&self) -> BTreeMap<&str, Cow<'_, str>> {
+        let own = self.message.headers.iter();
+        let mut headers: BTreeMap<&str, Cow<'_, str>> = own
+            .map(|(name, value)| (name.as_str(), Cow::from(value)))
+            .collect();
+        if let Some(context) = &self.context {
+            headers.remove(TRACESTATE);
+            headers.extend(
+                context
+                    .headers()
+                    .map(|(name, value)| (name, Cow::from(value))),
+            );
+        }
+        headers
     }
 
     /// Says what the broker said.
@@ -138,7 +156,7 @@ pub(super) fn of_delivery(
         order.id = attribute(headers, "subject"),
         trace_id = Empty,
     );
-    telemetry::adopt(&span, headers.get(TRACEPARENT).map(String::as_str));
+    telemetry::adopt(&span, TraceContext::from_headers(headers).as_ref());
     let destination = match destination(delivery.exchange.as_str(), delivery.routing_key.as_str()) {
         destination if delivery.routing_key.as_str() == queue => destination,
         destination => format!("{destination}:{queue}"),

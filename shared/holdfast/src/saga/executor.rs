@@ -94,6 +94,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 data: serde_json::to_value(&start.data)?,
                 state: serde_json::to_value(State::new(&known.plan))?,
                 traceparent: start.traceparent.clone(),
+                tracestate: start.tracestate.clone(),
             };
             // Who comes twice in this batch begins as who comes in two: with what the first one says.
             rows.entry(start.id).or_insert(row);
@@ -288,6 +289,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                     attempt,
                     cause: place,
                     traceparent: saga.traceparent.as_deref(),
+                    tracestate: saga.tracestate.as_deref(),
                 };
                 if let Some(payload) = saga.payload(step, asked) {
                     batch

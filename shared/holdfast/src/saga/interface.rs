@@ -27,8 +27,10 @@ pub struct Outgoing<'a> {
     pub attempt: u32,
     /// Which input of the batch led to it; for a timeout, its place among the overdue.
     pub cause: usize,
-    /// The trace that the saga began in.
+    /// The W3C `traceparent` and `tracestate` of the trace that the saga began in.
     pub traceparent: Option<&'a str>,
+    /// See `traceparent`.
+    pub tracestate: Option<&'a str>,
 }
 
 impl Outgoing<'_> {
@@ -59,8 +61,10 @@ pub struct Start<D> {
     pub subject: String,
     /// What its commands are made of.
     pub data: D,
-    /// The trace that it is part of.
+    /// The W3C `traceparent` and `tracestate` of the trace that it is part of.
     pub traceparent: Option<String>,
+    /// See `traceparent`.
+    pub tracestate: Option<String>,
 }
 
 /// A saga that came to its end.

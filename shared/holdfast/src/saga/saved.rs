@@ -31,6 +31,7 @@ pub(super) struct Saved<'s, D: 'static, C: 'static> {
     /// Entries of its log.
     pub(super) entries: i32,
     pub(super) traceparent: Option<String>,
+    pub(super) tracestate: Option<String>,
     pub(super) created_at: OffsetDateTime,
     /// Whether it is to be written.
     pub(super) changed: bool,
@@ -176,6 +177,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             state,
             entries: row.entries,
             traceparent: row.traceparent.clone(),
+            tracestate: row.tracestate.clone(),
             created_at: row.created_at,
             changed: false,
         }))

@@ -24,6 +24,7 @@ pub(super) struct Row {
     pub(super) entries: i32,
     pub(super) error: Option<String>,
     pub(super) traceparent: Option<String>,
+    pub(super) tracestate: Option<String>,
     pub(super) due_at: Option<OffsetDateTime>,
     pub(super) stuck_since: Option<OffsetDateTime>,
     pub(super) created_at: OffsetDateTime,
@@ -40,16 +41,17 @@ pub(super) struct NewRow {
     pub(super) data: serde_json::Value,
     pub(super) state: serde_json::Value,
     pub(super) traceparent: Option<String>,
+    pub(super) tracestate: Option<String>,
 }
 
 /// Writes new sagas, in the order of their ids; answers which of them are new.
 pub(super) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> sqlx::Result<Vec<Uuid>> {
     let column = |of: fn(&NewRow) -> String| rows.iter().map(of).collect::<Vec<_>>();
     sqlx::query_scalar(
-        "insert into saga (id, definition, definition_version, subject, data, state, traceparent, phase)
-         select id, definition, version, subject, data, state, traceparent, 'running'
-         from unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[])
-              as new (id, definition, version, subject, data, state, traceparent)
+        "insert into saga (id, definition, definition_version, subject, data, state, traceparent, tracestate, phase)
+         select id, definition, version, subject, data, state, traceparent, tracestate, 'running'
+         from unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::text[])
+              as new (id, definition, version, subject, data, state, traceparent, tracestate)
          order by id
          on conflict (id) do nothing
          returning id",
@@ -61,12 +63,13 @@ pub(super) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> sqlx::Re
     .bind(rows.iter().map(|row| row.data.clone()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.state.clone()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.traceparent.clone()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.tracestate.clone()).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
 }
 
 const COLUMNS: &str = "id, definition, definition_version, subject, data, state, phase, step, direction, attempt, entries,
-                       error, traceparent, due_at, stuck_since, created_at, updated_at";
+                       error, traceparent, tracestate, due_at, stuck_since, created_at, updated_at";
 
 /// Locks these sagas, in the order of their ids.
 pub(super) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {

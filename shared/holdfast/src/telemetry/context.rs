@@ -1,40 +1,40 @@
 //! The trace that a piece of work belongs to, and what is said about it there.
 
-use std::collections::HashMap;
-
 use opentelemetry::{
     Context, KeyValue, Value,
-    propagation::TextMapPropagator,
-    trace::{SpanContext, Status, TraceContextExt},
+    trace::{Status, TraceContextExt},
 };
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The name of the header in HTTP, AMQP and outbox rows.
-pub const TRACEPARENT: &str = "traceparent";
+use super::TraceContext;
 
-/// The W3C `traceparent` of the current span, if it is part of a trace.
-pub fn traceparent() -> Option<String> {
-    traceparent_of(&Span::current())
+/// Returns the position of the current span in its trace, if it is part of one.
+pub fn trace_context() -> Option<TraceContext> {
+    trace_context_of(&Span::current())
 }
 
-/// The W3C `traceparent` of a span, if it is part of a trace: whoever [adopts](adopt) it becomes its child.
-pub fn traceparent_of(span: &Span) -> Option<String> {
+/// Returns the position of a span in its trace, if it is part of one: a span that [adopts](adopt) it becomes its child.
+pub fn trace_context_of(span: &Span) -> Option<TraceContext> {
     let context = span.context();
-    if !context.span().span_context().is_valid() {
-        return None;
-    }
-    let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    carrier.remove(TRACEPARENT)
+    TraceContext::of_span(context.span().span_context(), context.get::<TraceContext>())
 }
 
-/// Makes `span` a child of the span that `traceparent` names, and records the trace's id in its field `trace_id`.
+/// Returns the W3C `traceparent` of the current span, if it is part of a trace: for people and reports. What travels is the
+/// whole [`trace_context`].
+pub fn traceparent() -> Option<String> {
+    trace_context().map(|context| context.traceparent())
+}
+
+/// Makes `span` a child of `parent`, and records the trace's id in its field `trace_id`.
 ///
 /// Call it on a new span, before it is entered: a span's parent cannot change later.
-pub fn adopt(span: &Span, traceparent: Option<&str>) {
-    if let Some(context) = traceparent.and_then(remote) {
+pub fn adopt(span: &Span, parent: Option<&TraceContext>) {
+    if let Some(parent) = parent {
+        // The second holds what OpenTelemetry's own context has no room for. Every span below inherits it.
+        let context = Context::new()
+            .with_remote_span_context(parent.to_remote())
+            .with_value(parent.clone());
         // An error means that the span is filtered out or has begun: then there is nothing to continue.
         let _ = span.set_parent(context);
     }
@@ -43,13 +43,6 @@ pub fn adopt(span: &Span, traceparent: Option<&str>) {
     if context.span().span_context().is_valid() {
         span.record("trace_id", tracing::field::display(trace));
     }
-}
-
-/// Whether the trace that a `traceparent` names is kept by whoever began it.
-pub fn is_sampled(traceparent: &str) -> bool {
-    let context = remote(traceparent);
-    // What is no `traceparent` begins a new trace, which may be.
-    context.is_none_or(|context| context.span().span_context().is_sampled())
 }
 
 /// Whether anybody will see this span.
@@ -111,12 +104,4 @@ pub fn sql(operation: &'static str, target: &str) -> Span {
     });
     rename(&span, || format!("{operation} {target}"));
     span
-}
-
-/// The context that a `traceparent` names.
-fn remote(traceparent: &str) -> Option<Context> {
-    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
-    let is_valid = SpanContext::is_valid(context.span().span_context());
-    is_valid.then_some(context)
 }

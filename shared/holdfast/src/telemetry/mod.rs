@@ -4,8 +4,8 @@
 //! about this order, or what came before them in the service next door.
 //!
 //! **Guarantee.** [`init`] gives the process structured logs (`tracing`), spans (OpenTelemetry) and Prometheus metrics.
-//! [`traceparent`] and [`adopt`] carry the W3C trace context over anything that has text headers: HTTP requests, outbox
-//! rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`, so that one search finds one order's
+//! [`trace_context`] and [`adopt`] carry the W3C trace context, `traceparent` and `tracestate`, over anything that has text
+//! headers: HTTP requests, outbox rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`, so that one search finds one order's
 //! lines in all services. Spans go where [`Exporter`] says: `otlp`, `zipkin`, `jaeger`, `console`, `none`. What ends a span
 //! never waits for a collector: spans go through a bounded queue to a thread of their own. [`shutdown`] sends the rest.
 //!
@@ -15,7 +15,8 @@
 //! **States.** One global subscriber, one global metrics recorder, one provider of spans, set once. An exporter is *up* or
 //! *away*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
 //!
-//! **Failure modes.** A header that is no `traceparent` starts a new trace. A second [`init`] in one process is an error.
+//! **Failure modes.** A `traceparent` that is not valid, or is there twice, starts a new trace; a `tracestate` that is not
+//! valid is dropped, and the trace goes on. A second [`init`] in one process is an error.
 //! An exporter that this build does not have is an error at the start, which names the feature. A collector's name that
 //! cannot be resolved is an outage, not an error.
 //!
@@ -24,13 +25,14 @@
 //! every log line longer. Spans are made whatever the level of the logs.
 //!
 //! ```
-//! use holdfast::telemetry;
+//! use holdfast::telemetry::{self, TraceContext};
 //!
+//! let caller = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("rojo=1"));
 //! let span = tracing::info_span!("handle", trace_id = tracing::field::Empty);
-//! telemetry::adopt(&span, Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+//! telemetry::adopt(&span, caller.as_ref());
 //! let _entered = span.entered();
 //! // What is called from here carries on the same trace.
-//! let outgoing = telemetry::traceparent();
+//! let outgoing = telemetry::trace_context();
 //! # assert_eq!(outgoing, None); // there is no subscriber in this example
 //! ```
 //!
@@ -39,7 +41,7 @@
 //! `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which wants a provider of
 //! cryptography to be installed before [`init`].
 //!
-//! Sources: W3C, "Trace Context", 2021; Benjamin Sigelman and others, "Dapper", 2010; OpenTelemetry, "Semantic Conventions".
+//! Sources: W3C, "Trace Context", 2021, and "Trace Context Level 2"; Benjamin Sigelman and others, "Dapper", 2010; OpenTelemetry, "Semantic Conventions".
 
 mod console;
 mod context;
@@ -48,6 +50,7 @@ mod jaeger;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod outage;
+mod trace_context;
 mod traces;
 #[cfg(feature = "zipkin")]
 mod zipkin;
@@ -55,12 +58,13 @@ mod zipkin;
 use std::{io::IsTerminal, sync::OnceLock};
 
 pub use context::{
-    TRACEPARENT, adopt, attribute, attributes, fail, is_recorded, is_sampled, link, rename, sql,
-    traceparent, traceparent_of,
+    adopt, attribute, attributes, fail, is_recorded, link, rename, sql, trace_context,
+    trace_context_of, traceparent,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 pub use traces::{Exporter, Sampling, Traces, provider, shutdown};
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 use holdfast::{
     messaging::{Error, Event, Handler, Incoming, Received, Subscription, Undecodable, parking},
     outbox::Message,
+    telemetry::TraceContext,
 };
 use serde_json::json;
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
@@ -516,7 +517,10 @@ async fn a_trace_goes_on_through_a_message() {
     let vhost = Vhost::create().await;
     let probe = Probe::attach(&vhost).await;
     let mut event = Event::new(KIND, "/order", Uuid::now_v7().to_string(), b"{}".to_vec());
-    event.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
+    event.trace = TraceContext::parse(
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        Some("rojo=1,congo=t61rcWkgMzE"),
+    );
     let subject = event.subject.clone();
     probe
         .send(event.into_message("events", format!("choreography.{KIND}")))

@@ -4,6 +4,7 @@ mod collector;
 #[cfg(feature = "jaeger")]
 mod jaeger;
 mod messages;
+mod w3c;
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast::telemetry::{self, Exporter, Sampling};
+use holdfast::telemetry::{self, Exporter, Sampling, TraceContext};
 use tracing::{Span, field::Empty, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -19,6 +20,10 @@ use self::collector::Collector;
 
 const VERSION: &str = "1.2.3";
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn caller() -> Option<TraceContext> {
+    TraceContext::parse(CALLER, None)
+}
 
 /// A span, as a collector sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +48,8 @@ fn setup() {
 
 /// The trace and the id of a span.
 fn ids(span: &Span) -> (String, String) {
-    let traceparent = telemetry::traceparent_of(span).expect("it is part of a trace");
+    let trace = telemetry::trace_context_of(span).expect("it is part of a trace");
+    let traceparent = trace.traceparent();
     let mut parts = traceparent.split('-').skip(1).map(str::to_owned);
     (
         parts.next().expect("a trace"),
@@ -60,7 +66,7 @@ fn work() -> Vec<Seen> {
         order.id = "o-1",
         trace_id = Empty
     );
-    telemetry::adopt(&request, Some(CALLER));
+    telemetry::adopt(&request, caller().as_ref());
     telemetry::attribute(&request, "http.response.status_code", 202_i64);
     telemetry::rename(&request, || "POST /orders".to_owned());
     let call = request.in_scope(|| info_span!("call", otel.kind = "client"));
@@ -271,19 +277,15 @@ fn kept(sampling: Sampling) -> (bool, bool) {
     let subscriber = tracing_subscriber::registry().with(telemetry::layer("order", &provider));
     tracing::subscriber::with_default(subscriber, || {
         let (root, child) = (info_span!("root"), info_span!("child"));
-        telemetry::adopt(&child, Some(CALLER));
+        telemetry::adopt(&child, caller().as_ref());
         let kept = (
             telemetry::is_recorded(&root),
             telemetry::is_recorded(&child),
         );
         for (span, is_kept) in [(&root, kept.0), (&child, kept.1)] {
             // Kept or not, its ids travel on, and say which.
-            let traceparent = telemetry::traceparent_of(span).expect("ids");
-            assert_eq!(
-                telemetry::is_sampled(&traceparent),
-                is_kept,
-                "{traceparent}"
-            );
+            let trace = telemetry::trace_context_of(span).expect("ids");
+            assert_eq!(trace.is_sampled(), is_kept, "{trace:?}");
         }
         kept
     })
@@ -317,8 +319,8 @@ fn with_no_exporter_nothing_is_recorded_and_ids_travel_all_the_same() {
     tracing::subscriber::with_default(subscriber, || {
         let span = info_span!("root");
         assert!(!telemetry::is_recorded(&span));
-        let traceparent = telemetry::traceparent_of(&span).expect("ids");
-        assert!(traceparent.ends_with("-00"), "{traceparent}");
+        let trace = telemetry::trace_context_of(&span).expect("ids");
+        assert!(!trace.is_sampled(), "{trace:?}");
     });
 }
 

@@ -12,6 +12,13 @@ use crate::messaging::event::{self, Incoming};
 pub trait Schema: Send + Sync {
     /// Whether `queue`'s handler could decode this; if not, why.
     fn check(&self, queue: &str, event: &Incoming) -> Result<(), String>;
+
+    /// Returns the source that alone publishes this type. When a message is sent again whose envelope lacks a source, or whose
+    /// type the operator changed, it is this one's; `/operator`, if there is none.
+    fn source(&self, kind: &str) -> Option<&'static str> {
+        let _ = kind;
+        None
+    }
 }
 
 /// The names of the fields that hold ids and amounts, at any depth. An operator repairs a message; to change who pays how
@@ -42,7 +49,8 @@ pub(super) fn candidate(
     let about = about
         .as_ref()
         .and_then(|payload| payload.get("order_id")?.as_str());
-    let headers = event::resend(&parked.headers, parked.message_id, id, kind, about);
+    let source = schema.source(kind);
+    let headers = event::resend(&parked.headers, parked.message_id, id, kind, source, about);
     let event =
         Incoming::from_headers(headers, payload.to_vec()).map_err(|malformed| malformed.0)?;
     schema.check(&parked.queue, &event)?;

@@ -51,7 +51,8 @@ pub struct Parked {
     pub headers: Json<BTreeMap<String, String>>,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// Why, in one word: `malformed`, `unknown_type`, `rejected`, `exhausted`, `delivery_limit`, `dead_lettered`.
+    /// Why, in one word: `malformed`, `unknown_type`, `contract_violation`, `forged_source`, `rejected`, `exhausted`,
+    /// `delivery_limit`, `dead_lettered`.
     pub cause: String,
     /// Why, in full.
     pub detail: String,

@@ -177,5 +177,6 @@ pub(crate) fn start(id: Uuid, definition: &'static str, city: &str) -> Start<Tri
             city: city.to_owned(),
         },
         traceparent: None,
+        tracestate: None,
     }
 }

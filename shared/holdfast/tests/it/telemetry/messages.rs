@@ -1,12 +1,18 @@
 //! The spans of messages: of each attempt to send one, of each delivery, of batches.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use holdfast::{
-    messaging::Publisher,
-    outbox::{Message, Outcome, Publisher as _},
-    telemetry::{self, Exporter, Sampling},
+    messaging::{Error, Event, Handler, Incoming, Publisher, Received, Undecodable},
+    outbox::{self, Message, Outcome, Publisher as _},
+    telemetry::{self, Exporter, Sampling, TraceContext},
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use testkit::{Vhost, eventually};
+use sqlx::{PgConnection, PgPool, types::Json};
+use testkit::{Probe, Vhost, eventually};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -14,6 +20,9 @@ use super::{CALLER, Collector, Seen, VERSION, setup};
 use crate::helpers::{
     Effects, KIND, QUEUE, consume, database, message, wait_for_effects, wait_for_empty,
 };
+
+/// The same trace, which its caller does not keep.
+const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// What this thread does is traced, until this is dropped. Each test has a thread, and a runtime in it.
 struct Traced {
@@ -217,6 +226,115 @@ async fn what_is_parked_says_why_in_its_trace() {
     assert_eq!(parked.trace, refused.trace);
     wait_for_empty(&vhost).await;
     running.stop().await;
+    publisher.close().await;
+    vhost.delete().await;
+}
+
+/// Notes where each delivery stands in its trace, fails the first two, and says something because of the third.
+#[derive(Clone, Default)]
+struct Noting {
+    seen: Arc<Mutex<Vec<TraceContext>>>,
+}
+
+impl Handler for Noting {
+    type Message = ();
+
+    fn decode(&self, _: &Incoming) -> Result<(), Undecodable> {
+        Ok(())
+    }
+
+    async fn handle(&self, conn: &mut PgConnection, batch: &[&Received<()>]) -> Result<(), Error> {
+        for received in batch {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.extend(received.event.trace.clone());
+            if seen.len() < 3 {
+                return Err(Error::Failed("it does twice".into()));
+            }
+        }
+        for Received { event, span, .. } in batch {
+            let data = event.data.clone();
+            let said = span.in_scope(|| Event::new(KIND, "/test", event.subject.clone(), data));
+            let said = said.into_message("events", format!("choreography.{KIND}"));
+            outbox::enqueue(conn, &[said]).await?;
+        }
+        Ok(())
+    }
+
+    fn committed(&self) {}
+}
+
+/// The headers of the one row in the outbox.
+async fn said(pool: &PgPool) -> BTreeMap<String, String> {
+    eventually("a row in the outbox", || async {
+        let rows: Vec<Json<BTreeMap<String, String>>> =
+            sqlx::query_scalar("select headers from outbox")
+                .fetch_all(pool)
+                .await
+                .expect("the table is there");
+        match <[_; 1]>::try_from(rows) {
+            Ok([Json(headers)]) => Ok(headers),
+            Err(rows) => Err(rows.len()),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn trace_state_goes_on_through_retries_and_the_outbox() {
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    // A key that level 2 allows, and that the crate's own type refuses.
+    let state = "rojo=00f067aa0ba902b7,tenant@@system=1";
+    for (sampled, caller) in [(true, CALLER), (false, UNSAMPLED)] {
+        let _traced = Traced::start();
+        let publisher = Publisher::new(vhost.url("order"), "test");
+        let mut message = traced("again", "", caller);
+        let header = ("tracestate".to_owned(), state.to_owned());
+        message.headers.extend([header]);
+        let outcomes = publisher.publish(&[message]).await;
+        assert_eq!(outcomes, [Outcome::Confirmed]);
+        let noting = Noting::default();
+        let running = consume(&vhost.url("payment"), &pool, noting.clone()).await;
+        let headers = said(&pool).await;
+        let last = TraceContext::from_headers(&headers).expect("it is part of a trace");
+        let seen = noting.seen.lock().expect("no panic").clone();
+        assert_eq!(seen.len(), 3, "{seen:#?}");
+        for context in seen.iter().chain([&last]) {
+            assert_eq!(context.trace_id(), CALLER[3..35]);
+            assert_eq!(context.tracestate(), Some(state));
+            assert_eq!(context.is_sampled(), sampled);
+        }
+        sqlx::query("delete from outbox")
+            .execute(&pool)
+            .await
+            .expect("the table is there");
+        wait_for_empty(&vhost).await;
+        running.stop().await;
+        publisher.close().await;
+    }
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn malformed_trace_headers_of_a_message_are_not_sent() {
+    let vhost = Vhost::create().await;
+    let _traced = Traced::start();
+    let publisher = Publisher::new(vhost.url("order"), "test");
+    let probe = Probe::attach(&vhost).await;
+    for (parent, state, goes_on) in [
+        (CALLER, "rojo=1,Congo=2", true),
+        (UNSAMPLED, "rojo=1,Congo=2", true),
+        (&CALLER[..54], "rojo=1", false),
+    ] {
+        let mut message = traced("one", "work", parent);
+        let header = ("tracestate".to_owned(), state.to_owned());
+        message.headers.extend([header]);
+        let subject = message.headers["cloudEvents_subject"].clone();
+        assert_eq!(publisher.publish(&[message]).await, [Outcome::Confirmed]);
+        let seen = probe.wait_for(KIND, subject).await;
+        let sent = TraceContext::from_headers(&seen.headers).expect("a trace");
+        assert_eq!(sent.trace_id() == CALLER[3..35], goes_on, "{seen:?}");
+        assert_eq!(seen.headers.get("tracestate"), None, "{seen:?}");
+    }
     publisher.close().await;
     vhost.delete().await;
 }
