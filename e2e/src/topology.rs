@@ -4,6 +4,14 @@ use serde_json::Value;
 
 const DEFINITIONS: &str = include_str!("../../deploy/rabbitmq/definitions.json");
 
+/// Returns the name of the virtual host. There is one.
+pub fn virtual_host() -> String {
+    let definitions: Value = serde_json::from_str(DEFINITIONS).expect("the definitions are JSON");
+    let name = definitions["vhosts"][0]["name"].as_str();
+    name.expect("the definitions have a virtual host")
+        .to_owned()
+}
+
 /// Pattern and queue of each binding of an exchange.
 pub fn bindings(exchange: &str) -> Vec<(String, String)> {
     let definitions: Value = serde_json::from_str(DEFINITIONS).expect("the definitions are JSON");

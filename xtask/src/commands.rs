@@ -3,6 +3,7 @@
 mod alerts;
 mod bench;
 mod compare;
+mod consumers;
 mod containers;
 mod copy_out;
 mod down;
@@ -42,6 +43,7 @@ cargo xtask COMMAND
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: that one alone
       --no-build     with the images that are there; --rate N: orders per second
   verify compose-replicas  as the drill `replicas`, on the containers, with their versions of the servers
+  verify consumers   the events, read by the examples in Python and JavaScript (docs/events.md), whose packages it installs
   verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures
   load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own

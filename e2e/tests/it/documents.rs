@@ -419,6 +419,7 @@ fn the_asyncapi_document_is_the_contracts_and_the_topology() {
 }
 
 fn asyncapi() -> Value {
+    let vhost = topology::virtual_host();
     let (mut channels, mut operations) = (Map::new(), Map::new());
     let (mut messages, mut schemas) = (Map::new(), BTreeMap::new());
     for (publisher, documented) in publishers() {
@@ -466,7 +467,7 @@ fn asyncapi() -> Value {
                     "messages": { name: { "$ref": format!("#/components/messages/{name}") } },
                     "bindings": { "amqp": {
                         "is": "routingKey",
-                        "exchange": { "name": exchange, "type": kind_of_exchange, "durable": true, "vhost": "/holdfast" },
+                        "exchange": { "name": exchange, "type": kind_of_exchange, "durable": true, "vhost": vhost },
                         "bindingVersion": "0.3.0",
                     } },
                 }));
@@ -498,17 +499,42 @@ fn asyncapi() -> Value {
     }
     schemas.insert("CloudEvent".to_owned(), cloud_event());
     json!({
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "Holdfast: messages",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Generated from shared/contracts and deploy/rabbitmq/definitions.json by e2e/tests/it/documents.rs.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
+        "servers": {
+            "development": {
+                "host": "rabbitmq:5672",
+                "pathname": format!("/{vhost}"),
+                "protocol": "amqp",
+                "protocolVersion": "0.9.1",
+                "description": "RabbitMQ of docker-compose.yml, in its network.",
+                "security": [{ "$ref": "#/components/securitySchemes/account" }],
+            },
+            "production": {
+                "host": "{host}",
+                "pathname": format!("/{vhost}"),
+                "protocol": "amqps",
+                "protocolVersion": "0.9.1",
+                "description": "Where it is deployed. Each consumer has an account of its own, which may read its own queue alone: docs/events.md.",
+                "variables": { "host": { "description": "The broker's name and port.", "default": "rabbitmq.example:5671" } },
+                "security": [{ "$ref": "#/components/securitySchemes/account" }],
+            },
+        },
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": { "messages": messages, "schemas": schemas },
+        "components": {
+            "messages": messages,
+            "schemas": schemas,
+            "securitySchemes": {
+                "account": { "type": "userPassword", "description": "An account of the broker (SASL PLAIN)." },
+            },
+        },
     })
 }
 
@@ -530,7 +556,8 @@ fn cloud_event() -> Value {
             "cloudEvents_time": { "type": "string", "format": "date-time", "description": "When it was written. Nothing decides by it." },
             "cloudEvents_idempotencykey": text("The permanent name of the effect: the same for every send. An answer carries that of the command that it answers."),
             "cloudEvents_causationid": id("The id of the message that led to this one."),
-            "traceparent": text("W3C Trace Context."),
+            "traceparent": text("W3C Trace Context: the span that published it."),
+            "tracestate": text("W3C Trace Context: what other tracing systems noted on the way. Only if a caller sent one."),
         },
     })
 }

@@ -94,6 +94,22 @@ impl Vhost {
         vhost
     }
 
+    /// Adds what other definitions hold, as the broker exports them, to this virtual host, whatever host they name.
+    pub async fn import(&self, mut definitions: Value) {
+        let sections = definitions.as_object_mut().expect("an object").values_mut();
+        let entries = sections.filter_map(Value::as_array_mut).flatten();
+        for entry in entries.filter(|entry| entry["vhost"].is_string()) {
+            entry["vhost"] = json!(self.name);
+        }
+        self.http
+            .post(format!("{}/definitions", self.api))
+            .json(&definitions)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .expect("the broker takes the definitions");
+    }
+
     /// How the service `user` connects to it.
     pub fn url(&self, user: &str) -> String {
         self.url_via(user, self.server)

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{alerts, containers, install, page};
+use super::{alerts, consumers, containers, install, page};
 use crate::{
     Context, Result, error,
     process::{self, Process, Recipe},
@@ -137,6 +137,9 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             }
             Arg::Value(name) if named.is_empty() && name == "compose-replicas" => {
                 return containers::replicas::run(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "consumers" => {
+                return consumers::run(arguments);
             }
             Arg::Value(name) if named.is_empty() && name == "page" => {
                 return page::run(arguments);
