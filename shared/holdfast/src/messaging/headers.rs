@@ -104,7 +104,7 @@ mod tests {
     fn headers_that_fit_stay_as_they_are() {
         let mut whole = headers(&[("baggage", 100), ("cloudEvents_id", 36)]);
         let before = whole.clone();
-        cut(&mut whole, 200);
+        cut(&mut whole, 200 + CONTEXT);
         assert_eq!(whole, before);
     }
 
@@ -116,7 +116,7 @@ mod tests {
             ("holdfast-cause", 20),
             ("note", 500),
         ]);
-        cut(&mut large, 4000);
+        cut(&mut large, 4000 + CONTEXT);
         let note = large.remove(CUT).expect("a note");
         assert_eq!(note, "1 of 4 headers: baggage");
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
                 ("note", 500)
             ])
         );
-        cut(&mut large, 1600);
+        cut(&mut large, 1600 + CONTEXT);
         let note = large.remove(CUT).expect("a note");
         assert_eq!(note, "2 of 3 headers: note, cloudEvents_type");
         assert_eq!(large, headers(&[("holdfast-cause", 20)]));
