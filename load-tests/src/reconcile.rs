@@ -27,7 +27,7 @@ use contracts::value::OrderId;
 pub use glance::{Check, Glance, Verdict};
 pub use quiescence::Unrest;
 
-/// Where the books are: a role that reads everything and changes nothing.
+/// Where the books are: a role that reads the views of the schema `audit`, or the tables, and changes nothing.
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Books")]
 pub struct Sources {
@@ -61,6 +61,25 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Returns each URL with the password that is in force, and the variable that it comes from.
+    pub fn urls(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        [
+            ("ORDER_DATABASE_URL", &self.order_database_url),
+            ("PAYMENT_DATABASE_URL", &self.payment_database_url),
+            ("INVENTORY_DATABASE_URL", &self.inventory_database_url),
+            ("NOTIFICATION_DATABASE_URL", &self.notification_database_url),
+            ("ORCHESTRATOR_DATABASE_URL", &self.orchestrator_database_url),
+            (
+                "CARD_PROCESSOR_DATABASE_URL",
+                &self.card_processor_database_url,
+            ),
+            ("RABBITMQ_API", &self.rabbitmq_api),
+        ]
+        .into_iter()
+        .map(|(variable, url)| Ok((variable, self.open(url)?)))
+        .collect()
+    }
+
     /// `url` with the password that is in force.
     pub(crate) fn open(&self, url: &str) -> anyhow::Result<String> {
         chassis::settings::with_password(url, self.auditor_password_file.as_deref())

@@ -94,7 +94,10 @@ impl Watcher {
 async fn ask(system: &System, method: Method, path: &str, body: Value) -> Answer {
     let client = testkit::client();
     let request = client.request(method, format!("{}{path}", system.url(ROOM)));
-    answer(request.header("Sec-Fetch-Site", "same-origin").json(&body)).await
+    let request = request
+        .header("Sec-Fetch-Site", "same-origin")
+        .header("Origin", system.url(ROOM));
+    answer(request.json(&body)).await
 }
 
 async fn get(system: &System, path: &str) -> Value {
@@ -583,7 +586,35 @@ async fn other_sites_and_crowds_are_kept_out() {
         .post(url("/room/poison"))
         .header("Sec-Fetch-Site", "cross-site")
         .json(&json!({ "kind": "unmendable" }));
-    answer(cross).await.expect_problem(403, "forbidden", None);
+    answer(cross)
+        .await
+        .expect_problem(403, "foreign-site", None);
+    // A name that somebody has made to point here is not the room's, whatever is asked for.
+    let document = answer(client.get(url("/openapi.json"))).await.expect(200);
+    let paths = document["paths"].as_object().expect("an object");
+    let documented = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().expect("an object").keys();
+        methods.map(move |method| (method.to_uppercase(), path.clone()))
+    });
+    let page = ["/", "/assets/main.js"].map(|path| ("GET".to_owned(), path.to_owned()));
+    let mut asked = 0;
+    for (method, path) in documented.chain(page) {
+        if path.starts_with("/health") || path == "/metrics" {
+            continue;
+        }
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let rebound = client
+            .request(method, url(&path.replace(['{', '}'], "")))
+            .header("Host", "evil.example:7000")
+            .header("Origin", "http://evil.example:7000")
+            .header("Sec-Fetch-Site", "same-origin")
+            .json(&json!({}));
+        let refused = answer(rebound).await;
+        let detail = refused.expect_problem(403, "foreign-site", None);
+        assert!(detail.contains("ROOM_HOSTS"), "{path}: {detail}");
+        asked += 1;
+    }
+    assert!(asked > 20, "all of them: {asked}");
     let form = client
         .post(url(
             "/room/services/payment/queues/payment.choreography/pause",

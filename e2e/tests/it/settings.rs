@@ -1,8 +1,9 @@
-//! The configuration reference of `docs/deploy.md` is what the programs' `--help` says.
+//! The configuration reference of `docs/deploy.md` is what the programs' `--help` says; and what opens a guard is not for
+//! production.
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
 use crate::documents::{fill, holds};
 
@@ -98,6 +99,109 @@ fn every_setting_is_a_documented_variable() {
             let name = format!("{} {}", command.get_name(), argument.get_id());
             assert!(argument.get_env().is_some(), "{name} has no variable");
             assert!(argument.get_help().is_some(), "{name} is not documented");
+        }
+    }
+}
+
+/// Tries to put a service together with these arguments; returns why it refuses.
+fn refusal(service: &str, arguments: &[String]) -> Option<String> {
+    fn build<C: Parser, A>(
+        arguments: &[String],
+        build: impl FnOnce(C) -> anyhow::Result<A>,
+    ) -> Option<String> {
+        let config = C::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
+        build(config).err().map(|error| format!("{error:#}"))
+    }
+    match service {
+        "order" => build(arguments, order::App::build),
+        "payment" => build(arguments, payment::App::build),
+        "inventory" => build(arguments, inventory::App::build),
+        "notification" => build(arguments, notification::App::build),
+        "orchestrator" => build(arguments, orchestrator::App::build),
+        "card-processor" => build(arguments, card_processor::App::build),
+        "control-room" => build(arguments, control_room::App::build),
+        other => panic!("there is no service {other}"),
+    }
+}
+
+/// What a service cannot do without, and no more: each with something that it can start with.
+fn least(command: &Command) -> Vec<String> {
+    let root = xtask::workspace::root();
+    let file = |name: &str| root.join(name).display().to_string();
+    let mut arguments = vec![command.get_name().to_owned()];
+    for argument in command.get_arguments() {
+        let name = argument.get_long().unwrap_or_default();
+        let value = match name {
+            "jwks" => file("deploy/development/jwks.json"),
+            "webhook-keys-file" => file("deploy/development/secrets/webhook-keys"),
+            "operator-token-file" => file("deploy/development/jwks.json"),
+            _ if !argument.is_required_set() => continue,
+            _ if name.contains("database") => "postgres://user@127.0.0.1:1/name".to_owned(),
+            "amqp-url" => "amqp://user@127.0.0.1:1/name".to_owned(),
+            "redis-url" => "redis://user@127.0.0.1:1".to_owned(),
+            "smtp-url" => "smtp://127.0.0.1:1".to_owned(),
+            _ => "http://127.0.0.1:1".to_owned(),
+        };
+        arguments.push(format!("--{name}={value}"));
+    }
+    arguments
+}
+
+/// The rule is the type's (`chassis::settings::Opens`): this finds a switch that has another one.
+#[tokio::test]
+async fn production_refuses_every_switch_by_name() {
+    testkit::client(); // installs the cryptography
+    let mut switches = 0;
+    for command in commands() {
+        let service = command.get_name().to_owned();
+        let least = least(&command);
+        assert_eq!(refusal(&service, &least), None, "{service} can start");
+        for argument in command.get_arguments() {
+            if !matches!(argument.get_action(), ArgAction::SetTrue) {
+                continue;
+            }
+            switches += 1;
+            let switch = format!("--{}", argument.get_long().expect("a name"));
+            let variable = argument.get_env().expect("a variable").to_string_lossy();
+            let open = [least.clone(), vec![switch]].concat();
+            assert_eq!(refusal(&service, &open), None, "{service} with {variable}");
+            let open = [open, vec!["--environment=production".to_owned()]].concat();
+            let why = refusal(&service, &open);
+            let wanted = format!("{variable}=true is not for ENVIRONMENT=production");
+            assert_eq!(why.as_deref(), Some(wanted.as_str()), "{service}");
+        }
+    }
+    assert!(
+        switches >= 16,
+        "two of each service, and the webhooks': {switches}"
+    );
+}
+
+#[tokio::test]
+async fn network_is_no_operator_unless_that_is_meant() {
+    testkit::client(); // installs the cryptography
+    for command in commands() {
+        let service = command.get_name().to_owned();
+        let with = |more: &[&str]| {
+            let more = more.iter().map(|argument| (*argument).to_owned());
+            let arguments: Vec<String> = least(&command).into_iter().chain(more).collect();
+            refusal(&service, &arguments)
+        };
+        // The development key alone makes an operator of everybody who has the repository.
+        for opening in ["--demo-mode", "--http-workers=1"] {
+            assert_eq!(with(&[opening, "--front-door=127.0.0.1:8080"]), None);
+            for published in ["0.0.0.0:8080", "8080", "192.0.2.7:8080", "[::]:8080"] {
+                let front_door = format!("--front-door={published}");
+                let why = with(&[opening, &front_door]).unwrap_or_default();
+                assert!(
+                    why.contains("makes an operator of everybody who reaches"),
+                    "{service} {opening} {published}: {why:?}"
+                );
+                let meant = with(&[opening, &front_door, "--demo-for-the-network"]);
+                assert_eq!(meant, None, "{service} {opening} {published}");
+            }
+            let listening = with(&[opening, "--http-listen=0.0.0.0:0"]).unwrap_or_default();
+            assert!(listening.contains("0.0.0.0:0"), "{service}: {listening:?}");
         }
     }
 }

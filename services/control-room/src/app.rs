@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
-use chassis::Chassis;
+use chassis::{Chassis, settings::Environment};
 use holdfast::messaging::Observer;
 use load_tests::api::Api;
 use tokio::sync::Semaphore;
@@ -41,6 +41,11 @@ impl App {
             ..
         } = config;
         let is_demo = demo.is_on(&identity)?;
+        let environment = Environment::of(&identity);
+        environment.refuse_development_password("AMQP_URL", &settings.amqp()?)?;
+        for (variable, url) in books.urls()? {
+            environment.refuse_development_password(variable, &url)?;
+        }
         // Drills act as a visitor of the demo does.
         let drilled = is_demo.then(|| Api::new(places.clone())).transpose()?;
         let services = Arc::new(Services::new(places, &identity, is_demo, &settings)?);
@@ -53,6 +58,7 @@ impl App {
         let observer = Observer::new(settings.amqp()?, "control-room", QUEUE);
         let state = web::Data::new(http::State {
             room: Arc::clone(&room),
+            hosts: settings.room_hosts.clone().unwrap_or_default(),
             services: Arc::clone(&services),
             auditor: Arc::clone(&auditor),
             demo: is_demo,
@@ -73,7 +79,7 @@ impl App {
         );
         let filling = Arc::clone(&services);
         let link = observer.link();
-        let chassis = Chassis::without_database("control-room", http, &identity, demo)?
+        let chassis = Chassis::without_database("control-room", http, &identity, &demo)?
             .ready_while("broker, watching", link)
             .work("watching the broker", |shutdown| async move {
                 observer

@@ -1,7 +1,8 @@
 //! The settings: each an environment variable, each documented by `--help`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
+use actix_web::http::uri::Authority;
 use chassis::settings::{
     DemoSettings, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
 };
@@ -56,6 +57,10 @@ pub struct RoomSettings {
     #[arg(long, env = "OPERATOR_TOKEN_FILE")]
     pub operator_token_file: Option<PathBuf>,
 
+    /// Names by which browsers reach the room besides localhost, 127.0.0.1 and [::1], each as NAME or NAME:PORT, with commas or spaces between them; requests to any other name are answered 403
+    #[arg(long, env = "ROOM_HOSTS")]
+    pub room_hosts: Option<Hosts>,
+
     /// How many may watch at a time, in number; more are answered 503
     #[arg(long, env = "ROOM_WATCHERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub room_watchers: u16,
@@ -67,6 +72,44 @@ pub struct RoomSettings {
     /// What else to open: a JSON list of {"name", "url", "what"}; if it is not given, what is behind docker-compose.yml's front door
     #[arg(long, env = "ROOM_LINKS", value_parser = links)]
     pub room_links: Option<Links>,
+}
+
+/// The names by which the room is reached. A name without a port is reached on every port.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts(Vec<Authority>);
+
+/// The names of every machine for itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+impl Hosts {
+    /// Returns whether `host` is one of them.
+    pub(crate) fn has(&self, host: &Authority) -> bool {
+        let is = |name: &str| name.eq_ignore_ascii_case(host.host());
+        // A user before the host is part of no `Host`.
+        !host.as_str().contains('@')
+            && (LOOPBACK.into_iter().any(is)
+                || self.0.iter().any(|known| {
+                    is(known.host())
+                        && known
+                            .port_u16()
+                            .is_none_or(|port| host.port_u16() == Some(port))
+                }))
+    }
+}
+
+impl FromStr for Hosts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text.split([',', ' ']).filter(|name| !name.is_empty());
+        let hosts = names.map(|name| match name.parse::<Authority>() {
+            Ok(host) if !name.contains(['@', '*']) => Ok(host),
+            _ => Err(format!(
+                "{name:?} is not a valid host: write NAME or NAME:PORT"
+            )),
+        });
+        hosts.collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// What is behind the front door of `docker-compose.yml`.
@@ -121,6 +164,27 @@ impl RoomSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_names_with_or_without_a_port() {
+        let hosts: Hosts = "room.example,demo.example:8443 [2001:db8::1]"
+            .parse()
+            .expect("hosts");
+        for (host, wanted) in [
+            ("room.example", true),
+            ("ROOM.example:80", true),
+            ("demo.example:8443", true),
+            ("demo.example", false),
+            ("[2001:db8::1]:8080", true),
+            ("other.example", false),
+        ] {
+            assert_eq!(hosts.has(&host.parse().expect(host)), wanted, "{host}");
+        }
+        for wrong in ["*.example", "user@room.example", "http://room.example/"] {
+            let refused = wrong.parse::<Hosts>().expect_err(wrong);
+            assert!(refused.contains(wrong), "{refused}");
+        }
+    }
 
     #[test]
     fn the_front_door_s_links_are_links() {

@@ -1,6 +1,7 @@
 //! What can go wrong between the room and a service, and what it means to who asked.
 
 use chassis::http::Problem;
+use tracing::warn;
 
 /// Why a service did not answer. Nothing is known of what it did.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +27,11 @@ pub(crate) enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Away { .. } => Self::unavailable(error),
+            // Why has addresses in it, which are for the log.
+            Error::Away { service, .. } => {
+                warn!(%error, "cannot ask a service");
+                Self::unavailable(format!("{service} does not answer"))
+            }
             Error::NoService(_) => Self::not_found(error),
             Error::Unexpected { .. } | Error::Token(_) => Self::internal(error),
         }

@@ -1,6 +1,7 @@
 //! The API: the page, what it shows, and what it does.
 
 mod break_it;
+mod doors;
 mod drills;
 mod live;
 mod operator;
@@ -20,7 +21,7 @@ use utoipa::OpenApi;
 use crate::{
     client::{Answer, Auditor, Services},
     commands::{DrillBox, Room},
-    config::Link,
+    config::{Hosts, Link},
 };
 
 /// What the handlers work with.
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) room: Arc<Room>,
     pub(crate) services: Arc<Services>,
     pub(crate) auditor: Arc<Auditor>,
+    /// The names by which it is reached.
+    pub(crate) hosts: Hosts,
     /// Whether things may be broken, and tokens are the room's own.
     pub(crate) demo: bool,
     pub(crate) environment: String,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, Switch, leased, tally::Held};
+use chassis::{Chassis, Switch, leased, settings::Environment, tally::Held};
 use holdfast::outbox::Waker;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,10 @@ impl App {
             locks,
             ..
         } = config;
+        let environment = Environment::of(&chassis.identity);
         let (chassis, waker, _) = Chassis::new("payment", chassis, store::migrator())?
             .with_messaging(broker, Messages)?;
+        environment.refuse_development_password("REDIS_URL", &locks.redis()?)?;
         let pool = chassis.pool().clone();
         let state = web::Data::new(http::State { pool: pool.clone() });
         let card = Waker::default();
@@ -68,6 +70,7 @@ impl App {
                 "payment.before_card_call",
                 "payment.after_card_call",
             ])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });

@@ -135,12 +135,14 @@ impl Client {
         request: RequestBuilder,
         deadline: Deadline,
     ) -> Result<T, Error> {
-        let service = || self.base.clone();
+        // Its name, and no URL: errors are kept and shown, and the address is in the span.
+        let service = || self.service.to_owned();
         let (http, request) = request.build_split();
-        let request = request.map_err(|source| Error::Unreachable {
+        let unreachable = |source: reqwest::Error| Error::Unreachable {
             service: service(),
-            source,
-        })?;
+            source: source.without_url(),
+        };
+        let request = request.map_err(unreachable)?;
         let span = span_of(&request);
         let called = span.clone();
         let call = async {
@@ -151,10 +153,6 @@ impl Client {
                 )
                 .header(DESTINATION, self.service)
                 .header(deadline::HEADER, deadline.header_value()?);
-            let unreachable = |source| Error::Unreachable {
-                service: service(),
-                source,
-            };
             let response = traced(request).send().await.map_err(unreachable)?;
             let status = response.status();
             let code = i64::from(status.as_u16());

@@ -6,6 +6,7 @@
 
 mod development;
 mod ed25519;
+mod keys;
 mod verifier;
 
 use std::{future::Future, pin::Pin};

@@ -11,7 +11,7 @@ use std::{
 
 use actix_web::web;
 use holdfast::{
-    inbox,
+    failpoint, inbox,
     messaging::{self, Consumers, Handler, Link, Publisher, parking::Schema},
     outbox::{self, Relay, Waker},
     pipeline::Pipeline,
@@ -31,7 +31,9 @@ use crate::{
     http::{Name, Shared, serve},
     identity::Verifier,
     operator::{self, Desk, OperatorApi},
-    settings::{BrokerSettings, DemoSettings, HttpSettings, IdentitySettings, Settings},
+    settings::{
+        BrokerSettings, DemoSettings, Environment, HttpSettings, IdentitySettings, Settings,
+    },
 };
 
 /// A piece of background work: it runs until its token is cancelled, finishes what it has in hand, and returns.
@@ -51,6 +53,7 @@ const STAGE: Duration = Duration::from_secs(12);
 /// no more messages, no more work, then the outbox is drained once more and the connections are closed.
 pub struct Chassis {
     name: &'static str,
+    environment: Environment,
     http: HttpSettings,
     /// `None`: it keeps nothing.
     pool: Option<PgPool>,
@@ -84,14 +87,18 @@ struct Messaging {
 impl Chassis {
     /// Binds the address and reads the keys; connects to nothing yet. `migrator` is the service's own schema.
     pub fn new(name: &'static str, settings: Settings, migrator: Migrator) -> anyhow::Result<Self> {
-        let pool = database::pool(name, &settings.database)?;
         let Settings {
             http,
+            database,
             identity,
             demo,
-            ..
         } = settings;
-        let chassis = Self::without_database(name, http, &identity, demo)?;
+        let chassis = Self::without_database(name, http, &identity, &demo)?;
+        let url = database.url()?;
+        chassis
+            .environment
+            .refuse_development_password("DATABASE_URL", &url)?;
+        let pool = database::pool(name, &database)?;
         Ok(Self {
             health: Health::default().with_database(pool.clone()),
             pool: Some(pool),
@@ -105,21 +112,38 @@ impl Chassis {
         name: &'static str,
         http: HttpSettings,
         identity: &IdentitySettings,
-        demo: DemoSettings,
+        demo: &DemoSettings,
     ) -> anyhow::Result<Self> {
+        let environment = Environment::of(identity);
+        let is_demo = demo.is_on(identity)?;
+        if failpoint::ENABLED {
+            environment.refuse("a build with failpoints")?;
+        }
+        let verifier = Verifier::new(identity)?;
+        let opening = if is_demo {
+            Some("DEMO_MODE=true")
+        } else {
+            verifier
+                .believes_the_development_key()
+                .then_some("the development key")
+        };
+        if let Some(opening) = opening {
+            demo.keep_from_the_network(opening, http.http_listen, environment)?;
+        }
         Ok(Self {
             name,
+            environment,
             pool: None,
             messaging: None,
             listener: TcpListener::bind(http.http_listen)?,
             http,
             health: Health::default(),
-            verifier: Verifier::new(identity)?,
+            verifier,
             migrators: Vec::new(),
             work: Vec::new(),
             routes: Arc::new(|_| {}),
             openapi: OpenApi::default(),
-            demo: demo.is_on(identity)?,
+            demo: is_demo,
             failpoints: Vec::new(),
             dependencies: Vec::new(),
             faults: Faults::default(),
@@ -222,6 +246,8 @@ impl Chassis {
     ) -> anyhow::Result<(Self, Waker, Link)> {
         let (name, pool) = (self.name, self.pool().clone());
         let url = settings.url()?;
+        self.environment
+            .refuse_development_password("AMQP_URL", &url)?;
         let waker = Waker::default();
         let publisher = Publisher::new(&url, format!("{name} publisher"));
         let consumers = Consumers::new(
@@ -263,6 +289,13 @@ impl Chassis {
                 config.app_data(desk.clone()).configure(operator::routes);
             });
         Ok((chassis, waker, receiving))
+    }
+
+    /// Shows the auditor what `migrator` says, in the schema `audit`. After [`Chassis::with_messaging`], whose tables it may look at.
+    #[must_use]
+    pub fn audited(mut self, migrator: Migrator) -> Self {
+        self.migrators.push(migrator);
+        self
     }
 
     /// Adds the routes by which it can be broken.
@@ -317,6 +350,7 @@ impl Chassis {
             routes,
             ..
         } = self;
+        let keys = self.verifier.clone();
         let (migrated, is_migrated) = watch::channel(false);
         let mut openapi = health::HealthApi::openapi();
         openapi.merge(self.openapi);
@@ -352,6 +386,12 @@ impl Chassis {
         let mut relay_tasks = JoinSet::new();
         let mut publishers = Vec::new();
 
+        // From the first request on, so also while the database is waited for.
+        let fresh = working.clone();
+        work_tasks.spawn(async move {
+            keys.keep_fresh(fresh).await;
+            "token keys"
+        });
         let migrators = &self.migrators;
         let migration = async {
             match &pool {

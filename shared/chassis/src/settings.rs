@@ -1,5 +1,7 @@
 //! The settings that all services share. Each is an environment variable; `--help` documents it.
 
+mod guards;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -8,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+pub use guards::{Environment, NotForProduction, Opens};
 use holdfast::telemetry::{self, Exporter, Format, Sampling, Traces};
 
 /// Everything that a service needs whatever it does.
@@ -174,6 +177,14 @@ pub struct IdentitySettings {
     #[arg(long, env = "JWKS", default_value = "deploy/development/jwks.json")]
     pub jwks: String,
 
+    /// How often the keys that sign tokens are loaded again, in seconds: a key that was taken out of the JWKS is believed for as long
+    #[arg(long, env = "JWKS_REFRESH_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    pub jwks_refresh_seconds: u64,
+
+    /// How long the last known keys are believed while the JWKS cannot be loaded, in seconds; after that every token is answered 503
+    #[arg(long, env = "JWKS_MAX_AGE_SECONDS", default_value_t = 43_200, value_parser = clap::value_parser!(u64).range(3600..=2_592_000))]
+    pub jwks_max_age_seconds: u64,
+
     /// The issuer that a token must name
     #[arg(
         long,
@@ -186,28 +197,62 @@ pub struct IdentitySettings {
     #[arg(long, env = "TOKEN_AUDIENCE", default_value = "holdfast")]
     pub token_audience: String,
 
-    /// Where this runs; `production` refuses the development key
+    /// Where this runs; `production` refuses demo mode, development keys and passwords, failpoints, and every switch that opens a guard
     #[arg(long, env = "ENVIRONMENT", default_value = "development", value_parser = ["development", "production"])]
     pub environment: String,
 }
 
 /// What a demonstration may do.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Demonstration")]
 pub struct DemoSettings {
     /// Let operators break things: pause queues, damage messages, crash at a line; not for ENVIRONMENT=production
-    #[arg(long, env = "DEMO_MODE", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
-    pub demo_mode: bool,
+    #[arg(long, env = "DEMO_MODE", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
+    pub demo_mode: Opens,
+
+    /// The address on which a proxy publishes this process, as ADDRESS:PORT; if it is not given, HTTP_LISTEN
+    #[arg(long, env = "FRONT_DOOR")]
+    pub front_door: Option<String>,
+
+    /// Let everybody who reaches FRONT_DOOR from the network be an operator: with demo mode or the development key they are; not for ENVIRONMENT=production
+    #[arg(long, env = "DEMO_FOR_THE_NETWORK", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
+    pub demo_for_the_network: Opens,
+}
+
+/// Whoever reaches this process is an operator, and the network reaches it. Publish it on a loopback address, end demo mode
+/// and use keys of your own, or say that this is meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{opening} makes an operator of everybody who reaches {published}: publish it on 127.0.0.1, or set DEMO_FOR_THE_NETWORK=true"
+)]
+pub struct OpenToTheNetwork {
+    opening: &'static str,
+    published: String,
 }
 
 impl DemoSettings {
-    /// Whether things may be broken; fails where they must not be.
-    pub fn is_on(self, identity: &IdentitySettings) -> anyhow::Result<bool> {
-        anyhow::ensure!(
-            !(self.demo_mode && identity.environment == "production"),
-            "DEMO_MODE=true is not for ENVIRONMENT=production"
-        );
-        Ok(self.demo_mode)
+    /// Returns whether things may be broken. Fails in production.
+    pub fn is_on(&self, identity: &IdentitySettings) -> Result<bool, NotForProduction> {
+        self.demo_mode
+            .is_open("DEMO_MODE", Environment::of(identity))
+    }
+
+    /// Fails if the network reaches what `opening` opens to everybody, unless the settings say that it may.
+    pub(crate) fn keep_from_the_network(
+        &self,
+        opening: &'static str,
+        listen: SocketAddr,
+        environment: Environment,
+    ) -> anyhow::Result<()> {
+        let is_meant = self
+            .demo_for_the_network
+            .is_open("DEMO_FOR_THE_NETWORK", environment)?;
+        let published = self.front_door.clone();
+        let published = published.unwrap_or_else(|| listen.to_string());
+        if is_meant || guards::is_loopback(&published) {
+            return Ok(());
+        }
+        Err(OpenToTheNetwork { opening, published }.into())
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::State;
+use super::{State, doors::Meant};
 use crate::{
     client::{SERVICES, Stage},
     config::Link,
@@ -51,13 +51,14 @@ static FILES: LazyLock<Vec<Asset>> = LazyLock::new(|| {
 
 /// The page.
 #[get("/")]
-pub(super) async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn index(_: Meant, request: HttpRequest) -> Result<HttpResponse, Problem> {
     file(&request, "index.html")
 }
 
 /// What belongs to it.
 #[get("/assets/{file:.*}")]
 pub(super) async fn asset(
+    _: Meant,
     request: HttpRequest,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
@@ -83,7 +84,8 @@ fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        // Nothing to other sites; to us the page names itself, also as the `Origin` of what it sends.
+        .insert_header((header::REFERRER_POLICY, "same-origin"))
         .insert_header((
             HeaderName::from_static("cross-origin-opener-policy"),
             "same-origin",
@@ -149,7 +151,7 @@ struct ServiceView {
 /// What the page needs to know first. A service that does not answer has nothing to break.
 #[utoipa::path(tag = "room", security(()), responses((status = 200, body = ConfigView)))]
 #[get("/room/config")]
-pub(super) async fn config(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn config(_: Meant, state: web::Data<State>) -> HttpResponse {
     let (products, stages) = if state.demo {
         let stages = SERVICES.map(|service| state.services.stage(service));
         let products = state

@@ -90,7 +90,15 @@ impl Drillmaster {
             let verdict = match ended {
                 Ok(true) => "the books agree".to_owned(),
                 Ok(false) => "THE BOOKS DO NOT AGREE".to_owned(),
-                Err(error) => format!("it could not be carried out: {error:#}"),
+                Err(error) => {
+                    // It has addresses in it.
+                    warn!(
+                        error = format!("{error:#}"),
+                        drill = drill.name(),
+                        "a drill failed"
+                    );
+                    "it could not be carried out; the control room's log says why".to_owned()
+                }
             };
             info!(drill = drill.name(), verdict, "a drill is over");
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);

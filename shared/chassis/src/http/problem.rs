@@ -118,6 +118,16 @@ impl Problem {
         )
     }
 
+    /// 403: a page of another site had a browser send it, or it was sent to a name that is not ours.
+    pub fn foreign_site(detail: impl ToString) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "foreign-site",
+            "This cannot be used from there",
+            detail,
+        )
+    }
+
     /// 404: it does not exist, or not for this token.
     pub fn not_found(detail: impl ToString) -> Self {
         Self::new(
