@@ -120,7 +120,11 @@ impl Wiring {
                 );
                 set("SERVICE_TOKEN_FILE", self.token_file.display().to_string());
             }
-            "notification" => set("SMTP_URL", self.smtp.clone()),
+            "notification" => {
+                set("SMTP_URL", self.smtp.clone());
+                let keys = workspace::root().join("deploy/development/secrets/webhook-keys");
+                set("WEBHOOK_KEYS_FILE", keys.display().to_string());
+            }
             ROOM => {
                 // There is no collector's page on this machine.
                 set("TRACE_URL", String::new());

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::web;
-use chassis::{Chassis, leased};
+use chassis::{Chassis, leased, settings::Environment};
 use holdfast::outbox::Waker;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use crate::{
     client::{
         Post,
-        webhook::{Courier, Lookup, System},
+        webhook::{Courier, Lookup, Policy, System, Vault},
     },
     config::Config,
     consumer::{self, Consumer, Messages},
@@ -42,20 +42,26 @@ impl App {
             webhook,
             ..
         } = config;
+        // Before the service is put together, so that it is these switches that are named.
+        let environment = Environment::of(&chassis.identity);
+        let policy = Policy::of(&webhook, environment)?;
+        let vault = Arc::new(Vault::open(&webhook, environment)?);
+        let courier = Courier::new(&webhook, policy, Arc::clone(&vault), lookup)?;
+        let courier = Arc::new(courier);
         let (chassis, waker, _) = Chassis::new("notification", chassis, store::migrator())?
             .with_messaging(broker, Messages)?;
         let pool = chassis.pool().clone();
         let (post, webhooks) = (Waker::default(), Waker::default());
-        let courier = Arc::new(Courier::new(&webhook, lookup)?);
         let state = web::Data::new(http::State {
             pool: pool.clone(),
             post: post.clone(),
             webhooks: webhooks.clone(),
             courier: Arc::clone(&courier),
+            vault: Arc::clone(&vault),
             max_endpoints: webhook.webhook_max_endpoints,
         });
         let messenger = Messenger::new(pool.clone(), courier, webhooks.clone(), &webhook)?;
-        let pruned = pool.clone();
+        let (pruned, kept) = (pool.clone(), pool.clone());
         let retention = Duration::from_secs(webhook.webhook_retention_hours * 3600);
         let server = Post::new(&settings)?;
         let chassis = chassis.depends_on(server.pipeline());
@@ -77,6 +83,9 @@ impl App {
             .work("webhooks", move |shutdown| {
                 leased::run(messenger, webhook.pace(webhooks), shutdown)
             })
+            .work("webhook secrets", move |shutdown| {
+                webhook::settle_secrets(kept, vault, shutdown)
+            })
             .work("webhook pruning", move |shutdown| {
                 webhook::prune(pruned, retention, shutdown)
             })
@@ -85,6 +94,7 @@ impl App {
                 "notification.after_smtp",
                 "notification.after_webhook",
             ])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });
@@ -135,6 +145,11 @@ fn describe_metrics() {
         "webhooks_oldest_seconds",
         Unit::Seconds,
         "How long the oldest webhook has waited to be sent, counted anew from when it was sent again"
+    );
+    describe_gauge!(
+        "webhook_secrets_unopened",
+        Unit::Count,
+        "Webhook endpoints whose secret no key of WEBHOOK_KEYS_FILE opens: their webhooks wait"
     );
     describe_histogram!(
         "webhook_duration_seconds",

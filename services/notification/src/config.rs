@@ -1,10 +1,10 @@
 //! The settings: each an environment variable, each documented by `--help`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chassis::{
     leased::Pace,
-    settings::{BrokerSettings, Settings, TelemetrySettings},
+    settings::{BrokerSettings, Opens, Settings, TelemetrySettings},
 };
 use clap::{Args, Parser};
 use holdfast::outbox::Waker;
@@ -124,13 +124,25 @@ pub struct WebhookSettings {
     #[arg(long, env = "WEBHOOK_POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub webhook_poll_ms: u64,
 
-    /// Let endpoints be http:// too; not where anybody may listen
-    #[arg(long, env = "WEBHOOK_ALLOW_HTTP", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
-    pub webhook_allow_http: bool,
+    /// The file with the keys that seal webhook secrets: an id and 32 bytes in base64 a line, the first one seals, all of them open
+    #[arg(
+        long,
+        env = "WEBHOOK_KEYS_FILE",
+        default_value = "deploy/development/secrets/webhook-keys"
+    )]
+    pub webhook_keys_file: PathBuf,
 
-    /// Send to private addresses too, for demonstrations: whoever may register an endpoint can then reach what only we can reach
-    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
-    pub webhook_allow_private: bool,
+    /// Keep webhook secrets sealed; `false` puts them back in plain, while replicas run that cannot open them (docs/deploy.md)
+    #[arg(long, env = "WEBHOOK_SEAL_SECRETS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub webhook_seal_secrets: bool,
+
+    /// Let endpoints be http:// too, which anybody on the way may read; not for ENVIRONMENT=production
+    #[arg(long, env = "WEBHOOK_ALLOW_HTTP", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
+    pub webhook_allow_http: Opens,
+
+    /// Send to private addresses too, for demonstrations: whoever may register an endpoint can then reach what only we can reach; not for ENVIRONMENT=production
+    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
+    pub webhook_allow_private: Opens,
 }
 
 impl WebhookSettings {

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
 use crate::{
-    client::webhook::Courier,
+    client::webhook::{Courier, Vault},
     store::{self, Mail},
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) webhooks: Waker,
     /// Knows where webhooks may go.
     pub(crate) courier: Arc<Courier>,
+    /// Seals webhook secrets.
+    pub(crate) vault: Arc<Vault>,
     /// How many endpoints one owner may have.
     pub(crate) max_endpoints: u16,
 }

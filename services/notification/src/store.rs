@@ -15,6 +15,13 @@ pub(crate) fn migrator() -> Migrator {
     sqlx::migrate!()
 }
 
+/// Shows the auditor what books are made of. Runs after all other migrations, whose tables it looks at.
+pub(crate) fn audit() -> Migrator {
+    let mut migrator = sqlx::migrate!("./audit");
+    migrator.dangerous_set_table_name("_audit_migrations");
+    migrator
+}
+
 /// Locks what customers were told of these orders, in the order of their ids. What there is not yet cannot be locked: see
 /// [`tell_first`].
 pub(crate) async fn lock_told(

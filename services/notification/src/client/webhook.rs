@@ -1,13 +1,14 @@
 //! Webhooks' receivers: whom we send to, what we sign, and what they answer.
 //!
 //! - `target`: what a URL may be; `address`: where nothing is ever sent; `names`: names to addresses that were checked;
-//! - `signature`: Standard Webhooks; `destinations`: a circuit breaker for each.
+//! - `signature`: Standard Webhooks; `vault`: its secrets at rest; `destinations`: a circuit breaker for each.
 
 mod address;
 mod destinations;
 mod names;
 mod signature;
 mod target;
+mod vault;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
@@ -15,37 +16,91 @@ use holdfast::{deadline::Deadline, telemetry};
 pub(crate) use names::System;
 pub use names::{Lookup, Lookups};
 use reqwest::{Response, header, redirect};
-pub(crate) use signature::Secret;
+pub(crate) use signature::{NoRandomness, Secret};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tracing::{Span, debug};
 
-pub(crate) use self::destinations::Rejected;
+use self::destinations::Rejected;
 use self::{
     destinations::Destinations,
-    names::{Checked, Forbidden},
-    target::{Policy, Target},
+    names::{Checked, Error, Forbidden, Places, REFUSED},
+    target::Target,
 };
-use crate::{config::WebhookSettings, domain::webhook::Answer, store::webhooks::Claimed};
+pub(crate) use self::{
+    target::Policy,
+    vault::{Unopened, Vault},
+};
+use crate::{
+    config::WebhookSettings,
+    domain::webhook::Answer,
+    store::{endpoints::Secrets, webhooks::Claimed},
+};
 
 /// How much of an answer's body is read: a receiver that is cut off while it writes would note an error.
 const READ_AT_MOST: usize = 4096;
+
+/// How many hosts are looked up at a time for webhooks that are sent.
+const LOOK_UPS: usize = 64;
+/// How many hosts are looked up at a time for endpoints that are registered: places of their own, so that no registration
+/// keeps a webhook waiting.
+const REGISTRATIONS: usize = 16;
+/// How many of one owner.
+const REGISTRATIONS_OF_ONE: usize = 2;
 
 /// Hands webhooks to their receivers.
 pub(crate) struct Courier {
     http: reqwest::Client,
     policy: Policy,
+    /// Looks hosts up for webhooks that are sent.
     names: Checked,
+    /// Looks hosts up for endpoints that are registered.
+    registered: Checked,
+    vault: Arc<Vault>,
     timeout: Duration,
     destinations: Destinations,
 }
 
+/// Why a webhook was not tried. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTried {
+    /// The circuit breaker of its destination is open. Try again when it says.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// It cannot be signed. Try again later: somebody has to mend the keys, and the log names the key.
+    #[error("it could not be signed")]
+    Unsigned(#[from] Unopened),
+}
+
+impl NotTried {
+    /// Returns when to try again, if that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(rejected) => rejected.retry_after,
+            Self::Unsigned(_) => None,
+        }
+    }
+}
+
+/// Why an endpoint cannot be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// Webhooks do not go to this URL; why, in words for whoever gave it.
+    Url(String),
+    /// Too many hosts are being looked up: come back later.
+    Busy,
+}
+
 impl Courier {
-    pub(crate) fn new(settings: &WebhookSettings, lookup: Arc<dyn Lookup>) -> anyhow::Result<Self> {
-        let policy = Policy {
-            allow_http: settings.webhook_allow_http,
-            allow_private: settings.webhook_allow_private,
-        };
-        let names = Checked::new(lookup, policy);
+    pub(crate) fn new(
+        settings: &WebhookSettings,
+        policy: Policy,
+        vault: Arc<Vault>,
+        lookup: Arc<dyn Lookup>,
+    ) -> anyhow::Result<Self> {
+        let places = |all, of_one| Places::new(all, of_one);
+        let names = Checked::new(Arc::clone(&lookup), policy, places(LOOK_UPS, LOOK_UPS));
+        let registered = places(REGISTRATIONS, REGISTRATIONS_OF_ONE);
+        let registered = Checked::new(lookup, policy, registered);
         let timeout = Duration::from_millis(settings.webhook_timeout_ms);
         let http = reqwest::Client::builder()
             .connect_timeout(timeout)
@@ -62,24 +117,33 @@ impl Courier {
             http,
             policy,
             names,
+            registered,
+            vault,
             timeout,
             destinations: Destinations::new(settings)?,
         })
     }
 
-    /// Whether webhooks could go to this URL now; why not, in words for whoever gave it.
-    pub(crate) async fn check(&self, url: &str, deadline: Deadline) -> Result<(), String> {
-        let target = Target::parse(url, self.policy).map_err(|invalid| invalid.to_string())?;
-        let looked_up = deadline.run(self.names.addresses(target.host())).await;
-        match looked_up {
+    /// Fails if webhooks cannot go to this URL now. `owner` is whose endpoint it is to be.
+    pub(crate) async fn check(
+        &self,
+        url: &str,
+        owner: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(), Objection> {
+        let target = Target::parse(url, self.policy)
+            .map_err(|invalid| Objection::Url(invalid.to_string()))?;
+        let looked_up = deadline.run(self.registered.addresses(target.host(), owner));
+        match looked_up.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("{} cannot be looked up in time", target.host())),
+            Ok(Err(Error::Busy)) => Err(Objection::Busy),
+            // That it takes long is not told either: a name that we know is quick.
+            Ok(Err(Error::Forbidden(_))) | Err(_) => Err(Objection::Url(REFUSED.to_owned())),
         }
     }
 
     /// Sends a webhook, unless the circuit breaker of its destination is open. Dropping it leaves the outcome unknown.
-    pub(crate) async fn send(&self, webhook: &Claimed) -> Result<Answer, Rejected> {
+    pub(crate) async fn send(&self, webhook: &Claimed) -> Result<Answer, NotTried> {
         let target = match Target::parse(&webhook.url, self.policy) {
             Ok(target) => target,
             Err(invalid) => return Ok(Answer::Forbidden(invalid.to_string())),
@@ -94,8 +158,9 @@ impl Courier {
         telemetry::attribute(&span, "server.address", target.host().to_owned());
         telemetry::attribute(&span, "server.port", i64::from(target.port()));
         let destination = self.destinations.of(webhook.owner.as_deref(), &target);
+        let secrets = self.secrets(webhook)?;
         let permit = destination.try_acquire()?;
-        let answer = self.attempt(webhook, &target).await;
+        let answer = self.attempt(webhook, &target, &secrets).await;
         permit.record(destinations::class(&answer));
         if let Answer::Status { code, .. } = answer {
             telemetry::attribute(&span, "http.response.status_code", i64::from(code));
@@ -108,10 +173,22 @@ impl Courier {
         self.destinations.publish();
     }
 
-    async fn attempt(&self, webhook: &Claimed, target: &Target) -> Answer {
-        let secrets = [Some(&webhook.secret), webhook.old_secret.as_ref()];
+    /// Returns the secrets that sign a webhook: the present one, and the one before while it is valid.
+    fn secrets(&self, webhook: &Claimed) -> Result<Vec<Vec<u8>>, Unopened> {
+        let Secrets {
+            endpoint_id,
+            secret,
+            old,
+        } = webhook.secrets();
+        let secrets = [Some(secret), old].into_iter().flatten();
+        secrets
+            .map(|kept| self.vault.reveal(endpoint_id, &kept))
+            .collect()
+    }
+
+    async fn attempt(&self, webhook: &Claimed, target: &Target, secrets: &[Vec<u8>]) -> Answer {
         let signature = signature::header(
-            secrets.into_iter().flatten(),
+            secrets.iter(),
             webhook.message_id,
             webhook.sent_at,
             &webhook.body,

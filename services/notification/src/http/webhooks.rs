@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::view::{EndpointView, EndpointWithWebhooks, Registered};
 use super::State;
 use crate::{
-    client::webhook::Secret,
+    client::webhook::{Objection, Secret},
     domain::webhook::TYPES,
     store::{
         endpoints::{self, Endpoint, NewEndpoint},
@@ -117,6 +117,12 @@ fn secret(status: StatusCode) -> HttpResponseBuilder {
     response
 }
 
+fn too_many(most: i64) -> Problem {
+    Problem::conflict(format!(
+        "there are {most} webhook endpoints already, which is the most there may be: delete one"
+    ))
+}
+
 /// Registers an endpoint. A customer's hears of that customer's orders, an operator's of every order. Its secret is shown
 /// this once.
 #[utoipa::path(tag = "webhooks", request_body = Register, responses(
@@ -148,24 +154,32 @@ async fn register(
             Some(wanted.map(|name| (*name).to_owned()).collect())
         }
     };
+    let owner = whose(&principal);
+    let most = i64::from(state.max_endpoints);
+    // Looked at first, so that an owner with as many as there may be cannot have hosts looked up.
+    if endpoints::count(&state.pool, owner).await? >= most {
+        return Err(too_many(most));
+    }
     let deadline = deadline_of(&request).within(LOOK_UP);
-    let checked = state.courier.check(&url, deadline).await;
-    checked.map_err(|why| Problem::invalid_field("url", why))?;
+    let checked = state.courier.check(&url, owner, deadline).await;
+    checked.map_err(|objection| match objection {
+        Objection::Url(why) => Problem::invalid_field("url", why),
+        Objection::Busy => Problem::unavailable("too many hosts are being looked up"),
+    })?;
     let signing = Secret::generate().map_err(Problem::internal)?;
     let id = Uuid::now_v7();
+    let kept = state.vault.keep(id, signing.bytes());
+    let kept = kept.map_err(Problem::internal)?;
     let new = NewEndpoint {
         id,
-        owner: whose(&principal),
+        owner,
         url: &url,
         events: events.as_deref(),
-        secret: signing.bytes(),
+        secret: &kept,
     };
     let mut tx = database::begin(&state.pool, "register webhook").await?;
-    if !endpoints::add(&mut tx, &new, state.max_endpoints.into()).await? {
-        return Err(Problem::conflict(format!(
-            "there are {} webhook endpoints already, which is the most there may be: delete one",
-            state.max_endpoints
-        )));
+    if !endpoints::add(&mut tx, &new, most).await? {
+        return Err(too_many(most));
     }
     tx.commit().await?;
     tracing::info!(endpoint.id = %id, owner = new.owner, by = %principal.id, "registered a webhook endpoint");
@@ -233,9 +247,13 @@ async fn rotate(
 ) -> Result<HttpResponse, Problem> {
     visible(&state, id, &principal).await?;
     let signing = Secret::generate().map_err(Problem::internal)?;
-    let until = endpoints::rotate(&state.pool, id, signing.bytes(), OVERLAP)
-        .await?
-        .ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))?;
+    let kept = state.vault.keep(id, signing.bytes());
+    let kept = kept.map_err(Problem::internal)?;
+    let mut tx = database::begin(&state.pool, "rotate webhook secret").await?;
+    let secrets = endpoints::lock_secrets(&mut tx, id).await?;
+    let old = secrets.ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))?;
+    let until = endpoints::rotate(&mut tx, id, &kept, &old.secret, OVERLAP).await?;
+    tx.commit().await?;
     tracing::info!(endpoint.id = %id, by = %principal.id, "rotated a webhook secret");
     Ok(secret(StatusCode::OK).json(Rotated {
         secret: signing.reveal(),

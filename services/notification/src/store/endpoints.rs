@@ -20,13 +20,99 @@ pub(crate) struct Endpoint {
     pub(crate) updated_at: OffsetDateTime,
 }
 
+/// A secret as it is kept: sealed, or in plain by replicas that cannot seal. What is there in plain was written last.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Empty if it is not kept in plain.
+    pub(crate) plain: Vec<u8>,
+    pub(crate) sealed: Option<String>,
+}
+
+impl Kept {
+    pub(crate) fn plain(secret: &[u8]) -> Self {
+        Self {
+            plain: secret.to_vec(),
+            sealed: None,
+        }
+    }
+
+    pub(crate) fn sealed(sealed: String) -> Self {
+        Self {
+            plain: Vec::new(),
+            sealed: Some(sealed),
+        }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_plain = !self.plain.is_empty();
+        f.debug_struct("Kept")
+            .field("is_plain", &is_plain)
+            .field("sealed", &self.sealed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An endpoint's secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Secrets {
+    pub(crate) endpoint_id: Uuid,
+    pub(crate) secret: Kept,
+    /// The one before, while it is valid.
+    pub(crate) old: Option<Kept>,
+}
+
+/// Secrets as their columns are.
+pub(crate) struct SecretColumns {
+    pub(crate) id: Uuid,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) sealed: Option<String>,
+    /// `None`: there is no old secret, or it is not valid any more.
+    pub(crate) old_secret: Option<Vec<u8>>,
+    pub(crate) old_sealed: Option<String>,
+}
+
+impl From<SecretColumns> for Secrets {
+    fn from(columns: SecretColumns) -> Self {
+        let SecretColumns {
+            id,
+            secret,
+            sealed,
+            old_secret,
+            old_sealed,
+        } = columns;
+        // A replica of before that rotates a sealed secret moves its empty place to `old_secret`, and leaves `sealed` as it was:
+        // then that is the secret before.
+        let is_rotated_over = !secret.is_empty()
+            && sealed.is_some()
+            && old_secret.as_ref().is_some_and(Vec::is_empty);
+        let (sealed, old_sealed) = if is_rotated_over {
+            (None, sealed)
+        } else {
+            (sealed, old_sealed)
+        };
+        Self {
+            endpoint_id: id,
+            secret: Kept {
+                plain: secret,
+                sealed,
+            },
+            old: old_secret.map(|plain| Kept {
+                plain,
+                sealed: old_sealed,
+            }),
+        }
+    }
+}
+
 /// An endpoint to be.
 pub(crate) struct NewEndpoint<'a> {
     pub(crate) id: Uuid,
     pub(crate) owner: Option<&'a str>,
     pub(crate) url: &'a str,
     pub(crate) events: Option<&'a [String]>,
-    pub(crate) secret: &'a [u8],
+    pub(crate) secret: &'a Kept,
 }
 
 /// Adds an endpoint; false if its owner has `most` already. One at a time for an owner, so that two cannot both be the last.
@@ -42,19 +128,31 @@ pub(crate) async fn add(
     .execute(&mut *conn)
     .await?;
     let added = sqlx::query!(
-        "insert into webhook_endpoint (id, owner, url, events, secret, state)
-         select $1, $2, $3, $4, $5, 'enabled'
+        "insert into webhook_endpoint (id, owner, url, events, secret, sealed, state)
+         select $1, $2, $3, $4, $5, $7, 'enabled'
          where (select count(*) from webhook_endpoint where owner is not distinct from $2 and state <> 'deleted') < $6",
         new.id,
         new.owner,
         new.url,
         new.events as Option<&[String]>,
-        new.secret,
+        new.secret.plain,
         most,
+        new.secret.sealed,
     )
     .execute(conn)
     .await?;
     Ok(added.rows_affected() == 1)
+}
+
+/// Counts an owner's endpoints, or the operators'.
+pub(crate) async fn count(db: impl PgExecutor<'_>, owner: Option<&str>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from webhook_endpoint
+           where owner is not distinct from $1 and state <> 'deleted'"#,
+        owner,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Endpoints, newest first: an owner's, or all.
@@ -114,25 +212,79 @@ pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Opti
     .await
 }
 
-/// Gives an endpoint a new secret; the one that it has signs too for another `overlap`, of which it answers the end. One that
-/// was still valid from the time before is not any more.
-pub(crate) async fn rotate(
-    db: impl PgExecutor<'_>,
+/// Locks an endpoint and returns its secrets.
+pub(crate) async fn lock_secrets(
+    conn: &mut PgConnection,
     id: Uuid,
-    secret: &[u8],
+) -> sqlx::Result<Option<Secrets>> {
+    let columns = sqlx::query_as!(
+        SecretColumns,
+        "select id, secret, sealed, case when old_secret_until > now() then old_secret end as old_secret, old_sealed
+         from webhook_endpoint where id = $1 and state <> 'deleted' for no key update",
+        id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(columns.map(Secrets::from))
+}
+
+/// Gives a locked endpoint a new secret; `old`, the one that it had, signs too for another `overlap`. Returns the end of that.
+pub(crate) async fn rotate(
+    conn: &mut PgConnection,
+    id: Uuid,
+    secret: &Kept,
+    old: &Kept,
     overlap: Duration,
-) -> sqlx::Result<Option<OffsetDateTime>> {
+) -> sqlx::Result<OffsetDateTime> {
     sqlx::query_scalar!(
         r#"update webhook_endpoint
-           set old_secret = secret, old_secret_until = now() + make_interval(secs => $3), secret = $2, updated_at = now()
-           where id = $1 and state <> 'deleted'
+           set secret = $2, sealed = $3, old_secret = $4, old_sealed = $5,
+               old_secret_until = now() + make_interval(secs => $6), updated_at = now()
+           where id = $1
            returning old_secret_until as "until!""#,
         id,
-        secret,
+        secret.plain,
+        secret.sealed,
+        old.plain,
+        old.sealed,
         overlap.as_secs_f64(),
     )
-    .fetch_optional(db)
+    .fetch_one(conn)
     .await
+}
+
+/// Returns the ids of up to `limit` endpoints after `after`, in the order of their ids.
+pub(crate) async fn ids_after(
+    db: impl PgExecutor<'_>,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from webhook_endpoint where id > $1 and state <> 'deleted' order by id limit $2",
+        after,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Keeps the secrets of a locked endpoint in another form. An old one that is not valid any more is forgotten.
+pub(crate) async fn keep_secrets(conn: &mut PgConnection, secrets: &Secrets) -> sqlx::Result<()> {
+    let old = secrets.old.as_ref();
+    sqlx::query!(
+        "update webhook_endpoint
+         set secret = $2, sealed = $3, old_secret = $4, old_sealed = $5,
+             old_secret_until = case when $4::bytea is not null then old_secret_until end
+         where id = $1",
+        secrets.endpoint_id,
+        secrets.secret.plain,
+        secrets.secret.sealed,
+        old.map(|old| &old.plain),
+        old.and_then(|old| old.sealed.as_ref()),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Enables an endpoint, as if nothing had ever failed. What is held for it is [released](super::webhooks::release) after that.
@@ -164,7 +316,8 @@ pub(crate) async fn disable(db: impl PgExecutor<'_>, id: Uuid, reason: &str) -> 
 pub(crate) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_endpoint
-         set state = 'deleted', reason = null, secret = '', old_secret = null, old_secret_until = null, updated_at = now()
+         set state = 'deleted', reason = null, secret = '', sealed = null, old_secret = null, old_sealed = null,
+             old_secret_until = null, updated_at = now()
          where id = $1",
         id,
     )
@@ -216,4 +369,47 @@ pub(crate) async fn prune(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<u
     .execute(db)
     .await?;
     Ok(pruned.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(
+        secret: &[u8],
+        sealed: Option<&str>,
+        old_secret: Option<&[u8]>,
+        old_sealed: Option<&str>,
+    ) -> Secrets {
+        Secrets::from(SecretColumns {
+            id: Uuid::nil(),
+            secret: secret.to_vec(),
+            sealed: sealed.map(str::to_owned),
+            old_secret: old_secret.map(<[u8]>::to_vec),
+            old_sealed: old_sealed.map(str::to_owned),
+        })
+    }
+
+    #[test]
+    fn rotation_by_an_older_replica_keeps_the_secret_before() {
+        let sealed = |text: &str| Kept::sealed(text.to_owned());
+        let both = columns(b"", Some("k:new"), Some(b""), Some("k:old"));
+        assert_eq!(
+            (both.secret, both.old),
+            (sealed("k:new"), Some(sealed("k:old")))
+        );
+        let plain = columns(b"new", None, Some(b"old"), None);
+        assert_eq!(
+            (plain.secret, plain.old),
+            (Kept::plain(b"new"), Some(Kept::plain(b"old")))
+        );
+        // It knew nothing of `sealed`: it moved an empty secret to `old_secret`.
+        let over = columns(b"new", Some("k:before"), Some(b""), Some("k:long ago"));
+        assert_eq!(
+            (over.secret, over.old),
+            (Kept::plain(b"new"), Some(sealed("k:before")))
+        );
+        let over = columns(b"new", Some("k:before"), None, None);
+        assert_eq!(over.old, None, "the time of both is over");
+    }
 }

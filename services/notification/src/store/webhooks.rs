@@ -15,6 +15,8 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::endpoints::{SecretColumns, Secrets};
+
 /// What became of an order, to whom it may concern.
 pub(crate) struct NewWebhook {
     pub(crate) message_id: Uuid,
@@ -86,8 +88,23 @@ pub(crate) struct Claimed {
     pub(crate) url: String,
     pub(crate) is_enabled: bool,
     pub(crate) secret: Vec<u8>,
+    pub(crate) sealed: Option<String>,
     /// The secret before, while it is valid.
     pub(crate) old_secret: Option<Vec<u8>>,
+    pub(crate) old_sealed: Option<String>,
+}
+
+impl Claimed {
+    /// Returns what signs it.
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets::from(SecretColumns {
+            id: self.endpoint_id,
+            secret: self.secret.clone(),
+            sealed: self.sealed.clone(),
+            old_secret: self.old_secret.clone(),
+            old_sealed: self.old_sealed.clone(),
+        })
+    }
 }
 
 /// Which webhooks are claimed.
@@ -138,6 +155,7 @@ pub(crate) async fn claim(
            where webhook.id = due.id and endpoint.id = webhook.endpoint_id
            returning webhook.id, webhook.endpoint_id, webhook.message_id, webhook.order_id, webhook.body,
                      webhook.traceparent, webhook.attempts, webhook.resent_at, endpoint.owner, endpoint.url, endpoint.secret,
+                     endpoint.sealed, endpoint.old_sealed,
                      webhook.attempts - webhook.attempts_before as "attempts_since!",
                      case when endpoint.old_secret_until > now() then endpoint.old_secret end as old_secret,
                      endpoint.state = 'enabled' as "is_enabled!",

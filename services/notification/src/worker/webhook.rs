@@ -1,6 +1,7 @@
 //! Sends the webhooks that are queued. Another worker than that of mails, with places of its own: no receiver delays a mail.
 
 mod places;
+mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +16,12 @@ use metrics::{counter, gauge, histogram};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, field::Empty, info_span, warn};
+use tracing::{Instrument, Span, error, field::Empty, info_span, warn};
 
 use self::places::{Place, Places};
+pub(crate) use self::secrets::settle_secrets;
 use crate::{
-    client::webhook::{Courier, Rejected},
+    client::webhook::{Courier, NotTried},
     config::WebhookSettings,
     domain::webhook::{Answer, Verdict, judge},
     store::{
@@ -91,7 +93,7 @@ impl Messenger {
                 failpoint!("notification.after_webhook");
                 self.record(webhook, &answer, begun.elapsed()).await;
             }
-            Err(rejected) => self.put_off(webhook, &rejected).await,
+            Err(not_tried) => self.put_off(webhook, &not_tried).await,
         }
     }
 
@@ -153,12 +155,17 @@ impl Messenger {
         })
     }
 
-    /// Its destination is left alone just now. Nothing was sent, so no attempt is counted; but it gets older.
-    async fn put_off(&self, webhook: &Claimed, rejected: &Rejected) {
-        let after = rejected.retry_after.unwrap_or(LEFT_ALONE);
+    /// Its destination is left alone just now, or it cannot be signed. Nothing was sent, so no attempt is counted; but it gets
+    /// older.
+    async fn put_off(&self, webhook: &Claimed, not_tried: &NotTried) {
+        if let NotTried::Unsigned(unopened) = not_tried {
+            error!(endpoint.id = %webhook.endpoint_id, error = %unopened, "cannot open a webhook secret");
+        }
+        let longest = self.backoff.ceiling(u32::MAX);
+        let after = not_tried.retry_after().unwrap_or(LEFT_ALONE.min(longest));
         let is_over = age(webhook) >= self.give_up;
         let recorded = if is_over {
-            webhooks::give_up(&self.pool, webhook, &rejected.to_string()).await
+            webhooks::give_up(&self.pool, webhook, &not_tried.to_string()).await
         } else {
             match self.put_off_others(webhook, after).await {
                 Ok(()) => webhooks::put_off(&self.pool, webhook, after, SPREAD.min(after)).await,

@@ -30,14 +30,35 @@ pub(crate) async fn spawn_app() -> Notification {
     spawn_with(&[], None).await
 }
 
+/// The key that everybody has.
+pub(crate) const DEVELOPMENT_KEYS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/development/secrets/webhook-keys"
+);
+
 /// As [`spawn_app`], with more settings, and maybe with somebody else who knows the addresses of hosts.
 pub(crate) async fn spawn_with(settings: &[&str], lookup: Option<Arc<dyn Lookup>>) -> Notification {
-    let (database, vhost) = tokio::join!(Database::create("notification"), Vhost::create());
+    spawn_on(Database::create("notification").await, settings, lookup).await
+}
+
+/// As [`spawn_with`], on a database that was used before.
+pub(crate) async fn spawn_on(
+    database: Database,
+    settings: &[&str],
+    lookup: Option<Arc<dyn Lookup>>,
+) -> Notification {
+    let vhost = Vhost::create().await;
     let probe = Probe::attach(&vhost).await;
     let sink = SmtpSink::start().await;
     let line = Proxy::start(sink.address()).await;
     let mut all = arguments("notification", database.url());
     all.extend(broker_arguments(&vhost, "notification"));
+    if !settings
+        .iter()
+        .any(|setting| setting.starts_with("--webhook-keys-file"))
+    {
+        all.push(format!("--webhook-keys-file={DEVELOPMENT_KEYS}"));
+    }
     all.extend(settings.iter().map(|setting| (*setting).to_owned()));
     all.extend([
         format!("--smtp-url=smtp://{}", line.address()),

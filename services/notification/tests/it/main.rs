@@ -10,3 +10,4 @@ mod webhooks_api;
 mod webhooks_crash;
 mod webhooks_failing;
 mod webhooks_resend;
+mod webhooks_secrets;

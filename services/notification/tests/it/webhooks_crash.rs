@@ -17,7 +17,7 @@ use testkit::{
 };
 
 use crate::{
-    helpers::confirmed,
+    helpers::{DEVELOPMENT_KEYS, confirmed},
     receiver::Receiver,
     webhooks::{LOCAL, text},
 };
@@ -42,6 +42,7 @@ async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
     all.extend(LOCAL.map(str::to_owned));
     all.extend([
         format!("--smtp-url=smtp://{}", sink.address()),
+        format!("--webhook-keys-file={DEVELOPMENT_KEYS}"),
         "--webhook-poll-ms=20".to_owned(),
     ]);
 

@@ -1,25 +1,37 @@
 //! Names to addresses, and none of the addresses one to which nothing must go.
 //!
-//! Who checks a name and then connects to the *name* asks twice, and may get two answers: DNS rebinding. So the HTTP client
-//! has this resolver and no other. What it answers was checked, and is what is connected to.
+//! A sender that checks a name and then connects to the *name* asks twice, and may get two answers: DNS rebinding. So the HTTP
+//! client has this resolver and no other. What it returns was checked, and is what is connected to.
+//!
+//! What a look-up finds is told to nobody outside: whoever may register an endpoint could otherwise map the names and addresses
+//! of our own network. A host that has no address, one that is unknown and one that is private are [`REFUSED`] in the same words.
+//!
+//! The operating system looks names up on threads that cannot be stopped. So a look-up keeps its [`Places`] until it is over,
+//! also when nobody waits for it any more: names that are slow to look up take up no more threads than there are places.
 
 use std::{
-    fmt, io,
+    collections::HashMap,
+    io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
 
 use super::{address, target::Policy};
+
+/// What is said of a host that nothing is sent to, whatever the reason.
+pub(crate) const REFUSED: &str = "its host cannot be used: webhooks go to hosts that everybody can look up, all of whose addresses are public";
 
 /// The addresses of a name, some time.
 pub type Lookups = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// Who knows the addresses of a name. The operating system, but for tests.
 pub trait Lookup: Send + Sync + 'static {
-    /// All addresses of `name`.
+    /// Looks up all addresses of `name`.
     fn lookup(&self, name: &str) -> Lookups;
 }
 
@@ -37,71 +49,144 @@ impl Lookup for System {
     }
 }
 
-/// Answers only addresses that were checked.
+/// Places for look-ups: so many in all, and so many of one owner.
+#[derive(Clone)]
+pub(super) struct Places {
+    all: Arc<Semaphore>,
+    of_one_owner: usize,
+    /// Owners with look-ups under way. A std lock: never held across an await.
+    taken: Arc<Mutex<HashMap<Option<String>, usize>>>,
+}
+
+/// The place of one look-up, until it is over.
+struct Place {
+    places: Places,
+    owner: Option<String>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(super) fn new(all: usize, of_one_owner: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            of_one_owner,
+            taken: Arc::default(),
+        }
+    }
+
+    /// Takes a place for an owner's look-up, if there is one.
+    fn try_take(&self, owner: Option<&str>) -> Option<Place> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let owner = owner.map(str::to_owned);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(owner.clone()).or_default();
+        if *count >= self.of_one_owner {
+            return None;
+        }
+        *count += 1;
+        drop(taken);
+        Some(Place {
+            places: self.clone(),
+            owner,
+            _permit: permit,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self
+            .places
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.owner);
+            }
+        }
+    }
+}
+
+/// Looks names up, and returns only addresses that were checked.
 #[derive(Clone)]
 pub(super) struct Checked {
     lookup: Arc<dyn Lookup>,
     policy: Policy,
+    places: Places,
 }
 
-/// An address to which nothing is sent. Sending again will not help, until the name has another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Forbidden {
-    address: IpAddr,
-    what: &'static str,
-}
-
-impl fmt::Display for Forbidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the host is at {}, {}: only public addresses are sent to",
-            self.address, self.what
-        )
-    }
-}
-
-impl std::error::Error for Forbidden {}
+/// Nothing is sent to a host. Sending again will not help, until its name has other addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{REFUSED}")]
+pub(super) struct Forbidden;
 
 /// Why a host has no address for us.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    /// It has one to which nothing is sent.
+    /// Nothing is sent to it.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// Nobody knows it. That may change.
-    #[error("the host cannot be looked up: {0}")]
-    Unknown(#[from] io::Error),
-    /// It is known, and has no address. That may change.
-    #[error("the host has no address")]
-    Nowhere,
+    /// There are as many look-ups under way as there may be. Try again later.
+    #[error("too many hosts are being looked up")]
+    Busy,
 }
 
 impl Checked {
-    pub(super) fn new(lookup: Arc<dyn Lookup>, policy: Policy) -> Self {
-        Self { lookup, policy }
+    pub(super) fn new(lookup: Arc<dyn Lookup>, policy: Policy, places: Places) -> Self {
+        Self {
+            lookup,
+            policy,
+            places,
+        }
     }
 
-    /// The addresses of a host, which is a name or an address. One that must not be among them refuses all: a name with a
-    /// public and a private address is a mistake, or an attempt.
-    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
+    /// Returns the addresses of a host, which is a name or an address. One that must not be among them refuses all: a name with
+    /// a public and a private address is a mistake, or an attempt.
+    ///
+    /// Dropping it leaves the look-up under way, in its place.
+    pub(super) async fn addresses(
+        &self,
+        host: &str,
+        owner: Option<&str>,
+    ) -> Result<Vec<IpAddr>, Error> {
         let addresses = match host.parse() {
             Ok(address) => vec![address],
-            Err(_) => self.lookup.lookup(host).await?,
+            Err(_) => self.look_up(host, owner).await?,
         };
         for address in &addresses {
             self.check(*address)?;
         }
         if addresses.is_empty() {
-            return Err(Error::Nowhere);
+            debug!(host, "the host of a webhook has no address");
+            return Err(Forbidden.into());
         }
         Ok(addresses)
     }
 
-    /// Whether something may be sent to an address.
+    async fn look_up(&self, host: &str, owner: Option<&str>) -> Result<Vec<IpAddr>, Error> {
+        let place = self.places.try_take(owner).ok_or(Error::Busy)?;
+        let lookup = self.lookup.lookup(host);
+        let running = tokio::spawn(async move {
+            let found = lookup.await;
+            drop(place);
+            found
+        });
+        let found = running.await.map_err(io::Error::other).flatten();
+        found.map_err(|error| {
+            debug!(host, %error, "the host of a webhook cannot be looked up");
+            Forbidden.into()
+        })
+    }
+
+    /// Fails if nothing is sent to an address.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
         match address::objection(address) {
-            Some(what) if !self.policy.allow_private => Err(Forbidden { address, what }),
+            Some(what) if !self.policy.allow_private => {
+                debug!(%address, what, "the host of a webhook has an address that nothing is sent to");
+                Err(Forbidden)
+            }
             _ => Ok(()),
         }
     }
@@ -111,7 +196,7 @@ impl Resolve for Checked {
     fn resolve(&self, name: Name) -> Resolving {
         let names = self.clone();
         Box::pin(async move {
-            let addresses = match names.addresses(name.as_str()).await {
+            let addresses = match names.addresses(name.as_str(), None).await {
                 Ok(addresses) => addresses,
                 Err(Error::Forbidden(forbidden)) => return Err(forbidden.into()),
                 Err(error) => return Err(error.into()),
@@ -145,8 +230,8 @@ mod tests {
             allow_http: false,
             allow_private,
         };
-        let names = Checked::new(Arc::new(Says(says.to_vec())), policy);
-        match names.addresses(host).await {
+        let names = Checked::new(Arc::new(Says(says.to_vec())), policy, Places::new(1, 1));
+        match names.addresses(host, None).await {
             Ok(addresses) => format!("{addresses:?}"),
             Err(error) => error.to_string(),
         }
@@ -158,17 +243,66 @@ mod tests {
         assert_eq!(public, "[8.8.8.8, 2606:4700::1]");
         for says in [&["127.0.0.1"][..], &["8.8.8.8", "10.0.0.1"]] {
             let refused = looked_up(says, "sly.example", false).await;
-            assert!(refused.contains("only public addresses"), "{refused}");
+            assert_eq!(refused, REFUSED);
             let allowed = looked_up(says, "sly.example", true).await;
             assert!(allowed.starts_with('['), "{allowed}");
         }
         let nowhere = looked_up(&[], "empty.example", true).await;
-        assert_eq!(nowhere, "the host has no address");
+        assert_eq!(nowhere, REFUSED);
     }
 
     #[tokio::test]
     async fn an_address_is_checked_without_asking_anybody() {
         let literal = looked_up(&["8.8.8.8"], "::1", false).await;
-        assert!(literal.contains("::1, a loopback address"), "{literal}");
+        assert_eq!(literal, REFUSED);
+    }
+
+    /// A resolver that answers nobody until it is let go on.
+    struct Slow(Arc<Semaphore>);
+
+    impl Lookup for Slow {
+        fn lookup(&self, _: &str) -> Lookups {
+            let go_on = Arc::clone(&self.0);
+            Box::pin(async move {
+                let _go_on = go_on.acquire().await;
+                Ok(vec!["8.8.8.8".parse().expect("an address")])
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn abandoned_look_up_keeps_its_place_until_it_is_over() {
+        let policy = Policy {
+            allow_http: false,
+            allow_private: false,
+        };
+        let go_on = Arc::new(Semaphore::new(0));
+        let slow = Arc::new(Slow(Arc::clone(&go_on)));
+        let names = Checked::new(slow, policy, Places::new(3, 2));
+        let abandon = |owner| {
+            let names = names.clone();
+            async move {
+                let look_up = names.addresses("slow.example", Some(owner));
+                tokio::time::timeout(std::time::Duration::from_millis(20), look_up).await
+            }
+        };
+        for _ in 0..2 {
+            assert!(
+                abandon("alice").await.is_err(),
+                "it waits, and is abandoned"
+            );
+        }
+        // One owner has two places, and all have three.
+        assert_eq!(abandon("alice").await, Ok(Err(Error::Busy)));
+        assert!(abandon("bob").await.is_err(), "bob has a place of his own");
+        assert_eq!(abandon("carol").await, Ok(Err(Error::Busy)));
+        go_on.add_permits(1);
+        testkit::eventually("the places are free again", || async {
+            match names.addresses("slow.example", Some("alice")).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
     }
 }

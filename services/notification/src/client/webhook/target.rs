@@ -1,12 +1,29 @@
 //! What the URL of an endpoint may be.
 
+use chassis::settings::{Environment, NotForProduction};
 use reqwest::Url;
+
+use crate::config::WebhookSettings;
 
 /// What is let through besides what the internet is for. Each is off where it matters.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
-    pub(super) allow_http: bool,
-    pub(super) allow_private: bool,
+pub(crate) struct Policy {
+    pub(crate) allow_http: bool,
+    pub(crate) allow_private: bool,
+}
+
+impl Policy {
+    /// Returns what the settings let through. Fails in production if that is more than the internet is for.
+    pub(crate) fn of(
+        settings: &WebhookSettings,
+        environment: Environment,
+    ) -> Result<Self, NotForProduction> {
+        let (http, private) = (settings.webhook_allow_http, settings.webhook_allow_private);
+        Ok(Self {
+            allow_http: http.is_open("WEBHOOK_ALLOW_HTTP", environment)?,
+            allow_private: private.is_open("WEBHOOK_ALLOW_PRIVATE", environment)?,
+        })
+    }
 }
 
 /// The longest URL, in bytes.
