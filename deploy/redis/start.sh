@@ -7,6 +7,7 @@ hash() { printf %s "$(cat "$1")" | sha256sum | cut -d ' ' -f 1; }
 umask 077
 cat redis.conf >/tmp/redis.conf
 sed -e "s/>development-payment/#$(hash /run/secrets/payment-redis)/" \
+    -e "s/>development-drills/#$(hash /run/secrets/redis-drills)/" \
     -e "s/>development-admin/#$(hash /run/secrets/redis-admin)/" users.conf >>/tmp/redis.conf
 # The image's entrypoint gives up root.
 [ "$(id -u)" != 0 ] || chown redis /tmp/redis.conf

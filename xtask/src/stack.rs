@@ -473,7 +473,7 @@ impl Stack {
             })
             .collect();
         let mut environment = self.wiring.tools_environment(&api, &audit);
-        environment.push(("REDIS_URL".to_owned(), self.redis.url("admin")));
+        environment.push(("REDIS_URL".to_owned(), self.redis.url("drills")));
         environment
     }
 

@@ -1,5 +1,6 @@
 //! Tests across services: the protocol's model, whole orders through real processes, and the rules of the code.
 
+mod auditor;
 mod consumers;
 mod crashes;
 mod documents;

@@ -143,7 +143,7 @@ impl System {
             orchestrator_url: place("orchestrator"),
             card_processor_url: place("card-processor"),
         };
-        let book = |service: &str| databases[service].url().to_owned();
+        let book = |service: &str| databases[service].url_of("auditor");
         let sources = Sources {
             order_database_url: book("order"),
             payment_database_url: book("payment"),
@@ -175,6 +175,11 @@ impl System {
             system.revive(service, &[]);
         }
         system.all_ready().await;
+        for database in system.databases.values() {
+            let shown = "grant usage on schema audit to auditor; grant select on all tables in schema audit to auditor";
+            let granted = sqlx::raw_sql(shown).execute(&database.pool()).await;
+            granted.expect("the services have made what the auditor is shown");
+        }
         seed(&system.api).await.expect("the demo's goods and money");
         system
     }

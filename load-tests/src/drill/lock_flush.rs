@@ -45,7 +45,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
             flush
                 .exec_async(&mut redis)
                 .await
-                .context("FLUSHALL: it takes Redis' administrator")?;
+                .context("FLUSHALL: it takes a user that may")?;
             flushes += 1;
         }
         stage.say(&format!("{flushes} times; now Redis keeps what it is told"));

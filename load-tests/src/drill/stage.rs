@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_secs(180);
 #[derive(clap::Args, Clone, Default)]
 #[command(next_help_heading = "Locks")]
 pub struct LockServer {
-    /// Redis, as its administrator: redis://USER:PASSWORD@HOST:PORT
+    /// Redis, as a user that may empty it: redis://USER:PASSWORD@HOST:PORT
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
     /// A file with the password, instead of the one in REDIS_URL

@@ -21,6 +21,7 @@ impl App {
         });
         let chassis = chassis
             .failpoints(&["card_processor.accepted", "card_processor.decided"])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });

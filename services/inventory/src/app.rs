@@ -37,6 +37,7 @@ impl App {
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
             .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .failpoints(&["inventory.mid_batch"])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });

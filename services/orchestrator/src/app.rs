@@ -61,6 +61,7 @@ impl App {
             .consume(consumer::REPLIES, replies)
             .work("overdue answers", |shutdown| sweeper.run(shutdown))
             .failpoints(&["orchestrator.mid_batch", "orchestrator.mid_sweep"])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });

@@ -62,6 +62,7 @@ impl App {
             .consume(consumer::TIMELINE, Timeline)
             .work("deadlines and sweeps", |shutdown| sweeper.run(shutdown))
             .failpoints(&["order.after_commit", "order.mid_batch"])
+            .audited(store::audit())
             .serve(http::Api::openapi(), move |config| {
                 config.app_data(state.clone()).configure(http::routes);
             });

@@ -40,6 +40,15 @@ impl Database {
         &self.url
     }
 
+    /// How another role of `deploy/postgres/roles.sql` connects to it, with its development password.
+    pub fn url_of(&self, role: &str) -> String {
+        format!(
+            "postgres://{role}:development-{role}@{}/{}",
+            self.server(),
+            self.name
+        )
+    }
+
     /// How a service connects to it through a proxy at `address`.
     pub fn url_via(&self, address: std::net::SocketAddr) -> String {
         let (credentials, _) = self.url.split_once('@').expect("the URL has credentials");

@@ -78,6 +78,11 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     )?;
     let mut locks = redis.start()?;
     postgres.wait(&mut server)?;
+    // The auditor, as it is everywhere. Tests have databases of their own beside those of the services.
+    postgres.execute_file(
+        "postgres",
+        &workspace::root().join("deploy/postgres/roles.sql"),
+    )?;
     redis.wait(&mut locks)?;
     rabbitmq.wait(&mut broker)?;
     say("PostgreSQL, RabbitMQ and Redis answer");
