@@ -82,11 +82,12 @@ impl Retryable for ApiError {
 /// The state that an order has with a service that was never asked to do anything for it.
 pub const UNHEARD_OF: &str = "unheard of";
 
-/// How long [`insist`] asks again.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for an answer of [`insist`], and for an order that comes to rest: generous, for a machine that is busy with more
+/// than this.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Asks until there is an answer, for a minute, as a customer would: a service that is busy or away is asked again, when it
-/// said or with backoff. `call` has to ask for the same thing each time.
+/// Asks until there is an answer, for as long as [`PATIENCE`], as a customer would: a service that is busy or away is asked
+/// again, when it said or with backoff. `call` has to ask for the same thing each time.
 pub async fn insist<T, F: Future<Output = Result<T, ApiError>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, GaveUp<ApiError>> {

@@ -4,12 +4,10 @@
 mod drills;
 mod sagas;
 
-use std::time::Duration;
-
 use contracts::value::OrderId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use testkit::{Answer, answer, eventually};
+use testkit::{Answer, PATIENCE, answer, eventually};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -18,7 +16,6 @@ use crate::system::System;
 /// The services as well as the room; and nothing is asked for again by itself, which would end what an operator should.
 const DEMO: &[(&str, &str)] = &[("DEMO_MODE", "true"), ("SWEEP_AFTER_MS", "600000")];
 const ROOM: &str = "control-room";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Somebody who looks at the page.
 struct Watcher {

@@ -18,7 +18,7 @@ use load_tests::{
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use testkit::{
-    Answer, Database, Probe, Proxy, Redis, SmtpSink, Vhost, answer, client, eventually,
+    Answer, Database, PATIENCE, Probe, Proxy, Redis, SmtpSink, Vhost, answer, client, eventually,
     service_token_file,
 };
 use uuid::Uuid;
@@ -29,9 +29,6 @@ use xtask::{
 };
 
 const SIGTERM: i32 = 15;
-
-/// How long anything may take that should happen soon.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The whole system.
 pub(crate) struct System {

@@ -15,12 +15,9 @@ use super::{
     ending::{Cancel, Ending},
 };
 use crate::{
-    api::{Api, insist},
+    api::{Api, PATIENCE, insist},
     table,
 };
-
-/// How long an order may take to its rest.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Places one order of each ending, each of these ways, waits for all, and shows the table; false if one did not end as
 /// expected.

@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use futures_util::StreamExt;
@@ -20,11 +19,7 @@ use lapin::{
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use crate::{Vhost, probe::family};
-
-/// How long a message may take to come: longer than for what should happen at once, since a test may wait for what is done
-/// only after something was given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::{PATIENCE, Vhost, probe::family};
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,11 @@
 //! Drills that are begun from the page: told as they happen, one at a time, and everything is mended after them.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::RedisServer;
+use testkit::{PATIENCE, RedisServer};
 use tokio::time::timeout;
 
 use super::{Watcher, ask, get, open, open_with};
-
-/// A drill takes half a minute, and then waits for its orders.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 async fn told_to_the_end(watcher: &mut Watcher) -> Value {
     let end = async {
@@ -21,7 +16,8 @@ async fn told_to_the_end(watcher: &mut Watcher) -> Value {
             }
         }
     };
-    timeout(PATIENCE, end).await.expect("a drill ends")
+    // It takes half a minute, and then waits for its orders.
+    timeout(2 * PATIENCE, end).await.expect("a drill ends")
 }
 
 fn lines(told: &Value) -> Vec<&str> {

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::system::System;
 
-/// How long a saga may take: the patience of two steps in a row, on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Who has one euro, and who has more.
 const POOR: &str = "dave";
 const RICH: &str = "alice";

@@ -3,13 +3,13 @@
 use chassis::events::{COMMANDS, REPLIES};
 use contracts::{order::Saga, value::OrderId};
 use orchestrator::domain::{definition, saga_id};
-use testkit::{Interposer, Passage, eventually};
+use testkit::{Interposer, PATIENCE, Passage, eventually};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     cell::{Cell, key},
-    crowd::{Crowd, PATIENCE},
+    crowd::Crowd,
     told::{self, Told},
 };
 

@@ -226,7 +226,7 @@ async fn a_message_that_works_the_third_time_is_handled_then() {
 async fn a_lost_race_costs_no_attempt() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
     // Delays so long that one of them would not be over within this test's patience.
-    let far = Vhost::with_delays(&[120_000; 4]).await;
+    let far = Vhost::with_delays(&[3_600_000; 4]).await;
     let probe = Probe::attach(&far).await;
     let handler = Effects::new();
     let running = consume(&far.url("payment"), &pool, handler.clone()).await;
@@ -271,7 +271,7 @@ impl Handler for Crosswise {
 
 #[tokio::test]
 async fn deadlocks_are_run_again_and_cost_nobody_an_attempt() {
-    let ((_, pool), far) = tokio::join!(database("consumer"), Vhost::with_delays(&[120_000; 4]));
+    let ((_, pool), far) = tokio::join!(database("consumer"), Vhost::with_delays(&[3_600_000; 4]));
     sqlx::query("create table account (id int primary key, balance bigint not null)")
         .execute(&pool)
         .await
@@ -322,7 +322,7 @@ async fn deadlocks_are_run_again_and_cost_nobody_an_attempt() {
 #[tokio::test]
 async fn a_database_that_is_away_costs_no_attempt() {
     let ((database, pool), far) =
-        tokio::join!(database("consumer"), Vhost::with_delays(&[120_000; 4]));
+        tokio::join!(database("consumer"), Vhost::with_delays(&[3_600_000; 4]));
     let probe = Probe::attach(&far).await;
     let proxy = Proxy::start(database.server()).await;
     let through = PgPoolOptions::new()
