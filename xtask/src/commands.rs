@@ -9,10 +9,12 @@ mod copy_out;
 mod down;
 mod example;
 mod load;
+mod mutants;
 mod on_stack;
 mod page;
 mod prepare;
 mod test;
+mod test_servers;
 mod token;
 mod up;
 mod verify;
@@ -62,6 +64,8 @@ cargo xtask COMMAND
   copy-out [PATTERN…]  each pattern (or these) copied into a crate of its own, built and tested there
       --to FOLDER    keep the crates, in FOLDER/PATTERN
       --name NAME    what the crate is called, for one pattern (default copied-PATTERN)
+  mutants [NAME…]    break each guarantee of a pattern (or of these; or the mutants whose title has NAME in it), and see its test
+                     fail: one table; exit 1 if a mutant survives
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";
@@ -87,6 +91,7 @@ pub fn run() -> Result<ExitCode> {
         "bench" => bench::run(arguments),
         "example" => example::run(arguments),
         "copy-out" => copy_out::run(arguments),
+        "mutants" => mutants::run(arguments),
         "prepare" => prepare::run(arguments),
         "help" => {
             show(HELP.trim_end());

@@ -259,6 +259,26 @@ impl Drop for Process {
     }
 }
 
+/// Starts a command in a process group of its own, to be ended with [`kill_group`]. It ends when the thread ends that started it.
+pub fn spawn_tied(command: &mut Command) -> Result<Child> {
+    tie(command);
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.spawn().context(format!("cannot run {name}"))
+}
+
+/// Kills a child of [`spawn_tied`] with all that it has started, and waits until it is gone.
+pub fn kill_group(child: &mut Child) -> Result {
+    if let Ok(group) = i32::try_from(child.id()) {
+        // SAFETY: the group of a child that was not waited for yet, so that the id is still its own.
+        #[expect(unsafe_code, reason = "the standard library kills one process only")]
+        unsafe {
+            libc::kill(-group, libc::SIGKILL);
+        }
+    }
+    child.wait()?;
+    Ok(())
+}
+
 /// Runs a command to its end, with its output in `log`; fails with the end of that output.
 pub fn run(command: &mut Command, log: &Path) -> Result {
     let output = open_log(log).context(log.display())?;
@@ -266,9 +286,8 @@ pub fn run(command: &mut Command, log: &Path) -> Result {
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
-    tie(command);
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().context(format!("cannot run {name}"))?;
+    let mut child = spawn_tied(command)?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;

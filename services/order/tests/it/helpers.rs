@@ -71,7 +71,10 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
         "--worker-poll-ms=20".to_owned(),
     ]);
     // Who tests the sweep sets it: to the others it would hide a message that is lost, before their patience is over.
-    if !more.iter().any(|argument| argument.starts_with("--sweep-after-ms")) {
+    if !more
+        .iter()
+        .any(|argument| argument.starts_with("--sweep-after-ms"))
+    {
         all.push("--sweep-after-ms=3600000".to_owned());
     }
     all.extend(more.iter().map(|argument| (*argument).to_owned()));

@@ -89,13 +89,7 @@
 //!
 //! First in each transaction that writes under the lock, and in the one that reads what the write will depend on:
 //!
-//! ```sql
-//! insert into fence as newest (resource, fence, holder) values ($1, $2, $3)
-//! on conflict (resource) do update set fence = excluded.fence, holder = excluded.holder
-//! where newest.fence < excluded.fence
-//!    or (newest.fence = excluded.fence and newest.holder = excluded.holder)
-//! returning fence;
-//! ```
+#![doc = concat!("```sql\n", include_str!("check.sql"), "```")]
 //!
 //! One row: go on; the row stays locked until the commit, so checks happen one after the other. No row: a newer holder was
 //! here. Roll back, `select fence`, and pass it to [`Locks::raise_fence`].

@@ -245,7 +245,7 @@ async fn locked_table_costs_no_attempt() {
 /// SIGSTOP and SIGCONT, or a suspended machine: the server ended the session meanwhile.
 #[tokio::test]
 async fn process_that_was_frozen_charges_no_attempt() {
-    let ((_, pool), far) = tokio::join!(database("frozen"), Vhost::with_delays(&[120_000; 4]));
+    let ((_, pool), far) = tokio::join!(database("frozen"), Vhost::with_delays(&[3_600_000; 4]));
     let probe = Probe::attach(&far).await;
     let handler = Obedient::default();
     let strict = pool_with(&pool, "idle_in_transaction_session_timeout", "100");

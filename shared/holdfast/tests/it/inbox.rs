@@ -3,6 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use holdfast::{inbox, transaction};
+use sqlx::PgPool;
+use testkit::eventually;
 use uuid::Uuid;
 
 use crate::helpers::database;
@@ -71,6 +73,66 @@ async fn two_at_once_wait_for_each_other_in_any_order() {
             "{one} + {other}: each id is new to exactly one of them"
         );
     }
+}
+
+/// Waits until a connection waits for a lock of another one, or `is_over`.
+async fn wait_for_a_lock(pool: &PgPool, is_over: impl Fn() -> bool) {
+    eventually("a connection that waits for another", || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("it can be asked");
+        if waiting > 0 || is_over() { Ok(()) } else { Err("none waits") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn second_transaction_sees_the_outcome_of_the_first() {
+    for commits in [true, false] {
+        let (_, pool) = database("inbox").await;
+        let id = Uuid::now_v7();
+        let mut first = transaction::begin(&pool).await.expect("a transaction");
+        let new = inbox::admit(&mut first, "a", &[id]).await;
+        assert_eq!(new.expect("admitted").len(), 1);
+        let second = {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let mut tx = transaction::begin(&pool).await.expect("a transaction");
+                inbox::admit(&mut tx, "a", &[id]).await.expect("admitted")
+            })
+        };
+        wait_for_a_lock(&pool, || second.is_finished()).await;
+        assert!(!second.is_finished(), "the second one waits");
+        if commits {
+            first.commit().await.expect("a commit");
+        } else {
+            first.rollback().await.expect("a rollback");
+        }
+        let new = second.await.expect("no panic");
+        assert_eq!(new.is_empty(), commits, "{new:?}");
+    }
+}
+
+/// Two batches that lock the ids that they share in different orders deadlock.
+#[tokio::test]
+async fn ids_are_locked_in_one_order() {
+    let (_, pool) = database("inbox").await;
+    let mut backwards: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
+    backwards.sort_unstable();
+    backwards.reverse();
+    let mut conn = pool.acquire().await.expect("a connection");
+    inbox::admit(&mut conn, "a", &backwards)
+        .await
+        .expect("admitted");
+    let written: Vec<Uuid> = sqlx::query_scalar("select message_id from inbox order by ctid")
+        .fetch_all(&pool)
+        .await
+        .expect("the table is there");
+    assert!(written.is_sorted(), "{written:?}");
+    assert_eq!(written.len(), backwards.len());
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use holdfast::distributed_lock::{Error, Locks, Options, Released};
-use testkit::{Redis, RedisServer};
+use holdfast::distributed_lock::{Error, LONGEST_TTL, Locks, Options, Released};
+use testkit::{PATIENCE, Proxy, Redis, RedisServer};
 use tokio::time::Instant;
 
 use super::fixture::{LONG, SHORT, locks};
@@ -41,6 +41,57 @@ async fn one_holds_it_at_a_time() {
         .await
         .expect("Redis answers");
     assert!(second.is_some());
+    // The first asks again on a connection that is not new, by plain commands.
+    let none = ours.try_acquire(&name, LONG).await.expect("Redis answers");
+    assert!(none.is_none(), "{none:?}");
+}
+
+/// Time in which a holder that dies blocks the others: the script's for the first lock on a connection, and the plain
+/// commands' for those after it.
+#[tokio::test]
+async fn every_lock_has_a_time_to_live_in_redis() {
+    let server = RedisServer::start().await;
+    let locks = locks(&server.url());
+    for _ in 0..2 {
+        let lock = locks.try_acquire("account/7", LONG).await;
+        let lock = lock.expect("Redis answers").expect("it is free");
+        let lives = server.ask("PTTL lock:account/7").await;
+        let lives = lives.expect("Redis answers");
+        let millis: u128 = lives
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix(':')?.parse().ok())
+            .unwrap_or_else(|| panic!("no time to live: {lives}"));
+        assert!((1..=LONG.as_millis()).contains(&millis), "{millis}");
+        lock.release().await.expect("Redis answers");
+    }
+}
+
+/// Redis may have counted the time to live from the moment at which the request was sent.
+#[tokio::test]
+async fn the_time_of_an_answer_does_not_count_as_held() {
+    // Of which a hundredth is for clocks: less than an answer takes here.
+    const TTL: Duration = Duration::from_secs(20);
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.address()).await;
+    let options = Options {
+        timeout: PATIENCE,
+        ..Options::new(format!("redis://{}", proxy.address()))
+    };
+    let far = Locks::new(&options).expect("a URL");
+    far.ping().await.expect("it is connected");
+    proxy.slow(Duration::from_millis(400));
+    let begun = Instant::now();
+    let lock = far.try_acquire("account/7", TTL).await;
+    let lock = lock.expect("Redis answers").expect("it is free");
+    let since = begun.elapsed();
+    assert!(since + lock.remaining() <= TTL, "acquired {since:?} ago");
+    let begun = Instant::now();
+    lock.extend().await.expect("it is held");
+    let since = begun.elapsed();
+    assert!(since + lock.remaining() <= TTL, "extended {since:?} ago");
+    proxy.restore();
+    lock.release().await.expect("Redis answers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +139,7 @@ async fn whoever_waits_gives_up_at_its_time_and_says_why() {
     assert!(begun.elapsed() >= patience, "{:?}", begun.elapsed());
     drop(held);
     // Given back in the background, by who dropped it.
-    let again = locks.acquire(&name, LONG, LONG).await;
+    let again = locks.acquire(&name, LONG, PATIENCE).await;
     assert!(again.is_ok(), "{again:?}");
 }
 
@@ -98,7 +149,7 @@ async fn a_scope_releases_also_when_it_panics_or_is_cancelled() {
     let name = redis.name("account");
     let locks = locks(redis.url());
     let answer = locks
-        .with(&name, LONG, LONG, async |lock| lock.fence().get())
+        .with(&name, LONG, PATIENCE, async |lock| lock.fence().get())
         .await;
     assert!(answer.expect("it ran") > 0);
 
@@ -107,19 +158,19 @@ async fn a_scope_releases_also_when_it_panics_or_is_cancelled() {
         // A scope may be spawned.
         tokio::spawn(async move {
             locks
-                .with(&name, LONG, LONG, async |_| panic!("as it must"))
+                .with(&name, LONG, PATIENCE, async |_| panic!("as it must"))
                 .await
         })
     };
     assert!(in_task.await.is_err_and(|error| error.is_panic()));
     let cancelled = {
-        let scope = locks.with(&name, LONG, LONG, async |_| {
+        let scope = locks.with(&name, LONG, PATIENCE, async |_| {
             std::future::pending::<()>().await;
         });
         tokio::time::timeout(Duration::from_millis(100), scope).await
     };
     assert!(cancelled.is_err());
-    let free = locks.acquire(&name, LONG, LONG).await;
+    let free = locks.acquire(&name, LONG, PATIENCE).await;
     assert!(free.is_ok(), "{free:?}");
 }
 
@@ -154,7 +205,11 @@ async fn nonsense_is_refused_without_asking_redis() {
             "{name}: {error:?}"
         );
     }
-    for ttl in [Duration::ZERO, Duration::from_millis(99), 25 * 60 * LONG] {
+    for ttl in [
+        Duration::ZERO,
+        Duration::from_millis(99),
+        LONGEST_TTL + SHORT,
+    ] {
         let error = locks.try_acquire("account/7", ttl).await;
         assert!(
             matches!(error, Err(Error::Ttl { .. })),

@@ -17,7 +17,7 @@ async fn a_request_that_is_dropped_on_its_way_locks_nothing() {
     // Before it is sent, on its way there, at Redis, on its way back.
     for millis in [0, 5, 15, 25, 35, 45] {
         let name = redis.name(&format!("after-{millis}"));
-        let asked = far.acquire(&name, LONG, LONG);
+        let asked = far.acquire(&name, LONG, PATIENCE);
         let dropped = timeout(Duration::from_millis(millis), asked).await;
         if let Ok(got) = dropped {
             drop(got.expect("it came in time after all"));

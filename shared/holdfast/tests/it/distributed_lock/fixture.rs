@@ -10,8 +10,8 @@ use sqlx::{Executor, PgConnection, PgPool};
 use testkit::Database;
 use uuid::Uuid;
 
-/// Long enough that no lock ends by itself in a test that does not want it to.
-pub(super) const LONG: Duration = Duration::from_secs(60);
+/// Long enough that no lock ends by itself in a test that does not want it to, and longer than any test is patient.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// For tests in which it is to end.
 pub(super) const SHORT: Duration = Duration::from_millis(400);
 
@@ -93,19 +93,14 @@ impl Register {
 
 /// The check, as `distributed_lock`'s documentation has it.
 async fn check(tx: &mut PgConnection, resource: &str, fence: i64, holder: Uuid) -> Result<(), i64> {
-    let passed: Option<i64> = sqlx::query_scalar(
-        "insert into fence as newest (resource, fence, holder) values ($1, $2, $3)
-         on conflict (resource) do update set fence = excluded.fence, holder = excluded.holder
-         where newest.fence < excluded.fence
-            or (newest.fence = excluded.fence and newest.holder = excluded.holder)
-         returning fence",
-    )
-    .bind(resource)
-    .bind(fence)
-    .bind(holder)
-    .fetch_optional(&mut *tx)
-    .await
-    .expect("the database answers");
+    let passed: Option<i64> =
+        sqlx::query_scalar(include_str!("../../../src/distributed_lock/check.sql"))
+            .bind(resource)
+            .bind(fence)
+            .bind(holder)
+            .fetch_optional(&mut *tx)
+            .await
+            .expect("the database answers");
     if passed.is_some() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! Redis forgets, and no fence goes backwards.
 
-use testkit::{Proxy, RedisServer};
+use holdfast::distributed_lock::Error;
+use testkit::{PATIENCE, Proxy, RedisServer};
 use uuid::Uuid;
 
 use super::fixture::{LONG, Register, SHORT, locks};
@@ -66,6 +67,9 @@ async fn flushed_while_it_is_held() {
         .await
         .expect("a lock");
     assert!(older.is_held() && newer.is_held(), "nobody can know yet");
+    let prolonged = older.extend().await;
+    assert!(matches!(prolonged, Err(Error::Lost(_))), "{prolonged:?}");
+    newer.extend().await.expect("it is the newer one's");
     only_the_newer_writes(
         (older.fence(), older.token()),
         (newer.fence(), newer.token()),
@@ -85,7 +89,7 @@ async fn failed_over_to_a_replica_that_had_not_heard_of_the_lock() {
     let mut older = None;
     for _ in 0..100 {
         drop(older.take());
-        older = Some(before.acquire(NAME, LONG, LONG).await.expect("a lock"));
+        older = Some(before.acquire(NAME, LONG, PATIENCE).await.expect("a lock"));
     }
     let older = older.expect("a hundred");
     primary.kill();
@@ -111,7 +115,7 @@ async fn failed_over_under_a_process_that_has_not_seen_the_last_fences() {
     replica.promote().await;
     let busy = locks(&primary.url());
     for _ in 0..100 {
-        let lock = busy.acquire(NAME, LONG, LONG).await.expect("a lock");
+        let lock = busy.acquire(NAME, LONG, PATIENCE).await.expect("a lock");
         lock.release().await.expect("Redis answers");
     }
     let older = busy.acquire_forever(NAME, LONG).await.expect("a lock");
@@ -168,12 +172,12 @@ async fn its_clock_is_set_back() {
     drop(first);
     // And it forgets: the process that has seen it still does not go back, and brings the others along.
     let seen = ours
-        .acquire(NAME, LONG, LONG)
+        .acquire(NAME, LONG, PATIENCE)
         .await
         .expect("a lock")
         .fence();
     server.flush().await;
-    let next = ours.acquire(NAME, LONG, LONG).await.expect("a lock");
+    let next = ours.acquire(NAME, LONG, PATIENCE).await.expect("a lock");
     assert!(next.fence() > seen, "{} after {seen}", next.fence());
     let others = locks(&server.url())
         .acquire_forever("account/8", LONG)

@@ -1,0 +1,280 @@
+//! `cargo xtask mutants`: breaks each guarantee of a pattern on purpose, and sees the test of `holdfast` that finds it fail.
+//!
+//! Patterns are copied alone, so what a module promises is proved beside it. A mutant is a small change that takes one
+//! sentence under "Guarantee" away; it is kept as data in `shared/holdfast/mutants`, with the test that must fail. All of it
+//! happens in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code.
+
+mod book;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt::Write as _,
+    fs,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use self::{
+    book::{Book, Mutant},
+    place::Place,
+};
+use super::{install, test_servers::TestServers};
+use crate::{
+    Context, Result, error, process,
+    progress::{say, show},
+    workspace::{self, Claim},
+};
+
+/// How long one test may take. A mutant that makes its test wait for ever is found by that.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Its test failed.
+    Found,
+    /// Its test waited for what never comes.
+    FoundHanging,
+    /// Its test passed: nothing holds the guarantee.
+    Survived,
+    /// The patched code does not compile, so it proves nothing.
+    DoesNotCompile,
+}
+
+impl Fate {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::FoundHanging => "found (its test hangs)",
+            Self::Survived => "SURVIVED",
+            Self::DoesNotCompile => "DOES NOT COMPILE",
+        }
+    }
+}
+
+pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
+    let (mut wanted, mut no_install) = (Vec::new(), false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("no-install") => no_install = true,
+            Arg::Value(part) => wanted.push(part.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let books = Book::all()?;
+    let mutants: Vec<(&Book, &Mutant)> = books
+        .iter()
+        .flat_map(|book| book.mutants.iter().map(move |mutant| (book, mutant)))
+        .filter(|(book, mutant)| {
+            wanted.is_empty() || wanted.iter().any(|part| is_named(book, mutant, part))
+        })
+        .collect();
+    if mutants.is_empty() {
+        return Err(error(format!(
+            "no mutant is called {}: shared/holdfast/mutants has them",
+            wanted.join(", ")
+        )));
+    }
+
+    let claim = Claim::take("mutants")?;
+    let mut servers = TestServers::start(&claim, install(no_install))?;
+    let place = Place::prepare()?;
+    say(format!(
+        "a copy of the workspace in {}",
+        place.root.display()
+    ));
+    servers.wait()?;
+    let mut bench = Bench {
+        servers,
+        place,
+        log: claim.folder.join("cargo.log"),
+    };
+    bench.passes_unchanged(&mutants)?;
+    let mut fates = Vec::new();
+    for (book, mutant) in &mutants {
+        let begun = Instant::now();
+        let fate = bench.try_out(mutant)?;
+        say(format!(
+            "{}: {}: {} ({:.0} s)",
+            book.pattern,
+            mutant.title,
+            fate.name(),
+            begun.elapsed().as_secs_f64()
+        ));
+        fates.push(fate);
+    }
+    drop(bench);
+    claim.discard_data();
+    show("");
+    show(table(&mutants, &fates));
+    let all_found = fates
+        .iter()
+        .all(|fate| matches!(fate, Fate::Found | Fate::FoundHanging));
+    Ok(if all_found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether `part` is the pattern's name, or a part of the mutant's title.
+fn is_named(book: &Book, mutant: &Mutant, part: &str) -> bool {
+    book.pattern == part.replace('-', "_") || mutant.title.contains(part)
+}
+
+/// Where mutants are tried out.
+struct Bench {
+    servers: TestServers,
+    place: Place,
+    /// What cargo said last.
+    log: std::path::PathBuf,
+}
+
+impl Bench {
+    /// Runs every named test on the code as it is: one that fails anyway would find everything.
+    fn passes_unchanged(&mut self, mutants: &[(&Book, &Mutant)]) -> Result {
+        let mut tests: Vec<&str> = mutants.iter().map(|(_, mutant)| &*mutant.test).collect();
+        tests.sort_unstable();
+        tests.dedup();
+        for target in ["lib", "it"] {
+            let names: Vec<&str> = tests
+                .iter()
+                .filter_map(|test| test.strip_prefix(target)?.strip_prefix(' '))
+                .collect();
+            if names.is_empty() {
+                continue;
+            }
+            if !self
+                .cargo(target, &["--no-run"], Duration::MAX)?
+                .is_some_and(|passed| passed)
+            {
+                return Err(self.failed("the unchanged code does not compile"));
+            }
+            let arguments = [&["--", "--exact"], &names[..]].concat();
+            if !self
+                .cargo(target, &arguments, PATIENCE)?
+                .is_some_and(|passed| passed)
+            {
+                return Err(self.failed("a test fails on the unchanged code"));
+            }
+            let log = fs::read_to_string(&self.log).context(self.log.display())?;
+            if let Some(missing) = names
+                .iter()
+                .find(|name| !log.contains(&format!("test {name} ... ok")))
+            {
+                return Err(error(format!("there is no test {target} {missing}")));
+            }
+        }
+        say(format!("{} tests pass on the unchanged code", tests.len()));
+        Ok(())
+    }
+
+    /// Applies a mutant, runs its test, and takes it back.
+    fn try_out(&mut self, mutant: &Mutant) -> Result<Fate> {
+        let (target, name) = mutant.target_and_name();
+        self.place.apply(mutant)?;
+        let fate = self.fate(target, name);
+        self.place.take_back(mutant)?;
+        fate
+    }
+
+    fn fate(&mut self, target: &str, name: &str) -> Result<Fate> {
+        if !self
+            .cargo(target, &["--no-run"], Duration::MAX)?
+            .is_some_and(|passed| passed)
+        {
+            return Ok(Fate::DoesNotCompile);
+        }
+        Ok(
+            match self.cargo(target, &["--", "--exact", name], PATIENCE)? {
+                Some(true) => Fate::Survived,
+                Some(false) => Fate::Found,
+                None => Fate::FoundHanging,
+            },
+        )
+    }
+
+    /// Runs cargo on a target of `holdfast`; returns whether it succeeded, and nothing if it was still running after
+    /// `patience`.
+    fn cargo(
+        &mut self,
+        target: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<Option<bool>> {
+        let output = fs::File::create(&self.log).context(self.log.display())?;
+        let mut cargo: Command = workspace::cargo();
+        cargo
+            .args([
+                "test",
+                "--package",
+                "holdfast",
+                "--package",
+                workspace::FEATURES,
+                "--features",
+                "holdfast/failpoints",
+            ])
+            .args(match target {
+                "lib" => &["--lib"][..],
+                _ => &["--test", "it"],
+            })
+            .args(arguments)
+            .current_dir(&self.place.root)
+            // What the workspace depends on has been built there already.
+            .env("CARGO_TARGET_DIR", workspace::target())
+            // One file changes at a time.
+            .env("CARGO_INCREMENTAL", "1")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        self.servers.tell(&mut cargo)?;
+        let mut child = process::spawn_tied(&mut cargo).context("cargo test")?;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status.success()));
+            }
+            let is_late = begun.elapsed() > patience;
+            if is_late || process::is_interrupted() {
+                // The test runs in a process of its own, which would go on.
+                process::kill_group(&mut child)?;
+                if is_late {
+                    return Ok(None);
+                }
+                return Err(error("interrupted"));
+            }
+            self.servers.all_run()?;
+            process::nap(Duration::from_millis(20));
+        }
+    }
+
+    fn failed(&self, what: &str) -> crate::Error {
+        error(format!("{what}\n{}", process::tail(&self.log, 40)))
+    }
+}
+
+/// Guarantee, mutant, test, fate.
+fn table(mutants: &[(&Book, &Mutant)], fates: &[Fate]) -> String {
+    let mut text = String::from("| guarantee | mutant | test | |\n| --- | --- | --- | --- |");
+    for ((book, mutant), fate) in mutants.iter().zip(fates) {
+        let _ = write!(
+            text,
+            "\n| `{}`: {} | {} | `{}` | {} |",
+            book.pattern,
+            mutant.guarantee,
+            mutant.title,
+            mutant.target_and_name().1,
+            fate.name()
+        );
+    }
+    let found = fates
+        .iter()
+        .filter(|fate| matches!(fate, Fate::Found | Fate::FoundHanging))
+        .count();
+    let _ = write!(text, "\n\n{found} of {} mutants found", fates.len());
+    text
+}
