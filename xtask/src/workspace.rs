@@ -51,6 +51,12 @@ pub fn cargo() -> std::process::Command {
     command
 }
 
+/// A package to name beside others: it asks for the features that any member of the workspace asks of crates in common.
+///
+/// Cargo gives a crate the features that the packages named want of it. With other features it is another crate, and all that
+/// depends on it is compiled once more; with this package every build has the same ones. Nothing of it is built but benchmarks.
+pub const FEATURES: &str = "benches";
+
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     // SAFETY: reads an id; cannot fail.

@@ -61,18 +61,20 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         fs::create_dir_all(&fresh).context(fresh.display())?;
         let url = format!("{}/{name}", postgres.superuser());
         let status = workspace::cargo()
-            // A flag that is new each time has this crate, and no other, compiled anew: the macros must run.
             .args([
-                "rustc",
-                "--quiet",
-                "--profile",
                 "check",
+                "--quiet",
                 "--lib",
                 "-p",
                 service,
-                "--",
+                "-p",
+                workspace::FEATURES,
             ])
-            .arg(format!("--cfg=prepared_by_{}", std::process::id()))
+            // A setting that is new each time has this crate, and no other, compiled anew: the macros must run.
+            .arg(format!(
+                "--config=profile.dev.package.{service}.codegen-units={}",
+                std::process::id()
+            ))
             .env("SQLX_OFFLINE", "false")
             .env("SQLX_OFFLINE_DIR", &fresh)
             .env("DATABASE_URL", url)

@@ -12,6 +12,9 @@ use crate::{
     workspace,
 };
 
+/// What a stack runs beside its services; and `benches`, of which nothing is run: see [`workspace::FEATURES`].
+const OF_NO_SERVICE: [&str; 4] = ["chassis", "load-tests", "testkit", workspace::FEATURES];
+
 /// A `cargo build`, under way.
 pub(super) struct Build(Child);
 
@@ -26,15 +29,10 @@ impl Build {
         if options.room {
             command.args(["-p", ROOM]);
         }
-        command.args([
-            "-p",
-            "chassis",
-            "-p",
-            "load-tests",
-            "-p",
-            "testkit",
-            "--bins",
-        ]);
+        for package in OF_NO_SERVICE {
+            command.args(["-p", package]);
+        }
+        command.arg("--bins");
         if options.failpoints {
             command.args(["--features", "holdfast/failpoints"]);
         }
@@ -69,5 +67,52 @@ impl Drop for Build {
         // An error means that it is done.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every crate that a build takes, with its features.
+    fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
+        let output = workspace::cargo()
+            .args(["tree", "--offline", "--prefix=none", "--format={p} {f}"])
+            .args(["--features=holdfast/failpoints", "--edges", edges])
+            .args(packages)
+            .output()
+            .expect("cargo tree");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| line.trim_end_matches(" (*)").to_owned())
+            .collect()
+    }
+
+    /// A crate with other features is another crate to the compiler, and so is all that depends on it: one feature of tokio's
+    /// more compiles 200 crates once more.
+    #[test]
+    fn binaries_tests_and_stack_are_built_of_the_same_crates() {
+        let tests = crates(&["--workspace"], "normal,build,dev");
+        let stack: Vec<&str> = SERVICES
+            .into_iter()
+            .chain([ROOM])
+            .chain(OF_NO_SERVICE)
+            .flat_map(|package| ["-p", package])
+            .collect();
+        let alone = ["-p", "order", "-p", workspace::FEATURES];
+        for (what, packages, edges) in [
+            ("binaries", &["--workspace"][..], "normal,build"),
+            ("the stack", &stack[..], "normal,build"),
+            ("one package's tests", &alone[..], "normal,build,dev"),
+        ] {
+            let built = crates(packages, edges);
+            assert!(built.len() > 100, "{what}: {built:?}");
+            let others: Vec<_> = built.difference(&tests).collect();
+            assert!(others.is_empty(), "{what}: not as in tests: {others:#?}");
+        }
     }
 }
