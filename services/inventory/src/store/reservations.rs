@@ -1,6 +1,6 @@
 //! Reservations: one permanent row per order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use contracts::{
     inventory::RejectReason,
@@ -39,7 +39,7 @@ struct Row {
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
-) -> sqlx::Result<HashMap<OrderId, Reservation>> {
+) -> sqlx::Result<BTreeMap<OrderId, Reservation>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,

@@ -1,6 +1,6 @@
 //! Many orders moved at once: locked in one order, changed in memory, each written once.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use chassis::tally::Tally;
 use contracts::value::OrderId;
@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct Batch {
     /// Only orders of this way: a message of one way cannot be about an order of the other.
     coordination: Coordination,
-    orders: HashMap<OrderId, StoredOrder>,
-    changed: HashMap<OrderId, Saved>,
+    orders: BTreeMap<OrderId, StoredOrder>,
+    changed: BTreeMap<OrderId, Saved>,
     messages: Vec<outbox::Message>,
     tally: Tally,
 }
@@ -39,7 +39,7 @@ impl Batch {
         Ok(Self {
             coordination,
             orders: store::lock(conn, &ids).await?,
-            changed: HashMap::new(),
+            changed: BTreeMap::new(),
             messages: Vec::new(),
             tally: Tally::default(),
         })
@@ -89,8 +89,7 @@ impl Batch {
         conn: &mut PgConnection,
         waiting: &WaitingSettings,
     ) -> Result<Tally, Error> {
-        let mut changed: Vec<Saved> = self.changed.into_values().collect();
-        changed.sort_unstable_by_key(|saved| saved.id);
+        let changed: Vec<Saved> = self.changed.into_values().collect();
         store::save(conn, &changed, waiting.deadline(), waiting.sweep_after()).await?;
         failpoint!("order.mid_batch");
         outbox::enqueue(conn, &self.messages).await?;

@@ -1,6 +1,6 @@
 //! Orders.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use contracts::{
     order::Customer,
@@ -111,7 +111,7 @@ pub(crate) async fn insert(
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
-) -> sqlx::Result<HashMap<OrderId, StoredOrder>> {
+) -> sqlx::Result<BTreeMap<OrderId, StoredOrder>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = select_orders!("where id = any($1) order by id for update", &ids)
         .fetch_all(conn)

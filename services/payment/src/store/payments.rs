@@ -1,6 +1,6 @@
 //! Payments: one permanent row per order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use contracts::{
     payment::DeclineReason,
@@ -83,7 +83,7 @@ macro_rules! select_payments {
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
-) -> sqlx::Result<HashMap<OrderId, Payment>> {
+) -> sqlx::Result<BTreeMap<OrderId, Payment>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = select_payments!(
         "where order_id = any($1) order by order_id for update",

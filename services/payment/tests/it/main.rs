@@ -3,6 +3,7 @@
 mod card;
 mod commands;
 mod commands_card;
+mod crossing;
 mod helpers;
 mod outward;
 mod wallet;
