@@ -3,8 +3,9 @@
 pub(crate) mod endpoints;
 pub(crate) mod webhooks;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+use chassis::leased::Try;
 use contracts::value::{Email, OrderId};
 use sqlx::{PgConnection, PgExecutor, migrate::Migrator};
 use time::OffsetDateTime;
@@ -27,7 +28,7 @@ pub(crate) fn audit() -> Migrator {
 pub(crate) async fn lock_told(
     conn: &mut PgConnection,
     ids: &[OrderId],
-) -> sqlx::Result<HashMap<OrderId, u32>> {
+) -> sqlx::Result<BTreeMap<OrderId, u32>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         "select order_id, order_version from told where order_id = any($1) order by order_id for update",
@@ -142,6 +143,8 @@ pub(crate) struct Claimed {
     pub(crate) attempts: i32,
     /// How long it has been queued, in seconds.
     pub(crate) age_seconds: f64,
+    /// When the lease ends: no other claim of it has the same.
+    lease_until: OffsetDateTime,
 }
 
 /// Claims up to `limit` mails that are due, for `lease`. One that a worker dies with is due again when its lease ends.
@@ -155,7 +158,7 @@ pub(crate) async fn claim(
         r#"update mail
            set due_at = now() + make_interval(secs => $2), attempts = attempts + 1
            where id in (select id from mail where due_at <= now() order by due_at limit $1 for update skip locked)
-           returning id, order_id, recipient, subject, body, traceparent, attempts,
+           returning id, order_id, recipient, subject, body, traceparent, attempts, due_at as "lease_until!",
                      extract(epoch from now() - created_at)::float8 as "age_seconds!""#,
         limit,
         lease.as_secs_f64(),
@@ -177,26 +180,47 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
-/// Records an attempt. The mail is over, or due again after `again`.
+/// What is recorded of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) outcome: Outcome,
+    /// What the server said.
+    pub(crate) reply: &'a str,
+    /// When the mail is due again, if so.
+    pub(crate) again: Option<Duration>,
+    pub(crate) this: Try,
+}
+
+/// Records an attempt: it is logged in any case, once. The mail is over, or due again after `again`; not if it is another
+/// worker's by now, but what was sent is sent.
 pub(crate) async fn delivered(
     conn: &mut PgConnection,
     mail: &Claimed,
-    outcome: Outcome,
-    reply: &str,
-    again: Option<Duration>,
+    attempt: &Attempt<'_>,
 ) -> sqlx::Result<()> {
+    let Attempt {
+        outcome,
+        reply,
+        again,
+        this,
+    } = *attempt;
     let name = match outcome {
         Outcome::Accepted => "accepted",
         Outcome::Refused => "refused",
         Outcome::Deferred => "deferred",
         Outcome::Unknown => "unknown",
     };
+    // A try before this one that has committed has ended the lease.
     sqlx::query!(
-        "insert into delivery (mail_id, attempt, outcome, reply) values ($1, $2, $3, $4)",
+        "insert into delivery (mail_id, attempt, outcome, reply)
+         select $1, $2, $3, $4
+         where $5 or exists (select from mail where id = $1 and due_at = $6)",
         mail.id,
         mail.attempts,
         name,
         reply,
+        this == Try::First,
+        mail.lease_until,
     )
     .execute(&mut *conn)
     .await?;
@@ -205,33 +229,35 @@ pub(crate) async fn delivered(
         (_, Some(_)) => "queued",
         (_, None) => "failed",
     };
-    // A worker whose lease had ended may come late: what is sent stays sent.
     sqlx::query!(
         "update mail
          set state = $2,
              due_at = case when $2 = 'queued' then now() + make_interval(secs => coalesce($3::float8, 0)) end,
              updated_at = now()
-         where id = $1 and state <> 'sent'",
+         where id = $1 and (due_at = $4 or ($2 = 'sent' and state <> 'sent'))",
         mail.id,
         state,
         again.map(|again| again.as_secs_f64()),
+        mail.lease_until,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// It was not handed to the server: it is due again after `delay`, and this was no attempt.
+/// Puts a mail back that was not handed to the server: it is due again after `delay`, and this was no attempt. Not if it is
+/// another worker's by now, or is over.
 pub(crate) async fn put_back(
     db: impl PgExecutor<'_>,
-    id: Uuid,
+    mail: &Claimed,
     delay: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update mail set due_at = now() + make_interval(secs => $2), attempts = greatest(attempts - 1, 0)
-         where id = $1 and state = 'queued'",
-        id,
+         where id = $1 and due_at = $3",
+        mail.id,
         delay.as_secs_f64(),
+        mail.lease_until,
     )
     .execute(db)
     .await?;

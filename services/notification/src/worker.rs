@@ -4,9 +4,13 @@ pub(crate) mod webhook;
 
 use std::time::Duration;
 
-use chassis::{database, dependencies, leased::LeasedWork};
+use chassis::{
+    database, dependencies,
+    leased::{LeasedWork, insist},
+};
 use holdfast::{
     backoff::Backoff,
+    deadline::Deadline,
     failpoint,
     telemetry::{self, TraceContext},
 };
@@ -17,7 +21,7 @@ use tracing::{Instrument, Span, field::Empty, info, info_span, warn};
 use crate::{
     client::{NotAsked, Post, Reply},
     config::MailSettings,
-    store::{self, Claimed, Outcome},
+    store::{self, Attempt, Claimed, Outcome},
 };
 
 /// How long to leave a mail alone that could not be handed over now.
@@ -47,7 +51,7 @@ impl Postman {
         })
     }
 
-    async fn send(&self, mail: &Claimed) {
+    async fn send(&self, mail: &Claimed, lease: Deadline) {
         let Reply { outcome, text } = match self.post.send(mail).await {
             Ok(reply) => reply,
             Err(not_asked) => return self.put_back(mail, not_asked).await,
@@ -67,13 +71,18 @@ impl Postman {
             telemetry::fail(&Span::current(), kind, &text);
             warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail did not go");
         }
-        let recorded: sqlx::Result<()> = async {
+        let record = async |this| {
+            let attempt = Attempt {
+                outcome,
+                reply: &text,
+                again,
+                this,
+            };
             let mut tx = database::begin(&self.pool, "record delivery").await?;
-            store::delivered(&mut tx, mail, outcome, &text, again).await?;
+            store::delivered(&mut tx, mail, &attempt).await?;
             tx.commit().await
-        }
-        .await;
-        if let Err(error) = recorded {
+        };
+        if let Err(error) = insist(lease, record).await {
             warn!(mail.id = %mail.id, %error, "cannot record a delivery; the lease will end and the mail goes again");
         } else {
             counter!("mails_total", "outcome" => format!("{outcome:?}").to_lowercase())
@@ -86,30 +95,40 @@ impl Postman {
     async fn put_back(&self, mail: &Claimed, NotAsked { why, retry_after }: NotAsked) {
         let delay = retry_after.unwrap_or(NOT_ASKED);
         info!(mail.id = %mail.id, why, ?delay, "not sent yet");
-        if let Err(error) = store::put_back(&self.pool, mail.id, delay).await {
+        if let Err(error) = store::put_back(&self.pool, mail, delay).await {
             warn!(mail.id = %mail.id, %error, "cannot put a mail back; its lease will end");
         }
     }
 }
 
-impl LeasedWork for Postman {
-    type Claimed = Claimed;
+/// A mail in hand, and how long it is ours, by our own clock.
+pub(crate) struct InHand {
+    mail: Claimed,
+    lease: Deadline,
+}
 
-    async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        match dependencies::worth_asking(self.post.pipeline(), limit) {
-            0 => Ok(Vec::new()),
-            limit => store::claim(&self.pool, limit, self.lease).await,
+impl LeasedWork for Postman {
+    type Claimed = InHand;
+
+    async fn claim(&self, limit: i64) -> sqlx::Result<Vec<InHand>> {
+        let limit = dependencies::worth_asking(self.post.pipeline(), limit);
+        if limit == 0 {
+            return Ok(Vec::new());
         }
+        let lease = Deadline::after(self.lease);
+        let claimed = store::claim(&self.pool, limit, self.lease).await?;
+        let in_hand = claimed.into_iter().map(|mail| InHand { mail, lease });
+        Ok(in_hand.collect())
     }
 
-    async fn work(&self, mail: Claimed) {
+    async fn work(&self, InHand { mail, lease }: InHand) {
         let span = info_span!("send mail", otel.kind = "client", order.id = %mail.order_id, trace_id = Empty);
         let trace = mail.traceparent.as_deref();
         let trace = trace.and_then(|parent| TraceContext::parse(parent, None));
         telemetry::adopt(&span, trace.as_ref());
         telemetry::attribute(&span, "server.address", self.post.server().to_owned());
         telemetry::attribute(&span, "holdfast.attempt", i64::from(mail.attempts));
-        self.send(&mail).instrument(span).await;
+        self.send(&mail, lease).instrument(span).await;
     }
 
     async fn sample(&self) {

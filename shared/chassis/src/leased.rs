@@ -2,11 +2,18 @@
 //!
 //! A claim sets a row's due time to the end of its lease, on the database's clock. A worker that dies says nothing: the
 //! lease ends, and the row is due again. So the work may be done twice, and must be idempotent.
+//!
+//! A worker that was stopped for longer than its lease comes late: the row may be another worker's by then. So what it writes
+//! about the row's future (when it is due again, that it has failed) names the lease that it was claimed by, and matches no
+//! other; only a fact that ends the work for everybody, such as a delivery, is written in any case. What came of the work is
+//! stored with [`insist`]: work that was done and not recorded is done again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use holdfast::{
     backoff::{Backoff, pause},
+    deadline::Deadline,
+    messaging::{Class, classify},
     outbox::Waker,
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -37,6 +44,37 @@ pub struct Pace {
     pub poll: Duration,
     /// Wakes the worker.
     pub waker: Waker,
+}
+
+/// Stores what came of a row's work: tries until that is done or the row's lease is over. `store` is told whether a try came
+/// before, which may have committed although its answer was lost.
+///
+/// Returns the last try's error; at once, if trying again cannot help.
+pub async fn insist<F: Future<Output = sqlx::Result<()>>>(
+    lease: Deadline,
+    store: impl Fn(Try) -> F,
+) -> sqlx::Result<()> {
+    let mut delays = Backoff::RECONNECT.delays();
+    let mut this = Try::First;
+    loop {
+        let error = match store(this).await {
+            Err(error) if classify(&error) != Class::Other && lease.remaining().is_some() => error,
+            stored => return stored,
+        };
+        warn!(%error, "what came of it is not stored yet");
+        this = Try::Again;
+        // At the end of the lease there is one last try.
+        let _ = lease.run(delays.wait()).await;
+    }
+}
+
+/// One of the tries of [`insist`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Try {
+    /// Nothing was stored before.
+    First,
+    /// One before may have committed: store only what it has not.
+    Again,
 }
 
 /// Works until `shutdown`; then finishes what is in hand.

@@ -7,7 +7,7 @@ mod seen;
 
 use std::time::Duration;
 
-pub(crate) use attempts::{Attempt, attempted, attempts};
+pub(crate) use attempts::{Attempt, NewAttempt, attempted, attempts};
 use contracts::value::{CustomerId, OrderId};
 pub(crate) use resends::{By, Resend, has_failed, lock, lock_failed, resend, resends};
 pub(crate) use seen::{Page, Webhook, find, list, list_failed, prune, queued};
@@ -92,6 +92,8 @@ pub(crate) struct Claimed {
     /// The secret before, while it is valid.
     pub(crate) old_secret: Option<Vec<u8>>,
     pub(crate) old_sealed: Option<String>,
+    /// When the lease ends: no other claim of it has the same.
+    lease_until: OffsetDateTime,
 }
 
 impl Claimed {
@@ -153,7 +155,7 @@ pub(crate) async fn claim(
            update webhook set due_at = now() + make_interval(secs => $3)
            from due, webhook_endpoint as endpoint
            where webhook.id = due.id and endpoint.id = webhook.endpoint_id
-           returning webhook.id, webhook.endpoint_id, webhook.message_id, webhook.order_id, webhook.body,
+           returning webhook.id, webhook.due_at as "lease_until!", webhook.endpoint_id, webhook.message_id, webhook.order_id, webhook.body,
                      webhook.traceparent, webhook.attempts, webhook.resent_at, endpoint.owner, endpoint.url, endpoint.secret,
                      endpoint.sealed, endpoint.old_sealed,
                      webhook.attempts - webhook.attempts_before as "attempts_since!",
@@ -172,7 +174,7 @@ pub(crate) async fn claim(
     .await
 }
 
-/// Gives a webhook up that was not tried any more. What came of its last attempt stays to be seen, if there was one.
+/// Gives a webhook up that was not tried any more; not if it is another worker's by now, or was sent again. What came of its last attempt stays to be seen, if there was one.
 pub(crate) async fn give_up(
     db: impl PgExecutor<'_>,
     webhook: &Claimed,
@@ -181,17 +183,18 @@ pub(crate) async fn give_up(
     sqlx::query!(
         "update webhook
          set state = 'failed', due_at = null, last_reply = coalesce(last_reply, $2), updated_at = now()
-         where id = $1 and state = 'queued' and resent_at is not distinct from $3",
+         where id = $1 and due_at = $3",
         webhook.id,
         why,
-        webhook.resent_at,
+        webhook.lease_until,
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Puts a webhook off that was not tried: by `after`, and up to `spread` more.
+/// Puts a webhook off that was not tried: by `after`, and up to `spread` more. Not if it is another worker's by now, or was
+/// sent again.
 pub(crate) async fn put_off(
     db: impl PgExecutor<'_>,
     webhook: &Claimed,
@@ -200,11 +203,11 @@ pub(crate) async fn put_off(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook set due_at = now() + make_interval(secs => $2 + random() * $3)
-         where id = $1 and state = 'queued' and resent_at is not distinct from $4",
+         where id = $1 and due_at = $4",
         webhook.id,
         after.as_secs_f64(),
         spread.as_secs_f64(),
-        webhook.resent_at,
+        webhook.lease_until,
     )
     .execute(db)
     .await?;
@@ -235,12 +238,12 @@ pub(crate) async fn put_off_others(
     Ok(())
 }
 
-/// Holds a webhook back whose endpoint is not enabled. The endpoint's lock makes it wait for whoever is just enabling it; and
+/// Holds a webhook back whose endpoint is not enabled; not if it is another worker's by now. The endpoint's lock makes it wait for whoever is just enabling it; and
 /// comes after the webhook's, as with all who lock both.
 pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Result<()> {
     sqlx::query!(
         "with mine as (
-             select id, endpoint_id from webhook where id = $1 and state = 'queued' for update
+             select id, endpoint_id from webhook where id = $1 and due_at = $2 for update
          ), disabled as (
              select mine.id
              from mine join webhook_endpoint endpoint on endpoint.id = mine.endpoint_id
@@ -251,6 +254,7 @@ pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Re
          from disabled
          where webhook.id = disabled.id",
         webhook.id,
+        webhook.lease_until,
     )
     .execute(db)
     .await?;

@@ -5,9 +5,13 @@ mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::{database, leased::LeasedWork};
+use chassis::{
+    database,
+    leased::{LeasedWork, insist},
+};
 use holdfast::{
     backoff::{Backoff, pause},
+    deadline::Deadline,
     failpoint,
     outbox::Waker,
     telemetry::{self, TraceContext},
@@ -26,7 +30,7 @@ use crate::{
     domain::webhook::{Answer, Verdict, judge},
     store::{
         endpoints,
-        webhooks::{self, Claimed, Wanted},
+        webhooks::{self, Claimed, NewAttempt, Wanted},
     },
 };
 
@@ -57,6 +61,8 @@ pub(crate) struct Messenger {
 pub(crate) struct InHand {
     webhook: Claimed,
     place: Place,
+    /// How long it is ours, by our own clock.
+    lease: Deadline,
 }
 
 impl Messenger {
@@ -80,7 +86,7 @@ impl Messenger {
         })
     }
 
-    async fn send(&self, webhook: &Claimed) {
+    async fn send(&self, webhook: &Claimed, lease: Deadline) {
         if !webhook.is_enabled {
             if let Err(error) = webhooks::hold(&self.pool, webhook).await {
                 warn!(webhook.id = %webhook.message_id, %error, "cannot hold a webhook; its lease will end");
@@ -91,14 +97,14 @@ impl Messenger {
         match self.courier.send(webhook).await {
             Ok(answer) => {
                 failpoint!("notification.after_webhook");
-                self.record(webhook, &answer, begun.elapsed()).await;
+                self.record(webhook, &answer, begun.elapsed(), lease).await;
             }
             Err(not_tried) => self.put_off(webhook, &not_tried).await,
         }
     }
 
     /// Stores what came of an attempt.
-    async fn record(&self, webhook: &Claimed, answer: &Answer, took: Duration) {
+    async fn record(&self, webhook: &Claimed, answer: &Answer, took: Duration, lease: Deadline) {
         let backoff = self
             .backoff
             .delay(u32::try_from(webhook.attempts_since).unwrap_or(0));
@@ -111,9 +117,15 @@ impl Messenger {
                 reply, ?verdict, "the webhook did not go"
             );
         }
-        let recorded: sqlx::Result<()> = async {
+        let record = async |this| {
+            let attempt = NewAttempt {
+                verdict,
+                reply: &reply,
+                took,
+                this,
+            };
             let mut tx = database::begin(&self.pool, "record webhook").await?;
-            webhooks::attempted(&mut tx, webhook, verdict, &reply, took).await?;
+            webhooks::attempted(&mut tx, webhook, &attempt).await?;
             if verdict == Verdict::Delivered {
                 endpoints::succeeded(&mut *tx, webhook.endpoint_id).await?;
             } else {
@@ -125,11 +137,10 @@ impl Messenger {
                 }
             }
             tx.commit().await
-        }
-        .await;
+        };
         let outcome = verdict.name();
         histogram!("webhook_duration_seconds", "outcome" => outcome).record(took);
-        match recorded {
+        match insist(lease, record).await {
             Ok(()) => counter!("webhooks_total", "outcome" => outcome).increment(1),
             Err(error) => {
                 warn!(webhook.id = %webhook.message_id, %error, "cannot record a webhook; the lease will end and it goes again");
@@ -197,15 +208,24 @@ impl LeasedWork for Messenger {
             of_one_endpoint: self.places.of_one_endpoint(),
             under_way: &self.places.taken(),
         };
+        let lease = Deadline::after(self.lease);
         let claimed = webhooks::claim(&self.pool, &wanted, self.lease).await?;
         let in_hand = claimed.into_iter().map(|webhook| InHand {
             place: self.places.take(webhook.endpoint_id),
             webhook,
+            lease,
         });
         Ok(in_hand.collect())
     }
 
-    async fn work(&self, InHand { webhook, place }: InHand) {
+    async fn work(
+        &self,
+        InHand {
+            webhook,
+            place,
+            lease,
+        }: InHand,
+    ) {
         let span = info_span!("send webhook", otel.kind = "client", order.id = %webhook.order_id, trace_id = Empty);
         let trace = webhook.traceparent.as_deref();
         let trace = trace.and_then(|parent| TraceContext::parse(parent, None));
@@ -218,7 +238,7 @@ impl LeasedWork for Messenger {
             "holdfast.attempt",
             i64::from(webhook.attempts.saturating_add(1)),
         );
-        self.send(&webhook).instrument(span).await;
+        self.send(&webhook, lease).instrument(span).await;
         if place.leave() {
             // More may be due of this endpoint, which was passed over.
             self.waker.wake();

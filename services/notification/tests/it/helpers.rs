@@ -62,11 +62,13 @@ pub(crate) async fn spawn_on(
     all.extend(settings.iter().map(|setting| (*setting).to_owned()));
     all.extend([
         format!("--smtp-url=smtp://{}", line.address()),
-        "--smtp-timeout-ms=500".to_owned(),
         "--mail-poll-ms=20".to_owned(),
         "--mail-backoff-cap-ms=500".to_owned(),
         "--webhook-poll-ms=20".to_owned(),
     ]);
+    if !settings.iter().any(|s| s.starts_with("--smtp-timeout-ms")) {
+        all.push("--smtp-timeout-ms=500".to_owned());
+    }
     let config = Config::parse_from(all);
     let app = match lookup {
         Some(lookup) => App::build_with(config, lookup),

@@ -3,6 +3,7 @@
 mod breaker;
 mod commands;
 mod helpers;
+mod leases;
 mod mails;
 mod receiver;
 mod webhooks;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::leased::Try;
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -9,18 +10,33 @@ use uuid::Uuid;
 use super::Claimed;
 use crate::domain::webhook::Verdict;
 
-/// Records an attempt: it is counted and logged in any case, and decides what becomes of the webhook if that is still open.
+/// What is recorded of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewAttempt<'a> {
+    pub(crate) verdict: Verdict,
+    /// What was answered, in words.
+    pub(crate) reply: &'a str,
+    pub(crate) took: Duration,
+    pub(crate) this: Try,
+}
+
+/// Records an attempt: it is counted and logged in any case, once, and decides what becomes of the webhook if that is still
+/// ours to decide.
 pub(crate) async fn attempted(
     conn: &mut PgConnection,
     webhook: &Claimed,
-    verdict: Verdict,
-    reply: &str,
-    took: Duration,
+    attempt: &NewAttempt<'_>,
 ) -> sqlx::Result<()> {
-    // One that was pruned meanwhile has no log any more.
+    let NewAttempt {
+        verdict,
+        reply,
+        took,
+        this,
+    } = *attempt;
+    // One that was pruned meanwhile has no log any more. A try before this one that has committed has ended the lease.
     sqlx::query!(
         "with counted as (
-             update webhook set attempts = attempts + 1 where id = $1 returning id, attempts
+             update webhook set attempts = attempts + 1 where id = $1 and ($5 or due_at = $6) returning id, attempts
          )
          insert into webhook_attempt (webhook_id, attempt, outcome, reply, took_ms)
          select id, attempts, $2, $3, $4 from counted",
@@ -28,6 +44,8 @@ pub(crate) async fn attempted(
         verdict.name(),
         reply,
         i32::try_from(took.as_millis()).unwrap_or(i32::MAX),
+        this == Try::First,
+        webhook.lease_until,
     )
     .execute(&mut *conn)
     .await?;
@@ -36,21 +54,23 @@ pub(crate) async fn attempted(
         Verdict::Again(again) => ("queued", Some(again.as_secs_f64())),
         Verdict::Gone | Verdict::GaveUp => ("failed", None),
     };
-    // A worker whose lease had ended may come late: what is delivered stays delivered, and what was sent again since it was
-    // claimed still goes.
+    // A worker whose lease had ended may come late. What it delivered is delivered, whoever has it now; but what was sent
+    // again since then still goes.
     sqlx::query!(
         "update webhook
          set state = $2,
              due_at = case when $2 = 'queued' then now() + make_interval(secs => coalesce($3::float8, 0)) end,
              last_reply = $4,
              updated_at = now()
-         where id = $1 and resent_at is not distinct from $5
-               and (state = 'queued' or (state in ('held', 'failed') and $2 = 'delivered'))",
+         where id = $1
+               and (due_at = $6
+                    or ($2 = 'delivered' and state in ('queued', 'held', 'failed') and resent_at is not distinct from $5))",
         webhook.id,
         state,
         again,
         reply,
         webhook.resent_at,
+        webhook.lease_until,
     )
     .execute(conn)
     .await?;
