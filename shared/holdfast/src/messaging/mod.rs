@@ -9,7 +9,7 @@
 //! after the transaction of its effect has committed ([`inbox`](crate::inbox)), or after a copy of it is safe on the
 //! retry schedule or in the parking lot. A message that cannot be handled costs its neighbours nothing and ends in a
 //! table, with its cause, where an operator edits, requeues or drops it ([`parking`]). A dependency that is away costs no
-//! message an attempt: the consumer waits with the batch in its hands.
+//! message an attempt: the consumer waits with the batch in its hands. Neither does a lock, however long it is held.
 //!
 //! **Not guaranteed.** Order: retries, redeliveries and several consumers reorder. A message may come late by the whole
 //! schedule, or days, once it was parked.
@@ -26,12 +26,21 @@
 //!                                   └──────► dead ──► parked_message ──► requeued or dropped by an operator
 //! ```
 //!
-//! **Failure modes.** The connection breaks: everything unacknowledged comes again, and the inbox knows it. The database
-//! is away: the batch waits. A deadlock: the batch runs again. One message fails its batch: each message of the batch runs
-//! alone, and only the bad one leaves. The consumer is killed by a message again and again: after `x-delivery-limit`
-//! deliveries the broker dead-letters it, and its cause says so. The broker blocks its publishers: what is to be sent waits, the
-//! [`Link`] is down, and the connection is kept. Headers are too large to be sent on: the heaviest are left out, and the message
-//! says which. An outbox row whose headers no frame can hold is refused before it is sent.
+//! **Failure modes.**
+//!
+//! | what happens | what the consumer does |
+//! | --- | --- |
+//! | the connection breaks | everything unacknowledged comes again, and the inbox knows it |
+//! | the broker ends the consumer (its timeout, a deleted queue) | the batch in hand is given up, not acknowledged; it subscribes again |
+//! | the database is away, or the session is gone | the batch waits |
+//! | a deadlock, a lost race | the batch runs again |
+//! | a row or a table stays locked | the batch is taken apart; a message that is locked out alone takes the delays, and no attempt is counted |
+//! | a statement or the transaction is too slow, three times, and the database answers `select 1` | the batch is taken apart; a message that is too slow alone is a failed attempt |
+//! | one message fails its batch | each message of the batch runs alone, and only the bad one leaves |
+//! | a message kills its consumer again and again | from its third delivery on it is handled with nothing else in hand; after `x-delivery-limit` deliveries the broker dead-letters it, and its cause says so |
+//! | the broker blocks its publishers | what is to be sent waits, the [`Link`] is down, and the connection is kept |
+//! | headers are too large to be sent on | the heaviest are left out, and the message says which |
+//! | an outbox row has headers that no frame can hold | it is refused before it is sent |
 //!
 //! **The parts.** [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches,
 //! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] looks on. The topology (exchanges, queues, delays) is
