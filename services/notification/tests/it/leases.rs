@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use contracts::value::OrderId;
+use holdfast::transaction;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use testkit::eventually;
@@ -125,7 +126,9 @@ async fn delivered_webhook_is_recorded_late_and_not_sent_again() {
     let endpoint = notification
         .register(json!({ "url": receiver.url("/hook") }))
         .await;
-    let mut lock = notification.app.pool.begin().await.expect("a transaction");
+    let mut lock = transaction::begin(&notification.app.pool)
+        .await
+        .expect("a transaction");
     sqlx::query("lock table webhook_attempt in share mode")
         .execute(&mut *lock)
         .await
@@ -146,7 +149,9 @@ async fn delivered_webhook_is_recorded_late_and_not_sent_again() {
 async fn delivered_mail_is_recorded_late_and_not_sent_again() {
     let settings = ["--database-statement-timeout-ms=400"];
     let notification = spawn_with(&settings, None).await;
-    let mut lock = notification.app.pool.begin().await.expect("a transaction");
+    let mut lock = transaction::begin(&notification.app.pool)
+        .await
+        .expect("a transaction");
     sqlx::query("lock table delivery in share mode")
         .execute(&mut *lock)
         .await

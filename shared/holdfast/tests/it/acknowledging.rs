@@ -59,7 +59,7 @@ async fn commit_under_way(pool: &PgPool) -> i32 {
     eventually("a commit that waits", || async {
         let pid: Option<i32> = sqlx::query_scalar(
             "select pid from pg_stat_activity
-             where datname = current_database() and query = 'COMMIT' and wait_event = 'advisory'",
+             where datname = current_database() and query like '%COMMIT' and wait_event = 'advisory'",
         )
         .fetch_optional(pool)
         .await
