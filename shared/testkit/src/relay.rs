@@ -53,7 +53,7 @@ struct Api;
 pub fn relay(config: RelayConfig) -> anyhow::Result<Chassis> {
     let token = web::Data::new(TokenFile::new(&config.service_token_file));
     let chassis =
-        Chassis::without_database("trace-relay", config.http, &config.identity, config.demo)?;
+        Chassis::without_database("trace-relay", config.http, &config.identity, &config.demo)?;
     Ok(chassis.serve(Api::openapi(), move |routes| {
         routes.app_data(token.clone()).service(pass_on);
     }))
