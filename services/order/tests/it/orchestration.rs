@@ -445,7 +445,7 @@ async fn what_contradicts_the_books_is_parked() {
     );
     orders
         .probe
-        .send(event.into_message("commands", "order".to_owned()))
+        .send(event.into_message("commands.orchestrator", "order".to_owned()))
         .await;
 
     let parked = eventually("all are parked", || async {
