@@ -149,7 +149,7 @@ impl Trace {
                         && of(sent) == of(span)
                         && (span.get("messaging.destination.name").starts_with(destination)
                             // From a delay queue it comes back by another way than it was sent.
-                            || destination.starts_with("retry:"))
+                            || destination.starts_with("retry."))
                 }),
                 // What is sent is below what the same service was doing, if anything led to it.
                 "producer" => parent.is_none_or(|cause| cause.service == span.service),

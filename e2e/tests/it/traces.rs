@@ -123,7 +123,7 @@ async fn a_message_that_is_tried_again_stays_in_its_trace() {
     // It came back from the delay queue by the default exchange, which has no name.
     assert_eq!(second.name, "process payment.choreography");
     let sent = trace.parent(second).expect("what sent it again");
-    assert_eq!(sent.name, "send retry:payment.choreography.retry.1");
+    assert_eq!(sent.name, "send retry.payment:payment.choreography.retry.1");
     assert_eq!(trace.parent(sent), Some(first));
     system.end().await;
 }

@@ -220,7 +220,7 @@ async fn what_is_parked_says_why_in_its_trace() {
     assert_eq!(refused.error.as_deref(), Some("that must not be"));
     // The parking lot's own delivery is in the same trace.
     let parked = traced_here
-        .spans(&format!("process retry:{QUEUE}.dead"), 1)
+        .spans(&format!("process retry.payment:{QUEUE}.dead"), 1)
         .await
         .remove(0);
     assert_eq!(parked.trace, refused.trace);
