@@ -41,7 +41,7 @@ fn every_queue_names_its_delivery_limit() {
         let (name, arguments) = (text(queue, "name"), &queue["arguments"]);
         let limit = arguments["x-delivery-limit"].as_u64();
         let is_work = !name.ends_with(".dead") && !name.contains(".retry.");
-        // What kills its consumers is put aside, by whom it is not lost; what is put aside is never dropped.
+        // A message that kills its consumers is dead-lettered in the end; one that waits is never dropped.
         let (wanted, leads_to) = if is_work {
             (100, Some(format!("{name}.dead")))
         } else {
@@ -63,7 +63,7 @@ fn doors() -> Vec<(String, String)> {
     let definitions = definitions();
     let bound = list(&definitions, "bindings").map(|binding| {
         let key = match text(binding, "routing_key") {
-            // Of what no publisher may send, an example.
+            // An example of what no service may send.
             "#" => "choreography.stranger.said.v1".to_owned(),
             key => key.replace('*', "v1"),
         };
@@ -77,7 +77,7 @@ fn doors() -> Vec<(String, String)> {
     doors
 }
 
-/// Whether a service has something to say there.
+/// Returns whether a service may publish there.
 fn may_say(service: &str, exchange: &str, key: &str) -> bool {
     match exchange.split_once('.') {
         Some((_, owner)) => owner == service,
@@ -85,7 +85,7 @@ fn may_say(service: &str, exchange: &str, key: &str) -> bool {
     }
 }
 
-/// A service that was taken over forges what others say, or asks, in its own name alone.
+/// A service that was taken over says and asks what it likes, in its own name alone.
 #[tokio::test]
 async fn each_account_publishes_in_its_own_name_alone() {
     let vhost = Vhost::create().await;

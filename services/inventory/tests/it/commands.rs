@@ -193,7 +193,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
         )
         .await;
     probe
-        .send(event(release_type, nameless).into_message("commands.orchestrator", "inventory".to_owned()))
+        .send(
+            event(release_type, nameless)
+                .into_message("commands.orchestrator", "inventory".to_owned()),
+        )
         .await;
 
     let parked = eventually("all are parked", || async {

@@ -150,7 +150,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
         )
         .await;
     probe
-        .send(event(send_type, nameless).into_message("commands.orchestrator", "notification".to_owned()))
+        .send(
+            event(send_type, nameless)
+                .into_message("commands.orchestrator", "notification".to_owned()),
+        )
         .await;
 
     let parked = eventually("all are parked", || async {

@@ -172,7 +172,10 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
         )
         .await;
     probe
-        .send(event(refund_type, nameless).into_message("commands.orchestrator", "payment".to_owned()))
+        .send(
+            event(refund_type, nameless)
+                .into_message("commands.orchestrator", "payment".to_owned()),
+        )
         .await;
     let gift = charge(free, "alice", 0, &PaymentMethod::Wallet);
     probe.command("payment", &gift, &key(free, "do")).await;

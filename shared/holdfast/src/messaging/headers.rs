@@ -14,15 +14,15 @@ pub(super) const FRAME_MAX: u32 = 131_072;
 /// broker adds when it dead-letters the message (`x-death` and the like), which has at most a dozen names of 255 bytes.
 const RESERVE: usize = 4096;
 
-/// Says that headers were left out, how many, and which; see [`cut`].
+/// The header that says how many headers were left out, and which; see [`cut`].
 pub(super) const CUT: &str = "holdfast-cut";
-/// The most that [`CUT`] takes.
+/// The most that [`CUT`] takes, in bytes.
 const NOTE: usize = 512;
 
 /// What the publisher adds when it sends a message: `traceparent`, and `tracestate` of at most 512 characters.
 const CONTEXT: usize = 1024;
 
-/// The longest name of a header, exchange or routing key.
+/// The longest name of a header, exchange or routing key, in bytes.
 const NAME: usize = 255;
 
 /// Returns how many bytes of headers a message may have where frames are of up to `frame_max` bytes.
@@ -85,7 +85,7 @@ pub(super) fn cut(headers: &mut BTreeMap<String, String>, room: usize) {
     headers.insert(CUT.to_owned(), note);
 }
 
-/// Whether a header says what the message is, where it comes from, or what became of it.
+/// Returns whether a header says what the message is, where it comes from, or what became of it.
 fn is_needed(name: &str) -> bool {
     name.starts_with("cloudEvents_") || name.starts_with("holdfast-") || name == "traceparent"
 }

@@ -58,8 +58,8 @@ struct Session {
 }
 
 impl Session {
-    /// Whether the connection is worth keeping. One that the broker blocks is: nothing can be sent on it, not even that it is to
-    /// be closed, and only it hears when the broker takes messages again.
+    /// Returns whether the connection is worth keeping. One that the broker blocks is: not even its end can be sent on it, and
+    /// only it hears when the broker takes messages again.
     fn is_connected(&self) -> bool {
         self.connection.status().connected()
     }
@@ -104,7 +104,7 @@ impl Publisher {
         }))
     }
 
-    /// Whether it is connected, and the broker takes what it sends.
+    /// Returns its link: up while it is connected and the broker takes what it sends.
     pub fn link(&self) -> Link {
         self.0.link.clone()
     }
@@ -351,8 +351,8 @@ impl Inner {
                 published = &mut sending => {
                     return published.unwrap_or(Err(Broken { refusal: None }));
                 }
-                // It says so at the first message that it does not take, and that may be one of these. What came before is
-                // still to be read here, so the connection is asked.
+                // The broker says so at the first message that it does not take, which may be one of these. An event may be an
+                // old one that no batch has read, so the connection itself is asked.
                 Some(event) = events.next() => {
                     let status = connection.status();
                     match event {

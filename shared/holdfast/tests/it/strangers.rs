@@ -234,7 +234,7 @@ async fn headers_of_any_size_cost_no_connection() {
     vhost.delete().await;
 }
 
-/// What is retried is sent again by us, with its headers.
+/// A message that is retried is sent again by us, with its headers.
 #[tokio::test]
 async fn retried_message_keeps_its_large_headers() {
     let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::create());
