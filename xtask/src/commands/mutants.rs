@@ -94,18 +94,19 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         log: claim.folder.join("cargo.log"),
     };
     bench.passes_unchanged(&mutants)?;
-    let mut fates = Vec::new();
-    for (book, mutant) in &mutants {
-        let begun = Instant::now();
-        let fate = bench.try_out(mutant)?;
-        say(format!(
-            "{}: {}: {} ({:.0} s)",
-            book.pattern,
-            mutant.title,
-            fate.name(),
-            begun.elapsed().as_secs_f64()
-        ));
-        fates.push(fate);
+    let mut fates = vec![Fate::Survived; mutants.len()];
+    for round in rounds(&mutants) {
+        let tried: Vec<&Mutant> = round.iter().map(|&place| mutants[place].1).collect();
+        for (place, fate) in round.into_iter().zip(bench.try_out(&tried)?) {
+            let (book, mutant) = mutants[place];
+            say(format!(
+                "{}: {}: {}",
+                book.pattern,
+                mutant.title,
+                fate.name()
+            ));
+            fates[place] = fate;
+        }
     }
     drop(bench);
     claim.discard_data();
@@ -124,6 +125,29 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 /// Whether `part` is the pattern's name, or a part of the mutant's title.
 fn is_named(book: &Book, mutant: &Mutant, part: &str) -> bool {
     book.pattern == part.replace('-', "_") || mutant.title.contains(part)
+}
+
+/// Patterns that do not use each other: a mutant of one changes nothing for the tests of another, so that mutants of all of
+/// them are compiled and tried at once.
+const APART: [&str; 4] = ["circuit_breaker", "distributed_lock", "inbox", "saga"];
+
+/// Which mutants, by their places, are tried at once.
+fn rounds(mutants: &[(&Book, &Mutant)]) -> Vec<Vec<usize>> {
+    let mut rounds: Vec<Vec<usize>> = Vec::new();
+    for (place, (book, _)) in mutants.iter().enumerate() {
+        let is_apart = |other: &usize| {
+            let other = &mutants[*other].0.pattern;
+            *other != book.pattern
+                && [other, &book.pattern]
+                    .iter()
+                    .all(|name| APART.contains(&name.as_str()))
+        };
+        match rounds.iter_mut().find(|round| round.iter().all(is_apart)) {
+            Some(round) => round.push(place),
+            None => rounds.push(vec![place]),
+        }
+    }
+    rounds
 }
 
 /// Where mutants are tried out.
@@ -148,17 +172,11 @@ impl Bench {
             if names.is_empty() {
                 continue;
             }
-            if !self
-                .cargo(target, &["--no-run"], Duration::MAX)?
-                .is_some_and(|passed| passed)
-            {
+            if !self.succeeds(target, &["--no-run"], Duration::MAX)? {
                 return Err(self.failed("the unchanged code does not compile"));
             }
             let arguments = [&["--", "--exact"], &names[..]].concat();
-            if !self
-                .cargo(target, &arguments, PATIENCE)?
-                .is_some_and(|passed| passed)
-            {
+            if !self.succeeds(target, &arguments, PATIENCE)? {
                 return Err(self.failed("a test fails on the unchanged code"));
             }
             let log = fs::read_to_string(&self.log).context(self.log.display())?;
@@ -173,29 +191,55 @@ impl Bench {
         Ok(())
     }
 
-    /// Applies a mutant, runs its test, and takes it back.
-    fn try_out(&mut self, mutant: &Mutant) -> Result<Fate> {
-        let (target, name) = mutant.target_and_name();
-        self.place.apply(mutant)?;
-        let fate = self.fate(target, name);
-        self.place.take_back(mutant)?;
-        fate
+    /// Applies mutants, runs the test of each, and takes them back. If they do not compile together, each is tried alone.
+    fn try_out(&mut self, mutants: &[&Mutant]) -> Result<Vec<Fate>> {
+        for mutant in mutants {
+            self.place.apply(mutant)?;
+        }
+        let fates = self.fates(mutants);
+        for mutant in mutants {
+            self.place.take_back(mutant)?;
+        }
+        match fates? {
+            Some(fates) => Ok(fates),
+            None if mutants.len() == 1 => Ok(vec![Fate::DoesNotCompile]),
+            None => {
+                let alone = mutants.chunks(1).map(|alone| self.try_out(alone));
+                Ok(alone.collect::<Result<Vec<_>>>()?.concat())
+            }
+        }
     }
 
-    fn fate(&mut self, target: &str, name: &str) -> Result<Fate> {
-        if !self
-            .cargo(target, &["--no-run"], Duration::MAX)?
-            .is_some_and(|passed| passed)
-        {
-            return Ok(Fate::DoesNotCompile);
+    /// What becomes of the mutants that are applied; nothing, if they do not compile.
+    fn fates(&mut self, mutants: &[&Mutant]) -> Result<Option<Vec<Fate>>> {
+        let mut targets: Vec<&str> = mutants
+            .iter()
+            .map(|mutant| mutant.target_and_name().0)
+            .collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for target in targets {
+            if !self.succeeds(target, &["--no-run"], Duration::MAX)? {
+                return Ok(None);
+            }
         }
-        Ok(
-            match self.cargo(target, &["--", "--exact", name], PATIENCE)? {
-                Some(true) => Fate::Survived,
-                Some(false) => Fate::Found,
-                None => Fate::FoundHanging,
-            },
-        )
+        let mut fates = Vec::new();
+        for mutant in mutants {
+            let (target, name) = mutant.target_and_name();
+            fates.push(
+                match self.cargo(target, &["--", "--exact", name], PATIENCE)? {
+                    Some(true) => Fate::Survived,
+                    Some(false) => Fate::Found,
+                    None => Fate::FoundHanging,
+                },
+            );
+        }
+        Ok(Some(fates))
+    }
+
+    fn succeeds(&mut self, target: &str, arguments: &[&str], patience: Duration) -> Result<bool> {
+        let status = self.cargo(target, arguments, patience)?;
+        Ok(status == Some(true))
     }
 
     /// Runs cargo on a target of `holdfast`; returns whether it succeeded, and nothing if it was still running after
