@@ -1,6 +1,13 @@
 //! A TCP proxy that fails on demand.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -27,6 +34,7 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<SocketAddr>,
     said: broadcast::Sender<Vec<u8>>,
+    connections: Arc<AtomicUsize>,
     _running: DropGuard,
 }
 
@@ -41,6 +49,8 @@ impl Proxy {
         let say = said.clone();
         let running = CancellationToken::new();
         let stop = running.clone();
+        let connections = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&connections);
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -48,6 +58,7 @@ impl Proxy {
                     accepted = listener.accept() => accepted,
                 };
                 let Ok((client, _)) = accepted else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
                 let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
                 let heard = say.subscribe();
                 let upstream = *leads_to.borrow_and_update();
@@ -66,6 +77,7 @@ impl Proxy {
             mode,
             upstream,
             said,
+            connections,
             _running: running.drop_guard(),
         }
     }
@@ -73,6 +85,11 @@ impl Proxy {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns how many connections clients have made, also those that were hung up on.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Hangs up on everybody, and on whoever comes: the server is gone.

@@ -6,6 +6,7 @@ mod consumer;
 mod database_in_need;
 #[cfg(feature = "distributed_lock")]
 mod distributed_lock;
+mod diverting;
 mod helpers;
 mod inbox;
 mod observer;

@@ -4,7 +4,14 @@ use super::book::Book;
 use crate::workspace;
 
 /// The patterns that must have a mutant for each of their guarantees.
-const PATTERNS: [&str; 4] = ["circuit_breaker", "distributed_lock", "inbox", "saga"];
+const PATTERNS: [&str; 6] = [
+    "circuit_breaker",
+    "distributed_lock",
+    "inbox",
+    "messaging",
+    "outbox",
+    "saga",
+];
 
 #[test]
 fn each_mutant_still_applies_to_its_file() {
