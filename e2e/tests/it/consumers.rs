@@ -3,8 +3,9 @@
 //! They need Python and Node with their packages, which `cargo xtask verify consumers` installs before it runs this file.
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Command, Stdio},
 };
 
 use chassis::events::Publishing;
@@ -14,11 +15,8 @@ use contracts::{
 };
 use holdfast::telemetry::TraceContext;
 use serde_json::{Value, json};
-use testkit::{Probe, Vhost, eventually};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-};
+use testkit::{PATIENCE, Probe, Vhost, eventually};
+use tokio::{task::spawn_blocking, time::timeout};
 
 /// The account and the queue of `e2e/consumers/broker.json`.
 const ACCOUNT: &str = "listener";
@@ -35,6 +33,17 @@ fn installed(language: &str) -> PathBuf {
     let tools =
         tools.expect("run by `cargo xtask verify consumers`, which installs what this needs");
     Path::new(&tools).join(language)
+}
+
+/// A consumer's process. Killed with its handle, so that a test that fails leaves none.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Publishes two facts of one order, has a consumer read them, and checks what it read.
@@ -80,19 +89,25 @@ async fn reads_what_is_published(mut consumer: Command) {
         probe.send(message.clone()).await;
     }
 
-    let mut running = consumer
+    let started = consumer
         .arg("2")
         .env("AMQP_URL", vhost.url(ACCOUNT))
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut lines = BufReader::new(running.stdout.take().expect("a pipe")).lines();
+        .spawn();
+    let mut running = Running(started.expect("it starts"));
+    let output = running.0.stdout.take().expect("a pipe");
+    // It ends by itself, and with it its output.
+    let read = spawn_blocking(move || BufReader::new(output).lines().collect());
+    let read: std::io::Result<Vec<String>> = timeout(PATIENCE, read)
+        .await
+        .expect("it ends in time")
+        .expect("no panic");
+    let mut lines = read.expect("text").into_iter();
     for (message, kind, step) in [
         (&messages[0], "order.confirmed.v1", "order/confirm"),
         (&messages[1], "order.cancelled.v1", "order/cancel"),
     ] {
-        let line = lines.next_line().await.expect("text").expect("a line");
+        let line = lines.next().expect("a line");
         let read: Value = serde_json::from_str(&line).expect("JSON");
         let data: Value = serde_json::from_slice(&message.payload).expect("JSON");
         let expected = json!({
@@ -102,7 +117,7 @@ async fn reads_what_is_published(mut consumer: Command) {
         });
         assert_eq!(read, expected);
     }
-    let ended = running.wait().await.expect("it ends");
+    let ended = running.0.wait().expect("it ends");
     assert!(ended.success(), "{ended}");
     // What was handled is acknowledged; one copy may have gone back when the consumer left.
     eventually("at most the last copy is left", || async {
@@ -110,7 +125,7 @@ async fn reads_what_is_published(mut consumer: Command) {
         if depth.ready + depth.unacknowledged <= 1 {
             Ok(())
         } else {
-            Err(depth)
+            Err(format!("{depth:?}"))
         }
     })
     .await;
