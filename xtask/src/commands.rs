@@ -13,6 +13,7 @@ mod mutants;
 mod on_stack;
 mod page;
 mod prepare;
+mod strangers;
 mod test;
 mod test_servers;
 mod token;
@@ -48,6 +49,9 @@ cargo xtask COMMAND
   verify consumers   the events, read by the examples in Python and JavaScript (docs/events.md), whose packages it installs
   verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures
+  verify openapi     docs/openapi under openapi-spec-validator and Redocly's recommended rules
+  verify clients [SERVICE…]  a Python client generated from each document (or these), and used
+  verify schemathesis [SERVICE…]  requests invented from each document (or these), every answer held against it
   load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own
       --url URL      on a running stack instead, through its front door
       --rate R, --coordination WAY, …  `load --help` lists them: docs/load-testing.md

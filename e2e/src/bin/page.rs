@@ -2,11 +2,15 @@
 //!
 //! `cargo xtask verify page` starts a stack for it; `page --url http://127.0.0.1:8080` works on one that runs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
+use chassis::{
+    identity::{DevelopmentKey, Principal, Role},
+    settings::IdentitySettings,
+};
 use clap::Parser;
-use e2e::page::{Browser, looks, walk};
+use e2e::page::{Browser, docs, looks, walk};
 
 /// Opens the front page in Chromium, breaks and mends what it offers, and checks what it shows
 #[derive(Parser)]
@@ -17,16 +21,40 @@ struct Arguments {
     /// A folder for pictures of it
     #[arg(long)]
     screenshots: Option<PathBuf>,
+    /// Whose tokens the services believe
+    #[command(flatten)]
+    identity: IdentitySettings,
+}
+
+/// A customer's token.
+fn token(identity: &IdentitySettings) -> anyhow::Result<String> {
+    let principal = Principal {
+        id: "page.test".parse()?,
+        role: Role::Customer,
+        email: None,
+    };
+    let key = DevelopmentKey::load(&identity.environment)?;
+    let (issuer, audience) = (&identity.token_issuer, &identity.token_audience);
+    Ok(key.sign(&principal, issuer, audience, Duration::from_secs(600))?)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { url, screenshots } = Arguments::parse();
+    let Arguments {
+        url,
+        screenshots,
+        identity,
+    } = Arguments::parse();
+    let token = token(&identity)?;
     let browser = Browser::start().await?;
     let outcome = async {
         browser.open(&url).await?;
         walk::all(&browser, screenshots.as_deref()).await?;
-        looks::all(&browser, screenshots.as_deref()).await
+        looks::all(&browser, screenshots.as_deref()).await?;
+        browser.open(&url).await?;
+        docs::list_orders(&browser, &token)
+            .await
+            .context("the order service's API, tried in Swagger UI")
     };
     let outcome = tokio::select! {
         outcome = outcome => outcome,

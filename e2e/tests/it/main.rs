@@ -12,6 +12,7 @@ mod layers;
 mod model;
 mod model_orchestrated;
 mod observability;
+mod openapi;
 mod outages;
 mod poison;
 mod room;

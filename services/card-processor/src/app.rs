@@ -22,8 +22,8 @@ impl App {
         let chassis = chassis
             .failpoints(&["card_processor.accepted", "card_processor.decided"])
             .audited(store::audit())
-            .serve(http::Api::openapi(), move |config| {
-                config.app_data(state.clone()).configure(http::routes);
+            .serve(http::Api::openapi(), move |routes| {
+                http::routes(routes.app_data(state.clone()));
             });
         Ok(Self(chassis))
     }
@@ -31,6 +31,11 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
+    }
+
+    /// Describes the API that it would serve.
+    pub fn document(self) -> utoipa::openapi::OpenApi {
+        self.0.document()
     }
 
     /// Runs until `shutdown`, and stops in good order.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use chassis::{
-    http::{JsonBody, PathId, Problem, QueryString},
+    Routes,
+    http::{IdempotencyKey, JsonBody, PathId, Problem, QueryString},
     identity::{Operator, Service},
     trace::OrderFacts,
 };
@@ -40,13 +41,12 @@ pub(crate) struct State {
                        tok_declined, tok_expired, tok_insufficient_funds, tok_unknown are declined; tok_slow takes 2 s longer.",
         version = "1",
     ),
-    paths(charge, refund, ledger, show_knobs, turn_knobs),
-    security(("bearer" = [])),
+    tags((name = "charges", description = "A merchant charges cards, and refunds charges.")),
 )]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(charge)
         .service(refund)
         .service(ledger)
@@ -54,15 +54,18 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(turn_knobs);
 }
 
+/// What to charge.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChargeRequest {
     /// The merchant's name for what is paid.
     reference: OrderId,
     token: CardToken,
+    /// More than zero.
     amount: Money,
 }
 
+/// A charge.
 #[derive(Debug, Serialize, ToSchema)]
 struct ChargeView {
     id: Uuid,
@@ -74,12 +77,15 @@ struct ChargeView {
 /// Charges a card, once per Idempotency-Key.
 #[utoipa::path(
     tag = "charges",
-    params(("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters")),
+    params(("Idempotency-Key" = inline(IdempotencyKey), Header, description = "New for each charge.")),
     request_body = ChargeRequest,
     responses(
-        (status = 200, description = "Captured or declined", body = ChargeView),
-        (status = 409, description = "In progress; ask again", body = Problem), (status = 422, body = Problem),
-        (status = 503, description = "It failed; nobody knows whether it was charged", body = Problem),
+        (status = 200, description = "It is captured or declined.", body = ChargeView),
+        (
+            status = 409, description = "This charge is in progress: ask again.",
+            headers(("Retry-After" = u32, description = "In how many seconds to ask again.")),
+        ),
+        (status = 503, description = "It failed, and may have been charged: ask again under the same key."),
     ),
 )]
 #[post("/charges")]
@@ -97,7 +103,7 @@ async fn charge(
     }
     let asked = Charge {
         id: Uuid::now_v7(),
-        idempotency_key: idempotency_key(&request)?,
+        idempotency_key: IdempotencyKey::of(&request)?.into(),
         request_hash: Sha256::digest(serde_json::to_vec(&body).map_err(Problem::internal)?)
             .to_vec(),
         reference: body.reference.to_string(),
@@ -125,32 +131,20 @@ async fn charge(
     }))
 }
 
-fn idempotency_key(request: &HttpRequest) -> Result<String, Problem> {
-    request
-        .headers()
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok())
-        .filter(|key| (1..=128).contains(&key.len()))
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            Problem::invalid_field(
-                "header Idempotency-Key",
-                "is needed, with 1 to 128 characters",
-            )
-        })
-}
-
 /// Refunds a charge, once.
 #[utoipa::path(
     tag = "charges",
     params(
-        ("id" = Uuid, Path),
-        ("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters"),
+        ("id" = Uuid, Path, description = "The charge's id."),
+        ("Idempotency-Key" = inline(IdempotencyKey), Header, description = "New for each refund."),
     ),
     responses(
-        (status = 200, description = "Refunded", body = ChargeView), (status = 404, body = Problem),
-        (status = 409, description = "It was not captured", body = Problem),
-        (status = 503, description = "It failed; nobody knows whether it was refunded", body = Problem),
+        (status = 200, description = "It is refunded.", body = ChargeView),
+        (
+            status = 409, description = "The charge was not captured; or it is in progress, then with Retry-After.",
+            headers(("Retry-After" = u32, description = "In how many seconds to ask again.")),
+        ),
+        (status = 503, description = "It failed, and may have been refunded: ask again under the same key."),
     ),
 )]
 #[post("/charges/{id}/refund")]
@@ -160,7 +154,7 @@ async fn refund(
     state: web::Data<State>,
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
-    let key = idempotency_key(&request)?;
+    let key = IdempotencyKey::of(&request)?.into();
     let done = tokio::spawn(commands::refund(state.pool.clone(), id, key).in_current_span())
         .await
         .map_err(Problem::internal)??;
@@ -172,11 +166,13 @@ async fn refund(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct LedgerQuery {
     /// The `seq` of the last entry of the page before.
     after: Option<i64>,
-    /// How many, from 1 to 1000 (default 100).
+    /// How many (default 100).
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
 }
 
@@ -241,10 +237,13 @@ struct KnobsView {
     #[schema(maximum = 600_000)]
     latency_max_ms: u64,
     /// The share of requests that fail with nothing done, from 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     fail_before: f64,
     /// The share of requests that fail after it was done, from 0 to 1: the answer is lost.
+    #[schema(minimum = 0, maximum = 1)]
     fail_after: f64,
     /// The share of charges that are declined, from 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     decline: f64,
 }
 
@@ -264,9 +263,7 @@ async fn show_knobs(_: Operator, state: web::Data<State>) -> Result<HttpResponse
 }
 
 /// Turns the knobs. They stay as they are when the service restarts.
-#[utoipa::path(tag = "operator", request_body = KnobsView, responses(
-    (status = 204, description = "Turned"), (status = 422, body = Problem),
-))]
+#[utoipa::path(tag = "operator", request_body = KnobsView, responses((status = 204, description = "The knobs are turned.")))]
 #[put("/knobs")]
 async fn turn_knobs(
     _: Operator,

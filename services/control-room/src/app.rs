@@ -98,9 +98,8 @@ impl App {
             .work("the books", |shutdown| {
                 worker::audit(audited, auditor, shutdown)
             })
-            .serve(http::document(is_demo), move |config| {
-                config.app_data(state.clone());
-                http::routes(config, is_demo);
+            .serve(http::api(is_demo), move |routes| {
+                http::routes(routes.app_data(state.clone()), is_demo);
             });
         let chassis = match master {
             Some(master) => chassis.work("drills", |shutdown| master.run(shutdown)),
@@ -112,6 +111,11 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.chassis.address()
+    }
+
+    /// Describes the API that it would serve.
+    pub fn document(self) -> utoipa::openapi::OpenApi {
+        self.chassis.document()
     }
 
     /// Runs until `shutdown`, and stops in good order.

@@ -5,7 +5,7 @@ mod call;
 
 use std::{collections::BTreeSet, time::Duration};
 
-pub(crate) use books::Auditor;
+pub(crate) use books::{Auditor, Invariants};
 pub(crate) use call::{Answer, Call, Verb};
 
 use chassis::{

@@ -12,11 +12,11 @@ mod visitor;
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, http::StatusCode, http::header, web};
-use chassis::http::Problem;
+use actix_web::{HttpResponse, http::StatusCode, http::header};
+use chassis::{Routes, http::Problem};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi;
+use utoipa::{OpenApi, openapi::security::SecurityRequirement};
 
 use crate::{
     client::{Answer, Auditor, Services},
@@ -51,44 +51,21 @@ pub(crate) struct State {
         description = "The front page and what it stands on. In demo mode it wants no token; without it, an operator's.",
         version = "1",
     ),
-    paths(
-        page::config, live::live, orders::show, orders::place, orders::cancel,
-        operator::parked, operator::show_parked, operator::edit_parked, operator::end_parked, operator::stuck,
-        operator::end_stuck, operator::invariants,
-        sagas::stuck_sagas, sagas::show_saga, sagas::end_saga, sagas::of_order,
-        break_it::show_knobs, break_it::turn_knobs, break_it::pause_queue, break_it::crash, break_it::poison,
-        drills::list, drills::begin,
-    ),
-    security(("bearer" = [])),
+    tags((name = "room", description = "What the front page shows.")),
 )]
 struct Api;
 
-/// What there is only in demo mode.
-const DEMO: [&str; 8] = [
-    "/room/orders",
-    "/room/orders/{id}/cancel",
-    "/room/card-processor",
-    "/room/services/{service}/queues/{queue}/{deed}",
-    "/room/services/{service}/crash",
-    "/room/poison",
-    "/room/drills",
-    "/room/drills/{name}",
-];
-
-/// The document of what there is.
-pub(crate) fn document(demo: bool) -> utoipa::openapi::OpenApi {
-    let mut document = Api::openapi();
-    document
-        .paths
-        .paths
-        .retain(|path, _| demo || !DEMO.contains(&path.as_str()));
-    document
+/// What the room is. In demo mode it wants no token.
+pub(crate) fn api(demo: bool) -> utoipa::openapi::OpenApi {
+    let mut api = Api::openapi();
+    api.security = demo.then(|| vec![SecurityRequirement::default()]);
+    api
 }
 
-pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
-    config
-        .service(page::index)
-        .service(page::asset)
+pub(crate) fn routes(routes: &mut Routes, demo: bool) {
+    routes
+        .undocumented(page::index)
+        .undocumented(page::asset)
         .service(page::config)
         .service(live::live)
         .service(operator::parked)
@@ -104,7 +81,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
         .service(sagas::of_order);
     // Without demo mode these do not exist.
     if demo {
-        config
+        routes
             .service(orders::place)
             .service(orders::cancel)
             .service(break_it::show_knobs)
@@ -115,7 +92,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig, demo: bool) {
             .service(drills::list)
             .service(drills::begin);
     }
-    config.service(orders::show);
+    routes.service(orders::show);
 }
 
 /// A service's answer becomes the room's.

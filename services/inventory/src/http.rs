@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, put, web};
 use chassis::{
-    database,
+    Routes, database,
     http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size},
     identity::{Anyone, Operator, Service},
 };
@@ -31,13 +31,15 @@ pub(crate) struct State {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Holdfast: inventory", description = "Catalogue, prices, stock and reservations.", version = "1"),
-    paths(list, show, prices, put_product, deliver, show_reservation),
-    security(("bearer" = [])),
+    tags(
+        (name = "catalogue", description = "What there is to order, and what it costs."),
+        (name = "services", description = "For other services."),
+    ),
 )]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(list)
         .service(show)
         .service(prices)
@@ -83,16 +85,19 @@ struct Page {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// The `next` of the page before.
+    #[param(inline)]
     after: Option<Sku>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// The catalogue, by SKU.
-#[utoipa::path(tag = "catalogue", params(ListQuery), responses((status = 200, body = Page)))]
+#[utoipa::path(tag = "catalogue", operation_id = "list_products", params(ListQuery), responses((status = 200, body = Page)))]
 #[get("/products")]
 async fn list(
     _: Anyone,
@@ -112,9 +117,12 @@ fn sku_in_path(path: &str) -> Result<Sku, Problem> {
 }
 
 /// One product.
-#[utoipa::path(tag = "catalogue", params(("sku" = String, Path)), responses(
-    (status = 200, body = ProductView), (status = 404, body = Problem),
-))]
+#[utoipa::path(
+    tag = "catalogue",
+    operation_id = "show_product",
+    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    responses((status = 200, body = ProductView)),
+)]
 #[get("/products/{sku}")]
 async fn show(
     _: Anyone,
@@ -126,6 +134,7 @@ async fn show(
     Ok(HttpResponse::Ok().json(ProductView::from(product)))
 }
 
+/// Products whose prices are asked for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PriceRequest {
@@ -133,11 +142,13 @@ struct PriceRequest {
     skus: Vec<Sku>,
 }
 
+/// The prices of those products that there are.
 #[derive(Debug, Serialize, ToSchema)]
 struct PriceResponse {
     prices: Vec<Price>,
 }
 
+/// A price.
 #[derive(Debug, Serialize, ToSchema)]
 struct Price {
     sku: Sku,
@@ -145,7 +156,7 @@ struct Price {
 }
 
 /// The prices of those of these products that there are; for services.
-#[utoipa::path(tag = "services", request_body = PriceRequest, responses((status = 200, body = PriceResponse)))]
+#[utoipa::path(tag = "services", operation_id = "list_prices", request_body = PriceRequest, responses((status = 200, body = PriceResponse)))]
 #[post("/prices")]
 async fn prices(
     _: Service,
@@ -168,10 +179,12 @@ async fn prices(
     Ok(HttpResponse::Ok().json(PriceResponse { prices }))
 }
 
+/// What a product is to be called, and to cost.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutProduct {
     /// 1 to 100 characters, and no control characters.
+    #[schema(value_type = String, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     name: Note,
     /// In minor units, from 1 to 1000000000.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -180,9 +193,12 @@ struct PutProduct {
 }
 
 /// Creates a product, or changes its name and price. Orders that are priced already keep their price.
-#[utoipa::path(tag = "operator", params(("sku" = String, Path)), request_body = PutProduct, responses(
-    (status = 204, description = "It is so"), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    request_body = PutProduct,
+    responses((status = 204, description = "The product is as asked.")),
+)]
 #[put("/operator/products/{sku}")]
 async fn put_product(
     _: Operator,
@@ -218,6 +234,7 @@ fn in_range(field: &str, value: i64) -> Result<(), Problem> {
     }
 }
 
+/// Units that are delivered.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Delivery {
@@ -228,6 +245,7 @@ struct Delivery {
     quantity: i64,
 }
 
+/// A delivery, as it is booked.
 #[derive(Debug, Serialize, ToSchema)]
 struct Delivered {
     /// False: this delivery had come before.
@@ -235,10 +253,16 @@ struct Delivered {
 }
 
 /// Takes delivered units in, once per delivery.
-#[utoipa::path(tag = "operator", params(("sku" = String, Path)), request_body = Delivery, responses(
-    (status = 200, body = Delivered), (status = 404, body = Problem),
-    (status = 409, description = "That delivery was another one", body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    operation_id = "deliver_product",
+    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    request_body = Delivery,
+    responses(
+        (status = 200, body = Delivered),
+        (status = 409, description = "A delivery of this name was of another product or quantity."),
+    ),
+)]
 #[post("/operator/products/{sku}/deliveries")]
 async fn deliver(
     Operator(operator): Operator,
@@ -269,8 +293,8 @@ struct ReservationView {
 }
 
 /// What became of an order here.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = ReservationView), (status = 404, body = Problem),
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = ReservationView), (status = 404, description = "Inventory has not heard of this order."),
 ))]
 #[get("/operator/reservations/{id}")]
 async fn show_reservation(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
+    Routes,
     http::{PathId, Problem, QueryString, page_size},
     identity::Operator,
 };
@@ -45,29 +46,26 @@ pub(crate) struct State {
         description = "Mails to customers, webhooks to programs, and how they were delivered.",
         version = "1",
     ),
-    paths(
-        list, requeue,
-        webhooks::register, webhooks::list, webhooks::show, webhooks::rotate, webhooks::enable, webhooks::disable,
-        webhooks::delete, webhooks::messages::show_message, webhooks::messages::attempts, webhooks::messages::resend,
-        webhooks::messages::recover,
-    ),
-    security(("bearer" = [])),
+    tags((name = "webhooks", description = "Endpoints, and the webhooks to them: customers manage their own, operators all.")),
 )]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(requeue);
-    webhooks::routes(config);
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.service(list).service(requeue);
+    webhooks::routes(routes);
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// Of one order only.
     order: Option<Uuid>,
-    /// queued, sent, failed or skipped.
+    /// Which state they have. Any, if not given.
+    #[param(inline)]
     state: Option<MailState>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
@@ -118,7 +116,7 @@ impl From<Mail> for MailView {
 }
 
 /// Mails, newest first.
-#[utoipa::path(tag = "operator", params(ListQuery), responses((status = 200, body = Vec<MailView>)))]
+#[utoipa::path(tag = "operator", operation_id = "list_mails", params(ListQuery), responses((status = 200, body = Vec<MailView>)))]
 #[get("/operator/mails")]
 async fn list(
     _: Operator,
@@ -137,9 +135,9 @@ async fn list(
 }
 
 /// Queues a mail again that failed.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
-    (status = 202, description = "It is queued"),
-    (status = 404, description = "No such mail has failed", body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "requeue_mail", params(("id" = Uuid, Path, description = "The mail's id.")), responses(
+    (status = 202, description = "It is queued."),
+    (status = 404, description = "No mail of this id has failed."),
 ))]
 #[post("/operator/mails/{id}/requeue")]
 async fn requeue(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
-    database,
+    Routes, database,
     http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size},
     identity::{self, Operator},
 };
@@ -37,19 +37,15 @@ pub(crate) struct State {
 }
 
 #[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Holdfast: orchestrator",
-        description = "Sagas: where each stands, what it asked and was answered, and what an operator can do about one that is stuck.",
-        version = "1",
-    ),
-    paths(list, show, of_order, resume, skip, abandon),
-    security(("bearer" = [])),
-)]
+#[openapi(info(
+    title = "Holdfast: orchestrator",
+    description = "Sagas: where each stands, what it asked and was answered, and what an operator can do about one that is stuck.",
+    version = "1",
+))]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(list)
         .service(of_order)
         .service(resume)
@@ -70,17 +66,24 @@ const PHASES: [&str; 7] = [
 ];
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// running, compensating, stuck, broken, completed, compensated or abandoned; several with commas between them. Any, if not
     /// given.
+    #[param(
+        pattern = "^(running|compensating|stuck|broken|completed|compensated|abandoned)(,(running|compensating|stuck|broken|completed|compensated|abandoned))*$",
+        example = "stuck,broken"
+    )]
     phase: Option<String>,
     /// The `next` of the page before.
     before: Option<Uuid>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
+/// Why it is done.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
@@ -89,9 +92,7 @@ struct Reason {
 }
 
 /// Sagas, newest first.
-#[utoipa::path(tag = "operator", operation_id = "list_sagas", params(ListQuery), responses(
-    (status = 200, body = SagaPage), (status = 422, body = Problem),
-))]
+#[utoipa::path(tag = "operator", operation_id = "list_sagas", params(ListQuery), responses((status = 200, body = SagaPage)))]
 #[get("/operator/sagas")]
 async fn list(
     _: Operator,
@@ -121,8 +122,8 @@ async fn list(
 }
 
 /// The sagas of an order, newest first: `place_order`, and `undo_order` if it was cancelled after it was confirmed.
-#[utoipa::path(tag = "operator", operation_id = "list_sagas_of_order", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = SagaPage), (status = 404, description = "It has none: it is choreographed, or there is no such order", body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "list_sagas_of_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = SagaPage), (status = 404, description = "The order is choreographed, or there is no such order."),
 ))]
 #[get("/operator/orders/{id}/sagas")]
 async fn of_order(
@@ -151,8 +152,8 @@ async fn sagas_of(state: &State, order: Uuid) -> Result<Vec<Summary>, Problem> {
 /// A saga with every step: what it was asked, how often, with what, what it answered and after how long, and what remains.
 ///
 /// The id is the saga's; or an order's, then it is the saga that the order's fate depends on.
-#[utoipa::path(tag = "operator", operation_id = "show_saga", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = SagaDetail), (status = 404, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "show_saga", params(("id" = Uuid, Path, description = "The id of the saga, or of its order.")), responses(
+    (status = 200, body = SagaDetail),
 ))]
 #[get("/operator/sagas/{id}")]
 async fn show(
@@ -177,8 +178,8 @@ async fn detail(state: &State, id: Uuid) -> Result<SagaDetail, Problem> {
 }
 
 /// Asks the step in hand again, from its first attempt on. Also takes up a broken saga, once its row or this program is mended.
-#[utoipa::path(tag = "operator", operation_id = "resume_saga", params(("id" = Uuid, Path)), request_body = Reason, responses(
-    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "resume_saga", params(("id" = Uuid, Path, description = "The saga's id.")), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 409, description = "The saga is not stuck, or cannot be read."),
 ))]
 #[post("/operator/sagas/{id}/resume")]
 async fn resume(
@@ -194,8 +195,8 @@ async fn resume(
 ///
 /// What is written off was, or will be, put right outside of this system. A participant that has undone its part meanwhile
 /// answers so, and writes off nothing. A step that nobody can write off is passed over.
-#[utoipa::path(tag = "operator", operation_id = "skip_saga_step", params(("id" = Uuid, Path)), request_body = Reason, responses(
-    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "skip_saga_step", params(("id" = Uuid, Path, description = "The saga's id.")), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 409, description = "The saga is not stuck, or cannot be read."),
 ))]
 #[post("/operator/sagas/{id}/skip")]
 async fn skip(
@@ -208,8 +209,8 @@ async fn skip(
 }
 
 /// Has all that remains written off, as with skip, and ends the saga as abandoned.
-#[utoipa::path(tag = "operator", operation_id = "abandon_saga", params(("id" = Uuid, Path)), request_body = Reason, responses(
-    (status = 202, body = SagaDetail), (status = 404, body = Problem), (status = 409, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "abandon_saga", params(("id" = Uuid, Path, description = "The saga's id.")), request_body = Reason, responses(
+    (status = 202, body = SagaDetail), (status = 409, description = "The saga is not stuck, or cannot be read."),
 ))]
 #[post("/operator/sagas/{id}/abandon")]
 async fn abandon(

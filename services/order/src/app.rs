@@ -63,8 +63,8 @@ impl App {
             .work("deadlines and sweeps", |shutdown| sweeper.run(shutdown))
             .failpoints(&["order.after_commit", "order.mid_batch"])
             .audited(store::audit())
-            .serve(http::Api::openapi(), move |config| {
-                config.app_data(state.clone()).configure(http::routes);
+            .serve(http::Api::openapi(), move |routes| {
+                http::routes(routes.app_data(state.clone()));
             });
         describe_metrics();
         Ok(Self(chassis))
@@ -73,6 +73,11 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
+    }
+
+    /// Describes the API that it would serve.
+    pub fn document(self) -> utoipa::openapi::OpenApi {
+        self.0.document()
     }
 
     /// Runs until `shutdown`, and stops in good order.

@@ -4,7 +4,7 @@ mod operator;
 mod orders;
 mod view;
 
-use actix_web::web;
+use chassis::Routes;
 use holdfast::outbox::Waker;
 use sqlx::PgPool;
 use utoipa::OpenApi;
@@ -27,16 +27,12 @@ pub(crate) struct State {
         description = "Takes orders and carries each to exactly one end. Get a token with `cargo xtask token alice`.",
         version = "1",
     ),
-    paths(
-        orders::place, orders::show, orders::list, orders::cancel, orders::timeline,
-        operator::list, operator::show, operator::cancel, operator::resume, operator::settle,
-    ),
-    security(("bearer" = [])),
+    tags((name = "orders", description = "Customers place, follow and cancel their orders.")),
 )]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(orders::place)
         .service(orders::list)
         .service(orders::timeline)

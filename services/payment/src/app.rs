@@ -71,8 +71,8 @@ impl App {
                 "payment.after_card_call",
             ])
             .audited(store::audit())
-            .serve(http::Api::openapi(), move |config| {
-                config.app_data(state.clone()).configure(http::routes);
+            .serve(http::Api::openapi(), move |routes| {
+                http::routes(routes.app_data(state.clone()));
             });
         describe_metrics();
         Ok(Self(chassis))
@@ -81,6 +81,11 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
+    }
+
+    /// Describes the API that it would serve.
+    pub fn document(self) -> utoipa::openapi::OpenApi {
+        self.0.document()
     }
 
     /// Runs until `shutdown`, and stops in good order.

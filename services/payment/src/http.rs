@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
-    database,
+    Routes, database,
     http::{JsonBody, Note, PathId, Problem},
     identity::{Anyone, Operator},
 };
@@ -26,13 +26,12 @@ pub(crate) struct State {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Holdfast: payment", description = "Wallet accounts, charges and refunds.", version = "1"),
-    paths(show_wallet, deposit, show_payment),
-    security(("bearer" = [])),
+    tags((name = "wallets", description = "What customers have to pay with.")),
 )]
 pub(crate) struct Api;
 
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(show_wallet)
         .service(deposit)
         .service(show_payment);
@@ -46,8 +45,8 @@ struct Wallet {
 }
 
 /// A customer's wallet.
-#[utoipa::path(tag = "wallets", params(("customer" = String, Path)), responses(
-    (status = 200, body = Wallet), (status = 404, description = "None, or not yours", body = Problem),
+#[utoipa::path(tag = "wallets", params(("customer" = inline(CustomerId), Path, description = "Whose wallet.")), responses(
+    (status = 200, body = Wallet), (status = 404, description = "There is no such wallet, or it is not yours."),
 ))]
 #[get("/wallets/{customer}")]
 async fn show_wallet(
@@ -69,6 +68,7 @@ async fn show_wallet(
     Ok(HttpResponse::Ok().json(Wallet { customer, balances }))
 }
 
+/// Money that is paid in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Deposit {
@@ -80,6 +80,7 @@ struct Deposit {
     currency: Currency,
 }
 
+/// A deposit, as it is booked.
 #[derive(Debug, Serialize, ToSchema)]
 struct Deposited {
     /// False: this deposit had come before.
@@ -87,10 +88,15 @@ struct Deposited {
 }
 
 /// Pays money into a wallet, which is opened if there is none, once per deposit.
-#[utoipa::path(tag = "operator", params(("customer" = String, Path)), request_body = Deposit, responses(
-    (status = 200, body = Deposited),
-    (status = 409, description = "That deposit was another one", body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    params(("customer" = inline(CustomerId), Path, description = "Whose wallet.")),
+    request_body = Deposit,
+    responses(
+        (status = 200, body = Deposited),
+        (status = 409, description = "A deposit of this name was another customer's, or another amount."),
+    ),
+)]
 #[post("/operator/wallets/{customer}/deposits")]
 async fn deposit(
     Operator(operator): Operator,
@@ -133,8 +139,8 @@ struct PaymentView {
 }
 
 /// What became of an order here.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = PaymentView), (status = 404, body = Problem),
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = PaymentView), (status = 404, description = "Payment has not heard of this order."),
 ))]
 #[get("/operator/payments/{id}")]
 async fn show_payment(

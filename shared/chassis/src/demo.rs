@@ -14,7 +14,7 @@ use holdfast::{
 };
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(crate) use faults::Faults;
@@ -23,6 +23,7 @@ pub use switches::Switch;
 use crate::{
     http::{JsonBody, Problem},
     identity::Operator,
+    openapi::Routes,
 };
 
 /// The failpoints of everything that sends and receives messages.
@@ -78,15 +79,8 @@ impl Stage {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    paths(show, pause, resume, damage, poison, crash, hold, fail, turn),
-    security(("bearer" = [])),
-)]
-pub(crate) struct DemoApi;
-
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(show)
         .service(pause)
         .service(resume)
@@ -178,7 +172,7 @@ struct Poisoned {
 }
 
 /// What can be broken here, and what is.
-#[utoipa::path(tag = "demo", responses((status = 200, body = Broken)))]
+#[utoipa::path(tag = "demo", operation_id = "show_broken", responses((status = 200, body = Broken)))]
 #[get("/demo")]
 async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
     let (queues, paused) = stage
@@ -197,9 +191,12 @@ async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
 }
 
 /// Stops consuming a queue. Its messages wait in it.
-#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
-    (status = 204, description = "Paused"), (status = 404, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "pause_queue",
+    params(("queue" = String, Path, description = "The queue's name.")),
+    responses((status = 204, description = "It is paused.")),
+)]
 #[post("/demo/queues/{queue}/pause")]
 async fn pause(
     Operator(operator): Operator,
@@ -212,9 +209,12 @@ async fn pause(
 }
 
 /// Goes on consuming a queue.
-#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
-    (status = 204, description = "It goes on"), (status = 404, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "resume_queue",
+    params(("queue" = String, Path, description = "The queue's name.")),
+    responses((status = 204, description = "It goes on.")),
+)]
 #[post("/demo/queues/{queue}/resume")]
 async fn resume(
     Operator(operator): Operator,
@@ -227,9 +227,13 @@ async fn resume(
 }
 
 /// Damages the next message of a queue that contains a text: it is parked, and an operator can mend it.
-#[utoipa::path(tag = "demo", params(("queue" = String, Path)), request_body = Damage, responses(
-    (status = 204, description = "When it comes, it will be"), (status = 404, body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "damage_message",
+    params(("queue" = String, Path, description = "The queue's name.")),
+    request_body = Damage,
+    responses((status = 204, description = "The next such message will be damaged.")),
+)]
 #[post("/demo/queues/{queue}/damage")]
 async fn damage(
     Operator(operator): Operator,
@@ -249,9 +253,12 @@ async fn damage(
 }
 
 /// Puts bytes on a queue that are no message: all that can be done with them is to drop them.
-#[utoipa::path(tag = "demo", params(("queue" = String, Path)), responses(
-    (status = 202, body = Poisoned), (status = 404, body = Problem), (status = 503, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "poison_queue",
+    params(("queue" = String, Path, description = "The queue's name.")),
+    responses((status = 202, body = Poisoned)),
+)]
 #[post("/demo/queues/{queue}/poison")]
 async fn poison(
     Operator(operator): Operator,
@@ -282,10 +289,15 @@ async fn poison(
 }
 
 /// Makes the process abort the next time that it comes to a line.
-#[utoipa::path(tag = "demo", params(("name" = String, Path)), responses(
-    (status = 204, description = "It will"), (status = 404, body = Problem),
-    (status = 501, description = "This build has no failpoints", body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "crash_at_failpoint",
+    params(("name" = String, Path, description = "The failpoint's name.")),
+    responses(
+        (status = 204, description = "The process will abort there."),
+        (status = 501, description = "This build has no failpoints."),
+    ),
+)]
 #[post("/demo/failpoints/{name}")]
 async fn crash(
     Operator(operator): Operator,
@@ -299,10 +311,16 @@ async fn crash(
 
 /// Has each thread that comes to a line wait there, as long as it takes, and all that it would do besides wait with it; or lets
 /// them go on.
-#[utoipa::path(tag = "demo", params(("name" = String, Path)), request_body = Holding, responses(
-    (status = 204, description = "They will, or they go on"), (status = 404, body = Problem), (status = 422, body = Problem),
-    (status = 501, description = "This build has no failpoints", body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "hold_at_failpoint",
+    params(("name" = String, Path, description = "The failpoint's name.")),
+    request_body = Holding,
+    responses(
+        (status = 204, description = "Threads will wait there, or go on."),
+        (status = 501, description = "This build has no failpoints."),
+    ),
+)]
 #[put("/demo/failpoints/{name}")]
 async fn hold(
     Operator(operator): Operator,
@@ -316,9 +334,12 @@ async fn hold(
 }
 
 /// Makes every request slow, or fail, but for those of operators and demonstrations. `{}` mends it.
-#[utoipa::path(tag = "demo", request_body = Fault, responses(
-    (status = 204, description = "It is"), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "set_faults",
+    request_body = Fault,
+    responses((status = 204, description = "The faults are as asked.")),
+)]
 #[put("/demo/faults")]
 async fn fail(
     Operator(operator): Operator,
@@ -334,9 +355,13 @@ async fn fail(
 }
 
 /// Switches something off in this process, or on again.
-#[utoipa::path(tag = "demo", params(("name" = String, Path)), request_body = Switching, responses(
-    (status = 200, body = SwitchView), (status = 404, body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "turn_switch",
+    params(("name" = String, Path, description = "The switch's name.")),
+    request_body = Switching,
+    responses((status = 200, body = SwitchView)),
+)]
 #[put("/demo/switches/{name}")]
 async fn turn(
     Operator(operator): Operator,

@@ -15,12 +15,13 @@ use metrics::{Unit, describe_counter, describe_gauge, gauge};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     client,
     http::{JsonBody, Problem},
     identity::Operator,
+    openapi::Routes,
 };
 
 /// Longest that a breaker stays open before it tries again: whoever waits for what is back already waits for no longer.
@@ -166,12 +167,8 @@ pub(crate) fn describe_metrics() {
     );
 }
 
-#[derive(OpenApi)]
-#[openapi(paths(list, switch), security(("bearer" = [])))]
-pub(crate) struct DependenciesApi;
-
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config.service(list).service(switch);
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.service(list).service(switch);
 }
 
 /// A dependency, as it looks from this process.
@@ -311,7 +308,7 @@ impl From<&Budget> for BudgetView {
 }
 
 /// What this service depends on, and how it gets on with it.
-#[utoipa::path(tag = "operator", responses((status = 200, body = Vec<Dependency>)))]
+#[utoipa::path(tag = "operator", operation_id = "list_dependencies", responses((status = 200, body = Vec<Dependency>)))]
 #[get("/operator/dependencies")]
 async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpResponse {
     let all: Vec<Dependency> = dependencies
@@ -323,9 +320,13 @@ async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpRespons
 }
 
 /// Switches what stands between this process and a dependency.
-#[utoipa::path(tag = "operator", params(("name" = String, Path)), request_body = Switches, responses(
-    (status = 200, body = Dependency), (status = 404, body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    operation_id = "switch_dependency",
+    params(("name" = String, Path, description = "The dependency's name.")),
+    request_body = Switches,
+    responses((status = 200, body = Dependency)),
+)]
 #[post("/operator/dependencies/{name}")]
 async fn switch(
     Operator(operator): Operator,

@@ -8,12 +8,9 @@ use holdfast::messaging::Link;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::{sync::watch, time::timeout};
-use utoipa::{
-    OpenApi, ToSchema,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
-};
+use utoipa::ToSchema;
 
-use crate::http::Problem;
+use crate::openapi::Routes;
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
@@ -77,22 +74,16 @@ impl Health {
     }
 }
 
-/// What every service's API has.
-#[derive(OpenApi)]
-#[openapi(paths(live, ready, metrics), components(schemas(Problem)), modifiers(&BearerToken))]
-pub(crate) struct HealthApi;
+/// Adds what every service's API has.
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.service(live).service(ready).service(metrics);
+}
 
-/// Says in the document how to authenticate.
-struct BearerToken;
-
-impl utoipa::Modify for BearerToken {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme(
-            "bearer",
-            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
-        );
-    }
+/// The process lives.
+#[derive(Debug, Serialize, ToSchema)]
+struct Liveness {
+    /// `live`.
+    status: &'static str,
 }
 
 /// Whether the service can do its work now.
@@ -105,16 +96,16 @@ pub struct Readiness {
 }
 
 /// Whether the process lives. It says so as long as it can answer: restart it if it does not.
-#[utoipa::path(tag = "health", security(()), responses((status = 200, description = "It lives")))]
+#[utoipa::path(tag = "health", security(()), responses((status = 200, body = Liveness)))]
 #[get("/health/live")]
 pub(crate) async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
+    HttpResponse::Ok().json(Liveness { status: "live" })
 }
 
 /// Whether the service can do its work: send it none while it is not.
 #[utoipa::path(tag = "health", security(()), responses(
-    (status = 200, description = "Ready", body = Readiness),
-    (status = 503, description = "Not ready; says what is down", body = Readiness),
+    (status = 200, description = "It is ready.", body = Readiness),
+    (status = 503, description = "It is not ready; `checks` says what is down.", body = Readiness),
 ))]
 #[get("/health/ready")]
 pub(crate) async fn ready(health: web::Data<Health>) -> HttpResponse {
@@ -128,7 +119,9 @@ pub(crate) async fn ready(health: web::Data<Health>) -> HttpResponse {
 }
 
 /// The process's metrics in Prometheus' text format.
-#[utoipa::path(tag = "health", security(()), responses((status = 200, description = "Metrics", body = String)))]
+#[utoipa::path(tag = "health", security(()), responses(
+    (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
+))]
 #[get("/metrics")]
 pub(crate) async fn metrics() -> HttpResponse {
     HttpResponse::Ok()

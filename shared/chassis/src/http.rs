@@ -1,10 +1,13 @@
 //! The HTTP side of a service: limits, problems, and extractors that say what is wrong with a request.
 
 mod body;
+mod idempotency;
 mod problem;
 mod server;
 
 pub use body::{JsonBody, Note, PathId, QueryString, page_of, page_size};
+pub use idempotency::IdempotencyKey;
+pub(crate) use problem::CONTENT_TYPE as PROBLEM;
 pub use problem::{FieldError, Problem};
 pub use server::{DESTINATION, deadline_of};
 pub(crate) use server::{Name, Shared, serve};

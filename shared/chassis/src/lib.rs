@@ -5,6 +5,7 @@
 //! - [`settings`]: the environment variables that all services share;
 //! - [`Chassis`]: database, broker, HTTP server and background work, started and stopped in the right order;
 //! - [`http`]: limits, problem+json, request extractors that say what is wrong with a request;
+//! - [`Routes`]: serves handlers and documents them, as OpenAPI, in one step;
 //! - [`identity`]: who is asking;
 //! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
 //! - [`events`]: from a typed message to an outbox row;
@@ -26,6 +27,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod leased;
+mod openapi;
 pub mod operator;
 mod service;
 pub mod settings;
@@ -34,5 +36,6 @@ pub mod tally;
 pub mod trace;
 
 pub use demo::Switch;
+pub use openapi::Routes;
 pub use service::Chassis;
 pub use start::{on_signal, start};

@@ -12,13 +12,14 @@ use holdfast::{
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
     database,
     http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
     identity::Operator,
+    openapi::Routes,
 };
 
 /// What the operator's routes work on.
@@ -40,19 +41,9 @@ impl Desk {
     }
 }
 
-/// The operator's part of the API of every service that has messages.
-#[derive(OpenApi)]
-#[openapi(
-    paths(
-        list_parked, show_parked, edit_parked, requeue_parked, drop_parked, list_quarantined, release_quarantined,
-    ),
-    security(("bearer" = [])),
-)]
-pub(crate) struct OperatorApi;
-
 /// Adds the operator's routes.
-pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
         .service(list_parked)
         .service(show_parked)
         .service(edit_parked)
@@ -124,8 +115,9 @@ struct ParkedDetail {
     deeds: Vec<DeedView>,
 }
 
-/// What an operator did.
+/// What an operator did to a parked message.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ParkedDeed)]
 struct DeedView {
     /// edited, requeued or dropped.
     action: String,
@@ -155,13 +147,16 @@ impl From<Deed> for DeedView {
 
 /// Which parked messages to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ParkedQuery {
-    /// parked (the default), requeued or dropped.
+    /// Which state they have (default parked).
+    #[param(inline)]
     state: Option<ParkedState>,
     /// The id of the last one of the page before.
     after: Option<Uuid>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
@@ -175,6 +170,7 @@ enum ParkedState {
 
 /// Why it is done.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ParkedReason)]
 #[serde(deny_unknown_fields)]
 struct Reason {
     note: Note,
@@ -182,6 +178,7 @@ struct Reason {
 
 /// A new type and payload.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ParkedEdit)]
 #[serde(deny_unknown_fields)]
 struct Edit {
     note: Note,
@@ -195,6 +192,7 @@ struct Edit {
 
 /// The id of the new message.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ParkedRequeued)]
 struct Requeued {
     message_id: Uuid,
 }
@@ -236,10 +234,7 @@ impl From<parking::Error> for Problem {
 }
 
 /// The messages that this service could not handle, oldest first.
-#[utoipa::path(tag = "operator", params(ParkedQuery), responses(
-    (status = 200, body = Vec<ParkedView>),
-    (status = 401, body = Problem), (status = 403, body = Problem),
-))]
+#[utoipa::path(tag = "operator", params(ParkedQuery), responses((status = 200, body = Vec<ParkedView>)))]
 #[get("/operator/parked")]
 async fn list_parked(
     _: Operator,
@@ -257,9 +252,7 @@ async fn list_parked(
 }
 
 /// One of them, whole.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = ParkedDetail), (status = 404, body = Problem),
-))]
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses((status = 200, body = ParkedDetail)))]
 #[get("/operator/parked/{id}")]
 async fn show_parked(
     _: Operator,
@@ -283,8 +276,8 @@ async fn show_parked(
 
 /// Repairs one. The result must fit its type, and must keep every id and amount.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Edit, responses(
-    (status = 204, description = "Edited"), (status = 404, body = Problem),
-    (status = 409, body = Problem), (status = 422, body = Problem),
+    (status = 204, description = "It is edited."),
+    (status = 409, description = "It was requeued or dropped already."),
 ))]
 #[put("/operator/parked/{id}")]
 async fn edit_parked(
@@ -316,8 +309,8 @@ async fn edit_parked(
 
 /// Sends one again, to the queue that could not handle it.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
-    (status = 202, body = Requeued), (status = 404, body = Problem),
-    (status = 409, body = Problem), (status = 422, body = Problem),
+    (status = 202, body = Requeued),
+    (status = 409, description = "It was requeued or dropped already."),
 ))]
 #[post("/operator/parked/{id}/requeue")]
 async fn requeue_parked(
@@ -336,7 +329,8 @@ async fn requeue_parked(
 
 /// Ends one without handling it. The order that it is about becomes stuck, if it depends on it.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
-    (status = 204, description = "Dropped"), (status = 404, body = Problem), (status = 409, body = Problem),
+    (status = 204, description = "It is dropped."),
+    (status = 409, description = "It was requeued or dropped already."),
 ))]
 #[post("/operator/parked/{id}/drop")]
 async fn drop_parked(
@@ -364,9 +358,7 @@ async fn list_quarantined(_: Operator, desk: web::Data<Desk>) -> Result<HttpResp
 }
 
 /// Lets one of them try again.
-#[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path)), responses(
-    (status = 202, description = "It tries again"), (status = 404, body = Problem),
-))]
+#[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path)), responses((status = 202, description = "It is published again.")))]
 #[post("/operator/outbox/{message_id}/release")]
 async fn release_quarantined(
     Operator(operator): Operator,

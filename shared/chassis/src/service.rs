@@ -20,17 +20,18 @@ use sqlx::{PgPool, migrate::Migrator};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use crate::{
     database,
-    demo::{self, DemoApi, Faults, Stage, Switch},
-    dependencies::{self, Dependencies, DependenciesApi},
+    demo::{self, Faults, Stage, Switch},
+    dependencies::{self, Dependencies},
     health::{self, Health},
     http::{Name, Shared, serve},
     identity::Verifier,
-    operator::{self, Desk, OperatorApi},
+    openapi::{self, Part, Routes},
+    operator::{self, Desk},
     settings::{
         BrokerSettings, DemoSettings, Environment, HttpSettings, IdentitySettings, Settings,
     },
@@ -39,7 +40,6 @@ use crate::{
 /// A piece of background work: it runs until its token is cancelled, finishes what it has in hand, and returns.
 type Work =
     Box<dyn FnOnce(CancellationToken) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// How long the last spans may take to be sent.
 const SPANS: Duration = Duration::from_secs(4);
@@ -63,8 +63,10 @@ pub struct Chassis {
     verifier: Verifier,
     migrators: Vec<Migrator>,
     work: Vec<(&'static str, Work)>,
-    routes: Routes,
-    openapi: OpenApi,
+    /// What serves requests.
+    parts: Vec<Part>,
+    /// What the service is called, and what it is for.
+    api: OpenApi,
     /// Whether things may be broken.
     demo: bool,
     /// Where it can be made to crash.
@@ -141,8 +143,8 @@ impl Chassis {
             verifier,
             migrators: Vec::new(),
             work: Vec::new(),
-            routes: Arc::new(|_| {}),
-            openapi: OpenApi::default(),
+            parts: vec![Part::new(health::routes)],
+            api: OpenApi::default(),
             demo: is_demo,
             failpoints: Vec::new(),
             dependencies: Vec::new(),
@@ -220,20 +222,24 @@ impl Chassis {
         self
     }
 
-    /// Serves `routes`, documented by `openapi`.
+    /// Serves `routes`. `api` says what the service is, and which tags its operations have; they want a bearer token, unless
+    /// it says otherwise.
     #[must_use]
     pub fn serve(
         mut self,
-        openapi: OpenApi,
-        routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static,
+        api: OpenApi,
+        routes: impl Fn(&mut Routes) + Send + Sync + 'static,
     ) -> Self {
-        self.openapi.merge(openapi);
-        let others = self.routes;
-        self.routes = Arc::new(move |config| {
-            others(config);
-            routes(config);
-        });
+        let part = Part::new(routes).secured_as(api.security.clone());
+        self.parts.push(part);
+        self.api = api;
         self
+    }
+
+    /// Describes what would be served, without serving it.
+    pub fn document(self) -> OpenApi {
+        let Self { api, parts, .. } = self.completed();
+        openapi::document(api, &parts)
     }
 
     /// Makes it a service that sends and receives messages: an outbox with its relay, an inbox with its pruning, consumers,
@@ -275,7 +281,7 @@ impl Chassis {
 
         let desk = web::Data::new(Desk::new(pool.clone(), waker.clone(), Arc::new(schema)));
         let parking = pool.clone();
-        let chassis = self
+        let mut chassis = self
             .work("inbox pruning", move |token| {
                 housekeeping::prune_inbox(pool, retention, token)
             })
@@ -284,10 +290,10 @@ impl Chassis {
             })
             .work("parked messages", move |token| {
                 housekeeping::sample_parked(parking, token)
-            })
-            .serve(OperatorApi::openapi(), move |config| {
-                config.app_data(desk.clone()).configure(operator::routes);
             });
+        chassis.parts.push(Part::new(move |routes| {
+            operator::routes(routes.app_data(desk.clone()));
+        }));
         Ok((chassis, waker, receiving))
     }
 
@@ -299,7 +305,7 @@ impl Chassis {
     }
 
     /// Adds the routes by which it can be broken.
-    fn with_demo(self) -> Self {
+    fn with_demo(mut self) -> Self {
         warn!(
             service = self.name,
             "DEMO_MODE: operators may pause, damage and crash this service"
@@ -315,46 +321,50 @@ impl Chassis {
             switches: self.switches.clone().into(),
             process: Uuid::now_v7(),
         });
-        self.serve(DemoApi::openapi(), move |config| {
-            config.app_data(stage.clone()).configure(demo::routes);
-        })
+        self.parts.push(Part::new(move |routes| {
+            demo::routes(routes.app_data(stage.clone()));
+        }));
+        self
     }
 
     /// Adds what an operator sees of its dependencies.
     fn with_dependencies(self) -> Self {
         let dependencies = Dependencies::new(self.dependencies.clone(), self.demo);
         let (sampled, shown) = (dependencies.clone(), web::Data::new(dependencies));
-        self.work("dependencies", move |token| {
+        let mut chassis = self.work("dependencies", move |token| {
             housekeeping::sample_dependencies(sampled, token)
-        })
-        .serve(DependenciesApi::openapi(), move |config| {
-            config
-                .app_data(shown.clone())
-                .configure(dependencies::routes);
-        })
+        });
+        chassis.parts.push(Part::new(move |routes| {
+            dependencies::routes(routes.app_data(shown.clone()));
+        }));
+        chassis
     }
 
-    /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
-    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// Adds what follows from the rest.
+    fn completed(mut self) -> Self {
         if !self.dependencies.is_empty() {
             self = self.with_dependencies();
         }
         if self.demo {
             self = self.with_demo();
         }
+        self
+    }
+
+    /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
+    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self = self.completed();
         let Self {
             name,
             http,
             pool,
             messaging,
-            routes,
+            parts,
             ..
         } = self;
         let keys = self.verifier.clone();
         let (migrated, is_migrated) = watch::channel(false);
-        let mut openapi = health::HealthApi::openapi();
-        openapi.merge(self.openapi);
-        openapi.info.title = format!("Holdfast: {name}");
+        let openapi = openapi::document(self.api, &parts);
         let health = match &pool {
             Some(_) => self.health.with_flag("schema", is_migrated),
             None => self.health,
@@ -369,7 +379,9 @@ impl Chassis {
             name: Name(name),
         };
         let server = serve(self.listener, &http, shared, move |config| {
-            routes(config);
+            for part in &parts {
+                part.serve(config);
+            }
         })?;
         let handle = server.handle();
         let server = tokio::spawn(server);

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{alerts, consumers, containers, install, page};
+use super::{alerts, consumers, containers, install, page, strangers};
 use crate::{
     Context, Result, error,
     process::{self, Process, Recipe},
@@ -143,6 +143,15 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             }
             Arg::Value(name) if named.is_empty() && name == "page" => {
                 return page::run(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "openapi" => {
+                return strangers::documents(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "clients" => {
+                return strangers::clients(arguments);
+            }
+            Arg::Value(name) if named.is_empty() && name == "schemathesis" => {
+                return strangers::schemathesis(arguments);
             }
             Arg::Value(name) => named.push(name.string()?),
             other => return Err(other.unexpected().into()),

@@ -6,14 +6,17 @@ use load_tests::reconcile::{Check, Glance, Sources};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use crate::error::Error;
 
 /// What a look at the books says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Invariants {
     #[serde(with = "time::serde::rfc3339")]
     checked_at: OffsetDateTime,
+    /// Each rule: `name`, `what` it means, its `verdict` (holds, waits or broken), and the figures in `detail`.
+    #[schema(value_type = Vec<Object>)]
     checks: Vec<Check>,
 }
 

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{State, passed, visitor::Visitor};
+use super::{
+    State, passed,
+    visitor::{Guarded, Meant, Visitor},
+};
 use crate::client::{Call, Verb};
 
 /// Who handles the message that is damaged: payment, as it hears of a new order.
@@ -21,13 +24,28 @@ const POISONED: (&str, &str) = ("notification", "notification.choreography");
 /// How long to wait until the damaged message is parked.
 const PARKED: Duration = Duration::from_secs(3);
 
+/// What is done to a queue.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the route has the same words"
+)]
+enum QueueDeed {
+    Pause,
+    Resume,
+}
+
+/// Where a service is to abort.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Crash {
-    /// Where.
+    /// The failpoint's name.
+    #[schema(pattern = "^[A-Za-z0-9._-]+$")]
     failpoint: String,
 }
 
+/// Which message to put on its way.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Poison {
@@ -45,6 +63,7 @@ enum Kind {
 
 /// What was poisoned.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PoisonedQueue)]
 pub(super) struct Poisoned {
     /// The id of the message; null if it is not parked yet (the queue is paused, say).
     message_id: Option<Uuid>,
@@ -54,7 +73,9 @@ pub(super) struct Poisoned {
 }
 
 /// How the card processor's knobs stand.
-#[utoipa::path(tag = "demo", responses((status = 200, description = "As the card processor shows them")))]
+#[utoipa::path(tag = "demo", responses(
+    Guarded, (status = 200, description = "The knobs, as the card processor shows them.", body = Object),
+))]
 #[get("/room/card-processor")]
 pub(super) async fn show_knobs(
     visitor: Visitor,
@@ -69,7 +90,9 @@ pub(super) async fn show_knobs(
 }
 
 /// Turns them.
-#[utoipa::path(tag = "demo", responses((status = 204, description = "Turned"), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "demo", request_body(content = Object, description = "The knobs, as the card processor shows them."), responses(
+    Guarded, (status = 204, description = "The knobs are turned."),
+))]
 #[put("/room/card-processor")]
 pub(super) async fn turn_knobs(
     visitor: Visitor,
@@ -89,8 +112,14 @@ pub(super) async fn turn_knobs(
 /// Stops a service's consuming a queue, or lets it go on.
 #[utoipa::path(
     tag = "demo",
-    params(("service" = String, Path), ("queue" = String, Path), ("deed" = String, Path, description = "pause or resume")),
-    responses((status = 204, description = "Done"), (status = 404, body = Problem)),
+    operation_id = "pause_or_resume_queue",
+    params(
+        ("service" = String, Path, description = "The service's name."),
+        ("queue" = String, Path, description = "The queue's name."),
+        ("deed" = inline(QueueDeed), Path, description = "What to do."),
+    ),
+    request_body = Meant,
+    responses(Guarded, (status = 204, description = "It is paused, or goes on.")),
 )]
 #[post("/room/services/{service}/queues/{queue}/{deed:pause|resume}")]
 pub(super) async fn pause_queue(
@@ -110,10 +139,17 @@ pub(super) async fn pause_queue(
 }
 
 /// Makes a service abort the next time that it comes to a line.
-#[utoipa::path(tag = "demo", params(("service" = String, Path)), request_body = Crash, responses(
-    (status = 204, description = "It will"), (status = 404, body = Problem),
-    (status = 501, description = "Its build has no failpoints", body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "crash_service",
+    params(("service" = String, Path, description = "The service's name.")),
+    request_body = Crash,
+    responses(
+        Guarded,
+        (status = 204, description = "The service will abort there."),
+        (status = 501, description = "The service's build has no failpoints."),
+    ),
+)]
 #[post("/room/services/{service}/crash")]
 pub(super) async fn crash(
     visitor: Visitor,
@@ -144,9 +180,7 @@ fn is_name(name: &str) -> Result<(), Problem> {
 /// `malformed`: payment is told to damage the next message that names a customer who has never been there; then that
 /// customer places an order, by card. The event is damaged where payment reads it, so it is parked there and nowhere else,
 /// and the order waits. `unmendable`: notification is sent bytes that are no message.
-#[utoipa::path(tag = "demo", request_body = Poison, responses(
-    (status = 202, body = Poisoned), (status = 503, body = Problem),
-))]
+#[utoipa::path(tag = "demo", request_body = Poison, responses(Guarded, (status = 202, body = Poisoned)))]
 #[post("/room/poison")]
 pub(super) async fn poison(
     visitor: Visitor,

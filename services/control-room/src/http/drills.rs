@@ -6,7 +6,10 @@ use load_tests::drill::Drill;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, visitor::Visitor};
+use super::{
+    State,
+    visitor::{Guarded, Meant, Visitor},
+};
 
 /// What there is to drill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,7 +20,7 @@ struct DrillView {
 }
 
 /// What there is to drill.
-#[utoipa::path(tag = "demo", responses((status = 200, body = Vec<DrillView>)))]
+#[utoipa::path(tag = "demo", operation_id = "list_drills", responses(Guarded, (status = 200, body = Vec<DrillView>)))]
 #[get("/room/drills")]
 pub(super) async fn list(_: Visitor) -> HttpResponse {
     let drills = Drill::all().iter();
@@ -29,10 +32,17 @@ pub(super) async fn list(_: Visitor) -> HttpResponse {
 }
 
 /// Begins a drill: it is told in the stream, as `drill`. One at a time.
-#[utoipa::path(tag = "demo", params(("name" = String, Path)), responses(
-    (status = 202, description = "It begins"), (status = 404, body = Problem),
-    (status = 409, description = "Another one is not over", body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "begin_drill",
+    params(("name" = String, Path, description = "The drill's name.")),
+    request_body = Meant,
+    responses(
+        Guarded,
+        (status = 202, description = "It begins."),
+        (status = 409, description = "Another drill is not over yet."),
+    ),
+)]
 #[post("/room/drills/{name}")]
 pub(super) async fn begin(
     _: Visitor,

@@ -10,12 +10,22 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-use super::{State, visitor::Visitor};
+use super::{
+    State,
+    visitor::{Guarded, Visitor},
+};
 use crate::commands::{Frame, Room};
 
 /// How long nothing may be said: proxies and browsers tell a quiet stream from a dead one by it.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The text of a server-sent event.
+#[derive(ToSchema)]
+#[schema(value_type = String)]
+#[allow(dead_code, reason = "it stands in the document alone")]
+struct Event(String);
 
 /// Somebody who watches.
 struct Watcher {
@@ -56,9 +66,15 @@ impl Watcher {
 }
 
 /// What happens, as it happens: `snapshot`, `order`, `health`, `trouble` and `invariants`.
-#[utoipa::path(tag = "room", responses(
-    (status = 200, description = "text/event-stream", body = String, content_type = "text/event-stream"),
-    (status = 503, description = "Too many watch", body = Problem),
+///
+/// Server-sent events without an end. The data of each is one line of JSON.
+#[utoipa::path(tag = "room", operation_id = "watch", responses(
+    Guarded,
+    (
+        status = 200, description = "The stream.",
+        content((Event = "text/event-stream", example = "event: snapshot\ndata: {\"orders\": []}\n\n")),
+    ),
+    (status = 503, description = "Too many watch already."),
 ))]
 #[get("/room/live")]
 pub(super) async fn live(_: Visitor, state: web::Data<State>) -> Result<HttpResponse, Problem> {

@@ -2,19 +2,90 @@
 //! is about, and recorded there.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
-use chassis::http::{JsonBody, Problem, deadline_of};
+use chassis::http::{JsonBody, Note, Problem, deadline_of};
+use contracts::order::Participant;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{State, passed, visitor::Visitor};
+use super::{
+    State, passed,
+    visitor::{Guarded, Visitor},
+};
 use crate::{
-    client::{Call, Verb, WITH_MESSAGES},
+    client::{Call, Invariants, Verb, WITH_MESSAGES},
     error::Error,
 };
 
+/// What an operator does to a parked message.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the route has the same words"
+)]
+enum ParkedDeed {
+    Requeue,
+    Drop,
+}
+
+/// What an operator does to an order.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the route has the same words"
+)]
+enum OrderDeed {
+    Resume,
+    Settle,
+    Cancel,
+}
+
+/// Why it is done. The service that it is passed on to checks it.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the room passes on what it is sent"
+)]
+pub(super) struct Reason {
+    note: Note,
+}
+
+/// Why it is done, and, to settle, what is written off. The order service checks it.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the room passes on what it is sent"
+)]
+struct Decision {
+    note: Note,
+    /// Needed to settle, and for nothing else.
+    #[schema(min_items = 1, max_items = 2)]
+    participants: Option<Vec<Participant>>,
+}
+
+/// A new type and payload. The service that it is passed on to checks it.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the room passes on what it is sent"
+)]
+struct Edit {
+    note: Note,
+    /// The type; as it is, if it is not given.
+    #[schema(rename = "type")]
+    kind: Option<String>,
+    /// The payload. Ids and amounts must stay.
+    #[schema(value_type = Object)]
+    data: Value,
+}
+
 /// The messages that wait for an operator, of all services.
-#[utoipa::path(tag = "operator", responses((status = 200, description = "As the services list them, with `service`")))]
+#[utoipa::path(tag = "operator", operation_id = "list_parked", responses(
+    Guarded, (status = 200, description = "The messages, as the services list them, each with its `service`.", body = Vec<Object>),
+))]
 #[get("/room/parked")]
 pub(super) async fn parked(
     visitor: Visitor,
@@ -43,9 +114,14 @@ pub(super) async fn parked(
 }
 
 /// One of them, whole.
-#[utoipa::path(tag = "operator", params(("service" = String, Path), ("id" = Uuid, Path)), responses(
-    (status = 200, description = "As the service shows it"), (status = 404, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    params(
+        ("service" = String, Path, description = "The service's name."),
+        ("id" = Uuid, Path, description = "The id of the parked message."),
+    ),
+    responses(Guarded, (status = 200, description = "The message, as the service shows it.", body = Object)),
+)]
 #[get("/room/parked/{service}/{id}")]
 pub(super) async fn show_parked(
     visitor: Visitor,
@@ -65,9 +141,19 @@ pub(super) async fn show_parked(
 }
 
 /// Repairs one.
-#[utoipa::path(tag = "operator", params(("service" = String, Path), ("id" = Uuid, Path)), responses(
-    (status = 204, description = "Edited"), (status = 409, body = Problem), (status = 422, body = Problem),
-))]
+#[utoipa::path(
+    tag = "operator",
+    params(
+        ("service" = String, Path, description = "The service's name."),
+        ("id" = Uuid, Path, description = "The id of the parked message."),
+    ),
+    request_body = Edit,
+    responses(
+        Guarded,
+        (status = 204, description = "It is edited."),
+        (status = 409, description = "It was requeued or dropped already."),
+    ),
+)]
 #[put("/room/parked/{service}/{id}")]
 pub(super) async fn edit_parked(
     visitor: Visitor,
@@ -86,8 +172,18 @@ pub(super) async fn edit_parked(
 /// Sends one again (`requeue`), or ends it without (`drop`).
 #[utoipa::path(
     tag = "operator",
-    params(("service" = String, Path), ("id" = Uuid, Path), ("deed" = String, Path, description = "requeue or drop")),
-    responses((status = 202, description = "Sent"), (status = 204, description = "Dropped"), (status = 409, body = Problem)),
+    params(
+        ("service" = String, Path, description = "The service's name."),
+        ("id" = Uuid, Path, description = "The id of the parked message."),
+        ("deed" = inline(ParkedDeed), Path, description = "What to do."),
+    ),
+    request_body = Reason,
+    responses(
+        Guarded,
+        (status = 202, description = "It is sent again.", body = Object),
+        (status = 204, description = "It is dropped."),
+        (status = 409, description = "It was requeued or dropped already."),
+    ),
 )]
 #[post("/room/parked/{service}/{id}/{deed:requeue|drop}")]
 pub(super) async fn end_parked(
@@ -107,7 +203,9 @@ pub(super) async fn end_parked(
 }
 
 /// The orders that wait for an operator.
-#[utoipa::path(tag = "operator", responses((status = 200, description = "As the order service lists them")))]
+#[utoipa::path(tag = "operator", operation_id = "list_stuck_orders", responses(
+    Guarded, (status = 200, description = "The orders, as the order service lists them.", body = Vec<Object>),
+))]
 #[get("/room/stuck")]
 pub(super) async fn stuck(
     visitor: Visitor,
@@ -126,8 +224,16 @@ pub(super) async fn stuck(
 /// Asks again for what one awaits (`resume`), writes it off (`settle`), or cancels it.
 #[utoipa::path(
     tag = "operator",
-    params(("id" = Uuid, Path), ("deed" = String, Path, description = "resume, settle or cancel")),
-    responses((status = 202, description = "The order"), (status = 409, body = Problem), (status = 422, body = Problem)),
+    params(
+        ("id" = Uuid, Path, description = "The order's id."),
+        ("deed" = inline(OrderDeed), Path, description = "What to do."),
+    ),
+    request_body = Decision,
+    responses(
+        Guarded,
+        (status = 202, description = "The order, as the order service shows it to operators.", body = Object),
+        (status = 409, description = "Not in the state that the order is in."),
+    ),
 )]
 #[post("/room/stuck/{id}/{deed:resume|settle|cancel}")]
 pub(super) async fn end_stuck(
@@ -147,8 +253,8 @@ pub(super) async fn end_stuck(
 }
 
 /// What the books say: each rule, and whether it holds, waits, or is broken.
-#[utoipa::path(tag = "operator", responses(
-    (status = 200, description = "{checked_at, checks}"), (status = 503, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "show_invariants", responses(
+    Guarded, (status = 200, body = Invariants), (status = 503, description = "The books cannot be read."),
 ))]
 #[get("/room/invariants")]
 pub(super) async fn invariants(

@@ -1,35 +1,48 @@
 //! Orders: to look at one, and, in demo mode, to place and cancel some.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use chassis::http::{JsonBody, PathId, Problem, deadline_of};
+use chassis::http::{IdempotencyKey, JsonBody, PathId, Problem, deadline_of};
 use contracts::value::CustomerId;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{State, passed, visitor::Visitor};
+use super::{
+    State, passed,
+    visitor::{Guarded, Visitor},
+};
 use crate::client::{Call, Verb};
 
 /// An order, and for whom. The rest is the order service's: `lines`, `payment`, `coordination`.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct PlaceOrder {
     customer: CustomerId,
-    /// 1 to 128 visible ASCII characters, new for each order.
-    idempotency_key: String,
+    /// New for each order.
+    idempotency_key: IdempotencyKey,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     order: Map<String, Value>,
 }
 
+/// Whose order it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfCustomer {
     customer: CustomerId,
 }
 
+/// An order and its timeline, as the order service shows them to operators.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderWithTimeline {
+    #[schema(value_type = Object)]
+    order: Value,
+    #[schema(value_type = Vec<Object>)]
+    timeline: Vec<Value>,
+}
+
 /// An order and its timeline, as operators see them.
-#[utoipa::path(tag = "room", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "{order, timeline}"), (status = 404, body = Problem),
+#[utoipa::path(tag = "room", operation_id = "show_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    Guarded, (status = 200, body = OrderWithTimeline),
 ))]
 #[get("/room/orders/{id}")]
 pub(super) async fn show(
@@ -48,13 +61,13 @@ pub(super) async fn show(
     let order: Value = serde_json::from_slice(&order.body).map_err(Problem::internal)?;
     let path = format!("/orders/{id}/timeline");
     let call = Call::new(Verb::Get, &path, &visitor.token);
-    let timeline: Value = state.services.ask("order", call, deadline).await?;
-    Ok(HttpResponse::Ok().json(json!({ "order": order, "timeline": timeline })))
+    let timeline = state.services.ask("order", call, deadline).await?;
+    Ok(HttpResponse::Ok().json(OrderWithTimeline { order, timeline }))
 }
 
 /// Places an order for a customer, under a token that the room signs. Answers what the order service answers.
-#[utoipa::path(tag = "demo", request_body = PlaceOrder, responses(
-    (status = 202, description = "The order"), (status = 422, body = Problem), (status = 503, body = Problem),
+#[utoipa::path(tag = "demo", operation_id = "place_order", request_body = PlaceOrder, responses(
+    Guarded, (status = 202, description = "The order, as the order service answers it.", body = Object),
 ))]
 #[post("/room/orders")]
 pub(super) async fn place(
@@ -68,18 +81,10 @@ pub(super) async fn place(
         idempotency_key,
         order,
     } = order;
-    let is_key = (1..=128).contains(&idempotency_key.len())
-        && idempotency_key.bytes().all(|b| b.is_ascii_graphic());
-    if !is_key {
-        return Err(Problem::invalid_field(
-            "idempotency_key",
-            "has 1 to 128 visible ASCII characters, new for each order",
-        ));
-    }
     let token = state.services.customer_token(customer)?;
     let order = Value::Object(order);
     let call = Call {
-        idempotency_key: Some(&idempotency_key),
+        idempotency_key: Some(idempotency_key.as_str()),
         ..Call::new(Verb::Post, "/orders", &token).with(&order)
     };
     passed(
@@ -91,9 +96,17 @@ pub(super) async fn place(
 }
 
 /// Cancels a customer's order.
-#[utoipa::path(tag = "demo", params(("id" = Uuid, Path)), request_body = OfCustomer, responses(
-    (status = 202, description = "The order"), (status = 404, body = Problem),
-))]
+#[utoipa::path(
+    tag = "demo",
+    operation_id = "cancel_order",
+    params(("id" = Uuid, Path, description = "The order's id.")),
+    request_body = OfCustomer,
+    responses(
+        Guarded,
+        (status = 202, description = "The order, as the order service answers it.", body = Object),
+        (status = 409, description = "The order cannot be cancelled any more."),
+    ),
+)]
 #[post("/room/orders/{id}/cancel")]
 pub(super) async fn cancel(
     _: Visitor,

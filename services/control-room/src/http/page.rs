@@ -127,6 +127,7 @@ pub(super) struct ConfigView {
     services: Vec<ServiceView>,
 }
 
+/// A product.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct Product {
     sku: Sku,
@@ -140,6 +141,7 @@ struct Catalogue {
     products: Vec<Product>,
 }
 
+/// A service, and what can be broken in it.
 #[derive(Debug, Serialize, ToSchema)]
 struct ServiceView {
     name: &'static str,
@@ -149,7 +151,7 @@ struct ServiceView {
 }
 
 /// What the page needs to know first. A service that does not answer has nothing to break.
-#[utoipa::path(tag = "room", security(()), responses((status = 200, body = ConfigView)))]
+#[utoipa::path(tag = "room", operation_id = "show_config", security(()), responses((status = 200, body = ConfigView)))]
 #[get("/room/config")]
 pub(super) async fn config(_: Meant, state: web::Data<State>) -> HttpResponse {
     let (products, stages) = if state.demo {

@@ -4,16 +4,45 @@
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chassis::http::{JsonBody, PathId, Problem, deadline_of};
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{State, passed, visitor::Visitor};
+use super::{
+    State,
+    operator::Reason,
+    passed,
+    visitor::{Guarded, Visitor},
+};
 use crate::client::{Call, STUCK_SAGAS, Verb};
 
 const SERVICE: &str = "orchestrator";
 
+/// What an operator does to a saga.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(
+    dead_code,
+    reason = "it stands in the document alone: the route has the same words"
+)]
+enum SagaDeed {
+    Resume,
+    Skip,
+    Abandon,
+}
+
+/// The sagas of an order, each as the orchestrator shows it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sagas {
+    #[schema(value_type = Vec<Object>)]
+    sagas: Vec<Value>,
+}
+
 /// The sagas that wait for an operator.
-#[utoipa::path(tag = "operator", responses((status = 200, description = "Stuck and broken ones, as the orchestrator lists them")))]
+#[utoipa::path(tag = "operator", responses(
+    Guarded, (status = 200, description = "Stuck and broken sagas, as the orchestrator lists them.", body = Vec<Object>),
+))]
 #[get("/room/sagas")]
 pub(super) async fn stuck_sagas(
     visitor: Visitor,
@@ -29,8 +58,8 @@ pub(super) async fn stuck_sagas(
 }
 
 /// One of them, whole.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "As the orchestrator shows it"), (status = 404, body = Problem),
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The saga's id.")), responses(
+    Guarded, (status = 200, description = "The saga, as the orchestrator shows it.", body = Object),
 ))]
 #[get("/room/sagas/{id}")]
 pub(super) async fn show_saga(
@@ -48,8 +77,16 @@ pub(super) async fn show_saga(
 /// Asks the step in hand again (`resume`), has it written off (`skip`), or all that remains (`abandon`).
 #[utoipa::path(
     tag = "operator",
-    params(("id" = Uuid, Path), ("deed" = String, Path, description = "resume, skip or abandon")),
-    responses((status = 202, description = "The saga"), (status = 409, body = Problem), (status = 422, body = Problem)),
+    params(
+        ("id" = Uuid, Path, description = "The saga's id."),
+        ("deed" = inline(SagaDeed), Path, description = "What to do."),
+    ),
+    request_body = Reason,
+    responses(
+        Guarded,
+        (status = 202, description = "The saga, as the orchestrator shows it.", body = Object),
+        (status = 409, description = "The saga is not stuck, or cannot be read."),
+    ),
 )]
 #[post("/room/sagas/{id}/{deed:resume|skip|abandon}")]
 pub(super) async fn end_saga(
@@ -69,9 +106,12 @@ pub(super) async fn end_saga(
 }
 
 /// The sagas of an order, whole, the newest first; none of a choreographed one, or before the orchestrator has heard of it.
-#[utoipa::path(tag = "room", params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "{sagas}, each as the orchestrator shows it"),
-))]
+#[utoipa::path(
+    tag = "room",
+    operation_id = "list_sagas_of_order",
+    params(("id" = Uuid, Path, description = "The order's id.")),
+    responses(Guarded, (status = 200, body = Sagas)),
+)]
 #[get("/room/orders/{id}/sagas")]
 pub(super) async fn of_order(
     visitor: Visitor,
@@ -86,7 +126,7 @@ pub(super) async fn of_order(
     let listed = services.pass(SERVICE, call, deadline).await?;
     let page: Value = match listed.status {
         200 => serde_json::from_slice(&listed.body).map_err(Problem::internal)?,
-        404 => json!({ "sagas": [] }),
+        404 => Value::Null,
         _ => return passed(listed),
     };
     let ids = page["sagas"].as_array().into_iter().flatten();
@@ -97,5 +137,5 @@ pub(super) async fn of_order(
         services.ask::<Value>(SERVICE, call, deadline).await
     });
     let sagas = try_join_all(whole).await?;
-    Ok(HttpResponse::Ok().json(json!({ "sagas": sagas })))
+    Ok(HttpResponse::Ok().json(Sagas { sagas }))
 }

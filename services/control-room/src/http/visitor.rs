@@ -5,6 +5,8 @@ use std::{future::Future, pin::Pin};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use chassis::{http::Problem, identity::Operator};
 
+use utoipa::{IntoResponses, ToSchema};
+
 use super::{State, doors};
 
 /// Whoever may use the room, and the token under which the services are asked for it.
@@ -12,6 +14,21 @@ use super::{State, doors};
 pub(super) struct Visitor {
     pub(super) token: String,
 }
+
+/// What every operation of the room answers to a page of another site.
+#[derive(IntoResponses)]
+#[response(
+    status = 403,
+    description = "A page of another site may not use the control room."
+)]
+#[allow(dead_code, reason = "it stands in the document alone")]
+pub(super) struct Guarded;
+
+/// Anything: it is sent as application/json, so that no page of another site can send it, and is not read.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+#[allow(dead_code, reason = "it stands in the document alone")]
+pub(super) struct Meant(());
 
 impl FromRequest for Visitor {
     type Error = Problem;

@@ -13,7 +13,7 @@ use actix_web::{
     post, web,
 };
 use chassis::{
-    database,
+    Routes, database,
     http::{JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
     identity::{Anyone, Principal, Role},
 };
@@ -42,8 +42,8 @@ const RECENT: i64 = 20;
 /// Webhooks that are released at a time.
 const CHUNK: i64 = 1000;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(super) fn routes(routes: &mut Routes) {
+    routes
         .service(register)
         .service(list)
         .service(rotate)
@@ -51,7 +51,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(disable)
         .service(show)
         .service(delete);
-    messages::routes(config);
+    messages::routes(routes);
 }
 
 /// Where to send webhooks to.
@@ -63,6 +63,7 @@ struct Register {
     url: String,
     /// What to hear of. Everything, if it is left out.
     #[serde(default)]
+    #[schema(min_items = 1)]
     events: Option<Vec<EventType>>,
 }
 
@@ -125,10 +126,10 @@ fn too_many(most: i64) -> Problem {
 
 /// Registers an endpoint. A customer's hears of that customer's orders, an operator's of every order. Its secret is shown
 /// this once.
-#[utoipa::path(tag = "webhooks", request_body = Register, responses(
-    (status = 201, body = Registered),
-    (status = 409, description = "There are as many endpoints as there may be", body = Problem),
-    (status = 422, description = "A field is wrong, or nothing is sent to that host", body = Problem),
+#[utoipa::path(tag = "webhooks", operation_id = "register_webhook", request_body = Register, responses(
+    (status = 201, body = Registered, headers(("Location" = String, description = "The endpoint's path."))),
+    (status = 409, description = "There are as many endpoints as there may be."),
+    (status = 422, description = "A field is not valid, or nothing may be sent to that host."),
 ))]
 #[post("/webhooks")]
 async fn register(
@@ -193,14 +194,16 @@ async fn register(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// Endpoints, newest first: a customer's own, or, for operators, everybody's.
-#[utoipa::path(tag = "webhooks", params(ListQuery), responses((status = 200, body = Vec<EndpointView>)))]
+#[utoipa::path(tag = "webhooks", operation_id = "list_webhooks", params(ListQuery), responses((status = 200, body = Vec<EndpointView>)))]
 #[get("/webhooks")]
 async fn list(
     Anyone(principal): Anyone,
@@ -214,9 +217,9 @@ async fn list(
 }
 
 /// An endpoint, and the 20 newest webhooks to it.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "show_webhook", responses(
     (status = 200, body = EndpointWithWebhooks),
-    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[get("/webhooks/{id}")]
 async fn show(
@@ -235,9 +238,9 @@ async fn show(
 
 /// Gives an endpoint a new secret, shown this once. For 24 hours webhooks are signed by both; a third, which a rotation
 /// shortly before had left, signs no more.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "rotate_webhook_secret", responses(
     (status = 200, body = Rotated),
-    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[post("/webhooks/{id}/rotate")]
 async fn rotate(
@@ -262,9 +265,9 @@ async fn rotate(
 }
 
 /// Enables an endpoint. What was held for it goes out.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(tag = "webhooks", operation_id = "enable_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), responses(
     (status = 200, body = EndpointView),
-    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[post("/webhooks/{id}/enable")]
 async fn enable(
@@ -282,9 +285,9 @@ async fn enable(
 }
 
 /// Disables an endpoint. Nothing new is queued for it, and what is queued is held.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(tag = "webhooks", operation_id = "disable_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), responses(
     (status = 200, body = EndpointView),
-    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[post("/webhooks/{id}/disable")]
 async fn disable(
@@ -300,9 +303,9 @@ async fn disable(
 }
 
 /// Deletes an endpoint, and what is queued for it.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), responses(
-    (status = 204, description = "It is gone"),
-    (status = 404, description = "None, or not yours", body = Problem),
+#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "delete_webhook", responses(
+    (status = 204, description = "It is deleted."),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[delete("/webhooks/{id}")]
 async fn delete(

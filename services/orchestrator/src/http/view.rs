@@ -3,7 +3,10 @@
 use holdfast::saga::{Ask, Deed, Entry, History, StepHistory, Summary};
 use serde::Serialize;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{Object, OneOfBuilder, Type},
+};
 use uuid::Uuid;
 
 /// A page of sagas, newest first.
@@ -108,13 +111,21 @@ struct RemainingView {
 #[derive(Debug, Serialize, ToSchema)]
 struct EntryView {
     seq: i32,
-    /// What happened.
-    #[schema(value_type = Object)]
+    /// What happened: its name, with its particulars if it has any.
+    #[schema(schema_with = input)]
     input: serde_json::Value,
     /// What followed from it.
     effect: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
+}
+
+/// An input of a saga: `"start"`, or an object with the input's name as its one field.
+fn input() -> OneOfBuilder {
+    let named = Object::with_type(Type::Object);
+    OneOfBuilder::new()
+        .item(Object::with_type(Type::String))
+        .item(named)
 }
 
 /// What an operator did.

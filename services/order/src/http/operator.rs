@@ -21,24 +21,30 @@ use crate::{
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Only orders that wait for an operator (default true).
+    /// Only orders that wait for an operator.
+    #[param(default = true)]
     stuck: Option<bool>,
     /// Whose orders.
+    #[param(inline)]
     customer: Option<CustomerId>,
     /// The `next` of the page before.
     before: Option<Uuid>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
+/// Why it is done.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
     note: Note,
 }
 
+/// What is written off, and why.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Settlement {
@@ -50,7 +56,7 @@ struct Settlement {
 }
 
 /// Orders that wait for an operator, newest first.
-#[utoipa::path(tag = "operator", operation_id = "list_stuck_orders", params(ListQuery), responses(
+#[utoipa::path(tag = "operator", operation_id = "list_orders_as_operator", params(ListQuery), responses(
     (status = 200, body = super::view::OrderPage),
 ))]
 #[get("/operator/orders")]
@@ -70,8 +76,8 @@ pub(super) async fn list(
 }
 
 /// An order, what it awaits, and what operators did to it.
-#[utoipa::path(tag = "operator", operation_id = "show_order_to_operator", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = OperatorView), (status = 404, body = Problem),
+#[utoipa::path(tag = "operator", operation_id = "show_order_as_operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = OperatorView),
 ))]
 #[get("/operator/orders/{id}")]
 pub(super) async fn show(
@@ -87,8 +93,8 @@ pub(super) async fn show(
 
 /// Cancels a pending order.
 #[utoipa::path(
-    tag = "operator", operation_id = "cancel_order_as_operator", params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem)),
+    tag = "operator", operation_id = "cancel_order_as_operator", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Reason,
+    responses((status = 202, body = OperatorView), (status = 409, description = "Not in the state that the order is in.")),
 )]
 #[post("/operator/orders/{id}/cancel")]
 pub(super) async fn cancel(
@@ -109,8 +115,8 @@ pub(super) async fn cancel(
 
 /// Asks again for what the order awaits, and starts its wait anew.
 #[utoipa::path(
-    tag = "operator", operation_id = "resume_order", params(("id" = Uuid, Path)), request_body = Reason,
-    responses((status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem)),
+    tag = "operator", operation_id = "resume_order", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Reason,
+    responses((status = 202, body = OperatorView), (status = 409, description = "Not in the state that the order is in.")),
 )]
 #[post("/operator/orders/{id}/resume")]
 pub(super) async fn resume(
@@ -135,10 +141,10 @@ pub(super) async fn resume(
 /// participant that has undone its part meanwhile answers so, and writes off nothing. An orchestrated order's participants
 /// answer to its saga: 409, settle it there.
 #[utoipa::path(
-    tag = "operator", operation_id = "settle_order", params(("id" = Uuid, Path)), request_body = Settlement,
+    tag = "operator", operation_id = "settle_order", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Settlement,
     responses(
-        (status = 202, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem),
+        (status = 202, body = OperatorView),
+        (status = 409, description = "The order is not stuck, or is settled at its saga."),
     ),
 )]
 #[post("/operator/orders/{id}/settle")]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use chassis::{
     database,
-    http::{JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
+    http::{IdempotencyKey, JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
     identity::{Anyone, Customer, Principal, Role},
     trace::OrderFacts,
 };
@@ -44,15 +44,16 @@ struct PlaceOrder {
 /// Places an order. Safe to repeat under the same Idempotency-Key: it is one order, and the same answer.
 #[utoipa::path(
     tag = "orders",
-    params(("Idempotency-Key" = String, Header, description = "1 to 128 visible ASCII characters, new for each order")),
+    operation_id = "place_order",
+    params(("Idempotency-Key" = inline(IdempotencyKey), Header, description = "New for each order.")),
     request_body(content = PlaceOrder, example = json!({
         "lines": [{ "sku": "TEA-EARL-GREY", "quantity": 2 }], "payment": { "method": "wallet" }
     })),
     responses(
-        (status = 202, description = "Accepted; see Location for where it stands", body = OrderView),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 413, body = Problem),
-        (status = 415, body = Problem), (status = 422, body = Problem),
-        (status = 503, description = "Not now; repeat it after Retry-After, under the same key", body = Problem),
+        (
+            status = 202, description = "It is accepted.", body = OrderView,
+            headers(("Location" = String, description = "The order's path.")),
+        ),
     ),
 )]
 #[post("/orders")]
@@ -62,11 +63,12 @@ pub(super) async fn place(
     state: web::Data<State>,
     JsonBody(order): JsonBody<PlaceOrder>,
 ) -> Result<HttpResponse, Problem> {
-    let key = idempotency_key(&request)?;
+    let key = IdempotencyKey::of(&request)?;
+    let key = key.as_str();
     // Of the parsed request, so that spaces and the order of fields make no other request.
     let request_hash =
         Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
-    if let Some(before) = commands::placed_before(&state.pool, &principal.id, &key, &request_hash)
+    if let Some(before) = commands::placed_before(&state.pool, &principal.id, key, &request_hash)
         .instrument(telemetry::sql("SELECT", "idempotency_key"))
         .await?
     {
@@ -107,7 +109,7 @@ pub(super) async fn place(
         &mut tx,
         &order,
         coordination,
-        &key,
+        key,
         &request_hash,
         view,
         &state.waiting,
@@ -131,23 +133,6 @@ fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
     HttpResponse::Accepted()
         .insert_header((header::LOCATION, format!("/orders/{id}")))
         .json(view)
-}
-
-fn idempotency_key(request: &HttpRequest) -> Result<String, Problem> {
-    const FIELD: &str = "header Idempotency-Key";
-    let rule = "is needed once, with 1 to 128 visible ASCII characters, new for each order";
-    let mut keys = request.headers().get_all("idempotency-key");
-    match (keys.next(), keys.next()) {
-        (Some(key), None) => key
-            .to_str()
-            .ok()
-            .filter(|key| {
-                (1..=128).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
-            })
-            .map(str::to_owned)
-            .ok_or_else(|| Problem::invalid_field(FIELD, rule)),
-        _ => Err(Problem::invalid_field(FIELD, rule)),
-    }
 }
 
 /// Puts prices to the lines. One currency for all: an order is paid in one piece.
@@ -181,8 +166,8 @@ fn price(lines: &Lines, prices: &HashMap<Sku, Money>) -> Result<(Vec<PricedLine>
 }
 
 /// Where an order stands.
-#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = OrderView), (status = 404, description = "None, or not yours", body = Problem),
+#[utoipa::path(tag = "orders", operation_id = "show_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = OrderView), (status = 404, description = "There is no such order, or it is not yours."),
 ))]
 #[get("/orders/{id}")]
 pub(super) async fn show(
@@ -204,20 +189,21 @@ fn visible(stored: Option<StoredOrder>, principal: &Principal) -> Result<StoredO
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// Whose orders; a customer's own, if not given.
+    #[param(inline)]
     customer: Option<CustomerId>,
     /// The `next` of the page before.
     before: Option<Uuid>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// Orders, newest first.
-#[utoipa::path(tag = "orders", params(ListQuery), responses(
-    (status = 200, body = OrderPage), (status = 403, description = "Not your orders", body = Problem),
-))]
+#[utoipa::path(tag = "orders", operation_id = "list_orders", params(ListQuery), responses((status = 200, body = OrderPage)))]
 #[get("/orders")]
 pub(super) async fn list(
     Anyone(principal): Anyone,
@@ -254,9 +240,10 @@ pub(super) async fn page(
 }
 
 /// Cancels an order, also after it was confirmed. Asked again, it answers the same.
-#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
-    (status = 202, description = "It is being undone, or is undone already", body = OrderView),
-    (status = 404, description = "None, or not yours", body = Problem),
+#[utoipa::path(tag = "orders", operation_id = "cancel_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 202, description = "It is being undone, or is undone already.", body = OrderView),
+    (status = 404, description = "There is no such order, or it is not yours."),
+    (status = 409, description = "The order cannot be cancelled any more."),
 ))]
 #[post("/orders/{id}/cancel")]
 pub(super) async fn cancel(
@@ -275,8 +262,8 @@ pub(super) async fn cancel(
 }
 
 /// What happened to an order, in the order in which it was heard.
-#[utoipa::path(tag = "orders", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = Vec<EntryView>), (status = 404, description = "None, or not yours", body = Problem),
+#[utoipa::path(tag = "orders", operation_id = "show_timeline", params(("id" = Uuid, Path, description = "The order's id.")), responses(
+    (status = 200, body = Vec<EntryView>), (status = 404, description = "There is no such order, or it is not yours."),
 ))]
 #[get("/orders/{id}/timeline")]
 pub(super) async fn timeline(

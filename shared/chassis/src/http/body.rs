@@ -159,7 +159,7 @@ pub fn page_of<T, N>(
 
 /// Why an operator does something: 1 to 500 characters, none of them a control character. It is kept for ever.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[schema(value_type = String, min_length = 1, max_length = 500)]
+#[schema(value_type = String, min_length = 1, max_length = 500, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
 #[serde(try_from = "String")]
 pub struct Note(String);
 

@@ -288,7 +288,7 @@ impl ResponseError for Problem {
 }
 
 /// The media type of problems.
-pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {

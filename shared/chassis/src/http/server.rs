@@ -87,14 +87,12 @@ pub(crate) fn serve(
             .app_data(name.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
-            .service(health::live)
-            .service(health::ready)
-            .service(health::metrics)
             .configure(routes.clone())
             .service(
                 utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
+                    // Seen from the page: also behind a front door, which puts something before the path.
                     .config(
-                        utoipa_swagger_ui::Config::default()
+                        utoipa_swagger_ui::Config::new(["../openapi.json"])
                             .persist_authorization(true)
                             .try_it_out_enabled(true),
                     )

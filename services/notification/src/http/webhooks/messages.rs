@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
-    database,
+    Routes, database,
     http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
     identity::{Anyone, Principal, Role},
 };
@@ -25,8 +25,8 @@ use crate::{
 /// How many of the times that a webhook was sent again are shown.
 const RESENDS: i64 = 20;
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config
+pub(super) fn routes(routes: &mut Routes) {
+    routes
         .service(messages)
         .service(show_message)
         .service(attempts)
@@ -35,20 +35,23 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MessagesQuery {
-    /// Whether to show only those that were given up (default false).
+    /// Whether to show only those that were given up.
+    #[param(default = false)]
     failed: Option<bool>,
     /// The `next` of the page before.
     before: Option<Uuid>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// The webhooks to an endpoint, newest first: all that are kept, or those that have failed.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path), MessagesQuery), responses(
+#[utoipa::path(tag = "webhooks", operation_id = "list_webhook_messages", params(("id" = Uuid, Path, description = "The endpoint's id."), MessagesQuery), responses(
     (status = 200, body = WebhookPage),
-    (status = 404, description = "None, or not yours", body = Problem),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
 ))]
 #[get("/webhooks/{id}/messages")]
 async fn messages(
@@ -83,9 +86,9 @@ async fn find(
 }
 
 /// A webhook to an endpoint, and the newest 20 times that somebody had it sent again.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id")), responses(
+#[utoipa::path(tag = "webhooks", operation_id = "show_webhook_message", params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id.")), responses(
     (status = 200, body = WebhookWithResends),
-    (status = 404, description = "None, not any more, or not yours", body = Problem),
+    (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
 ))]
 #[get("/webhooks/{id}/messages/{message}")]
 async fn show_message(
@@ -99,21 +102,23 @@ async fn show_message(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct AttemptsQuery {
     /// The `next` of the page before.
     before: Option<i32>,
-    /// How many, from 1 to 200 (default 50).
+    /// How many (default 50).
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// The attempts at a webhook, newest first.
 #[utoipa::path(
-    tag = "webhooks",
-    params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id"), AttemptsQuery),
+    tag = "webhooks", operation_id = "list_webhook_attempts",
+    params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id."), AttemptsQuery),
     responses(
         (status = 200, body = AttemptPage),
-        (status = 404, description = "None, not any more, or not yours", body = Problem),
+        (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
     ),
 )]
 #[get("/webhooks/{id}/messages/{message}/attempts")]
@@ -182,14 +187,14 @@ fn by<'a>(principal: &'a Principal, note: Option<&'a Note>) -> Result<By<'a>, Pr
 /// Sends a webhook again, also one that was delivered: the same body under the same webhook-id, signed anew. It is tried for
 /// as long as a new one.
 #[utoipa::path(
-    tag = "webhooks",
-    params(("id" = Uuid, Path), ("message" = Uuid, Path, description = "Its webhook-id")),
+    tag = "webhooks", operation_id = "resend_webhook_message",
+    params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id.")),
     request_body = Resend,
     responses(
-        (status = 202, description = "It is queued, now or already", body = Resent),
-        (status = 404, description = "None, not any more, or not yours", body = Problem),
-        (status = 409, description = "The endpoint is disabled", body = Problem),
-        (status = 422, description = "An operator has to say why", body = Problem),
+        (status = 202, description = "It is queued, now or already.", body = Resent),
+        (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
+        (status = 409, description = "The endpoint is disabled."),
+        (status = 422, description = "A field is not valid, or an operator does not say why."),
     ),
 )]
 #[post("/webhooks/{id}/messages/{message}/resend")]
@@ -219,11 +224,11 @@ async fn resend(
 
 /// Sends an endpoint's webhooks again that have failed since a time, up to 500 at once, the oldest first. What is on its way,
 /// or was delivered, stays as it is.
-#[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path)), request_body = Recover, responses(
-    (status = 202, description = "They are queued", body = Recovered),
-    (status = 404, description = "None, or not yours", body = Problem),
-    (status = 409, description = "The endpoint is disabled", body = Problem),
-    (status = 422, description = "A field is wrong, or an operator does not say why", body = Problem),
+#[utoipa::path(tag = "webhooks", operation_id = "recover_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), request_body = Recover, responses(
+    (status = 202, description = "They are queued.", body = Recovered),
+    (status = 404, description = "There is no such endpoint, or it is not yours."),
+    (status = 409, description = "The endpoint is disabled."),
+    (status = 422, description = "A field is not valid, or an operator does not say why."),
 ))]
 #[post("/webhooks/{id}/recover")]
 async fn recover(
