@@ -252,7 +252,7 @@ async fn list_parked(
 }
 
 /// One of them, whole.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), responses((status = 200, body = ParkedDetail)))]
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), responses((status = 200, body = ParkedDetail)))]
 #[get("/operator/parked/{id}")]
 async fn show_parked(
     _: Operator,
@@ -275,7 +275,7 @@ async fn show_parked(
 }
 
 /// Repairs one. The result must fit its type, and must keep every id and amount.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Edit, responses(
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Edit, responses(
     (status = 204, description = "It is edited."),
     (status = 409, description = "It was requeued or dropped already."),
 ))]
@@ -308,7 +308,7 @@ async fn edit_parked(
 }
 
 /// Sends one again, to the queue that could not handle it.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Reason, responses(
     (status = 202, body = Requeued),
     (status = 409, description = "It was requeued or dropped already."),
 ))]
@@ -328,7 +328,7 @@ async fn requeue_parked(
 }
 
 /// Ends one without handling it. The order that it is about becomes stuck, if it depends on it.
-#[utoipa::path(tag = "operator", params(("id" = Uuid, Path)), request_body = Reason, responses(
+#[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Reason, responses(
     (status = 204, description = "It is dropped."),
     (status = 409, description = "It was requeued or dropped already."),
 ))]
@@ -358,7 +358,7 @@ async fn list_quarantined(_: Operator, desk: web::Data<Desk>) -> Result<HttpResp
 }
 
 /// Lets one of them try again.
-#[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path)), responses((status = 202, description = "It is published again.")))]
+#[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path, description = "The id of the message.")), responses((status = 202, description = "It is published again.")))]
 #[post("/operator/outbox/{message_id}/release")]
 async fn release_quarantined(
     Operator(operator): Operator,
