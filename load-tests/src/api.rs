@@ -105,6 +105,7 @@ impl Api {
         Ok(Self {
             places,
             http: reqwest::Client::builder()
+                .no_proxy()
                 .connect_timeout(Duration::from_secs(2))
                 .timeout(Duration::from_secs(15))
                 // Sooner than the services hang up: else a request could meet the hanging up half way.

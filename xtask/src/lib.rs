@@ -6,7 +6,7 @@
 //! - [`workspace`]: where things are;
 //! - [`process`]: children that never outlive their parent;
 //! - [`servers`]: finds or installs PostgreSQL, RabbitMQ and Redis, and starts private ones;
-//! - [`wiring`]: which service is told what;
+//! - [`wiring`]: which service is told what; [`settings`]: and what by whoever starts it;
 //! - [`stack`]: all of it together, supervised;
 //! - [`compose`]: the same in containers.
 
@@ -17,6 +17,7 @@ pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod servers;
+pub mod settings;
 pub mod stack;
 pub mod wiring;
 pub mod workspace;

@@ -10,6 +10,7 @@ use crate::{
     process::{self, Process, Recipe},
     progress::say,
     servers::{Durability, Install, Postgres, RabbitMq, Redis, find_or_install},
+    settings::Given,
     wiring::{ROOM, SERVICES, Wiring, database_of, preferred_port, redis_environment},
     workspace::{self, Claim},
 };
@@ -38,12 +39,15 @@ pub struct Options {
     pub room: bool,
     /// More settings, for all services.
     pub extra: Vec<(String, String)>,
+    /// Settings that a person gave, each for the services that read it.
+    pub given: Given,
 }
 
 /// Servers and services, running.
 pub struct Stack {
     /// Its folders.
     pub claim: Claim,
+    given: Given,
     /// Where everything is.
     pub wiring: Wiring,
     room: bool,
@@ -169,6 +173,7 @@ impl Stack {
         };
         let mut stack = Self {
             claim,
+            given: options.given.clone(),
             wiring,
             room: options.room,
             postgres,
@@ -188,6 +193,7 @@ impl Stack {
             // It finds the services and the books as the tools do.
             let mut environment = stack.wiring.environment(ROOM);
             environment.extend(stack.tools_environment());
+            environment.extend_from_slice(stack.given.of(ROOM));
             stack.recipe(ROOM, ROOM, environment);
         }
         let mails = stack.mails().display().to_string();
@@ -207,6 +213,7 @@ impl Stack {
     fn environment(&self, service: &'static str) -> Vec<(String, String)> {
         let mut environment = self.wiring.environment(service);
         environment.extend(redis_environment(service, &self.redis.url(service)));
+        environment.extend_from_slice(self.given.of(service));
         environment
     }
 

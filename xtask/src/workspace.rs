@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    os::fd::AsRawFd,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -84,18 +84,14 @@ impl Claim {
         let folder = target().join(name);
         std::fs::create_dir_all(target()).context("cannot create the target folder")?;
         let path = target().join(format!("{name}.lock"));
-        let lock = File::create(&path).context(path.display())?;
-        // SAFETY: an open file, and no memory of ours.
-        #[expect(
-            unsafe_code,
-            reason = "the standard library's File::lock would wait, or needs a newer toolchain"
-        )]
-        let taken = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        if taken != 0 {
+        let mut lock = open_lock(&path).context(path.display())?;
+        if lock.try_lock().is_err() {
             return Err(error(format!(
                 "target/{name} is in use: stop the `cargo xtask` that runs (Ctrl-C there, or `cargo xtask down` here)"
             )));
         }
+        lock.set_len(0).context(path.display())?;
+        write!(lock, "{}", std::process::id()).context(path.display())?;
         empty(&folder)?;
         let data = if is_root() && !is_reachable(&target()) {
             // A checkout under /root, say: PostgreSQL refuses to run as root, and its own user cannot get here.
@@ -114,11 +110,38 @@ impl Claim {
         })
     }
 
+    /// Returns the process that holds `target/NAME`, if one does.
+    pub fn holder(name: &str) -> Result<Option<u32>> {
+        let path = target().join(format!("{name}.lock"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut lock = open_lock(&path).context(path.display())?;
+        if lock.try_lock_shared().is_ok() {
+            return Ok(None);
+        }
+        let mut pid = String::new();
+        lock.read_to_string(&mut pid).context(path.display())?;
+        let pid = pid.trim().parse();
+        let pid = pid.context(format!(
+            "target/{name} is in use, and {} does not say by which process",
+            path.display()
+        ))?;
+        Ok(Some(pid))
+    }
+
     /// Removes the servers' data, when they have stopped. Logs and mails stay, for a look at them.
     pub fn discard_data(&self) {
         // What cannot be removed now is removed by the next start.
         let _ = std::fs::remove_dir_all(&self.data);
     }
+}
+
+/// Opens the file of a lock, with what its holder wrote in it.
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path)
 }
 
 fn empty(folder: &Path) -> Result {

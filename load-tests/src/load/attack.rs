@@ -89,6 +89,7 @@ impl Crowd {
             queues.insert(wants, Mutex::new(receiver));
         }
         let http = reqwest::Client::builder()
+            .no_proxy()
             .connect_timeout(Duration::from_secs(2))
             .timeout(REQUEST_TIMEOUT)
             // Sooner than the services hang up: else a request could meet the hanging up half way.

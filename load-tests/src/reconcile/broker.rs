@@ -16,6 +16,7 @@ impl Broker {
         // An error means that there is a provider already: that is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
+            .no_proxy()
             .timeout(std::time::Duration::from_secs(10))
             .build()?;
         let api = sources.open(&sources.rabbitmq_api)?;

@@ -98,6 +98,7 @@ impl App {
             .work("the books", |shutdown| {
                 worker::audit(audited, auditor, shutdown)
             })
+            .pages(&http::PAGES)
             .serve(http::api(is_demo), move |routes| {
                 http::routes(routes.app_data(state.clone()), is_demo);
             });

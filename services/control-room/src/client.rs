@@ -9,7 +9,7 @@ pub(crate) use books::{Auditor, Invariants};
 pub(crate) use call::{Answer, Call, Verb};
 
 use chassis::{
-    client::{TokenFile, traced},
+    client::{TokenFile, retry_after, traced},
     identity::{DevelopmentKey, Principal, Role},
     settings::IdentitySettings,
 };
@@ -116,6 +116,8 @@ impl Services {
             Tokens::File(TokenFile::new(file))
         };
         let http = reqwest::Client::builder()
+            // The services are ours: a proxy that is meant for the internet may not reach them.
+            .no_proxy()
             .connect_timeout(Duration::from_secs(1))
             // Sooner than servers hang up on us: else a request could meet the hanging up half way.
             .pool_idle_timeout(Duration::from_secs(3))
@@ -220,7 +222,8 @@ impl Services {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        let (content_type, retry_after) = (text(header::CONTENT_TYPE), text(header::RETRY_AFTER));
+        let content_type = text(header::CONTENT_TYPE);
+        let retry_after = retry_after(response.headers());
         let status = response.status().as_u16();
         let away = |why: String| Error::Away { service, why };
         let body = deadline.run(response.bytes()).await;
@@ -242,15 +245,16 @@ impl Services {
         deadline: Deadline,
     ) -> Result<T, Error> {
         let (name, _) = self.place(service)?;
-        let Answer { status, body, .. } = self.pass(service, call, deadline).await?;
+        let answer = self.pass(service, call, deadline).await?;
         let unexpected = |body: String| Error::Unexpected {
             service: name,
-            status,
+            status: answer.status,
             body,
         };
-        if !(200..300).contains(&status) {
-            return Err(unexpected(String::from_utf8_lossy(&body).into_owned()));
+        if !(200..300).contains(&answer.status) {
+            return Err(Error::refused(name, &answer));
         }
+        let body = &answer.body;
         let body = if body.is_empty() { b"null" } else { &body[..] };
         serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))
     }

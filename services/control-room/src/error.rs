@@ -1,14 +1,33 @@
-//! What can go wrong between the room and a service, and what it means to who asked.
+//! What can go wrong between the room and a service, and what it means to whoever asked the room.
+
+use std::time::Duration;
 
 use chassis::http::Problem;
+use serde_json::Value;
 use tracing::warn;
 
-/// Why a service did not answer. Nothing is known of what it did.
+use crate::client::Answer;
+
+/// Why a service did not do what the room asked. Of a service that is away, nothing is known of what it did.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody answers, or not in time: come back.
+    /// No answer, or none in time: come back.
     #[error("{service} does not answer: {why}")]
     Away { service: &'static str, why: String },
+    /// It answered that it cannot now: come back when it says.
+    #[error("{service} cannot do that now: {detail}")]
+    NotNow {
+        service: &'static str,
+        retry_after: Option<Duration>,
+        detail: String,
+    },
+    /// It answered that it will not, to a request that is the visitor's: the visitor is told the same.
+    #[error("{service}: {detail}")]
+    Refused {
+        service: &'static str,
+        status: u16,
+        detail: String,
+    },
     /// It answered something that it should not: look at both.
     #[error("{service} answered {status}: {body}")]
     Unexpected {
@@ -24,6 +43,34 @@ pub(crate) enum Error {
     Token(String),
 }
 
+impl Error {
+    /// The error that an answer of `service` is which is no success.
+    pub(crate) fn refused(service: &'static str, answer: &Answer) -> Self {
+        let status = answer.status;
+        let body = || String::from_utf8_lossy(&answer.body).into_owned();
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let detail = problem["detail"].as_str().map_or_else(body, str::to_owned);
+        match status {
+            // 502 and 504 are said by what stands between: a proxy whose service is away.
+            408 | 429 | 502 | 503 | 504 => Self::NotNow {
+                service,
+                retry_after: answer.retry_after,
+                detail,
+            },
+            403 | 404 | 409 => Self::Refused {
+                service,
+                status,
+                detail,
+            },
+            _ => Self::Unexpected {
+                service,
+                status,
+                body: body(),
+            },
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -32,8 +79,49 @@ impl From<Error> for Problem {
                 warn!(%error, "cannot ask a service");
                 Self::unavailable(format!("{service} does not answer"))
             }
-            Error::NoService(_) => Self::not_found(error),
+            Error::NotNow {
+                retry_after: Some(after),
+                ..
+            } => Self::unavailable(error).retry_after(after),
+            Error::NotNow { .. } => Self::unavailable(error),
+            Error::Refused { status: 403, .. } => Self::forbidden(error),
+            Error::Refused { status: 409, .. } => Self::conflict(error),
+            Error::Refused { .. } | Error::NoService(_) => Self::not_found(error),
             Error::Unexpected { .. } | Error::Token(_) => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+
+    use super::*;
+
+    #[test]
+    fn what_an_upstream_says_is_passed_on() {
+        for (status, becomes) in [
+            (403, 403),
+            (404, 404),
+            (408, 503),
+            (409, 409),
+            (429, 503),
+            (500, 500),
+            (502, 503),
+            (503, 503),
+            (504, 503),
+        ] {
+            let answer = Answer {
+                status,
+                content_type: None,
+                retry_after: Some(Duration::from_secs(7)),
+                body: br#"{"detail":"not today"}"#.to_vec(),
+            };
+            let response = Problem::from(Error::refused("order", &answer)).error_response();
+            assert_eq!(response.status().as_u16(), becomes, "{status}");
+            let after = response.headers().get("retry-after");
+            let after = after.and_then(|after| after.to_str().ok());
+            assert_eq!(after, (becomes == 503).then_some("7"), "{status}");
         }
     }
 }

@@ -55,6 +55,9 @@ pub(crate) struct State {
 )]
 struct Api;
 
+/// What is for people, and in no document.
+pub(crate) const PAGES: [&str; 2] = ["/", "/assets/{file:.*}"];
+
 /// What the room is. In demo mode it wants no token.
 pub(crate) fn api(demo: bool) -> utoipa::openapi::OpenApi {
     let mut api = Api::openapi();
@@ -100,7 +103,7 @@ fn passed(answer: Answer) -> Result<HttpResponse, Problem> {
     let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
     if let Some(after) = answer.retry_after {
-        response.insert_header((header::RETRY_AFTER, after));
+        response.insert_header((header::RETRY_AFTER, after.as_secs().to_string()));
     }
     if let Some(kind) = answer.content_type {
         response.insert_header((header::CONTENT_TYPE, kind));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
     Routes, database,
-    http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_of, page_size, unknown_cursor},
     identity::{self, Operator},
 };
 use contracts::{order::Saga, value::OrderId};
@@ -117,7 +117,14 @@ async fn list(
         before: query.before,
         limit: limit + 1,
     };
-    let found = store::list(&mut *connection(&state).await?, &filter).await?;
+    let mut conn = connection(&state).await?;
+    let found = store::list(&mut conn, &filter).await?;
+    if let Some(before) = query.before
+        && found.is_empty()
+        && state.sagas.history(&mut conn, before).await?.is_none()
+    {
+        return Err(unknown_cursor("before"));
+    }
     Ok(HttpResponse::Ok().json(SagaPage::new(found, limit)))
 }
 

@@ -122,9 +122,13 @@ impl Prices {
         let known = may.then(|| self.cache.recall(skus, self.age)).flatten();
         let Some((prices, as_of)) = known else {
             warn!(%error, "no prices");
-            return Err(Problem::unavailable(
+            let unavailable = Problem::unavailable(
                 "the catalogue cannot be reached, so the order cannot be priced",
-            ));
+            );
+            return Err(match when_again(&error.last) {
+                Some(after) => unavailable.retry_after(after),
+                None => unavailable,
+            });
         };
         warn!(%error, %as_of, "inventory cannot be asked: the prices that it last named");
         counter!("orders_priced_from_cache_total").increment(1);
@@ -132,6 +136,15 @@ impl Prices {
             prices,
             as_of: Some(as_of),
         })
+    }
+}
+
+/// Returns when asking again has a chance: when the breaker lets a call through, or when inventory said.
+fn when_again(error: &Error<client::Error>) -> Option<Duration> {
+    match error {
+        Error::Open(rejected) => rejected.retry_after,
+        Error::Full(_) => None,
+        Error::Call(error) => error.retry_after(),
     }
 }
 

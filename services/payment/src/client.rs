@@ -70,7 +70,8 @@ struct RefundResponse {}
 
 impl CardCompany {
     pub(crate) fn new(settings: &CardSettings) -> anyhow::Result<Self> {
-        let client = Client::new(
+        // A company outside: if the way there is through a proxy, so be it.
+        let client = Client::outside(
             "card-processor",
             &settings.card_processor_url,
             TokenFile::new(&settings.service_token_file),

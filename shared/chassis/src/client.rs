@@ -1,4 +1,8 @@
 //! Calling another service: within the caller's deadline, in the caller's trace, under our own token.
+//!
+//! A service of ours is called directly, whatever `HTTP_PROXY` says: it is in the same private network, and a proxy that is
+//! meant for the internet may not reach it. What belongs to somebody else is called through the proxy that the environment
+//! names ([`Client::outside`]).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,6 +14,7 @@ use holdfast::{
 pub use reqwest::RequestBuilder;
 use reqwest::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tracing::{Instrument, info_span};
 
 use crate::http::DESTINATION;
@@ -102,13 +107,31 @@ impl Retryable for Error {
 }
 
 impl Client {
-    /// A client for the service of that name at `base` (`http://host:port`).
+    /// A client for the service of that name at `base` (`http://host:port`), one of ours: no proxy is asked.
     pub fn new(
         service: &'static str,
         base: &str,
         token: TokenFile,
     ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        Self::build(reqwest::Client::builder().no_proxy(), service, base, token)
+    }
+
+    /// A client for somebody else's service: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed.
+    pub fn outside(
+        service: &'static str,
+        base: &str,
+        token: TokenFile,
+    ) -> Result<Self, reqwest::Error> {
+        Self::build(reqwest::Client::builder(), service, base, token)
+    }
+
+    fn build(
+        http: reqwest::ClientBuilder,
+        service: &'static str,
+        base: &str,
+        token: TokenFile,
+    ) -> Result<Self, reqwest::Error> {
+        let http = http
             .connect_timeout(Duration::from_secs(1))
             // Sooner than servers hang up on us (actix after 5 s): else a request could meet the hanging up half way.
             .pool_idle_timeout(Duration::from_secs(3))
@@ -161,13 +184,10 @@ impl Client {
                 return response.json().await.map_err(unreachable);
             }
             if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-                let retry_after = response.headers().get(header::RETRY_AFTER);
-                let retry_after = retry_after.and_then(|after| after.to_str().ok()?.parse().ok());
-                let retry_after = retry_after.map(Duration::from_secs);
                 return Err(Error::Unavailable {
                     service: service(),
                     status,
-                    retry_after,
+                    retry_after: retry_after(response.headers()),
                 });
             }
             let body = response.text().await.map_err(unreachable)?;
@@ -186,7 +206,28 @@ impl Client {
     }
 }
 
+/// Returns how long an answer asks to wait: in seconds, or until a date (RFC 9110, 10.2.3), which is the answerer's and so
+/// is compared with its own `Date`.
+pub fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let text = |name: header::HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let asked = text(header::RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok();
+    let wait = date(asked)? - date(text(header::DATE)?)?;
+    Some(wait.try_into().unwrap_or(Duration::ZERO))
+}
+
 impl Error {
+    /// Returns when the other service wants to be asked again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// For traces: the status, or what there was instead of one.
     fn kind(&self) -> String {
         match self {
@@ -231,4 +272,35 @@ fn span_of(request: &reqwest::Request) -> tracing::Span {
         ]
     });
     span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let after = |retry: &str, date: Option<&str>| {
+            let mut headers = header::HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, retry.parse().expect("a value"));
+            if let Some(date) = date {
+                headers.insert(header::DATE, date.parse().expect("a value"));
+            }
+            retry_after(&headers)
+        };
+        let date = Some("Wed, 21 Oct 2015 07:28:00 GMT");
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (retry, date, wanted) in [
+            ("120", None, seconds(120)),
+            ("0", date, seconds(0)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", date, seconds(30)),
+            ("Wed, 21 Oct 2015 07:27:30 GMT", date, seconds(0)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", None, None),
+            ("soon", date, None),
+            ("-1", date, None),
+        ] {
+            assert_eq!(after(retry, date), wanted, "{retry:?}");
+        }
+        assert_eq!(retry_after(&header::HeaderMap::new()), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! The service's own database.
 
+mod trouble;
+
 use std::{
     ops::{Deref, DerefMut},
     str::FromStr,
@@ -19,6 +21,7 @@ use sqlx::{
 };
 use tokio::time::Instant;
 use tracing::{Span, info, warn};
+pub use trouble::{Look, Trouble};
 
 use crate::settings::DatabaseSettings;
 
@@ -139,6 +142,7 @@ pub fn sample(pool: &PgPool) {
 
 /// Says what each metric is, for whoever reads `/metrics`.
 pub(crate) fn describe() {
+    trouble::describe();
     describe_gauge!(
         "database_connections",
         Unit::Count,

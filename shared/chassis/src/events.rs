@@ -8,6 +8,8 @@ use holdfast::{
 };
 use uuid::Uuid;
 
+use crate::wording::from_json;
+
 /// The exchange of everything that happened to choreographed orders.
 pub const EXCHANGE: &str = "events";
 /// The exchanges of what a service asks of another, by the name of the one that is asked. Each service that asks has one of its
@@ -136,7 +138,8 @@ pub fn idempotency_key(order: OrderId, step: &str) -> String {
 /// Decodes a payload, and checks all that its contract promises; the error names the field.
 pub fn decode<M: Message>(event: &Incoming) -> Result<M, Undecodable> {
     check_source(event)?;
-    let message: M = from_json(&event.data).map_err(Undecodable::Malformed)?;
+    let message: M = from_json(&event.data)
+        .map_err(|wrong| Undecodable::Malformed(wrong.to_string()))?;
     let (subject, order) = (&event.subject, message.order_id());
     if subject.parse::<Uuid>().ok() != Some(order.0) {
         return Err(Undecodable::Malformed(format!(
@@ -159,21 +162,6 @@ pub fn check_source(event: &Incoming) -> Result<(), Undecodable> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Decodes JSON; the error names the field.
-pub fn from_json<T: serde::de::DeserializeOwned>(data: &[u8]) -> Result<T, String> {
-    let mut json = serde_json::Deserializer::from_slice(data);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        if path == "." {
-            error.inner().to_string()
-        } else {
-            format!("{path}: {}", error.inner())
-        }
-    })?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(value)
 }
 
 /// The idempotency key of a command, which its answer carries back.

@@ -6,22 +6,33 @@ use actix_web::{HttpResponse, get, web};
 use futures_util::future::join_all;
 use holdfast::messaging::Link;
 use serde::Serialize;
-use sqlx::PgPool;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
+};
 use utoipa::ToSchema;
 
-use crate::openapi::Routes;
+use crate::{database::Look, openapi::Routes};
+
+/// How long a look at everything is good. Readiness wants no token, so nobody may make work by asking for it often.
+const FRESH: Duration = Duration::from_secs(1);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// What a service needs to do its work, and how to ask whether it is there.
+///
+/// Asked for by many at a time it looks once: a look is good for a second, and all who ask meanwhile share it.
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Vec<(&'static str, Check)>,
+    /// The database, if there is one: also for telling a busy pool from a server that is away.
+    database: Option<Look>,
+    /// The last look. A tokio Mutex, held during a look: who comes meanwhile waits for its result.
+    last: Arc<Mutex<Option<(Instant, Readiness)>>>,
 }
 
 impl Health {
-    /// Adds a check; it has a second to answer.
+    /// Adds a check; it has two seconds to answer.
     #[must_use]
     pub fn with<F>(
         mut self,
@@ -36,13 +47,19 @@ impl Health {
         self
     }
 
-    /// Ready while the database answers.
+    /// Ready while the database answers and writes. A pool that is busy is ready: it is not away.
     #[must_use]
-    pub fn with_database(self, pool: PgPool) -> Self {
+    pub fn with_database(mut self, look: Look) -> Self {
+        self.database = Some(look.clone());
         self.with("database", move || {
-            let pool = pool.clone();
-            async move { sqlx::query("select 1").execute(&pool).await.is_ok() }
+            let look = look.clone();
+            async move { look.is_well().await }
         })
+    }
+
+    /// The look at the database.
+    pub(crate) fn database(&self) -> Option<&Look> {
+        self.database.as_ref()
     }
 
     /// Ready while the broker is connected.
@@ -57,9 +74,24 @@ impl Health {
         self.with(name, move || std::future::ready(*flag.borrow()))
     }
 
+    /// Returns how things stand: as of the last look, if that is fresh.
+    ///
+    /// Cancel safe: the next caller looks.
     async fn check(&self) -> Readiness {
+        let mut last = self.last.lock().await;
+        if let Some((at, readiness)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return readiness.clone();
+        }
+        let readiness = self.look().await;
+        *last = Some((Instant::now(), readiness.clone()));
+        readiness
+    }
+
+    async fn look(&self) -> Readiness {
         let answers = self.checks.iter().map(|(name, check)| async move {
-            let up = timeout(Duration::from_secs(1), check())
+            let up = timeout(Duration::from_secs(2), check())
                 .await
                 .unwrap_or(false);
             ((*name).to_owned(), if up { "up" } else { "down" })
@@ -87,7 +119,7 @@ struct Liveness {
 }
 
 /// Whether the service can do its work now.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ready` or `not ready`.
     status: &'static str,

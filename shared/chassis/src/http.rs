@@ -1,11 +1,13 @@
 //! The HTTP side of a service: limits, problems, and extractors that say what is wrong with a request.
 
+mod arriving;
 mod body;
 mod idempotency;
+mod methods;
 mod problem;
 mod server;
 
-pub use body::{JsonBody, Note, PathId, QueryString, page_of, page_size};
+pub use body::{JsonBody, Note, PathId, QueryString, page_of, page_size, unknown_cursor};
 pub use idempotency::IdempotencyKey;
 pub(crate) use problem::CONTENT_TYPE as PROBLEM;
 pub use problem::{FieldError, Problem};

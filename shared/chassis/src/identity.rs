@@ -102,15 +102,22 @@ async fn authenticate(request: &HttpRequest) -> Result<Principal, Problem> {
     let verifier = request
         .app_data::<web::Data<Verifier>>()
         .ok_or_else(|| Problem::internal("the server has no verifier"))?;
-    let token = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| {
-            value
-                .strip_prefix("Bearer ")
-                .or_else(|| value.strip_prefix("bearer "))
-        })
+    let token = bearer_token(request.headers())?
         .ok_or_else(|| Problem::unauthenticated("send a header Authorization: Bearer TOKEN"))?;
-    verifier.verify(token.trim()).await
+    verifier.verify(token).await
+}
+
+/// Returns the bearer token that a request shows; fails if it shows several, as nobody could say which one counts.
+pub(crate) fn bearer_token(headers: &header::HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut shown = headers.get_all(header::AUTHORIZATION);
+    let (shown, another) = (shown.next(), shown.next());
+    if another.is_some() {
+        return Err(Problem::bad_request(
+            "the header Authorization stands there more than once",
+        ));
+    }
+    // The scheme has no case (RFC 9110, 11.1).
+    let credentials = shown.and_then(|shown| shown.to_str().ok()?.split_once(' '));
+    let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    Ok(bearer.map(|(_, token)| token.trim()))
 }

@@ -14,7 +14,8 @@
 //! - `demo`: what a demonstration may break, with `DEMO_MODE=true` alone;
 //! - [`leased`]: outward work that survives the death of its worker;
 //! - [`tally`]: counting what is committed, once it is;
-//! - [`trace`]: what traces say about orders.
+//! - [`trace`]: what traces say about orders;
+//! - `wording`: what is wrong with what people send, in their words.
 
 #![warn(missing_docs)]
 
@@ -34,6 +35,7 @@ pub mod settings;
 mod start;
 pub mod tally;
 pub mod trace;
+mod wording;
 
 pub use demo::Switch;
 pub use openapi::Routes;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     database,
-    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size, unknown_cursor},
     identity::Operator,
     openapi::Routes,
 };
@@ -248,6 +248,12 @@ async fn list_parked(
         Some(ParkedState::Dropped) => "dropped",
     };
     let parked = parking::list(&desk.pool, state, query.after, limit).await?;
+    if let Some(after) = query.after
+        && parked.is_empty()
+        && let Err(parking::Error::NotFound(_)) = parking::get(&desk.pool, after).await
+    {
+        return Err(unknown_cursor("after"));
+    }
     Ok(HttpResponse::Ok().json(parked.iter().map(ParkedView::from).collect::<Vec<_>>()))
 }
 

@@ -24,7 +24,7 @@ use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use crate::{
-    database,
+    database::{self, Look},
     demo::{self, Faults, Stage, Switch},
     dependencies::{self, Dependencies},
     health::{self, Health},
@@ -67,6 +67,8 @@ pub struct Chassis {
     parts: Vec<Part>,
     /// What the service is called, and what it is for.
     api: OpenApi,
+    /// Patterns of paths that can be got and are not in the document.
+    pages: &'static [&'static str],
     /// Whether things may be broken.
     demo: bool,
     /// Where it can be made to crash.
@@ -102,7 +104,7 @@ impl Chassis {
             .refuse_development_password("DATABASE_URL", &url)?;
         let pool = database::pool(name, &database)?;
         Ok(Self {
-            health: Health::default().with_database(pool.clone()),
+            health: Health::default().with_database(Look::new(&pool)),
             pool: Some(pool),
             migrators: vec![migrator],
             ..chassis
@@ -145,6 +147,7 @@ impl Chassis {
             work: Vec::new(),
             parts: vec![Part::new(health::routes)],
             api: OpenApi::default(),
+            pages: &[],
             demo: is_demo,
             failpoints: Vec::new(),
             dependencies: Vec::new(),
@@ -219,6 +222,13 @@ impl Chassis {
     {
         self.work
             .push((name, Box::new(move |token| Box::pin(work(token)))));
+        self
+    }
+
+    /// Names paths that are pages for people, so that they are in no document.
+    #[must_use]
+    pub fn pages(mut self, patterns: &'static [&'static str]) -> Self {
+        self.pages = patterns;
         self
     }
 
@@ -369,12 +379,14 @@ impl Chassis {
             Some(_) => self.health.with_flag("schema", is_migrated),
             None => self.health,
         };
+        let look = health.database().cloned();
         let address = self.listener.local_addr()?;
 
         let shared = Shared {
             health,
             verifier: self.verifier,
             openapi,
+            pages: self.pages,
             faults: self.faults,
             name: Name(name),
         };
@@ -475,6 +487,10 @@ impl Chassis {
         stop("outbox relay", &relaying, &mut relay_tasks).await;
         for publisher in publishers {
             publisher.close().await;
+        }
+        if let Some(look) = look {
+            // One connection, and nothing is asked of it.
+            let _ = timeout(STAGE, look.close()).await;
         }
         if let Some(pool) = pool
             && timeout(STAGE, pool.close()).await.is_err()

@@ -42,7 +42,7 @@ pub struct HttpSettings {
     #[arg(long, env = "HTTP_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub http_workers: u16,
 
-    /// Requests in progress at a time, in number; more are answered 503 with Retry-After
+    /// Whole requests in progress at a time, in number; more are answered 503 with Retry-After
     #[arg(long, env = "HTTP_MAX_CONCURRENT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub http_max_concurrent: u32,
 
@@ -50,13 +50,30 @@ pub struct HttpSettings {
     #[arg(long, env = "HTTP_MAX_BODY_BYTES", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub http_max_body_bytes: u32,
 
-    /// Longest that a request may take, its body included, in milliseconds; a caller's deadline can only shorten it
+    /// Bodies that may be arriving at a time, in number; more are answered 503 with Retry-After. A body that came with its head is not counted
+    #[arg(long, env = "HTTP_MAX_ARRIVING", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub http_max_arriving: u32,
+
+    /// Those of one customer, or without a token of one address, in number; more are answered 408 at once
+    #[arg(long, env = "HTTP_MAX_ARRIVING_PER_CLIENT", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub http_max_arriving_per_client: u32,
+
+    /// Longest that a request's body may take to arrive, in milliseconds; a later one is answered 408
+    #[arg(long, env = "HTTP_BODY_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub http_body_timeout_ms: u64,
+
+    /// Longest that a whole request may take, in milliseconds; a caller's deadline can only shorten it
     #[arg(long, env = "HTTP_REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub http_request_timeout_ms: u64,
 }
 
 impl HttpSettings {
-    /// Longest that a request may take.
+    /// Longest that a body may take to arrive.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.http_body_timeout_ms)
+    }
+
+    /// Longest that a whole request may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.http_request_timeout_ms)
     }
@@ -74,7 +91,7 @@ pub struct DatabaseSettings {
     #[arg(long, env = "DATABASE_PASSWORD_FILE")]
     pub database_password_file: Option<PathBuf>,
 
-    /// Most connections to the database, in number
+    /// Most connections of the pool to the database, in number; readiness has one more
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_max_connections: u32,
 

@@ -47,6 +47,7 @@ pub fn client() -> reqwest::Client {
     // An error means that there is a provider already: that is what we want.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
+        .no_proxy()
         .timeout(Duration::from_secs(30))
         // Sooner than our servers hang up: else a request could meet the hanging up half way.
         .pool_idle_timeout(Duration::from_secs(3))

@@ -8,6 +8,7 @@ use super::{exit_code, install, up::attend};
 use crate::{
     Result,
     progress::say,
+    settings::Given,
     stack::{Options, Stack},
 };
 
@@ -27,6 +28,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         failpoints: false,
         release: true,
         room: false,
+        given: Given::default(),
         extra: Vec::new(),
     })?;
     say("comparing: minutes, in which nothing else should run on this machine");

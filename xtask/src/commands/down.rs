@@ -1,4 +1,4 @@
-//! `cargo xtask down`: ends what a killed `up` left.
+//! `cargo xtask down`: ends what runs, and what a killed `up` left.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -6,41 +6,19 @@ use crate::{
     Result,
     process::{self, marked},
     progress::say,
-    workspace,
+    workspace::{self, Claim},
 };
 
 /// The stacks that there may be.
 const STACKS: [&str; 4] = ["stack", "once", "test", "verify"];
+/// How long a stack may take to stop in good order: its services have 45 s, and what they have in hand is finished.
+const GOOD_ORDER: Duration = Duration::from_secs(120);
 
 pub(super) fn run() -> Result<ExitCode> {
     let mut ended = 0;
     for stack in STACKS {
-        let folder = workspace::target().join(stack);
-        let left = marked(&folder);
-        if left.is_empty() {
-            continue;
-        }
-        for pid in &left {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            say(format!(
-                "ending {} (process {pid}) of target/{stack}",
-                name.trim()
-            ));
-            if let Ok(pid) = i32::try_from(*pid) {
-                // SAFETY: sends a signal; whether anyone gets it is checked below.
-                #[expect(
-                    unsafe_code,
-                    reason = "the standard library kills only its own children"
-                )]
-                unsafe {
-                    libc::kill(pid, libc::SIGKILL);
-                }
-            }
-        }
-        ended += left.len();
-        process::wait_for("the processes to end", Duration::from_secs(20), || {
-            Ok(marked(&folder).is_empty().then_some(()))
-        })?;
+        ended += usize::from(stop_its_owner(stack)?);
+        ended += kill_what_is_left(stack)?;
     }
     say(if ended == 0 {
         "nothing is left to end".to_owned()
@@ -48,4 +26,50 @@ pub(super) fn run() -> Result<ExitCode> {
         format!("{ended} processes ended")
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the `cargo xtask` that runs a stack to end it, and waits: killed under it, its servers would only be started again.
+fn stop_its_owner(stack: &str) -> Result<bool> {
+    let Some(owner) = Claim::holder(stack)? else {
+        return Ok(false);
+    };
+    say(format!(
+        "target/{stack} is run by process {owner}: asking it to end"
+    ));
+    signal(owner, libc::SIGTERM);
+    process::wait_for("the stack to stop", GOOD_ORDER, || {
+        Ok(Claim::holder(stack)?.is_none().then_some(()))
+    })?;
+    Ok(true)
+}
+
+/// Kills the processes of a stack that has lost its owner.
+fn kill_what_is_left(stack: &str) -> Result<usize> {
+    let folder = workspace::target().join(stack);
+    let left = marked(&folder);
+    for pid in &left {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        say(format!(
+            "ending {} (process {pid}) of target/{stack}",
+            name.trim()
+        ));
+        signal(*pid, libc::SIGKILL);
+    }
+    process::wait_for("the processes to end", Duration::from_secs(20), || {
+        Ok(marked(&folder).is_empty().then_some(()))
+    })?;
+    Ok(left.len())
+}
+
+fn signal(pid: u32, signal: i32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // SAFETY: sends a signal; the caller waits for what comes of it.
+        #[expect(
+            unsafe_code,
+            reason = "the standard library kills only its own children"
+        )]
+        unsafe {
+            libc::kill(pid, signal);
+        }
+    }
 }

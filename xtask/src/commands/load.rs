@@ -8,6 +8,7 @@ use super::{exit_code, install, up::attend};
 use crate::{
     Context, Result, error,
     progress::say,
+    settings::Given,
     stack::{Options, Stack},
     wiring::{SERVICES, database_of},
     workspace,
@@ -62,6 +63,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         failpoints: false,
         release: true,
         room: false,
+        given: Given::default(),
         extra: Vec::new(),
     })?;
     let mut load = stack.tool("load");

@@ -10,6 +10,7 @@ use crate::{
     process::MARK,
     progress::say,
     servers::find_or_install_browser,
+    settings::Given,
     stack::{Options, Stack},
     wiring::ROOM,
     workspace,
@@ -52,6 +53,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             failpoints: true,
             release: false,
             room: true,
+            given: Given::default(),
             extra: vec![("DEMO_MODE".to_owned(), "true".to_owned())],
         })?;
         let status = on(&mut stack, &mut page);

@@ -15,6 +15,7 @@ use crate::{
     Context, Result, error,
     process::MARK,
     progress::say,
+    settings::Given,
     stack::{Options, Stack},
     wiring::{ROOM, SERVICES},
     workspace,
@@ -163,6 +164,7 @@ fn on_a_stack(name: &'static str, mut arguments: Parser) -> Result<ExitCode> {
         release: false,
         room: true,
         extra: vec![("DEMO_MODE".to_owned(), "true".to_owned())],
+        given: Given::default(),
     })?;
     let status = run(name, &mut stack, &programs, &passed_on);
     stack.shut_down()?;

@@ -11,6 +11,7 @@ use super::{exit_code, install};
 use crate::{
     Context, Result, error, process,
     progress::{say, show},
+    settings::Reference,
     stack::{Options, Stack},
     wiring::{ROOM, SERVICES},
 };
@@ -33,6 +34,14 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             "--coordination is choreography, orchestration or both",
         ));
     }
+    let (given, kept) = Reference::read()?.given(|variable| std::env::var(variable).ok());
+    for setting in given.describe() {
+        say(format!("passed on from your environment: {setting}"));
+    }
+    if !kept.is_empty() {
+        let kept = kept.join(", ");
+        say(format!("not passed on, as `up` sets it itself: {kept}"));
+    }
     let mut stack = Stack::start(&Options {
         name: if once { "once" } else { "stack" },
         install: install(no_install),
@@ -42,6 +51,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         release: false,
         room: !once,
         extra: vec![("DEMO_MODE".to_owned(), (!once).to_string())],
+        given,
     })?;
     let code = if once {
         run_once(&mut stack, &way)

@@ -1,5 +1,7 @@
 //! A request to a service, and what it answers.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// What to do.
@@ -44,6 +46,6 @@ impl<'a> Call<'a> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
-    pub(crate) retry_after: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
 }

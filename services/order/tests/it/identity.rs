@@ -69,10 +69,24 @@ async fn only_a_token_that_is_signed_for_us_now_is_believed() {
         ),
     ] {
         let refused = get(authorization).await;
-        assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{what}");
+        let challenge = if ["no token", "no bearer"].contains(&what) {
+            "Bearer"
+        } else {
+            r#"Bearer error="invalid_token""#
+        };
+        assert_eq!(
+            refused.header("www-authenticate"),
+            Some(challenge),
+            "{what}"
+        );
         assert_eq!(refused.status.as_u16(), 401, "{what}: {}", refused.body);
         refused.expect_problem(401, "unauthenticated", None);
     }
+    let twice = orders.app.as_customer("alice", Method::GET, "/orders");
+    answer(twice.header("Authorization", format!("Bearer {good}")))
+        .await
+        .expect_problem(400, "bad-request", None);
+
     // What is for everybody needs none.
     for path in [
         "/health/live",

@@ -9,4 +9,5 @@ mod identity;
 mod input;
 mod orchestration;
 mod outage;
+mod slow;
 mod waiting;

@@ -2,9 +2,10 @@
 
 use contracts::inventory::{InventoryCommitted, InventoryReserved};
 use reqwest::Method;
-use testkit::{answer, eventually};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testkit::{Answer, answer, eventually};
 
-use crate::helpers::{spawn_app, spawn_app_with, tea};
+use crate::helpers::{Orders, spawn_app, spawn_app_with, tea};
 
 #[tokio::test]
 async fn without_prices_an_order_is_told_to_come_back() {
@@ -28,6 +29,91 @@ async fn without_prices_an_order_is_told_to_come_back() {
     orders.stop().await;
 }
 
+/// Checks that an answer blames the server of the database: not the pool, though that is what waited for it.
+fn is_away(answer: &Answer) {
+    let kind = answer.body["type"].as_str().unwrap_or_default();
+    let kinds =
+        ["database-refused", "database-lost"].map(|kind| format!("urn:holdfast:problem:{kind}"));
+    assert!(kinds.iter().any(|known| known == kind), "{answer:?}");
+    assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
+}
+
+/// Runs a statement in the service's database, as somebody who disturbs it.
+async fn execute(orders: &Orders, statement: &str) -> PgConnection {
+    let mut connection = PgConnection::connect(orders.app.database.url())
+        .await
+        .expect("the database answers");
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut connection)
+        .await
+        .expect("it is executed");
+    connection
+}
+
+#[tokio::test]
+async fn a_full_pool_is_told_from_a_server_that_is_away() {
+    // Long enough for waiting statements to hold all connections: a lock is waited for half as long.
+    let orders = spawn_app_with(&["--database-statement-timeout-ms=60000"]).await;
+    let locker = execute(&orders, "begin; lock table orders in access exclusive mode").await;
+    let ask = || answer(orders.app.as_customer("alice", Method::GET, "/orders"));
+    eventually("all connections are in use", || async {
+        let answers = futures_util::future::join_all((0..12).map(|_| ask())).await;
+        let busy = answers
+            .iter()
+            .any(|answer| answer.body["type"] == "urn:holdfast:problem:database-busy");
+        if busy {
+            Ok(())
+        } else {
+            Err(format!("{answers:?}"))
+        }
+    })
+    .await;
+    // The server is well all the while.
+    answer(orders.app.request(Method::GET, "/health/ready"))
+        .await
+        .expect(200);
+    drop(locker);
+    eventually("the pool is free again", || async {
+        let answer = ask().await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.body)
+        }
+    })
+    .await;
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn a_standby_is_not_ready() {
+    let orders = spawn_app().await;
+    let name = orders.app.database.name().to_owned();
+    let read_only = format!("alter database {name} set default_transaction_read_only = on");
+    execute(&orders, &read_only).await;
+    // As after a failover: the sessions are new ones, on a server that does not write.
+    let others = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()"
+    );
+    execute(&orders, &others).await;
+    eventually("it is not ready", || async {
+        let ready = answer(orders.app.request(Method::GET, "/health/ready")).await;
+        if ready.body["checks"]["database"] == "down" {
+            Ok(())
+        } else {
+            Err(ready.body)
+        }
+    })
+    .await;
+    let reset = format!(
+        "begin read write; alter database {name} reset default_transaction_read_only; commit"
+    );
+    execute(&orders, &reset).await;
+    execute(&orders, &others).await;
+    orders.app.wait_ready().await;
+    orders.stop().await;
+}
+
 #[tokio::test]
 async fn without_its_database_it_says_so_and_comes_back_by_itself() {
     let orders = spawn_app().await;
@@ -39,14 +125,18 @@ async fn without_its_database_it_says_so_and_comes_back_by_itself() {
     ] {
         let refused = answer(orders.app.as_customer("alice", method, &path)).await;
         assert!(refused.header("retry-after").is_some(), "{path}");
-        refused.expect_problem(503, "unavailable", None);
+        is_away(&refused);
     }
-    orders
-        .try_place("alice", &tea())
-        .await
-        .expect_problem(503, "unavailable", None);
-    let ready = answer(orders.app.request(Method::GET, "/health/ready")).await;
-    assert_eq!(ready.expect(503)["checks"]["database"], "down");
+    is_away(&orders.try_place("alice", &tea()).await);
+    eventually("the database is down", || async {
+        let ready = answer(orders.app.request(Method::GET, "/health/ready")).await;
+        if ready.status == 503 && ready.body["checks"]["database"] == "down" {
+            Ok(())
+        } else {
+            Err(ready.body)
+        }
+    })
+    .await;
     answer(orders.app.request(Method::GET, "/health/live"))
         .await
         .expect(200);

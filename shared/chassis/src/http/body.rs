@@ -1,18 +1,17 @@
 //! Extractors that answer a wrong request with the field that is wrong and the limit that it should keep.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
-use futures_util::StreamExt;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header, web::BytesMut};
+use futures_util::TryStreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Problem, server::Limits};
-use crate::events::from_json;
+use super::Problem;
+use crate::wording::{from_json, from_query};
 
-/// A JSON body. Wrong ones are answered 400, 408, 413, 415 or 422.
+/// A JSON body. Wrong ones are answered 400, 415 or 422; late and large ones never come here.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -21,53 +20,42 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limits = request
-            .app_data::<web::Data<Limits>>()
-            .map(|limits| ***limits)
-            .unwrap_or_default();
-        let content_type = request.content_type().to_owned();
-        let declared = request
-            .headers()
-            .get("content-length")
-            .and_then(|n| n.to_str().ok()?.parse::<u64>().ok());
+        if let Err(problem) = is_plain_json(request) {
+            return Box::pin(std::future::ready(Err(problem)));
+        }
         let payload = payload.take();
         Box::pin(async move {
-            if content_type != "application/json" {
-                return Err(Problem::unsupported_media_type(format!(
-                    "the body must be application/json, not {content_type:?}"
-                )));
-            }
-            if declared.is_some_and(|declared| declared > limits.body as u64) {
-                return Err(too_large(limits.body));
-            }
-            let body = timeout(limits.time, read(payload, limits.body))
+            // It is in memory, and within its limit: the server let the request in when it was whole.
+            let body = payload.try_fold(BytesMut::new(), |mut body, chunk| async move {
+                body.extend_from_slice(&chunk);
+                Ok(body)
+            });
+            let body = body
                 .await
-                .map_err(|_| {
-                    Problem::timeout(format!(
-                        "the body did not arrive within {} ms",
-                        limits.time.as_millis()
-                    ))
-                })??;
+                .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
             parse(&body).map(Self)
         })
     }
 }
 
-async fn read(mut payload: Payload, limit: usize) -> Result<Vec<u8>, Problem> {
-    let mut body = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk =
-            chunk.map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
-        if body.len() + chunk.len() > limit {
-            return Err(too_large(limit));
-        }
-        body.extend_from_slice(&chunk);
+/// Refuses a body of another type, or that is encoded (compressed). Names of types and encodings have no case.
+fn is_plain_json(request: &HttpRequest) -> Result<(), Problem> {
+    let kind = request.content_type();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::unsupported_media_type(format!(
+            "the body must be application/json, not {kind:?}"
+        )));
     }
-    Ok(body)
-}
-
-fn too_large(limit: usize) -> Problem {
-    Problem::too_large(format!("a body may have {limit} bytes"))
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    for encoding in encodings {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        if !encoding.trim().eq_ignore_ascii_case("identity") {
+            return Err(Problem::unsupported_encoding(format!(
+                "the body must be sent as it is, without the Content-Encoding {encoding:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What is no JSON at all is a bad request; JSON that does not fit is a wrong field.
@@ -79,19 +67,15 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         ))
     })?;
     from_json(text.as_bytes()).map_err(|error| {
-        match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Err(syntax) => Problem::bad_request(format!("the body is not JSON: {syntax}")),
-            Ok(_) => match error.split_once(": ") {
-                Some((field, detail)) if !field.contains(' ') => {
-                    Problem::invalid_field(field, detail)
-                }
-                _ => Problem::invalid_field("body", error),
-            },
+        if let Err(syntax) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            return Problem::bad_request(format!("the body is not JSON: {syntax}"));
         }
+        let field = error.field.unwrap_or_else(|| "body".to_owned());
+        Problem::invalid_field(field, error.detail)
     })
 }
 
-/// The one segment of the path that is an id. What is no UUID is the id of nothing: 404.
+/// The first segment of the path that varies, an id. What is not a UUID is the id of nothing: 404.
 #[derive(Clone, Copy, Debug)]
 pub struct PathId(pub Uuid);
 
@@ -107,7 +91,7 @@ impl FromRequest for PathId {
             .and_then(|(_, segment)| segment.parse().ok());
         std::future::ready(
             id.map(Self)
-                .ok_or_else(|| Problem::not_found("the id in the path is no UUID")),
+                .ok_or_else(|| Problem::not_found("the id in the path is not a UUID")),
         )
     }
 }
@@ -121,12 +105,14 @@ impl<T: DeserializeOwned> FromRequest for QueryString<T> {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = web::Query::<T>::from_query(request.query_string());
-        std::future::ready(
-            query
-                .map(|query| Self(query.into_inner()))
-                .map_err(|error| Problem::invalid_field("query", error)),
-        )
+        let query = from_query(request.query_string()).map(Self);
+        std::future::ready(query.map_err(|wrong| {
+            let field = match wrong.field {
+                Some(field) => format!("query {field}"),
+                None => "query".to_owned(),
+            };
+            Problem::invalid_field(field, wrong.detail)
+        }))
     }
 }
 
@@ -141,6 +127,15 @@ pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
             "must be from 1 to 200",
         ))
     }
+}
+
+/// 422 for a cursor whose entry does not exist, or not any more: an empty page would be taken for the last one. `name` is the
+/// query parameter's.
+pub fn unknown_cursor(name: &str) -> Problem {
+    Problem::invalid_field(
+        format!("query {name}"),
+        "is not an entry of this list, or not any more: begin with the first page",
+    )
 }
 
 /// A page of `limit` entries, and what `next` says of its last one if there are more. `found` is one entry more than the page
@@ -179,15 +174,6 @@ impl TryFrom<String> for Note {
             Ok(Self(text))
         } else {
             Err("a note has 1 to 500 characters, and no control characters")
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body: 65_536,
-            time: Duration::from_secs(5),
         }
     }
 }

@@ -15,6 +15,8 @@ use serde::Serialize;
 use tracing::{error, warn};
 use utoipa::ToSchema;
 
+use crate::database::{Look, Trouble};
+
 /// An RFC 9457 problem. Its `type` is stable: programs may match on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
@@ -37,6 +39,15 @@ pub struct Problem {
     traceparent: Option<String>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    /// Of a 401: whether a token was shown, and is not believed (RFC 6750, 3.1).
+    #[serde(skip)]
+    invalid_token: bool,
+    /// Of a 415: whether the encoding is what is not supported.
+    #[serde(skip)]
+    plain_only: bool,
+    /// Of a 503: what was the matter with the database.
+    #[serde(skip)]
+    trouble: Option<Trouble>,
 }
 
 /// A field that is wrong.
@@ -70,6 +81,9 @@ impl Problem {
             errors: Vec::new(),
             traceparent: None,
             retry_after: None,
+            invalid_token: false,
+            plain_only: false,
+            trouble: None,
         }
     }
 
@@ -98,7 +112,15 @@ impl Problem {
         }
     }
 
-    /// 401: no token, or none that is believed.
+    /// 401: a token that is not believed.
+    pub fn invalid_token(detail: impl ToString) -> Self {
+        Self {
+            invalid_token: true,
+            ..Self::unauthenticated(detail)
+        }
+    }
+
+    /// 401: no token.
     pub fn unauthenticated(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -188,6 +210,14 @@ impl Problem {
         )
     }
 
+    /// 415: compressed, say. The answer names the one encoding that is taken (RFC 9110, 15.5.16).
+    pub fn unsupported_encoding(detail: impl ToString) -> Self {
+        Self {
+            plain_only: true,
+            ..Self::unsupported_media_type(detail)
+        }
+    }
+
     /// 422: the Idempotency-Key was used for another request.
     pub fn idempotency_key_reused(detail: impl ToString) -> Self {
         Self::new(
@@ -237,6 +267,34 @@ impl Problem {
         }
     }
 
+    /// 503: the database could not serve, and this is why.
+    fn trouble(trouble: Trouble) -> Self {
+        Self {
+            kind: trouble.name(),
+            trouble: Some(trouble),
+            ..Self::unavailable(trouble.detail())
+        }
+    }
+
+    /// Counts the trouble with the database that it tells of, if it does; returns what is to be told instead, as a look at the
+    /// database shows more than the error did.
+    pub(super) async fn explained(&self, look: Option<&Look>) -> Option<Self> {
+        let trouble = self.trouble?;
+        let known = match look {
+            Some(look) => look.explain(trouble).await,
+            None => trouble,
+        };
+        known.count();
+        if known == trouble {
+            return None;
+        }
+        warn!(
+            why = known.name(),
+            "it was not the pool: the database refuses to serve"
+        );
+        Some(Self::trouble(known))
+    }
+
     /// Another time than the usual to come back.
     #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {
@@ -277,14 +335,34 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.status_code());
         if let Some(after) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, after.as_secs().max(1).to_string()));
+            response.insert_header((header::RETRY_AFTER, whole_seconds(after).to_string()));
         }
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            let challenge = if self.invalid_token {
+                r#"Bearer error="invalid_token""#
+            } else {
+                "Bearer"
+            };
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if self.plain_only {
+            response.insert_header((header::ACCEPT_ENCODING, "identity"));
+        }
+        if [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]
+            .contains(&self.status_code())
+        {
+            // There is more of the request to come, which nobody reads.
+            response.force_close();
         }
         response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
         response.body(serde_json::to_string(self).unwrap_or_default())
     }
+}
+
+/// A wait as `Retry-After` says it: in whole seconds, rounded up, so that nobody comes back too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    (wait.as_secs() + begun).max(1)
 }
 
 /// The media type of problems.
@@ -292,18 +370,14 @@ pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        match classify(&error) {
-            Class::Other => Self::internal(error),
-            Class::Unavailable => {
-                warn!(%error, "the database is away");
-                Self::unavailable("the database is away")
-            }
-            Class::TooSlow => {
-                warn!(%error, "the database is too slow");
-                Self::unavailable("the database is too slow")
-            }
-            Class::Conflict => Self::unavailable("lost a race with another request")
+        match (classify(&error), Trouble::of(&error)) {
+            (Class::Conflict, _) => Self::unavailable("lost a race with another request")
                 .retry_after(Duration::from_secs(1)),
+            (_, Some(trouble)) => {
+                warn!(%error, why = trouble.name(), "the database did not serve a request");
+                Self::trouble(trouble)
+            }
+            (_, None) => Self::internal(error),
         }
     }
 }

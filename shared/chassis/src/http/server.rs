@@ -1,16 +1,13 @@
-//! The HTTP server: every request is traced, counted and bounded before a handler sees it.
+//! The HTTP server: every request is traced, counted, whole and bounded before a handler sees it.
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpMessage, HttpRequest, HttpResponse, HttpServer, ResponseError,
+    App, HttpMessage, HttpRequest, HttpServer, ResponseError,
     body::{BoxBody, MessageBody},
-    dev::{ResourceDef, Server, ServiceRequest, ServiceResponse},
+    dev::{Server, ServiceRequest, ServiceResponse},
     error::Error,
-    http::{
-        StatusCode,
-        header::{self, HeaderValue},
-    },
+    http::{StatusCode, header},
     middleware::{Next, from_fn},
     web,
 };
@@ -22,9 +19,14 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 use tokio_util::context::TokioContext;
 use tracing::{Instrument, Span, field::Empty, info_span};
-use utoipa::openapi::{OpenApi, path::PathItem};
+use utoipa::openapi::OpenApi;
 
-use super::{Problem, problem};
+use super::{
+    Problem,
+    arriving::{self, Arriving, Patience},
+    methods::{self, Paths, nothing_here},
+    problem,
+};
 use crate::{demo::Faults, health, settings::HttpSettings};
 
 /// What a request may use up.
@@ -32,8 +34,20 @@ use crate::{demo::Faults, health, settings::HttpSettings};
 pub(super) struct Limits {
     /// Bytes of its body.
     pub(super) body: usize,
-    /// Time in all.
+    /// Time until its body is there.
+    pub(super) body_time: Duration,
+    /// Time from then on.
     pub(super) time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 65_536,
+            body_time: Duration::from_secs(5),
+            time: Duration::from_secs(5),
+        }
+    }
 }
 
 /// What all workers of a server share.
@@ -42,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) health: health::Health,
     pub(crate) verifier: crate::identity::Verifier,
     pub(crate) openapi: OpenApi,
+    /// Patterns of paths that can be got and are not in the document.
+    pub(crate) pages: &'static [&'static str],
     pub(crate) faults: Faults,
     /// Who we are.
     pub(crate) name: Name,
@@ -64,21 +80,27 @@ pub(crate) fn serve(
 ) -> std::io::Result<Server> {
     let limits = web::Data::new(Limits {
         body: settings.http_max_body_bytes as usize,
+        body_time: settings.body_timeout(),
         time: settings.request_timeout(),
     });
+    let arriving = web::Data::new(Arriving::new(
+        settings.http_max_arriving_per_client,
+        settings.http_max_arriving,
+    ));
     let permits = web::Data::new(Semaphore::new(settings.http_max_concurrent as usize));
     let health = web::Data::new(shared.health);
     let verifier = web::Data::new(shared.verifier);
     let openapi = shared.openapi;
     let faults = web::Data::new(shared.faults);
     let name = web::Data::new(shared.name);
-    let paths = web::Data::new(Paths::new(&openapi));
+    let paths = web::Data::new(Paths::new(&openapi, shared.pages));
     let home = web::Data::new(Handle::current());
     describe_metrics();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(limits.clone())
             .app_data(permits.clone())
+            .app_data(arriving.clone())
             .app_data(health.clone())
             .app_data(verifier.clone())
             .app_data(paths.clone())
@@ -106,7 +128,7 @@ pub(crate) fn serve(
     })
     .workers(settings.http_workers.into())
     .worker_max_blocking_threads(1)
-    // Slow clients: the head within 5 s; the body within the request's time (`JsonBody`).
+    // Slow clients: the head within 5 s; the body within a time of its own (`arriving`).
     .client_request_timeout(Duration::from_secs(5))
     .client_disconnect_timeout(Duration::from_secs(1))
     .shutdown_timeout(10)
@@ -116,54 +138,6 @@ pub(crate) fn serve(
     Ok(server)
 }
 
-/// What there is, by the document: it tells a wrong method from a wrong path.
-struct Paths(Vec<(ResourceDef, Vec<&'static str>)>);
-
-impl Paths {
-    fn new(openapi: &OpenApi) -> Self {
-        let methods = |item: &PathItem| {
-            let operations = [
-                ("GET", &item.get),
-                ("PUT", &item.put),
-                ("POST", &item.post),
-                ("DELETE", &item.delete),
-            ];
-            operations
-                .into_iter()
-                .filter(|(_, operation)| operation.is_some())
-                .map(|(method, _)| method)
-                .collect()
-        };
-        Self(
-            openapi
-                .paths
-                .paths
-                .iter()
-                .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)))
-                .collect(),
-        )
-    }
-}
-
-async fn nothing_here(request: HttpRequest) -> HttpResponse {
-    let paths = request.app_data::<web::Data<Paths>>();
-    let known = paths.and_then(|paths| {
-        paths
-            .0
-            .iter()
-            .find(|(path, _)| path.is_match(request.path()))
-    });
-    let Some((_, methods)) = known else {
-        return Problem::not_found("there is nothing at this path").error_response();
-    };
-    let allow = methods.join(", ");
-    let mut response = Problem::method_not_allowed(format!("only {allow}")).error_response();
-    if let Ok(allow) = HeaderValue::from_str(&allow) {
-        response.headers_mut().insert(header::ALLOW, allow);
-    }
-    response
-}
-
 /// What asks for nothing and must be answered always: also by a server that is busy.
 fn is_ours(path: &str) -> bool {
     path.starts_with("/health/") || path == "/metrics"
@@ -171,7 +145,7 @@ fn is_ours(path: &str) -> bool {
 
 /// Traces and counts a request, and gives every error the form of a [`Problem`].
 async fn observe(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let begun = Instant::now();
@@ -182,6 +156,7 @@ async fn observe(
         _ => "other",
     }
     .to_owned();
+    let is_head = methods::head_as_get(&mut request);
     let span = if quiet {
         Span::none()
     } else {
@@ -214,7 +189,14 @@ async fn observe(
         Some(home) => TokioContext::new(answer, home).await,
         None => answer.await,
     };
-    let answer = answer.map(|response| as_problem(response.map_into_boxed_body()));
+    let answer = answer.map(|response| {
+        let response = as_problem(response.map_into_boxed_body());
+        if is_head {
+            methods::without_body(response)
+        } else {
+            response
+        }
+    });
     if !quiet {
         let (route, status) = match &answer {
             Ok(response) => (response.request().match_pattern(), response.status()),
@@ -250,6 +232,7 @@ fn class(status: StatusCode) -> &'static str {
 
 /// Says what each metric is, for whoever reads `/metrics`.
 fn describe_metrics() {
+    arriving::describe();
     describe_counter!(
         "http_requests_total",
         Unit::Count,
@@ -258,7 +241,7 @@ fn describe_metrics() {
     describe_counter!(
         "http_requests_refused_total",
         Unit::Count,
-        "Requests that were answered 503 at once, because too many were in progress"
+        "Whole requests that were answered 503 at once, because too many were in progress"
     );
     counter!("http_requests_refused_total").increment(0);
     describe_counter!(
@@ -308,9 +291,9 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     response.into_response(Problem::from_status(status).error_response())
 }
 
-/// Bounds what is in progress at a time, and how long each request takes.
+/// Waits until a request is whole; then bounds what is in progress at a time, and how long each request takes.
 async fn bound(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if is_ours(request.path()) {
@@ -327,6 +310,10 @@ async fn bound(
         .app_data::<web::Data<Limits>>()
         .map(|limits| ***limits)
         .unwrap_or_default();
+    let patience = Patience::of(&request, limits.body_time + limits.time);
+    if let Err(problem) = arriving::receive(&mut request, limits, patience).await {
+        return refuse(request, problem);
+    }
     let permits = request
         .app_data::<web::Data<Semaphore>>()
         .map(|permits| Arc::clone(permits));
@@ -339,12 +326,11 @@ async fn bound(
             .retry_after(Duration::from_secs(1));
         return refuse(request, busy);
     };
-    let header = request
-        .headers()
-        .get(deadline::HEADER)
-        .and_then(|value| value.to_str().ok());
-    let deadline = Deadline::from_header(header, limits.time);
+    let (deadline, allowed) = patience.within(limits.time);
     request.extensions_mut().insert(deadline);
+    let health = request
+        .app_data::<web::Data<health::Health>>()
+        .map(|health| Arc::clone(health));
     let faults = request
         .app_data::<web::Data<Faults>>()
         .map(|faults| Faults::clone(faults));
@@ -355,12 +341,23 @@ async fn bound(
         next.call(request).await
     };
     match deadline.run(answer).await {
-        Ok(response) => Ok(response?.map_into_boxed_body()),
-        Err(deadline::Exceeded) => Err(Problem::unavailable(format!(
-            "no answer within {} ms",
-            limits.time.as_millis()
-        ))
-        .into()),
+        Ok(response) => {
+            let response = response?.map_into_boxed_body();
+            let problem = response.response().error();
+            let problem = problem.and_then(|error| error.as_error::<Problem>());
+            let look = health.as_ref().and_then(|health| health.database());
+            let explained = match problem {
+                Some(problem) => problem.explained(look).await,
+                None => None,
+            };
+            Ok(match explained {
+                Some(problem) => response.into_response(problem.error_response()),
+                None => response,
+            })
+        }
+        Err(deadline::Exceeded) => {
+            Err(Problem::unavailable(format!("no answer within {allowed}")).into())
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Verifier {
 
     /// Returns the bearer of a token; a [`Problem`] if the token is not to be believed.
     pub async fn verify(&self, token: &str) -> Result<Principal, Problem> {
-        let untrusted = |why: &str| Problem::unauthenticated(why);
+        let untrusted = |why: &str| Problem::invalid_token(why);
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| untrusted("that is no token of ours"))?;
         if header.alg != Algorithm::EdDSA {

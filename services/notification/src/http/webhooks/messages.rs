@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
     Routes, database,
-    http::{JsonBody, Note, PathId, Problem, QueryString, page_size},
+    http::{JsonBody, Note, PathId, Problem, QueryString, page_size, unknown_cursor},
     identity::{Anyone, Principal, Role},
 };
 use metrics::counter;
@@ -71,6 +71,12 @@ async fn messages(
     } else {
         webhooks::list(&state.pool, id, &page).await?
     };
+    if let Some(before) = query.before
+        && found.is_empty()
+        && webhooks::find(&state.pool, id, before).await?.is_none()
+    {
+        return Err(unknown_cursor("before"));
+    }
     Ok(HttpResponse::Ok().json(WebhookPage::new(found, limit)))
 }
 
