@@ -138,8 +138,8 @@ pub fn idempotency_key(order: OrderId, step: &str) -> String {
 /// Decodes a payload, and checks all that its contract promises; the error names the field.
 pub fn decode<M: Message>(event: &Incoming) -> Result<M, Undecodable> {
     check_source(event)?;
-    let message: M = from_json(&event.data)
-        .map_err(|wrong| Undecodable::Malformed(wrong.to_string()))?;
+    let message: M =
+        from_json(&event.data).map_err(|wrong| Undecodable::Malformed(wrong.to_string()))?;
     let (subject, order) = (&event.subject, message.order_id());
     if subject.parse::<Uuid>().ok() != Some(order.0) {
         return Err(Undecodable::Malformed(format!(

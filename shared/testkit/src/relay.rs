@@ -59,6 +59,7 @@ pub fn relay(config: RelayConfig) -> anyhow::Result<Chassis> {
     }))
 }
 
+#[utoipa::path(responses((status = 200, description = "Every call was answered")))]
 #[post("/relay")]
 async fn pass_on(
     request: HttpRequest,

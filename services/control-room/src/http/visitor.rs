@@ -4,7 +4,6 @@ use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use chassis::{http::Problem, identity::Operator};
-
 use utoipa::{IntoResponses, ToSchema};
 
 use super::{State, doors};

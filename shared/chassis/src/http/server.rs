@@ -167,7 +167,12 @@ async fn observe(
             url.path = request.path(),
             trace_id = Empty
         );
-        let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
+        let values = |name| {
+            request
+                .headers()
+                .get_all(name)
+                .map(header::HeaderValue::as_bytes)
+        };
         let caller = TraceContext::read(values(TRACEPARENT), values(TRACESTATE));
         telemetry::adopt(&span, caller.as_ref());
         telemetry::attributes(&span, || {
