@@ -252,7 +252,13 @@ impl Services {
             body,
         };
         if !(200..300).contains(&answer.status) {
-            return Err(Error::refused(name, &answer));
+            let Answer {
+                status,
+                retry_after,
+                body,
+                ..
+            } = &answer;
+            return Err(Error::refused(name, *status, *retry_after, body));
         }
         let body = &answer.body;
         let body = if body.is_empty() { b"null" } else { &body[..] };

@@ -6,8 +6,6 @@ use chassis::http::Problem;
 use serde_json::Value;
 use tracing::warn;
 
-use crate::client::Answer;
-
 /// Why a service did not do what the room asked. Of a service that is away, nothing is known of what it did.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -44,17 +42,21 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The error that an answer of `service` is which is no success.
-    pub(crate) fn refused(service: &'static str, answer: &Answer) -> Self {
-        let status = answer.status;
-        let body = || String::from_utf8_lossy(&answer.body).into_owned();
-        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    /// The error that an answer without success is: its status, when to come back, and its body.
+    pub(crate) fn refused(
+        service: &'static str,
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Self {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let body = || String::from_utf8_lossy(body).into_owned();
         let detail = problem["detail"].as_str().map_or_else(body, str::to_owned);
         match status {
             // 502 and 504 are said by what stands between: a proxy whose service is away.
             408 | 429 | 502 | 503 | 504 => Self::NotNow {
                 service,
-                retry_after: answer.retry_after,
+                retry_after,
                 detail,
             },
             403 | 404 | 409 => Self::Refused {
@@ -111,13 +113,10 @@ mod tests {
             (503, 503),
             (504, 503),
         ] {
-            let answer = Answer {
-                status,
-                content_type: None,
-                retry_after: Some(Duration::from_secs(7)),
-                body: br#"{"detail":"not today"}"#.to_vec(),
-            };
-            let response = Problem::from(Error::refused("order", &answer)).error_response();
+            let after = Some(Duration::from_secs(7));
+            let body = br#"{"detail":"not today"}"#;
+            let error = Error::refused("order", status, after, body);
+            let response = Problem::from(error).error_response();
             assert_eq!(response.status().as_u16(), becomes, "{status}");
             let after = response.headers().get("retry-after");
             let after = after.and_then(|after| after.to_str().ok());
