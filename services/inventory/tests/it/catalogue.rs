@@ -47,7 +47,7 @@ async fn the_catalogue_has_pages() {
         .expect_problem(422, "invalid-field", Some("query limit"));
     page("?colour=blue")
         .await
-        .expect_problem(422, "invalid-field", Some("query"));
+        .expect_problem(422, "invalid-field", Some("query colour"));
     assert_eq!(
         answer(app.as_customer("alice", Method::GET, "/products/C"))
             .await
