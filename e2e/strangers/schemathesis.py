@@ -26,7 +26,7 @@ def run(service: str) -> bool:
     with log.open("w") as output:
         status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False, cwd=HOME).returncode
     lines = log.read_text().splitlines()
-    summary = [line.strip() for line in lines if "generated" in line or "Operations" in line or "passed" in line]
+    summary = [line.strip() for line in lines if " selected / " in line or " generated, " in line]
     print(f"  {service:<15} {'ok' if status == 0 else 'FAILED'}  {'; '.join(summary)}", flush=True)
     if status != 0:
         print(log.read_text(), flush=True)

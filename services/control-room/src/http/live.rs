@@ -21,11 +21,15 @@ use crate::commands::{Frame, Room};
 /// How long nothing may be said: proxies and browsers tell a quiet stream from a dead one by it.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The text of a server-sent event.
+/// A server-sent event.
 #[derive(ToSchema)]
-#[schema(value_type = String)]
 #[allow(dead_code, reason = "it stands in the document alone")]
-struct Event(String);
+struct Event {
+    /// What happened: `snapshot`, `order`, `health`, `trouble`, `invariants` or `drill`.
+    event: String,
+    /// One line of JSON.
+    data: String,
+}
 
 /// Somebody who watches.
 struct Watcher {
@@ -72,7 +76,7 @@ impl Watcher {
     Guarded,
     (
         status = 200, description = "The stream.",
-        content((Event = "text/event-stream", example = "event: snapshot\ndata: {\"orders\": []}\n\n")),
+        content((Event = "text/event-stream", example = json!({ "event": "trouble", "data": "{}" }))),
     ),
     (status = 503, description = "Too many watch already."),
 ))]
