@@ -296,8 +296,8 @@ const RULES: [Rule; 10] = [
 
 fn is_secured(operation: &Operation) -> bool {
     let open = SecurityRequirement::default();
-    let security = operation.security.iter().flatten();
-    security.into_iter().any(|requirement| *requirement != open)
+    let mut security = operation.security.iter().flatten();
+    security.any(|requirement| *requirement != open)
 }
 
 fn is_health(path: &str) -> bool {
@@ -305,8 +305,8 @@ fn is_health(path: &str) -> bool {
 }
 
 fn has_parameter(operation: &Operation, place: &ParameterIn) -> bool {
-    let parameters = operation.parameters.iter().flatten();
-    parameters.into_iter().any(
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(
         |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == *place),
     )
 }
