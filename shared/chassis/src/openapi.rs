@@ -5,7 +5,7 @@
 //!
 //! | an operation with | also answers |
 //! | --- | --- |
-//! | security | 401, 403 |
+//! | security | 400, 401, 403 |
 //! | a parameter in its path | 404 |
 //! | a body | 400, 408, 413, 415, 422 |
 //! | a parameter in its query or headers | 422 |
@@ -230,8 +230,8 @@ const RULES: [Rule; 10] = [
     Rule {
         status: "400",
         name: "BadRequest",
-        description: "The request cannot be read: its body is not JSON, or broke off.",
-        applies: |operation, _| operation.request_body.is_some(),
+        description: "The request cannot be read: its body is not JSON, or broke off, or it has two Authorization headers.",
+        applies: |operation, _| operation.request_body.is_some() || is_secured(operation),
     },
     Rule {
         status: "401",
