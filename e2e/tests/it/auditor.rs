@@ -1,10 +1,12 @@
 //! The auditor's role: `reconcile` and the room's look at the books work with it (every test here compares the books so), and
 //! it reads no secret.
 
+use std::borrow::Cow;
+
 use contracts::value::OrderId;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 use testkit::answer;
 
 use crate::system::System;
@@ -46,9 +48,8 @@ async fn auditor_reads_views_and_no_table_and_no_secret() {
     let (mut tables, mut views) = (0, 0);
     for (service, database) in &system.databases {
         let everything = database.pool();
-        let auditor = PgPool::connect(&database.url_of("auditor"))
-            .await
-            .expect("it may connect");
+        let auditor = PgPoolOptions::new().connect(&database.url_of("auditor"));
+        let auditor = auditor.await.expect("it may connect");
         // A table that is made later is refused, too: nothing is granted by default.
         for table in names(
             &everything,
@@ -61,7 +62,7 @@ async fn auditor_reads_views_and_no_table_and_no_secret() {
             let refused = refused.expect_err(&format!("{service}.{table}"));
             let code = refused
                 .as_database_error()
-                .and_then(|error| error.code().map(|code| code.into_owned()));
+                .and_then(|error| error.code().map(Cow::into_owned));
             assert_eq!(
                 code.as_deref(),
                 Some("42501"),

@@ -166,10 +166,7 @@ async fn documents_are_sound() {
                     Some(reference) => document.pointer(&reference[1..]).unwrap_or(&Value::Null),
                     None => response,
                 };
-                if !response["description"]
-                    .as_str()
-                    .is_some_and(|text| !text.is_empty())
-                {
+                if response["description"].as_str().is_none_or(str::is_empty) {
                     fault(format!("{status} is not described"));
                 }
                 let problem = &response["content"]["application/problem+json"]["schema"]["$ref"];

@@ -40,7 +40,7 @@ fn every_queue_names_its_delivery_limit() {
     for queue in list(&definitions, "queues") {
         let (name, arguments) = (text(queue, "name"), &queue["arguments"]);
         let limit = arguments["x-delivery-limit"].as_u64();
-        let is_work = !name.ends_with(".dead") && !name.contains(".retry.");
+        let is_work = name.strip_suffix(".dead").is_none() && !name.contains(".retry.");
         // A message that kills its consumers is dead-lettered in the end; one that waits is never dropped.
         let (wanted, leads_to) = if is_work {
             (100, Some(format!("{name}.dead")))

@@ -76,8 +76,8 @@ impl Vhost {
                     let level: usize = level.parse().expect("retry queues are numbered");
                     entry["arguments"]["x-message-ttl"] = json!(delays[level - 1]);
                 }
-                let is_work =
-                    section == "queues" && !name.contains(".retry.") && !name.ends_with(".dead");
+                let is_dead = name.strip_suffix(".dead").is_some();
+                let is_work = section == "queues" && !name.contains(".retry.") && !is_dead;
                 if let (Some(limit), true) = (delivery_limit, is_work) {
                     entry["arguments"]["x-delivery-limit"] = json!(limit);
                 }

@@ -19,14 +19,14 @@ use std::{
     time::Duration,
 };
 
-use holdfast::deadline::Deadline;
+use holdfast::{backoff::pause, deadline::Deadline};
 use jsonwebtoken::{
     DecodingKey,
     jwk::{AlgorithmParameters, JwkSet},
 };
 use tokio::{
     sync::{Semaphore, watch},
-    time::{Instant, sleep},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -167,7 +167,7 @@ impl Keys {
         let mut load = self.0.load.subscribe();
         loop {
             let wait = self.0.until_refresh(*load.borrow_and_update());
-            if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
+            if shutdown.run_until_cancelled(pause(wait)).await.is_none() {
                 return;
             }
             self.begin(|_| Duration::ZERO);

@@ -135,11 +135,7 @@ impl fmt::Debug for Publisher {
 impl outbox::Publisher for Publisher {
     async fn ready(&self) -> Result<(), Unavailable> {
         let mut session = self.0.session.lock().await;
-        self.0
-            .ensure(&mut session)
-            .await
-            .map(|_| ())
-            .map_err(Unavailable)
+        self.0.ensure(&mut session).await.map_err(Unavailable)
     }
 
     async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {

@@ -79,9 +79,9 @@
 //!     .expect_undo("hotel", &Command::CancelHotel);
 //! ```
 //!
-//! **Copying this.** This folder, `outbox`, `backoff`, and the crates `serde`, `serde_json`, `sqlx` (PostgreSQL), `thiserror`,
-//! `time`, `uuid`. What people take otherwise: Temporal or Restate, which bring a server of their own; steno, in memory with
-//! a log of yours.
+//! **Copying this.** This folder, `outbox`, `backoff`, `completion`, `transaction`, and the crates `serde`, `serde_json`, `sqlx`
+//! (PostgreSQL), `thiserror`, `time`, `uuid`. What people take otherwise: Temporal or Restate, which bring a server of their
+//! own; steno, in memory with a log of yours.
 //!
 //! Sources: Hector Garcia-Molina and Kenneth Salem, "Sagas", 1987; Chris Richardson, "Microservices Patterns", chapter 4
 //! (pivot, compensatable and retriable steps); Caitie McCaffrey, "Distributed Sagas", 2015 (the undo before its do);

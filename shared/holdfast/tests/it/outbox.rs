@@ -44,7 +44,7 @@ fn relay(
 }
 
 async fn enqueue(pool: &PgPool, messages: &[Message]) {
-    let mut tx = transaction::begin(&pool).await.expect("a transaction");
+    let mut tx = transaction::begin(pool).await.expect("a transaction");
     outbox::enqueue(&mut tx, messages).await.expect("rows");
     tx.commit().await.expect("a commit");
 }

@@ -121,7 +121,13 @@ fn every_pattern_has_a_plan() {
     );
     // What is compiled always goes along with who uses it, and what it needs can be switched on.
     let outbox = plan("outbox");
-    assert!(outbox.folders.keys().eq(["backoff", "failpoint", "outbox"]));
+    assert!(outbox.folders.keys().eq([
+        "backoff",
+        "completion",
+        "failpoint",
+        "outbox",
+        "transaction"
+    ]));
     assert!(outbox.options.keys().eq(["failpoints"]));
     assert!(outbox.dependencies["fail"].optional);
     assert!(!outbox.dependencies["sqlx"].optional);

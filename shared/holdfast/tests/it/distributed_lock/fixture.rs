@@ -120,7 +120,7 @@ pub(super) async fn write(
     holder: Uuid,
     value: i64,
 ) -> Result<(), i64> {
-    let mut tx = transaction::begin(&pool)
+    let mut tx = transaction::begin(pool)
         .await
         .expect("the database answers");
     check(&mut tx, resource, fence, holder).await?;
