@@ -48,8 +48,9 @@ async fn auditor_reads_views_and_no_table_and_no_secret() {
     let (mut tables, mut views) = (0, 0);
     for (service, database) in &system.databases {
         let everything = database.pool();
-        let auditor = PgPoolOptions::new().connect(&database.url_of("auditor"));
-        let auditor = auditor.await.expect("it may connect");
+        let url = database.url_of("auditor");
+        let auditor = PgPoolOptions::new().connect(&url).await;
+        let auditor = auditor.expect("it may connect");
         // A table that is made later is refused, too: nothing is granted by default.
         for table in names(
             &everything,

@@ -41,6 +41,8 @@ macro_rules! with_app {
 }
 
 fn arguments_of(service: &str, demo: bool) -> Vec<String> {
+    // Brings the cryptography that the services' own clients need, as their `main` does.
+    drop(client());
     let database = format!("postgres://nobody@{NOWHERE}/none");
     let broker = format!("--amqp-url=amqp://nobody@{NOWHERE}/none");
     let token = format!(
@@ -57,7 +59,14 @@ fn arguments_of(service: &str, demo: bool) -> Vec<String> {
             url("card-processor"),
             format!("--redis-url=redis://{NOWHERE}"),
         ]),
-        "notification" => all.extend([broker, format!("--smtp-url=smtp://{NOWHERE}")]),
+        "notification" => all.extend([
+            broker,
+            format!("--smtp-url=smtp://{NOWHERE}"),
+            format!(
+                "--webhook-keys-file={}/../deploy/development/secrets/webhook-keys",
+                env!("CARGO_MANIFEST_DIR")
+            ),
+        ]),
         "card-processor" => {}
         ROOM => {
             all.retain(|argument| !argument.starts_with("--database"));

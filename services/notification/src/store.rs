@@ -5,7 +5,6 @@ pub(crate) mod webhooks;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chassis::leased::Try;
 use contracts::value::{Email, OrderId};
 use sqlx::{PgConnection, PgExecutor, migrate::Migrator};
 use time::OffsetDateTime;
@@ -188,7 +187,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) reply: &'a str,
     /// When the mail is due again, if so.
     pub(crate) again: Option<Duration>,
-    pub(crate) this: Try,
+    /// Whether nothing was stored of it before: else a try that may have committed is looked for.
+    pub(crate) is_first_try: bool,
 }
 
 /// Records an attempt: it is logged in any case, once. The mail is over, or due again after `again`; not if it is another
@@ -202,7 +202,7 @@ pub(crate) async fn delivered(
         outcome,
         reply,
         again,
-        this,
+        is_first_try,
     } = *attempt;
     let name = match outcome {
         Outcome::Accepted => "accepted",
@@ -219,7 +219,7 @@ pub(crate) async fn delivered(
         mail.attempts,
         name,
         reply,
-        this == Try::First,
+        is_first_try,
         mail.lease_until,
     )
     .execute(&mut *conn)

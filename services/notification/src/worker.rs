@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chassis::{
     database, dependencies,
-    leased::{LeasedWork, insist},
+    leased::{LeasedWork, Try, insist},
 };
 use holdfast::{
     backoff::Backoff,
@@ -76,7 +76,7 @@ impl Postman {
                 outcome,
                 reply: &text,
                 again,
-                this,
+                is_first_try: this == Try::First,
             };
             let mut tx = database::begin(&self.pool, "record delivery").await?;
             store::delivered(&mut tx, mail, &attempt).await?;

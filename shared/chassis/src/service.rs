@@ -120,9 +120,8 @@ impl Chassis {
     ) -> anyhow::Result<Self> {
         let environment = Environment::of(identity);
         let is_demo = demo.is_on(identity)?;
-        if failpoint::ENABLED {
-            environment.refuse("a build with failpoints")?;
-        }
+        // Refused by its name, also where there is nothing that it would open.
+        let is_meant = demo.is_for_the_network(environment)?;
         let verifier = Verifier::new(identity)?;
         let opening = if is_demo {
             Some("DEMO_MODE=true")
@@ -132,7 +131,7 @@ impl Chassis {
                 .then_some("the development key")
         };
         if let Some(opening) = opening {
-            demo.keep_from_the_network(opening, http.http_listen, environment)?;
+            demo.keep_from_the_network(opening, http.http_listen, is_meant)?;
         }
         Ok(Self {
             name,
@@ -363,6 +362,9 @@ impl Chassis {
 
     /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        if failpoint::ENABLED {
+            self.environment.refuse("a build with failpoints")?;
+        }
         self = self.completed();
         let Self {
             name,

@@ -254,16 +254,22 @@ impl DemoSettings {
             .is_open("DEMO_MODE", Environment::of(identity))
     }
 
-    /// Fails if the network reaches what `opening` opens to everybody, unless the settings say that it may.
+    /// Returns whether the network may reach what demo mode and the development key open. Fails in production if it may.
+    pub(crate) fn is_for_the_network(
+        &self,
+        environment: Environment,
+    ) -> Result<bool, NotForProduction> {
+        self.demo_for_the_network
+            .is_open("DEMO_FOR_THE_NETWORK", environment)
+    }
+
+    /// Fails if the network reaches what `opening` opens to everybody, and that is not meant.
     pub(crate) fn keep_from_the_network(
         &self,
         opening: &'static str,
         listen: SocketAddr,
-        environment: Environment,
+        is_meant: bool,
     ) -> anyhow::Result<()> {
-        let is_meant = self
-            .demo_for_the_network
-            .is_open("DEMO_FOR_THE_NETWORK", environment)?;
         let published = self.front_door.clone();
         let published = published.unwrap_or_else(|| listen.to_string());
         if is_meant || guards::is_loopback(&published) {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::{
     database,
-    leased::{LeasedWork, insist},
+    leased::{LeasedWork, Try, insist},
 };
 use holdfast::{
     backoff::{Backoff, pause},
@@ -122,7 +122,7 @@ impl Messenger {
                 verdict,
                 reply: &reply,
                 took,
-                this,
+                is_first_try: this == Try::First,
             };
             let mut tx = database::begin(&self.pool, "record webhook").await?;
             webhooks::attempted(&mut tx, webhook, &attempt).await?;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chassis::leased::Try;
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,7 +16,8 @@ pub(crate) struct NewAttempt<'a> {
     /// What was answered, in words.
     pub(crate) reply: &'a str,
     pub(crate) took: Duration,
-    pub(crate) this: Try,
+    /// Whether nothing was stored of it before: else a try that may have committed is looked for.
+    pub(crate) is_first_try: bool,
 }
 
 /// Records an attempt: it is counted and logged in any case, once, and decides what becomes of the webhook if that is still
@@ -31,7 +31,7 @@ pub(crate) async fn attempted(
         verdict,
         reply,
         took,
-        this,
+        is_first_try,
     } = *attempt;
     // One that was pruned meanwhile has no log any more. A try before this one that has committed has ended the lease.
     sqlx::query!(
@@ -44,7 +44,7 @@ pub(crate) async fn attempted(
         verdict.name(),
         reply,
         i32::try_from(took.as_millis()).unwrap_or(i32::MAX),
-        this == Try::First,
+        is_first_try,
         webhook.lease_until,
     )
     .execute(&mut *conn)
