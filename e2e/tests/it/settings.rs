@@ -124,6 +124,13 @@ fn refusal(service: &str, arguments: &[String]) -> Option<String> {
     }
 }
 
+/// Returns a file with a key that is not the development key, which production refuses before it looks at any switch.
+fn keys_of_our_own() -> String {
+    let file = std::env::temp_dir().join(format!("webhook-keys-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&file, format!("test {}=\n", "A".repeat(43))).expect("a writable file");
+    file.display().to_string()
+}
+
 /// What a service cannot do without, and no more: each with something that it can start with.
 fn least(command: &Command) -> Vec<String> {
     let root = xtask::workspace::root();
@@ -133,7 +140,7 @@ fn least(command: &Command) -> Vec<String> {
         let name = argument.get_long().unwrap_or_default();
         let value = match name {
             "jwks" => file("deploy/development/jwks.json"),
-            "webhook-keys-file" => file("deploy/development/secrets/webhook-keys"),
+            "webhook-keys-file" => keys_of_our_own(),
             "operator-token-file" => file("deploy/development/jwks.json"),
             _ if !argument.is_required_set() => continue,
             _ if name.contains("database") => "postgres://user@127.0.0.1:1/name".to_owned(),

@@ -220,10 +220,18 @@ impl Probe {
         .await
     }
 
-    /// Sends a typed message to the service `to`, as a command under `key`; answers its id.
+    /// Sends a typed message to the service `to`, as a command under `key`; returns its id.
+    ///
+    /// It takes the exchange that leads there, also a message that is no command.
     pub async fn command<M: contracts::Message>(&self, to: &str, message: &M, key: &str) -> Uuid {
         let source = M::TYPE.split('.').next().unwrap_or_default();
-        let command = Publishing::by(source).command(message, to, key.to_owned());
+        let mut command = Publishing::by(source).command(message, to, key.to_owned());
+        let asker = if to == ORCHESTRATOR {
+            "order"
+        } else {
+            ORCHESTRATOR
+        };
+        command.exchange = exchange_of(COMMANDS, asker);
         let id = command.id;
         self.send(command).await;
         id
