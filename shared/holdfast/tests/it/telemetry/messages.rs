@@ -9,6 +9,7 @@ use holdfast::{
     messaging::{Error, Event, Handler, Incoming, Publisher, Received, Undecodable},
     outbox::{self, Message, Outcome, Publisher as _},
     telemetry::{self, Exporter, Sampling, TraceContext},
+    transaction,
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -81,6 +82,11 @@ fn caller_of(n: u8) -> (String, String) {
     (format!("00-{trace}{}", &CALLER[35..]), trace)
 }
 
+async fn publish_alone(publisher: &Publisher, label: &str) {
+    let outcomes = publisher.publish(&[message(label, "work")]).await;
+    assert_eq!(outcomes, [Outcome::Confirmed]);
+}
+
 #[tokio::test]
 async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent_it() {
     let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
@@ -92,25 +98,41 @@ async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent
         .map(|(n, (caller, _))| traced(&n.to_string(), "work", caller))
         .collect();
     let publisher = Publisher::new(vhost.url("order"), "test");
-    // The first message of a channel is handled alone; the batch comes behind it.
-    let first = publisher.publish(&[message("first", "work")]).await;
-    assert_eq!(first, [Outcome::Confirmed]);
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    // The first message of a channel is handled alone. While the second is being handled, the three arrive: they are a batch.
+    publish_alone(&publisher, "a").await;
+    wait_for_effects(&pool, &["a"]).await;
+    let mut holder = transaction::begin(&pool).await.expect("a transaction");
+    sqlx::query("lock table effect")
+        .execute(&mut *holder)
+        .await
+        .expect("a lock");
+    publish_alone(&publisher, "b").await;
     let outcomes = publisher.publish(&messages).await;
     assert_eq!(outcomes, vec![Outcome::Confirmed; 3]);
-    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
-    wait_for_effects(&pool, &["first", "0", "1", "2"]).await;
+    eventually("all four are in hand", || async {
+        let depth = vhost.depth(QUEUE).await;
+        if depth.unacknowledged == 4 {
+            Ok(())
+        } else {
+            Err(format!("{depth:?}"))
+        }
+    })
+    .await;
+    holder.rollback().await.expect("a rollback");
+    wait_for_effects(&pool, &["0", "1", "2", "a", "b"]).await;
 
     let destination = format!("events:choreography.{KIND}");
-    let sent = traced_here.spans(&format!("send {destination}"), 4).await;
+    let sent = traced_here.spans(&format!("send {destination}"), 5).await;
     let processed = traced_here
-        .spans(&format!("process {destination}:{QUEUE}"), 4)
+        .spans(&format!("process {destination}:{QUEUE}"), 5)
         .await;
     let sending = traced_here.spans("send batch", 1).await.remove(0);
     let received = traced_here
         .spans(&format!("receive {QUEUE}"), 1)
         .await
         .remove(0);
-    let committed = traced_here.spans(&format!("TRANSACTION {QUEUE}"), 2).await;
+    let committed = traced_here.spans(&format!("TRANSACTION {QUEUE}"), 3).await;
     let committed = committed
         .iter()
         .find(|span| span.parent.as_deref() == Some(received.id.as_str()))
