@@ -52,10 +52,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `completion`, `transaction`, `failpoint` (or take its lines out), and the crates `metrics`, `sqlx`
-//! (PostgreSQL), `thiserror`, `time`, `tokio`, `tokio-util`, `tracing`, `uuid`. There is no broker in it: implement
-//! [`Publisher`] over yours. What people take otherwise: Debezium's outbox router, which reads the write-ahead log instead
-//! of polling.
+//! **Copying this.** This folder, `backoff`, `completion`, `transaction`, `failpoint` (or take its lines out), and the
+//! crates `metrics`, `sqlx` (PostgreSQL), `thiserror`, `time`, `tokio`, `tokio-util`, `tracing`, `uuid`. There is no
+//! broker in it: implement [`Publisher`] over yours. What people take otherwise: Debezium's outbox router, which reads
+//! the write-ahead log instead of polling.
 //!
 //! Sources: Chris Richardson, "Microservices Patterns", 3.3.7 and microservices.io, "Transactional outbox"; Pat Helland,
 //! "Life beyond Distributed Transactions", 2007.

@@ -3,13 +3,15 @@
 //! **Problem.** The dead-letter queue holds 312 messages. Nobody knows since when, or why. Somebody finds the button that
 //! moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
 //!
-//! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the broker
-//! delivers it. Messages without an id become a row each, also if they are equal in every byte. An operator lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one
-//! transaction. An edit is checked against the schema of its type, and cannot change ids and amounts.
+//! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the
+//! broker delivers it. Messages without an id become a row each, also if they are equal in every byte. An operator
+//! lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one transaction. An edit
+//! is checked against the schema of its type, and cannot change ids and amounts.
 //!
-//! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked twice, as
-//! the broker does not tell it from another one that is equal. That a requeued message works. If it fails again it is parked again, as a new message. The
-//! order that it was about does not wait: its deadline, or a sweep, may have moved it on meanwhile.
+//! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked
+//! twice, as the broker does not tell it from another one that is equal. That a requeued message works. If it fails
+//! again it is parked again, as a new message. The order that it was about does not wait: its deadline, or a sweep, may
+//! have moved it on meanwhile.
 //!
 //! **States.** `parked -> requeued`, `parked -> dropped`. Both ends are final.
 //!
