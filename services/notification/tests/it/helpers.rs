@@ -175,6 +175,19 @@ impl Notification {
         .await
     }
 
+    /// Waits until an attempt to deliver had this outcome.
+    pub(crate) async fn wait_for_outcome(&self, outcome: &str) {
+        eventually(&format!("an attempt that is {outcome}"), || async {
+            let outcomes = self.outcomes().await;
+            if outcomes.iter().any(|had| had == outcome) {
+                Ok(())
+            } else {
+                Err(format!("{outcomes:?}"))
+            }
+        })
+        .await;
+    }
+
     /// The outcomes of each attempt to deliver, over all mails.
     pub(crate) async fn outcomes(&self) -> Vec<String> {
         sqlx::query_scalar("select outcome from delivery order by id")

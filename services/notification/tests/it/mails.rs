@@ -87,29 +87,13 @@ async fn a_mail_server_that_is_away_or_busy_gets_it_later() {
     notification.line.cut();
     let (away, busy) = (OrderId::new(), OrderId::new());
     notification.probe.publish(&confirmed(away)).await;
-    eventually("an attempt in vain", || async {
-        let outcomes = notification.outcomes().await;
-        if outcomes.contains(&"unknown".to_owned()) {
-            Ok(())
-        } else {
-            Err(format!("{outcomes:?}"))
-        }
-    })
-    .await;
+    notification.wait_for_outcome("unknown").await;
     notification.line.restore();
     notification.wait_for(away, "order.confirmed", "sent").await;
 
     notification.sink.set(SmtpMode::Defer);
     notification.probe.publish(&confirmed(busy)).await;
-    eventually("an attempt in vain", || async {
-        let outcomes = notification.outcomes().await;
-        if outcomes.contains(&"deferred".to_owned()) {
-            Ok(())
-        } else {
-            Err(format!("{outcomes:?}"))
-        }
-    })
-    .await;
+    notification.wait_for_outcome("deferred").await;
     notification.sink.set(SmtpMode::Accept);
     notification.wait_for(busy, "order.confirmed", "sent").await;
     assert_eq!(
@@ -201,15 +185,7 @@ async fn send_given_up_half_way_leaves_no_reply_to_the_next() {
     notification.sink.set(SmtpMode::Dawdle);
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    eventually("an attempt that was given up", || async {
-        let outcomes = notification.outcomes().await;
-        if outcomes.contains(&"unknown".to_owned()) {
-            Ok(())
-        } else {
-            Err(format!("{outcomes:?}"))
-        }
-    })
-    .await;
+    notification.wait_for_outcome("unknown").await;
     notification.sink.set(SmtpMode::RefuseText);
     let mail = eventually("the mail has its end", || async {
         let mails = notification.mails(order).await;
