@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Span, Trace};
-use crate::topology;
+use model::topology;
 
 /// An order whose trace is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use contracts::{
     order::{self as order_contract, CancelReason, Participant},
     payment::{self as payment_contract, DeclineReason},
 };
-use e2e::topology;
+use model::topology;
 use serde_json::{Map, Value, json};
 
 /// Compares a document with what it should be, or writes it.

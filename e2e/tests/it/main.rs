@@ -1,4 +1,4 @@
-//! Tests across services: the protocol's model, whole orders through real processes, and the rules of the code.
+//! Tests across services: whole orders through real processes, and the rules of the code.
 
 mod auditor;
 mod consumers;
@@ -6,11 +6,7 @@ mod crashes;
 mod documents;
 mod duplicates;
 mod endings;
-mod interleavings;
-mod interleavings_orchestrated;
 mod layers;
-mod model;
-mod model_orchestrated;
 mod observability;
 mod openapi;
 mod outages;

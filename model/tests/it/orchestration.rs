@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::model::{
+use model::{
     Terms, Without,
     orchestration::{Budget, Scenario},
     search::{Until, search},

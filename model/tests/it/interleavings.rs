@@ -1,6 +1,6 @@
 //! Random walks through the choreography, with far more trouble than can be searched exhaustively.
 
-use e2e::model::{
+use model::{
     Ask, Terms, Without,
     choreography::{Budget, Scenario, Step, World},
 };

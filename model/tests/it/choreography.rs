@@ -1,6 +1,6 @@
 //! The choreography, searched exhaustively.
 
-use e2e::model::{
+use model::{
     Terms, Without,
     choreography::{Budget, Scenario},
 };

@@ -1,6 +1,6 @@
 //! Random walks through orchestration, with far more trouble than can be searched exhaustively.
 
-use e2e::model::{
+use model::{
     Terms, Without,
     orchestration::{Budget, Scenario, Step, World},
 };

@@ -31,6 +31,7 @@ mod guards;
 pub mod orchestration;
 mod routing;
 pub mod search;
+pub mod topology;
 
 pub use bag::Bag;
 pub use books::{Books, Terms};
