@@ -6,8 +6,12 @@ use tokio::time::Instant;
 
 /// Longest wait of a test for anything, in one place. It is no measure of speed: a test that passes waits only for its condition,
 /// and a machine may be ten times as busy as it should be (twenty processes on two cores), or a lease of a killed process have to
-/// run out first.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+/// run out first. Mutation tests wait for what never comes, again and again: compiled with `HOLDFAST_SHORT_PATIENCE` in the
+/// environment, it is 45 s.
+pub const PATIENCE: Duration = match option_env!("HOLDFAST_SHORT_PATIENCE") {
+    None => Duration::from_secs(240),
+    Some(_) => Duration::from_secs(45),
+};
 
 /// Asks `condition` again and again until it answers `Ok`; panics with its last `Err`, which says what it saw.
 ///

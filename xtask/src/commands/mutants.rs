@@ -272,6 +272,8 @@ impl Bench {
             .env("CARGO_TARGET_DIR", workspace::target())
             // One file changes at a time.
             .env("CARGO_INCREMENTAL", "1")
+            // Many a mutant is found by what does not come any more.
+            .env("HOLDFAST_SHORT_PATIENCE", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
