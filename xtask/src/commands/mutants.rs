@@ -29,8 +29,10 @@ use crate::{
     workspace::{self, Claim},
 };
 
+/// How long all named tests may take on the unchanged code.
+const UNCHANGED: Duration = Duration::from_secs(600);
 /// How long one test may take. A mutant that makes its test wait for ever is found by that.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What became of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +178,7 @@ impl Bench {
                 return Err(self.failed("the unchanged code does not compile"));
             }
             let arguments = [&["--", "--exact"], &names[..]].concat();
-            if !self.succeeds(target, &arguments, PATIENCE)? {
+            if !self.succeeds(target, &arguments, UNCHANGED)? {
                 return Err(self.failed("a test fails on the unchanged code"));
             }
             let log = fs::read_to_string(&self.log).context(self.log.display())?;
