@@ -65,6 +65,11 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         tests.arg("--workspace");
     }
     tests.args(passed_on);
+    // Tests wait for servers and for time more than they work.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().context("processors")?;
+        tests.env("RUST_TEST_THREADS", (2 * processors.get()).to_string());
+    }
     servers.tell(&mut tests)?;
     let mut tests = tests.spawn().context("cargo test")?;
     let status = process::wait_for("cargo test", Duration::from_secs(6 * 3600), || {
