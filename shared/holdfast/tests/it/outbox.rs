@@ -1,9 +1,11 @@
 //! A state change and the message about it happen both or not at all.
 
+mod pace;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -347,6 +349,8 @@ struct Script {
     outcomes: HashMap<Uuid, VecDeque<Outcome>>,
     /// What came, in the order in which it came.
     published: Vec<Uuid>,
+    /// How often a relay began a round.
+    rounds: usize,
 }
 
 impl Scripted {
@@ -355,20 +359,37 @@ impl Scripted {
         Self(Arc::new(Mutex::new(Script {
             outcomes: outcomes.into(),
             published: Vec::new(),
+            rounds: 0,
         })))
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts how often a message came.
     fn published(&self, message: &Message) -> usize {
-        let script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let script = self.script();
         let published = script.published.iter();
         published.filter(|id| **id == message.id).count()
     }
 
     /// Runs a relay on it until `end`.
     async fn relay<T>(&self, pool: &PgPool, end: impl Future<Output = T>) -> T {
+        self.relay_with(pool, &Waker::default(), config(), end)
+            .await
+    }
+
+    /// Runs a relay of this configuration on it until `end`.
+    async fn relay_with<T>(
+        &self,
+        pool: &PgPool,
+        waker: &Waker,
+        config: Config,
+        end: impl Future<Output = T>,
+    ) -> T {
         let stop = CancellationToken::new();
-        let relay = Relay::new(pool.clone(), self.clone(), Waker::default(), config());
+        let relay = Relay::new(pool.clone(), self.clone(), waker.clone(), config);
         let task = tokio::spawn(relay.run(stop.clone()));
         let ended = end.await;
         stop.cancel();
@@ -379,11 +400,12 @@ impl Scripted {
 
 impl outbox::Publisher for Scripted {
     async fn ready(&self) -> Result<(), Unavailable> {
+        self.script().rounds += 1;
         Ok(())
     }
 
     async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
-        let mut script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut script = self.script();
         let mut outcomes = Vec::new();
         for Message { id, .. } in batch {
             script.published.push(*id);
