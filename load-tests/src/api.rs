@@ -206,6 +206,13 @@ impl Api {
         self.operator(Method::GET, url, None).await
     }
 
+    /// Reads something of the order service, as a customer.
+    pub async fn read_as(&self, customer: &str, path: &str) -> Result<Value, ApiError> {
+        let url = format!("{}{path}", self.places.order_url);
+        let reader = (customer, Role::Customer);
+        self.call(Method::GET, url, reader, None, None).await
+    }
+
     /// A page of the operator's list of orders: `path` says which.
     pub async fn orders<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.places.order_url);

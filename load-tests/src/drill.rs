@@ -5,6 +5,7 @@
 //!
 //! - [`stage`]: what all of them do: break, switch, place orders, tell;
 //! - [`accounts`], [`process`]: customers whose accounts are locked, and processes that are stopped;
+//! - [`trickle`]: connections whose bodies arrive slowly;
 //! - one module for each: what is broken, and what is measured.
 
 mod accounts;
@@ -17,8 +18,10 @@ mod lock_pause;
 mod orders;
 mod process;
 mod retry_storm;
+mod slow_bodies;
 mod smtp_down;
 mod stage;
+mod trickle;
 
 use std::time::Duration;
 
@@ -46,6 +49,19 @@ pub enum Drill {
     SmtpDown,
     /// The card company is down for minutes, under traffic
     CardOutage,
+    /// 300 bodies arrive slowly: other customers' requests, without them and with them
+    SlowBodies,
+}
+
+/// How a drill ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every order is at rest, and the books agree.
+    Passed,
+    /// The books do not agree: look at what `reconcile` says.
+    BooksDisagree,
+    /// The books agree, and a limit was exceeded: the lines before the table say which.
+    LimitExceeded,
 }
 
 /// One way of a drill, measured: a name, and what is said of it, in the order of the drill's columns.
@@ -66,6 +82,7 @@ impl Drill {
             Self::DegradedPrices => "degraded-prices",
             Self::SmtpDown => "smtp-down",
             Self::CardOutage => "card-outage",
+            Self::SlowBodies => "slow-bodies",
         }
     }
 
@@ -96,6 +113,9 @@ impl Drill {
             Self::CardOutage => {
                 "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
             }
+            Self::SlowBodies => {
+                "300 connections announce an order and send it a byte a second, as one customer and then as many at one address. Other customers are served as if they were not there."
+            }
         }
     }
 
@@ -105,8 +125,8 @@ impl Drill {
     }
 }
 
-/// Runs a drill; false if the books do not agree after it. `outage` is for [`Drill::CardOutage`] alone.
-pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Result<bool> {
+/// Runs a drill. `outage` is for [`Drill::CardOutage`] alone.
+pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Result<Verdict> {
     stage.say(drill.what());
     stage.begin().await?;
     let measured = match drill {
@@ -118,6 +138,7 @@ pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Resul
         Drill::DegradedPrices => degraded_prices::run(stage).await,
         Drill::SmtpDown => smtp_down::run(stage).await,
         Drill::CardOutage => card_outage::run(stage, outage).await,
+        Drill::SlowBodies => slow_bodies::run(stage).await,
     };
     // Also when it failed half way: nobody wants to find the shop broken.
     let mended = stage.mend().await;
@@ -136,5 +157,9 @@ pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Resul
         })
         .collect();
     stage.say(&format!("\n{}\n", table::render(&head, &rows)));
-    Ok(clean)
+    Ok(match (clean, stage.is_within_limits()) {
+        (false, _) => Verdict::BooksDisagree,
+        (true, false) => Verdict::LimitExceeded,
+        (true, true) => Verdict::Passed,
+    })
 }

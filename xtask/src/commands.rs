@@ -62,7 +62,8 @@ cargo xtask COMMAND
   sagas [ID]         the sagas of the stack of `up`; one whole, by its id or its order's; --phase stuck,broken
       ID resume|skip|abandon NOTE    what an operator does to a stuck one
   drill NAME         on the stack of `up`: harm done with a pattern and without it, told as it happens, ending in reconcile:
-                     breaker, bulkhead, retry-storm, lock-pause, lock-flush, degraded-prices, smtp-down, card-outage
+                     breaker, bulkhead, retry-storm, lock-pause, lock-flush, degraded-prices, smtp-down, card-outage,
+                     slow-bodies
       --minutes N    how long the card company is down in card-outage (default 10)
   example NAME       a pattern's example (shared/holdfast/examples), with the servers that it needs
   copy-out [PATTERN…]  each pattern (or these) copied into a crate of its own, built and tested there

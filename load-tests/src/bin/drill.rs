@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use load_tests::{
     api::{Api, Places},
-    drill::{self, Drill, LockServer, Stage},
+    drill::{self, Drill, LockServer, Stage, Verdict},
     reconcile::Sources,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,18 +49,17 @@ async fn main() -> anyhow::Result<ExitCode> {
     let api = Arc::new(Api::new(places)?);
     let stage = Stage::new(api, books, locks, Arc::new(|line| println!("{line}")));
     let outage = Duration::from_secs_f64(minutes * 60.0);
-    let clean = tokio::select! {
-        clean = drill::run(drill, &stage, outage) => clean?,
+    let verdict = tokio::select! {
+        verdict = drill::run(drill, &stage, outage) => verdict?,
         () = told_to_end() => {
             println!("told to end: mending what it broke");
             stage.mend().await?;
             return Ok(ExitCode::FAILURE);
         }
     };
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match verdict {
+        Verdict::Passed => ExitCode::SUCCESS,
+        Verdict::BooksDisagree | Verdict::LimitExceeded => ExitCode::FAILURE,
     })
 }
 

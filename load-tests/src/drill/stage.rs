@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use tokio::time::Instant;
 use super::process::Process;
 use crate::{
     api::{Api, insist},
-    load::processes::{Snapshot, Whose, snapshot},
+    load::processes::{ELSE, Snapshot, Whose, snapshot, used},
     reconcile::{Sources, Wanted, reconcile},
 };
 
@@ -54,6 +57,8 @@ pub struct Stage {
     skus: Mutex<Vec<String>>,
     /// Orders that were accepted, and must end well.
     accepted: Mutex<HashSet<OrderId>>,
+    /// Whether something that was measured is beyond its limit.
+    exceeded: AtomicBool,
 }
 
 /// What stands before a dependency, and where: a service, and its name for it.
@@ -95,6 +100,7 @@ impl Stage {
             whose: Whose::find(),
             skus: Mutex::default(),
             accepted: Mutex::default(),
+            exceeded: AtomicBool::new(false),
         }
     }
 
@@ -157,6 +163,17 @@ impl Stage {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id);
+    }
+
+    /// Tells of a limit that was exceeded. The drill goes on, and has failed.
+    pub(super) fn exceeded(&self, what: &str) {
+        self.exceeded.store(true, Ordering::Relaxed);
+        self.say(&format!("LIMIT EXCEEDED: {what}"));
+    }
+
+    /// Returns whether no limit was exceeded.
+    pub(super) fn is_within_limits(&self) -> bool {
+        !self.exceeded.load(Ordering::Relaxed)
     }
 
     /// Everything works again, and every pattern is on. What can be mended is, also when something else cannot.
@@ -295,6 +312,13 @@ impl Stage {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
         let share = after.saturating_sub(before) as f64 / since.elapsed().as_secs_f64() / 10.0;
         format!("{share:.1} %")
+    }
+
+    /// The cores that everything but the stack and this drill has kept busy since then. What is measured on a machine that
+    /// others use says little of the stack.
+    pub(super) fn others_used(&self, (since, before): &(Instant, Snapshot)) -> f64 {
+        let used = used(before, &snapshot(&self.whose));
+        used.get(ELSE).copied().unwrap_or(0.0) / 1000.0 / since.elapsed().as_secs_f64()
     }
 
     /// Waits until everything is at rest, and compares the books.

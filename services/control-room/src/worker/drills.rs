@@ -7,7 +7,7 @@ use std::{
 
 use load_tests::{
     api::Api,
-    drill::{self, Drill, LockServer, Stage},
+    drill::{self, Drill, LockServer, Stage, Verdict},
     reconcile::Sources,
 };
 use serde_json::json;
@@ -88,8 +88,9 @@ impl Drillmaster {
                 return;
             };
             let verdict = match ended {
-                Ok(true) => "the books agree".to_owned(),
-                Ok(false) => "THE BOOKS DO NOT AGREE".to_owned(),
+                Ok(Verdict::Passed) => "the books agree".to_owned(),
+                Ok(Verdict::BooksDisagree) => "THE BOOKS DO NOT AGREE".to_owned(),
+                Ok(Verdict::LimitExceeded) => "A LIMIT WAS EXCEEDED; the books agree".to_owned(),
                 Err(error) => {
                     // It has addresses in it.
                     warn!(
