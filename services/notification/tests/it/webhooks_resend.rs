@@ -140,6 +140,42 @@ async fn each_attempt_is_seen_with_its_answer_and_how_long_that_took() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_is_no_webhook_of_the_endpoint_is_refused() {
+    let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
+    let order = OrderId::new();
+    notification.probe.publish(&confirmed(order)).await;
+    let webhook = notification
+        .wait_for_webhook(&endpoint, order, "delivered")
+        .await;
+    // Registered later, so the webhook is none of its own.
+    let request = notification.as_alice(Method::POST, "/webhooks");
+    let body = json!({ "url": receiver.url("/later") });
+    let later = answer(request.json(&body)).await.expect(201);
+
+    let list = async |endpoint: &Value, query: &str| {
+        let path = format!("/webhooks/{}/messages?{query}", text(endpoint, "id"));
+        answer(notification.as_alice(Method::GET, &path)).await
+    };
+    let (known, unknown) = (text(&webhook, "id"), OrderId::new().to_string());
+    for (endpoint, cursor) in [(&endpoint, "1"), (&endpoint, &unknown), (&later, known)] {
+        for filter in ["", "&failed=true"] {
+            list(endpoint, &format!("before={cursor}{filter}"))
+                .await
+                .expect_problem(422, "invalid-field", Some("query before"));
+        }
+    }
+    // Nothing comes after the last one, which is a cursor nevertheless.
+    let page = list(&endpoint, &format!("before={known}")).await;
+    assert_eq!(page.expect(200)["webhooks"], json!([]));
+
+    let attempts = path(&endpoint, &webhook, "/attempts?before=first");
+    answer(notification.as_alice(Method::GET, &attempts))
+        .await
+        .expect_problem(422, "invalid-field", Some("query before"));
+    notification.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_long_as_a_new_one() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(503));

@@ -54,6 +54,28 @@ async fn bad_questions_name_the_field_and_the_limit() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_is_no_saga_is_refused() {
+    let it = spawn_app(100).await;
+    let order = OrderId::new();
+    it.begin(order).await;
+    it.asked("charge_payment", order, 1).await;
+    let list = async |before: &str| {
+        let path = format!("/operator/sagas?before={before}");
+        answer(it.app.as_operator(Method::GET, &path)).await
+    };
+    for cursor in ["1", &OrderId::new().to_string()] {
+        list(cursor)
+            .await
+            .expect_problem(422, "invalid-field", Some("query before"));
+    }
+    // Nothing comes after the last one, which is a cursor nevertheless.
+    let saga = it.saga(order).await;
+    let page = list(saga["id"].as_str().expect("an id")).await;
+    assert_eq!(page.expect(200)["sagas"], json!([]));
+    it.stop().await;
+}
+
+#[tokio::test]
 async fn a_saga_that_runs_needs_no_operator() {
     let it = spawn_app(100).await;
     let order = OrderId::new();
