@@ -86,6 +86,32 @@ async fn a_full_pool_is_told_from_a_server_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_statement_that_takes_longer_than_its_limit_is_named() {
+    // Not by a lock: those are waited for half as long, and end otherwise.
+    const SLOW: &str = "create function slow() returns trigger language plpgsql as
+        $$ begin perform pg_sleep(600); return new; end $$;
+        create trigger slow before insert on orders for each row execute function slow()";
+    let orders = spawn_app_with(&[
+        "--database-statement-timeout-ms=2000",
+        "--http-request-timeout-ms=60000",
+    ])
+    .await;
+    execute(&orders, SLOW).await;
+    let refused = orders.try_place("alice", &tea()).await;
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let detail = refused.expect_problem(503, "database-slow", None);
+    assert_eq!(detail, "the database took too long");
+    // What is not slow is answered, and nothing is left of what was.
+    let list = || answer(orders.app.as_customer("alice", Method::GET, "/orders"));
+    let page = list().await.expect(200);
+    assert_eq!(page["orders"], serde_json::json!([]));
+    execute(&orders, "drop trigger slow on orders").await;
+    orders.place("alice", &tea()).await;
+    assert_eq!(orders.count().await, 1);
+    orders.stop().await;
+}
+
+#[tokio::test]
 async fn a_standby_is_not_ready() {
     let orders = spawn_app().await;
     let name = orders.app.database.name().to_owned();
