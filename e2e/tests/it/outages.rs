@@ -1,6 +1,7 @@
 //! Servers go away and come back: what was accepted comes to rest, nothing is parked, nothing is cancelled for it. The
 //! minutes-long versions are `cargo xtask verify`.
 
+use contracts::value::OrderId;
 use load_tests::traffic::Ending;
 use serde_json::json;
 use testkit::{SmtpMode, answer, eventually};
@@ -32,6 +33,23 @@ async fn says_that_it_lacks_something(system: &System, service: &'static str) {
             Ok(())
         } else {
             Err(ready.body)
+        }
+    })
+    .await;
+}
+
+/// Waits until payment has called the card processor for an order twice.
+async fn was_asked_in_vain(system: &System, id: OrderId) {
+    eventually("it was asked in vain", || async {
+        let attempts: Option<i32> =
+            sqlx::query_scalar("select attempts from payment where order_id = $1")
+                .bind(id.0)
+                .fetch_optional(&system.databases["payment"].pool())
+                .await
+                .expect("the database answers");
+        match attempts {
+            Some(attempts) if attempts >= 2 => Ok(()),
+            other => Err(format!("{other:?}")),
         }
     })
     .await;
@@ -193,19 +211,7 @@ async fn the_card_processor_is_away() {
             })
             .collect();
         for (_, id) in &by_card {
-            eventually("it was asked in vain", || async {
-                let attempts: Option<i32> =
-                    sqlx::query_scalar("select attempts from payment where order_id = $1")
-                        .bind(id.0)
-                        .fetch_optional(&system.databases["payment"].pool())
-                        .await
-                        .expect("the database answers");
-                match attempts {
-                    Some(attempts) if attempts >= 2 => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            })
-            .await;
+            was_asked_in_vain(&system, *id).await;
             // No answer is none: neither paid nor declined.
             let order = system.api.order(*id).await.expect("it answers");
             assert!(
@@ -217,5 +223,48 @@ async fn the_card_processor_is_away() {
         system.ended_as_expected(&placed).await;
         nothing_is_parked(&system).await;
     }
+    system.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_proxy_is_in_the_way_of_the_card_processor_alone() {
+    /// Nobody listens there.
+    const DEAD: &str = "http://127.0.0.1:9";
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, DEAD));
+    let system = System::start_with(&proxies).await;
+    // The order service asks inventory for prices that it has never heard of: by the proxy it would be 503.
+    let order = json!({
+        "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
+        "payment": { "method": "wallet" },
+    });
+    let placed = system.api.place("alice", "by-a-dead-proxy", &order).await;
+    let placed = placed.expect("inventory is called directly");
+    assert!(placed["prices_as_of"].is_null(), "{placed}");
+    system.accept(
+        placed["id"]
+            .as_str()
+            .expect("an id")
+            .parse()
+            .expect("a UUID"),
+    );
+    let wallet = (
+        Ending::ConfirmedWallet,
+        system.place(Ending::ConfirmedWallet).await,
+    );
+    system.ended_as_expected(&[wallet]).await;
+
+    // Who is outside is called by the proxy, and waits for it.
+    let card = (
+        Ending::ConfirmedCard,
+        system.place(Ending::ConfirmedCard).await,
+    );
+    was_asked_in_vain(&system, card.1).await;
+    let order = system.api.order(card.1).await.expect("it answers");
+    assert_eq!(order["state"], "pending", "{order}");
+
+    system.stop("payment").await;
+    system.revive("payment", &[("NO_PROXY", "127.0.0.1")]);
+    system.ended_as_expected(&[card]).await;
+    nothing_is_parked(&system).await;
     system.end().await;
 }
