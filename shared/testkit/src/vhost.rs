@@ -1,6 +1,14 @@
-//! A virtual host of the broker per test, with the whole topology of `deploy/`.
+//! A virtual host of the broker per test, with the topology of `deploy/`, or one service's part of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use holdfast::{messaging::retry_exchange, outbox::Message};
 use serde_json::{Value, json};
@@ -8,9 +16,13 @@ use uuid::Uuid;
 
 use crate::{setting, token::client};
 
+/// Where the messages for other services go in [`Vhost::of`].
+const ELSEWHERE: &str = "elsewhere";
 const DEFINITIONS: &str = include_str!("../../../deploy/rabbitmq/definitions.json");
 
-/// A virtual host of its own, with every queue, binding and permission of the real one, and short delays between retries.
+/// A virtual host of its own, with the exchanges, queues, bindings and permissions of the real one, and short delays between
+/// retries. It is deleted with the last of its clones, also when its test fails: with a hundred of them left behind the broker
+/// takes four times as long to create the next.
 #[derive(Clone, Debug)]
 pub struct Vhost {
     name: String,
@@ -18,6 +30,37 @@ pub struct Vhost {
     server: SocketAddr,
     api: String,
     http: reqwest::Client,
+    left: Arc<Left>,
+}
+
+/// Deletes a virtual host when nobody has it any more.
+#[derive(Debug)]
+struct Left {
+    url: String,
+    is_deleted: AtomicBool,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if self.is_deleted.load(Ordering::Relaxed) {
+            return;
+        }
+        let url = std::mem::take(&mut self.url);
+        // The test's runtime may be gone. If the process ends first, the virtual host stays.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(delete(&client(), &url));
+            }
+        });
+    }
+}
+
+async fn delete(http: &reqwest::Client, url: &str) {
+    let deleted = http.delete(url).timeout(Duration::from_secs(30)).send();
+    let _ = deleted.await;
 }
 
 /// How much is in a queue.
@@ -43,27 +86,43 @@ impl Vhost {
         Self::with_delays(&[20, 40, 60, 80]).await
     }
 
+    /// Creates a virtual host with one service's queues. What the bindings bring to the others goes to one queue that keeps
+    /// nothing: a message is routed here exactly if it is with all of them. Of 66 quorum queues, each a Raft cluster of one,
+    /// the broker takes two seconds of a processor to create and delete them.
+    pub async fn of(service: &str) -> Self {
+        Self::with(&[20, 40, 60, 80], None, Some(service)).await
+    }
+
     /// Creates a virtual host with these delays, in milliseconds, for the first, second, … retry.
     pub async fn with_delays(delays: &[u64]) -> Self {
-        Self::with(delays, None).await
+        Self::with(delays, None, None).await
     }
 
     /// Creates a virtual host whose work queues dead-letter a message after so many deliveries.
     pub async fn with_delivery_limit(limit: u64) -> Self {
-        Self::with(&[20, 40, 60, 80], Some(limit)).await
+        Self::with(&[20, 40, 60, 80], Some(limit), None).await
     }
 
-    async fn with(delays: &[u64], delivery_limit: Option<u64>) -> Self {
+    async fn with(delays: &[u64], delivery_limit: Option<u64>, only: Option<&str>) -> Self {
+        let name = format!("test-{}", Uuid::now_v7().simple());
+        let api = setting("HOLDFAST_TEST_RABBITMQ_API");
         let vhost = Self {
-            name: format!("test-{}", Uuid::now_v7().simple()),
+            left: Arc::new(Left {
+                url: format!("{api}/vhosts/{name}"),
+                is_deleted: AtomicBool::new(false),
+            }),
+            name,
             server: setting("HOLDFAST_TEST_AMQP")
                 .parse()
                 .expect("HOLDFAST_TEST_AMQP is HOST:PORT"),
-            api: setting("HOLDFAST_TEST_RABBITMQ_API"),
+            api,
             http: client(),
         };
         let mut definitions: Value =
             serde_json::from_str(DEFINITIONS).expect("the definitions are JSON");
+        if let Some(service) = only {
+            keep_queues_of(service, &mut definitions);
+        }
         let sections = definitions
             .as_object_mut()
             .expect("the definitions are an object");
@@ -280,12 +339,37 @@ impl Vhost {
         closed
     }
 
-    /// Deletes it, with everything in it. Not needed, but the broker breathes more easily with fewer queues.
+    /// Deletes it, with everything in it.
     pub async fn delete(&self) {
-        let deleted = self
-            .http
-            .delete(format!("{}/vhosts/{}", self.api, self.name))
-            .timeout(Duration::from_secs(30));
-        let _ = deleted.send().await;
+        self.left.is_deleted.store(true, Ordering::Relaxed);
+        delete(&self.http, &self.left.url).await;
     }
+}
+
+/// Leaves out the queues of other services, and binds one that keeps nothing where they were bound.
+fn keep_queues_of(service: &str, definitions: &mut Value) {
+    let is_theirs = |name: &Value| {
+        let name = name.as_str().unwrap_or_default();
+        name.split_once('.')
+            .is_none_or(|(owner, _)| owner != service)
+    };
+    let elsewhere = json!({
+        "vhost": "",
+        "name": ELSEWHERE,
+        "durable": true,
+        "auto_delete": false,
+        "arguments": { "x-max-length": 0 },
+    });
+    let queues = definitions["queues"].as_array_mut().expect("queues");
+    queues.retain(|queue| !is_theirs(&queue["name"]));
+    assert!(!queues.is_empty(), "{service} has no queue");
+    queues.push(elsewhere);
+    let bindings = definitions["bindings"].as_array_mut().expect("bindings");
+    for binding in bindings.iter_mut() {
+        if is_theirs(&binding["destination"]) {
+            binding["destination"] = json!(ELSEWHERE);
+        }
+    }
+    let mut known = HashSet::new();
+    bindings.retain(|binding| known.insert(binding.to_string()));
 }

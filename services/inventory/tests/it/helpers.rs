@@ -22,7 +22,7 @@ pub(crate) struct Inventory {
 }
 
 pub(crate) async fn spawn_app() -> Inventory {
-    let (database, vhost) = tokio::join!(Database::create("inventory"), Vhost::create());
+    let (database, vhost) = tokio::join!(Database::create("inventory"), Vhost::of("inventory"));
     let probe = Probe::attach(&vhost).await;
     Inventory {
         app: start(database, &vhost).await,

@@ -47,7 +47,7 @@ pub(crate) async fn spawn_on(
     settings: &[&str],
     lookup: Option<Arc<dyn Lookup>>,
 ) -> Notification {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("notification").await;
     let probe = Probe::attach(&vhost).await;
     let sink = SmtpSink::start().await;
     let line = Proxy::start(sink.address()).await;

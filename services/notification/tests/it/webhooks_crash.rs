@@ -34,7 +34,8 @@ impl Drop for Process {
 
 #[tokio::test]
 async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
-    let (database, vhost) = tokio::join!(Database::create("notification"), Vhost::create());
+    let (database, vhost) =
+        tokio::join!(Database::create("notification"), Vhost::of("notification"));
     let probe = Probe::attach(&vhost).await;
     let (sink, receiver) = (SmtpSink::start().await, Receiver::start().await);
     let mut all = arguments("notification", database.url());

@@ -22,7 +22,8 @@ pub(crate) struct Orchestrator {
 
 /// With timeouts of a few milliseconds, if `pace` is small.
 pub(crate) async fn spawn_app(pace: u32) -> Orchestrator {
-    let (database, vhost) = tokio::join!(Database::create("orchestrator"), Vhost::create());
+    let (database, vhost) =
+        tokio::join!(Database::create("orchestrator"), Vhost::of("orchestrator"));
     let probe = Probe::attach(&vhost).await;
     let mut all = arguments("orchestrator", database.url());
     all.extend(broker_arguments(&vhost, "orchestrator"));

@@ -21,7 +21,7 @@ impl Orders {
 
 #[tokio::test]
 async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
-    let orders = spawn_app_with(&["--price-timeout-ms=700"]).await;
+    let orders = spawn_app_with(&["--price-timeout-ms=10000"]).await;
     let fresh = orders.try_place("alice", &tea()).await.expect(202);
     assert_eq!(fresh["prices_as_of"], Value::Null);
 
@@ -66,7 +66,7 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
 
 #[tokio::test]
 async fn prices_that_are_too_old_are_none_and_so_are_those_that_are_switched_off() {
-    let orders = spawn_app_with(&["--price-timeout-ms=700", "--price-max-age-seconds=0"]).await;
+    let orders = spawn_app_with(&["--price-timeout-ms=10000", "--price-max-age-seconds=0"]).await;
     orders.place("alice", &tea()).await;
     orders.prices.cut();
     orders
@@ -75,7 +75,7 @@ async fn prices_that_are_too_old_are_none_and_so_are_those_that_are_switched_off
         .expect_problem(503, "unavailable", None);
     orders.stop().await;
 
-    let orders = spawn_app_with(&["--price-timeout-ms=700"]).await;
+    let orders = spawn_app_with(&["--price-timeout-ms=10000"]).await;
     orders.place("alice", &tea()).await;
     orders.prices.cut();
     orders.switch(json!({ "fallback": "off" })).await;
@@ -90,7 +90,7 @@ async fn prices_that_are_too_old_are_none_and_so_are_those_that_are_switched_off
 
 #[tokio::test]
 async fn the_breaker_opens_and_closes_again_and_an_operator_sees_and_switches_it() {
-    let orders = spawn_app_with(&["--price-timeout-ms=700", "--price-breaker-open-ms=200"]).await;
+    let orders = spawn_app_with(&["--price-timeout-ms=10000", "--price-breaker-open-ms=200"]).await;
     orders.place("alice", &tea()).await;
     assert_eq!(orders.dependency().await["breaker"]["state"], "closed");
     orders.prices.cut();

@@ -9,6 +9,7 @@ use testkit::{
     Answer, Database, Probe, Proxy, TestApp, Vhost, answer, arguments, broker_arguments,
     eventually, service_token_file,
 };
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub(crate) struct Orders {
@@ -24,6 +25,9 @@ pub(crate) struct Orders {
     pub(crate) database: Proxy,
 }
 
+/// Where the inventories of all tests are: nobody tells them anything.
+static ELSEWHERE: OnceCell<Vhost> = OnceCell::const_new();
+
 pub(crate) async fn spawn_app() -> Orders {
     // Longer than a busy machine may take: who tests the timeout sets it.
     spawn_app_with(&["--price-timeout-ms=10000"]).await
@@ -34,12 +38,12 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
     let (database, stock, vhost, elsewhere) = tokio::join!(
         Database::create("order"),
         Database::create("inventory"),
-        Vhost::create(),
-        Vhost::create()
+        Vhost::of("order"),
+        ELSEWHERE.get_or_init(|| Vhost::of("inventory"))
     );
-    // A broker of its own: here inventory only knows prices, and the tests answer for it.
+    // Another virtual host: here inventory only knows prices, and the tests answer for it.
     let mut all = arguments("inventory", stock.url());
-    all.extend(broker_arguments(&elsewhere, "inventory"));
+    all.extend(broker_arguments(elsewhere, "inventory"));
     let inventory =
         inventory::App::build(inventory::Config::parse_from(all)).expect("it is put together");
     let address = inventory.address().expect("it is bound");

@@ -9,7 +9,7 @@ use crate::helpers::{Orders, spawn_app, spawn_app_with, tea};
 
 #[tokio::test]
 async fn without_prices_an_order_is_told_to_come_back() {
-    let orders = spawn_app_with(&["--price-timeout-ms=700"]).await;
+    let orders = spawn_app_with(&["--price-timeout-ms=10000"]).await;
     orders.prices.cut();
     let refused = orders.try_place("alice", &tea()).await;
     assert!(refused.header("retry-after").is_some());

@@ -8,7 +8,7 @@ use crate::helpers::{charge, created, key, start};
 /// The rows of a batch are made in the order of their keys: two batches wait for each other, and neither is sacrificed.
 #[tokio::test]
 async fn crossing_batches_make_no_deadlock() {
-    let (database, vhost) = tokio::join!(Database::create("payment"), Vhost::create());
+    let (database, vhost) = tokio::join!(Database::create("payment"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let line = Proxy::start(vhost.server()).await; // no card is charged here
     let orders: Vec<OrderId> = (0..100).map(|_| OrderId::new()).collect();

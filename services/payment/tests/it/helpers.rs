@@ -39,7 +39,7 @@ pub(crate) async fn spawn_app_with(redis: &str, more: &[&str]) -> Payment {
     let (database, ledger, vhost) = tokio::join!(
         Database::create("payment"),
         Database::create("card_processor"),
-        Vhost::create()
+        Vhost::of("payment")
     );
     let config = card_processor::Config::parse_from(arguments("card-processor", ledger.url()));
     let company = card_processor::App::build(config).expect("it is put together");

@@ -73,7 +73,7 @@ async fn commit_under_way(pool: &PgPool) -> i32 {
 /// message that was acknowledged by then would be lost.
 #[tokio::test]
 async fn message_is_acknowledged_only_after_the_commit() {
-    let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
     slow_down_commits(&pool).await;
     let mut lock = pool.acquire().await.expect("a connection");
     sqlx::query("select pg_advisory_lock(7)")
@@ -112,7 +112,7 @@ async fn message_is_acknowledged_only_after_the_commit() {
 /// A constraint that only the commit checks: what the handler said was well is not.
 #[tokio::test]
 async fn message_whose_commit_fails_is_not_acknowledged() {
-    let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
     sqlx::raw_sql(
         "create function refuse() returns trigger language plpgsql as
              $$ begin raise exception 'not at the commit'; end $$;
@@ -149,7 +149,7 @@ async fn message_whose_commit_fails_is_not_acknowledged() {
 /// up at once, and the queue is consumed again.
 #[tokio::test]
 async fn consumer_that_the_broker_ends_subscribes_again() {
-    let ((database, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::create());
+    let ((database, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let proxy = Proxy::start(database.server()).await;
     let through = PgPoolOptions::new()

@@ -33,7 +33,7 @@ async fn parked(pool: &PgPool, count: usize) -> Vec<parking::Parked> {
 
 #[tokio::test]
 async fn a_message_takes_effect_once_however_often_it_comes() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (one, two) = (message("one", "work"), message("two", "work"));
     // Twice in one batch, and again later.
@@ -51,7 +51,7 @@ async fn a_message_takes_effect_once_however_often_it_comes() {
 
 #[tokio::test]
 async fn what_has_arrived_is_handled_in_one_transaction() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let messages: Vec<Message> = (0..100)
         .map(|n| message(&format!("{n:03}"), "work"))
@@ -74,7 +74,7 @@ async fn what_has_arrived_is_handled_in_one_transaction() {
 
 #[tokio::test]
 async fn a_batch_waits_for_company_while_messages_come() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let subscription = Subscription {
         batch: 5,
@@ -106,7 +106,7 @@ async fn a_batch_waits_for_company_while_messages_come() {
 
 #[tokio::test]
 async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let handler = Effects::new();
 
@@ -209,7 +209,7 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
 
 #[tokio::test]
 async fn a_message_that_works_the_third_time_is_handled_then() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let handler = Effects::new();
     let running = consume(&vhost.url("payment"), &pool, handler.clone()).await;
@@ -224,7 +224,7 @@ async fn a_message_that_works_the_third_time_is_handled_then() {
 
 #[tokio::test]
 async fn a_lost_race_costs_no_attempt() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     // Delays so long that one of them would not be over within this test's patience.
     let far = Vhost::with_delays(&[3_600_000; 4]).await;
     let probe = Probe::attach(&far).await;
@@ -360,7 +360,7 @@ async fn a_database_that_is_away_costs_no_attempt() {
 
 #[tokio::test]
 async fn an_outage_of_the_broker_loses_nothing_and_repeats_nothing() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let proxy = Proxy::start(vhost.server()).await;
     let running = consume_without_waiting(
@@ -389,7 +389,7 @@ async fn an_outage_of_the_broker_loses_nothing_and_repeats_nothing() {
 
 #[tokio::test]
 async fn a_queue_that_is_not_there_is_waited_for() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     // inventory's user may not read payment's queue, so for it the queue might as well not be there.
     let running = consume_without_waiting(&vhost.url("inventory"), &pool, Effects::new());
     let probe = Probe::attach(&vhost).await;
@@ -403,7 +403,7 @@ async fn a_queue_that_is_not_there_is_waited_for() {
 
 #[tokio::test]
 async fn a_queue_that_cannot_be_consumed_stops_no_other() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let queues = ["payment.nowhere", QUEUE];
     let running = consume_all(&vhost.url("payment"), &pool, &queues, Effects::new());
@@ -429,7 +429,7 @@ async fn a_queue_that_cannot_be_consumed_stops_no_other() {
 
 #[tokio::test]
 async fn a_paused_queue_keeps_its_messages_and_is_no_outage() {
-    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     running.receiving.up().await;
@@ -514,7 +514,7 @@ async fn what_kills_its_consumer_again_and_again_is_parked_as_such() {
 
 #[tokio::test]
 async fn a_trace_goes_on_through_a_message() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let mut event = Event::new(KIND, "/order", Uuid::now_v7().to_string(), b"{}".to_vec());
     event.trace = TraceContext::parse(

@@ -121,7 +121,7 @@ async fn wait_for_parked(pool: &PgPool) -> parking::Parked {
 
 #[tokio::test]
 async fn message_that_is_always_too_slow_stops_no_neighbour() {
-    let ((_, pool), vhost) = tokio::join!(database("slow"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("slow"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (messages, labels) = nine_and("slow", "select pg_sleep(60)");
     probe.send_all(&messages).await;
@@ -144,7 +144,7 @@ async fn message_that_is_always_too_slow_stops_no_neighbour() {
 
 #[tokio::test]
 async fn handler_that_hangs_stops_no_neighbour() {
-    let ((_, pool), vhost) = tokio::join!(database("slow"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("slow"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (messages, labels) = nine_and("hanging", "hang");
     probe.send_all(&messages).await;
@@ -167,7 +167,7 @@ async fn handler_that_hangs_stops_no_neighbour() {
 
 #[tokio::test]
 async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
-    let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::of("payment"));
     sqlx::raw_sql("create table kept (id int primary key); insert into kept values (1)")
         .execute(&pool)
         .await
@@ -209,7 +209,7 @@ async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
 /// An operator's `alter table`, say, that waits for something else.
 #[tokio::test]
 async fn locked_table_costs_no_attempt() {
-    let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::of("payment"));
     let mut holder = transaction::begin(&pool).await.expect("a transaction");
     sqlx::query("lock table effect in access exclusive mode")
         .execute(&mut *holder)

@@ -9,7 +9,7 @@ use crate::helpers::{Effects, QUEUE, database, message, wait_for_empty};
 /// The line on which copies go is cut, the line on which messages come is not.
 #[tokio::test]
 async fn copy_that_is_not_confirmed_is_sent_again() {
-    let ((_, pool), vhost) = tokio::join!(database("diverting"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("diverting"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let proxy = Proxy::start(vhost.server()).await;
     let publisher = Publisher::new(vhost.url_via("payment", proxy.address()), "copies");

@@ -56,7 +56,7 @@ fn was(exchange: &str, key: &str, subject: &str) -> Option<(String, String, Stri
 
 #[tokio::test]
 async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let proxy = Proxy::start(vhost.server()).await;
     // The one account that may: the front page's.
     let url = vhost.url_via("control-room", proxy.address());

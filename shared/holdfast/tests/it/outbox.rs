@@ -72,7 +72,7 @@ fn subjects(messages: &[Message]) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_committed_is_published_once_and_what_is_rolled_back_is_not() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let waker = Waker::default();
     let (stop, task) = relay(&vhost.url("order"), &pool, &waker);
@@ -107,7 +107,7 @@ async fn what_is_committed_is_published_once_and_what_is_rolled_back_is_not() {
 
 #[tokio::test]
 async fn a_transaction_that_commits_late_is_not_skipped() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
 
@@ -134,7 +134,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
 
 #[tokio::test]
 async fn any_number_of_relays_share_the_work() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let messages: Vec<Message> = (0..200).map(|n| message(&format!("{n}"), "work")).collect();
     enqueue(&pool, &messages).await;
@@ -156,7 +156,7 @@ async fn any_number_of_relays_share_the_work() {
 
 #[tokio::test]
 async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
 
@@ -235,7 +235,7 @@ async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn an_outage_of_the_broker_costs_no_attempt_and_loses_nothing() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let proxy = Proxy::start(vhost.server()).await;
     let waker = Waker::default();
@@ -280,7 +280,7 @@ async fn an_outage_of_the_broker_costs_no_attempt_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_stopping_relay_publishes_what_is_committed() {
-    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let messages: Vec<Message> = (0..30).map(|n| message(&format!("{n}"), "work")).collect();
     enqueue(&pool, &messages).await;

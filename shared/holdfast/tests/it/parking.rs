@@ -27,7 +27,7 @@ impl Schema for Known {
 
 /// A service with one parked message, which lacks its label.
 async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
-    let ((_, pool), vhost) = tokio::join!(database("parking"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("parking"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     let order = Uuid::now_v7();

@@ -14,7 +14,7 @@ use crate::helpers::message;
 
 #[tokio::test]
 async fn each_of_a_batch_gets_its_own_answer() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let publisher = Publisher::new(vhost.url("order"), "test");
     // A returned message may come with the confirm of another one: the batch is large and mixed, to provoke that.
@@ -51,7 +51,7 @@ async fn each_of_a_batch_gets_its_own_answer() {
 
 #[tokio::test]
 async fn one_message_that_breaks_the_channel_is_the_only_one_refused() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let publisher = Publisher::new(vhost.url("order"), "test");
     let mut batch: Vec<Message> = (0..20).map(|n| message(&format!("{n}"), "work")).collect();
@@ -73,7 +73,7 @@ async fn one_message_that_breaks_the_channel_is_the_only_one_refused() {
 
 #[tokio::test]
 async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let proxy = Proxy::start(vhost.server()).await;
     let publisher = Publisher::new(vhost.url_via("order", proxy.address()), "test");
     let link = publisher.link();
@@ -111,7 +111,7 @@ async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() 
 /// A batch that was dropped has no outcome, and its confirms are not taken for those of the next batch.
 #[tokio::test]
 async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let publisher = Publisher::new(vhost.url("order"), "test");
     for polls in 0.. {
         let mut first: Vec<Message> = (0..7).map(|n| message(&format!("{n}"), "work")).collect();
@@ -140,7 +140,7 @@ async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
 /// A header frame is never split, and one that is too large makes the broker close the connection.
 #[tokio::test]
 async fn message_that_no_frame_can_hold_is_refused_alone() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let publisher = Publisher::new(vhost.url("order"), "test");
     publisher.ready().await.expect("the broker answers");
@@ -206,7 +206,7 @@ async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
         metrics.render().lines().any(|seen| seen == line)
     };
 
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let proxy = Proxy::start(vhost.server()).await;
     let publisher = Publisher::new(vhost.url_via("order", proxy.address()), "test blocked");
     let link = publisher.link();

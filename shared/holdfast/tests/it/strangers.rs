@@ -94,7 +94,7 @@ async fn rows(pool: &PgPool, state: &str, count: usize) -> Vec<Parked> {
 /// Equal in every byte, and yet each of them was acknowledged to its publisher as a message of its own.
 #[tokio::test]
 async fn equal_messages_without_an_id_are_a_row_each() {
-    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));
     let stranger = Stranger::connect(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
 
@@ -132,7 +132,7 @@ async fn equal_messages_without_an_id_are_a_row_each() {
 
 #[tokio::test]
 async fn messages_that_share_an_id_are_a_row_each() {
-    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));
     let stranger = Stranger::connect(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     let id = Uuid::now_v7();
@@ -172,7 +172,7 @@ fn nested(depth: usize, length: usize) -> AMQPValue {
 
 #[tokio::test]
 async fn headers_of_any_size_cost_no_connection() {
-    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));
     let stranger = Stranger::connect(&vhost).await;
     let probe = Probe::attach(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
@@ -237,7 +237,7 @@ async fn headers_of_any_size_cost_no_connection() {
 /// A message that is retried is sent again by us, with its headers.
 #[tokio::test]
 async fn retried_message_keeps_its_large_headers() {
-    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     let mut heavy = message("heavy", "fail twice");

@@ -89,7 +89,7 @@ async fn publish_alone(publisher: &Publisher, label: &str) {
 
 #[tokio::test]
 async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent_it() {
-    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     let traced_here = Traced::start();
     let callers: Vec<(String, String)> = (1..=3).map(caller_of).collect();
     let messages: Vec<Message> = callers
@@ -179,7 +179,7 @@ async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent
 
 #[tokio::test]
 async fn each_retry_is_below_the_attempt_that_failed() {
-    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     let traced_here = Traced::start();
     let publisher = Publisher::new(vhost.url("order"), "test");
     let outcomes = publisher
@@ -233,7 +233,7 @@ async fn each_retry_is_below_the_attempt_that_failed() {
 
 #[tokio::test]
 async fn what_is_parked_says_why_in_its_trace() {
-    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     let traced_here = Traced::start();
     let publisher = Publisher::new(vhost.url("order"), "test");
     publisher
@@ -306,7 +306,7 @@ async fn said(pool: &PgPool) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn trace_state_goes_on_through_retries_and_the_outbox() {
-    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::create());
+    let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     // A key that level 2 allows, and that the crate's own type refuses.
     let state = "rojo=00f067aa0ba902b7,tenant@@system=1";
     for (sampled, caller) in [(true, CALLER), (false, UNSAMPLED)] {
@@ -341,7 +341,7 @@ async fn trace_state_goes_on_through_retries_and_the_outbox() {
 
 #[tokio::test]
 async fn malformed_trace_headers_of_a_message_are_not_sent() {
-    let vhost = Vhost::create().await;
+    let vhost = Vhost::of("payment").await;
     let _traced = Traced::start();
     let publisher = Publisher::new(vhost.url("order"), "test");
     let probe = Probe::attach(&vhost).await;
