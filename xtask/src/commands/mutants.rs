@@ -2,9 +2,11 @@
 //!
 //! Patterns are copied alone, so what a module promises is proved beside it. A mutant is a small change that takes one
 //! sentence under "Guarantee" away; it is kept as data in `shared/holdfast/mutants`, with the test that must fail. All of it
-//! happens in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code.
+//! happens in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code. With `--generated`
+//! the changes are made up by cargo-mutants.
 
 mod book;
+mod generated;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,9 @@ const UNCHANGED: Duration = Duration::from_secs(600);
 /// How long one test may take. A mutant that makes its test wait for ever is found by that.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Makes `testkit` less patient where it is compiled.
+const SHORT_PATIENCE: &str = "HOLDFAST_SHORT_PATIENCE";
+
 /// What became of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -59,10 +64,11 @@ impl Fate {
 }
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
-    let (mut wanted, mut no_install) = (Vec::new(), false);
+    let (mut wanted, mut no_install, mut generated) = (Vec::new(), false, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("no-install") => no_install = true,
+            Arg::Long("generated") => generated = true,
             Arg::Value(part) => wanted.push(part.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -75,7 +81,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             wanted.is_empty() || wanted.iter().any(|part| is_named(book, mutant, part))
         })
         .collect();
-    if mutants.is_empty() {
+    if mutants.is_empty() && !generated {
         return Err(error(format!(
             "no mutant is called {}: shared/holdfast/mutants has them",
             wanted.join(", ")
@@ -95,6 +101,12 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         place,
         log: claim.folder.join("cargo.log"),
     };
+    if generated {
+        let code = generated::run(&mut bench, &wanted);
+        drop(bench);
+        claim.discard_data();
+        return code;
+    }
     bench.passes_unchanged(&mutants)?;
     let mut fates = vec![Fate::Survived; mutants.len()];
     for round in rounds(&mutants) {
@@ -275,7 +287,7 @@ impl Bench {
             // One file changes at a time.
             .env("CARGO_INCREMENTAL", "1")
             // Many a mutant is found by what does not come any more.
-            .env("HOLDFAST_SHORT_PATIENCE", "1")
+            .env(SHORT_PATIENCE, "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);

@@ -54,7 +54,10 @@ impl Book {
         let mut paths: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-            .filter(|path| path.file_stem().is_some_and(|stem| stem != "README"))
+            .filter(|path| {
+                path.file_stem()
+                    .is_some_and(|stem| stem != "README" && stem != "SURVIVORS")
+            })
             .collect();
         paths.sort();
         paths

@@ -1,0 +1,200 @@
+//! `cargo xtask mutants --generated`: cargo-mutants over the files in which a message would be lost.
+//!
+//! It changes every condition, operator and return value in turn. Where the tests pass all the same, the change is named in
+//! `shared/holdfast/mutants/SURVIVORS.md` with the reason why nothing is lost by it; one that is not named there fails the
+//! command, and one that is named and was found makes it say so.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use super::{Bench, SHORT_PATIENCE};
+use crate::{Context, Result, error, process, progress::say, workspace};
+
+/// What changes the code.
+const TOOL: &str = "cargo-mutants@27.1.0";
+
+/// How long the tests of a file may take with one change.
+const PATIENCE: &str = "120";
+
+/// A file below `shared/holdfast/src`, the target that tests it, and the names of those tests begin with one of these.
+struct Subject {
+    file: &'static str,
+    target: &'static str,
+    tests: &'static [&'static str],
+}
+
+const SUBJECTS: [Subject; 5] = [
+    Subject {
+        file: "outbox/relay.rs",
+        target: "--test=it",
+        tests: &["outbox::"],
+    },
+    Subject {
+        file: "messaging/batch.rs",
+        target: "--test=it",
+        tests: CONSUMING,
+    },
+    Subject {
+        file: "messaging/consumer.rs",
+        target: "--test=it",
+        tests: CONSUMING,
+    },
+    Subject {
+        file: "inbox/mod.rs",
+        target: "--test=it",
+        tests: &["inbox::", "consumer::"],
+    },
+    Subject {
+        file: "saga/transition.rs",
+        target: "--lib",
+        tests: &["saga::"],
+    },
+];
+
+const CONSUMING: &[&str] = &[
+    "acknowledging::",
+    "consumer::",
+    "database_in_need::",
+    "diverting::",
+    "observer::",
+    "parking::",
+    "strangers::",
+];
+
+/// Tries the files whose names contain one of `wanted`, or all.
+pub(super) fn run(bench: &mut Bench, wanted: &[String]) -> Result<ExitCode> {
+    let program = installed()?;
+    let explained = explained()?;
+    let mut survivors = BTreeSet::new();
+    let mut tried = Vec::new();
+    for subject in &SUBJECTS {
+        if wanted.is_empty() || wanted.iter().any(|part| subject.file.contains(&**part)) {
+            say(format!("{}: every change of it", subject.file));
+            survivors.extend(change(bench, &program, subject)?);
+            tried.push(subject.file);
+        }
+    }
+    if tried.is_empty() {
+        return Err(error(format!("no file is called {}", wanted.join(", "))));
+    }
+    for found in explained.difference(&survivors) {
+        if tried.iter().any(|file| found.contains(file)) {
+            say(format!("listed as a survivor, and found: {found}"));
+        }
+    }
+    let unexplained: Vec<&String> = survivors.difference(&explained).collect();
+    for survivor in &unexplained {
+        say(format!("SURVIVED, and is not explained: {survivor}"));
+    }
+    say(format!(
+        "{} survived, {} of them explained",
+        survivors.len(),
+        survivors.len() - unexplained.len()
+    ));
+    Ok(if unexplained.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Installs the tool below `target/tools`, and keeps it there.
+fn installed() -> Result<PathBuf> {
+    let home = workspace::target().join("tools");
+    let program = home.join("bin/cargo-mutants");
+    if !program.exists() {
+        say(format!("installing {TOOL}"));
+        let status = workspace::cargo()
+            .args(["install", "--quiet", "--locked", "--debug", "--root"])
+            .arg(&home)
+            .arg(TOOL)
+            .status()
+            .context("cargo install")?;
+        if !status.success() {
+            return Err(error(format!("cargo install {TOOL}: {status}")));
+        }
+    }
+    Ok(program)
+}
+
+/// Has every change of a file tried in the copy; returns the names of those that no test found.
+fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<String>> {
+    let output = workspace::target().join("mutants/generated");
+    if output.exists() {
+        fs::remove_dir_all(&output).context(output.display())?;
+    }
+    let mut mutants = Command::new(program);
+    mutants
+        .args(["mutants", "--in-place", "--baseline=skip", "--no-shuffle"])
+        .args(["--caught", "--timeout", PATIENCE, "--output"])
+        .arg(&output)
+        .args(["--package=holdfast", "--features=holdfast/failpoints"])
+        // With the features of every other build: what the workspace depends on is built already.
+        .arg(format!("--cargo-arg=--package={}", workspace::FEATURES))
+        .arg(format!("--cargo-arg={}", subject.target))
+        .arg("--file")
+        .arg(format!("shared/holdfast/src/{}", subject.file))
+        .args(["--", "--"])
+        .args(subject.tests)
+        .current_dir(&bench.place.root)
+        .env("CARGO_TARGET_DIR", workspace::target())
+        .env("CARGO_INCREMENTAL", "1")
+        .env(SHORT_PATIENCE, "1")
+        .stdin(Stdio::null());
+    bench.servers.tell(&mut mutants)?;
+    let mut child = process::spawn_tied(&mut mutants).context(program.display())?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if process::is_interrupted() {
+            process::kill_group(&mut child)?;
+            return Err(error("interrupted"));
+        }
+        bench.servers.all_run()?;
+        process::nap(Duration::from_millis(50));
+    };
+    // 0: all were found; 2: some were missed; 3: some took too long, which is found as well.
+    if !matches!(status.code(), Some(0 | 2 | 3)) {
+        return Err(error(format!("{TOOL}: {status}")));
+    }
+    let missed = output.join("mutants.out/missed.txt");
+    let missed = fs::read_to_string(&missed).context(missed.display())?;
+    let mut names: Vec<String> = Vec::new();
+    for name in missed.lines().map(name) {
+        // Two changes may have one name: the second is listed as such.
+        let before = names
+            .iter()
+            .filter(|other| other.starts_with(&name))
+            .count();
+        names.push(match before {
+            0 => name,
+            before => format!("{name} ({})", before + 1),
+        });
+    }
+    Ok(names)
+}
+
+/// The name of a change without the line and the column, which move.
+fn name(line: &str) -> String {
+    let mut parts = line.splitn(4, ':');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(file), Some(_), Some(_), Some(change)) => format!("{file}:{change}"),
+        _ => line.to_owned(),
+    }
+}
+
+/// The survivors that are listed with their reasons.
+fn explained() -> Result<BTreeSet<String>> {
+    let list = super::book::folder().join("SURVIVORS.md");
+    let text = fs::read_to_string(&list).context(list.display())?;
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once('`'));
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
+}
