@@ -33,6 +33,7 @@ cargo xtask COMMAND
       --once         one order of each ending, each way; wait for all; print the table; exit 0 or 1
       --no-install   say what is missing instead of installing it
       --no-traffic   no orders but yours
+      --release      optimised: the first build takes some minutes more
       --rate N       orders per second of the light traffic (default 1)
       --coordination WAY  choreography, orchestration or both (default): how its orders come to their ends
   down               end what a killed `up`, `test` or `verify` left
@@ -65,12 +66,15 @@ cargo xtask COMMAND
                      breaker, bulkhead, retry-storm, lock-pause, lock-flush, degraded-prices, smtp-down, card-outage,
                      slow-bodies
       --minutes N    how long the card company is down in card-outage (default 10)
+      --release      an optimised drill, for a stack of `up --release`
   example NAME       a pattern's example (shared/holdfast/examples), with the servers that it needs
   copy-out [PATTERN…]  each pattern (or these) copied into a crate of its own, built and tested there
       --to FOLDER    keep the crates, in FOLDER/PATTERN
       --name NAME    what the crate is called, for one pattern (default copied-PATTERN)
   mutants [NAME…]    break each guarantee of a pattern (or of these; or the mutants whose title has NAME in it), and see its test
                      fail: one table; exit 1 if a mutant survives
+      --generated    cargo-mutants changes each condition and result of the relay, the consumer, its batches, the inbox and the
+                     saga's transition (or of the files whose names have NAME in them); exit 1 if a survivor is not explained
   prepare [--check]  renew (or check) the queries that are checked without a database, services/*/.sqlx
   help               this text
 ";

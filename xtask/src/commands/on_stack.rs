@@ -11,9 +11,12 @@ use crate::{Context, Result, error, process, workspace};
 ///
 /// A program of its own: JSON takes longer to compile than all of xtask.
 pub(super) fn run(program: &str, mut arguments: Parser) -> Result<ExitCode> {
+    let (release, passed_on): (Vec<_>, Vec<_>) = arguments
+        .raw_args()?
+        .partition(|argument| argument == "--release");
     let mut command = workspace::cargo();
-    command.args(["run", "--quiet", "-p", "load-tests", "--bin", program, "--"]);
-    command.args(arguments.raw_args()?);
+    command.args(["run", "--quiet", "-p", "load-tests", "--bin", program]);
+    command.args(release).arg("--").args(passed_on);
     let stack = workspace::target().join("stack");
     let text = std::fs::read_to_string(stack.join("env")).unwrap_or_default();
     let here: Vec<(&str, &str)> = text

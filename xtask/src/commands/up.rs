@@ -17,13 +17,14 @@ use crate::{
 };
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
-    let (mut once, mut no_install, mut traffic) = (false, false, true);
+    let (mut once, mut no_install, mut traffic, mut release) = (false, false, true, false);
     let (mut rate, mut way) = ("1".to_owned(), "both".to_owned());
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("once") => once = true,
             Arg::Long("no-install") => no_install = true,
             Arg::Long("no-traffic") => traffic = false,
+            Arg::Long("release") => release = true,
             Arg::Long("rate") => rate = arguments.value()?.string()?,
             Arg::Long("coordination") => way = arguments.value()?.string()?,
             other => return Err(other.unexpected().into()),
@@ -48,7 +49,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         database_each: false,
         // What the front page breaks: without failpoints nothing could be crashed at a line.
         failpoints: true,
-        release: false,
+        release,
         room: !once,
         extra: vec![("DEMO_MODE".to_owned(), (!once).to_string())],
         given,
