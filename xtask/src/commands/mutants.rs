@@ -14,7 +14,7 @@ mod tests;
 use std::{
     fmt::Write as _,
     fs,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,13 +31,10 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// How long all named tests may take on the unchanged code.
+/// The time limit of all named tests together on the unchanged code.
 const UNCHANGED: Duration = Duration::from_secs(600);
 /// How long one test may take. A mutant that makes its test wait for ever is found by that.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Makes `testkit` less patient where it is compiled.
-const SHORT_PATIENCE: &str = "HOLDFAST_SHORT_PATIENCE";
 
 /// What became of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,22 +278,34 @@ impl Bench {
                 _ => &["--test", "it"],
             })
             .args(arguments)
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let status = self.run_in_copy(&mut cargo, patience)?;
+        Ok(status.map(|status| status.success()))
+    }
+
+    /// Runs a command that builds and tests the copy; returns its status, or nothing if it was still running after `patience`.
+    fn run_in_copy(
+        &mut self,
+        command: &mut Command,
+        patience: Duration,
+    ) -> Result<Option<ExitStatus>> {
+        command
             .current_dir(&self.place.root)
             // What the workspace depends on has been built there already.
             .env("CARGO_TARGET_DIR", workspace::target())
             // One file changes at a time.
             .env("CARGO_INCREMENTAL", "1")
             // Many a mutant is found by what does not come any more.
-            .env(SHORT_PATIENCE, "1")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        self.servers.tell(&mut cargo)?;
-        let mut child = process::spawn_tied(&mut cargo).context("cargo test")?;
+            .env("HOLDFAST_SHORT_PATIENCE", "1")
+            .stdin(Stdio::null());
+        self.servers.tell(command)?;
+        let program = command.get_program().display().to_string();
+        let mut child = process::spawn_tied(command).context(program)?;
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok(Some(status.success()));
+                return Ok(Some(status));
             }
             let is_late = begun.elapsed() > patience;
             if is_late || process::is_interrupted() {

@@ -8,17 +8,17 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     time::Duration,
 };
 
-use super::{Bench, SHORT_PATIENCE};
-use crate::{Context, Result, error, process, progress::say, workspace};
+use super::Bench;
+use crate::{Context, Result, error, progress::say, workspace};
 
-/// What changes the code.
+/// The tool that changes the code, with its version.
 const TOOL: &str = "cargo-mutants@27.1.0";
 
-/// How long the tests of a file may take with one change.
+/// The time limit of the tests of a file with one change, in seconds.
 const PATIENCE: &str = "120";
 
 /// A file below `shared/holdfast/src`, the target that tests it, and the names of those tests begin with one of these.
@@ -140,25 +140,10 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
         .arg("--file")
         .arg(format!("shared/holdfast/src/{}", subject.file))
         .args(["--", "--"])
-        .args(subject.tests)
-        .current_dir(&bench.place.root)
-        .env("CARGO_TARGET_DIR", workspace::target())
-        .env("CARGO_INCREMENTAL", "1")
-        .env(SHORT_PATIENCE, "1")
-        .stdin(Stdio::null());
-    bench.servers.tell(&mut mutants)?;
-    let mut child = process::spawn_tied(&mut mutants).context(program.display())?;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if process::is_interrupted() {
-            process::kill_group(&mut child)?;
-            return Err(error("interrupted"));
-        }
-        bench.servers.all_run()?;
-        process::nap(Duration::from_millis(50));
-    };
+        .args(subject.tests);
+    let status = bench
+        .run_in_copy(&mut mutants, Duration::MAX)?
+        .ok_or_else(|| error(format!("{TOOL} did not end")))?;
     // 0: all were found; 2: some were missed; 3: some took too long, which is found as well.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         return Err(error(format!("{TOOL}: {status}")));
