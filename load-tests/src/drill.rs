@@ -53,7 +53,7 @@ pub enum Drill {
     SlowBodies,
 }
 
-/// How a drill ended.
+/// The outcome of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Every order is at rest, and the books agree.

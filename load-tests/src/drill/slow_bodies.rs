@@ -31,7 +31,7 @@ const WANTED: usize = 300;
 const CONNECTIONS: usize = 330;
 /// As long as the services wait for a body: opened over this time, they also end one after the other.
 const OPENED_OVER: Duration = Duration::from_secs(5);
-/// How often each way has its turn, and for how long.
+/// The number of turns of each way, and the length of a turn.
 const ROUNDS: usize = 6;
 const ROUND: Duration = Duration::from_secs(10);
 /// Between two turns.
@@ -41,7 +41,7 @@ const RATE: f64 = 18.0;
 /// Times that p99 may be of what it is without slow bodies.
 const LIMIT: f64 = 3.0;
 
-/// Whose slow bodies there are.
+/// The customers whose slow bodies are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Without,
@@ -51,7 +51,7 @@ enum Way {
     OneAddress,
 }
 
-/// What was seen in all turns of a way.
+/// The measurements of all turns of a way.
 #[derive(Default)]
 struct Seen {
     placing: Latencies,
@@ -220,7 +220,7 @@ async fn ask(
     }
 }
 
-/// What must hold, and is told where it does not.
+/// Checks the limits, and tells the one that is exceeded.
 fn check(stage: &Stage, way: Way, seen: &Seen, usual: [f64; 2]) {
     let name = way.name();
     if !seen.refused.is_empty() {

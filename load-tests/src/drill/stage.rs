@@ -57,7 +57,7 @@ pub struct Stage {
     skus: Mutex<Vec<String>>,
     /// Orders that were accepted, and must end well.
     accepted: Mutex<HashSet<OrderId>>,
-    /// Whether something that was measured is beyond its limit.
+    /// Set when a measurement exceeds its limit.
     exceeded: AtomicBool,
 }
 

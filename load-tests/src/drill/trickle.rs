@@ -38,18 +38,18 @@ pub(super) struct Trickle {
     _connections: JoinSet<()>,
 }
 
-/// What became of the connections.
+/// The counts of the connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Those whose head is sent and that nobody has answered.
     open: usize,
     /// The fewest that were open at a time, since [`Trickle::watch`].
     pub(super) least: usize,
-    /// How many ended with which status, or with none, since then.
+    /// The number that ended with each status, or without one, since [`Trickle::watch`].
     pub(super) ended: BTreeMap<Ended, usize>,
 }
 
-/// How a slow body ended.
+/// The end of a slow body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ended {
     /// With an answer of this status.
@@ -116,7 +116,7 @@ impl Trickle {
         counts.ended.clear();
     }
 
-    /// What was counted until now.
+    /// Returns the counts since [`Self::watch`].
     pub(super) fn counts(&self) -> Counts {
         lock(&self.counts).clone()
     }

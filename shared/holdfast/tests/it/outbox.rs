@@ -349,7 +349,7 @@ struct Script {
     outcomes: HashMap<Uuid, VecDeque<Outcome>>,
     /// What came, in the order in which it came.
     published: Vec<Uuid>,
-    /// How often a relay began a round.
+    /// The number of rounds that a relay began.
     rounds: usize,
 }
 
