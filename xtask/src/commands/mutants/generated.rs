@@ -5,7 +5,7 @@
 //! command, and one that is named and was found makes it say so.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -20,6 +20,11 @@ const TOOL: &str = "cargo-mutants@27.1.0";
 
 /// The time limit of the tests of a file with one change, in seconds.
 const PATIENCE: &str = "120";
+
+/// Allows the test binaries their unstable flags. Set for the build as well, the variable would build what the workspace
+/// depends on again.
+const RUNNER: &str =
+    r#"--cargo-arg=--config=target."cfg(all())".runner=["env", "RUSTC_BOOTSTRAP=1"]"#;
 
 /// A file below `shared/holdfast/src`, the target that tests it, and the names of those tests begin with one of these.
 struct Subject {
@@ -130,17 +135,23 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
     }
     let mut mutants = Command::new(program);
     mutants
-        .args(["mutants", "--in-place", "--baseline=skip", "--no-shuffle"])
+        .args(["mutants", "--in-place", "--no-shuffle"])
         .args(["--caught", "--timeout", PATIENCE, "--output"])
         .arg(&output)
         .args(["--package=holdfast", "--features=holdfast/failpoints"])
         // With the features of every other build: what the workspace depends on is built already.
         .arg(format!("--cargo-arg=--package={}", workspace::FEATURES))
         .arg(format!("--cargo-arg={}", subject.target))
+        .arg(RUNNER)
         .arg("--file")
         .arg(format!("shared/holdfast/src/{}", subject.file))
         .args(["--", "--"])
-        .args(subject.tests);
+        .args(subject.tests)
+        // One failure is enough. The flag is not stable; where it is unknown, the unchanged code fails, too, which ends
+        // the command.
+        .args(["-Zunstable-options", "--fail-fast"])
+        // They wait for servers and for time more than they work.
+        .env("RUST_TEST_THREADS", "8");
     let status = bench
         .run_in_copy(&mut mutants, Duration::MAX)?
         .ok_or_else(|| error(format!("{TOOL} did not end")))?;
@@ -150,19 +161,22 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
     }
     let missed = output.join("mutants.out/missed.txt");
     let missed = fs::read_to_string(&missed).context(missed.display())?;
-    let mut names: Vec<String> = Vec::new();
-    for name in missed.lines().map(name) {
-        // Two changes may have one name: the second is listed as such.
-        let before = names
-            .iter()
-            .filter(|other| other.starts_with(&name))
-            .count();
-        names.push(match before {
-            0 => name,
-            before => format!("{name} ({})", before + 1),
-        });
-    }
-    Ok(names)
+    Ok(numbered(missed.lines().map(name)))
+}
+
+/// Tells changes of one name apart: the second is listed as such.
+pub(super) fn numbered(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeMap::new();
+    names
+        .map(|name| {
+            let times = seen.entry(name.clone()).or_insert(0);
+            *times += 1;
+            match times {
+                1 => name,
+                times => format!("{name} ({times})"),
+            }
+        })
+        .collect()
 }
 
 /// The name of a change without the line and the column, which move.

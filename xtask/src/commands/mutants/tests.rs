@@ -1,6 +1,6 @@
 use std::fs;
 
-use super::book::Book;
+use super::{book::Book, generated::numbered};
 use crate::workspace;
 
 /// The patterns that must have a mutant for each of their guarantees.
@@ -98,4 +98,17 @@ fn a_book_that_lacks_something_is_refused() {
     ] {
         assert!(Book::parse("a", text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn changes_of_one_name_are_told_apart() {
+    let names = ["replace > with <", "replace > with <=", "replace > with <"];
+    assert_eq!(
+        numbered(names.into_iter().map(str::to_owned)),
+        [
+            "replace > with <",
+            "replace > with <=",
+            "replace > with < (2)"
+        ]
+    );
 }
