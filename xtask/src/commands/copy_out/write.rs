@@ -16,8 +16,10 @@ pub(super) fn write(library: &Library, plan: &Plan<'_>, name: &str, folder: &Pat
     for source in plan.sources() {
         put(&folder.join("src").join(&source.path), &source.within(name))?;
     }
+    // A dependency that nothing uses is one that the feature should not declare. Tests have theirs for themselves.
     let mut lib = format!(
-        "//! The pattern `{}`, copied from Holdfast.\n\n",
+        "//! The pattern `{}`, copied from Holdfast.\n\n\
+         #![cfg_attr(not(test), deny(unused_crate_dependencies))]\n\n",
         plan.pattern
     );
     for module in plan.folders.keys() {
