@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! Puts the parts of the service together.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,7 +33,8 @@ impl App {
         Self::build_with(config, Arc::new(System))
     }
 
-    /// As [`App::build`], with somebody else who knows the addresses of webhooks' hosts: for tests of names that change.
+    /// Puts the service together as [`App::build`] does, with another resolver of webhooks' hosts: for tests of names
+    /// whose addresses change.
     pub fn build_with(config: Config, lookup: Arc<dyn Lookup>) -> anyhow::Result<Self> {
         let Config {
             chassis,
@@ -42,7 +43,7 @@ impl App {
             webhook,
             ..
         } = config;
-        // Before the service is put together, so that it is these switches that are named.
+        // Checked first, so that a refusal in production names these switches.
         let environment = Environment::of(&chassis.identity);
         let policy = Policy::of(&webhook, environment)?;
         let vault = Arc::new(Vault::open(&webhook, environment)?);
@@ -102,63 +103,63 @@ impl App {
         Ok(Self(chassis))
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the service listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the OpenAPI document of the service, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then finishes what is in hand.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Registers the metrics' descriptions, which `/metrics` shows.
 fn describe_metrics() {
     describe_counter!(
         "mails_total",
         Unit::Count,
-        "Attempts at sending a mail, by what the mail server said: accepted, deferred, refused, or unknown (nothing definite)"
+        "Attempts at sending a mail, by the mail server's reply: accepted, deferred, refused, or unknown (no definite reply)"
     );
     describe_gauge!("mails_queued", Unit::Count, "Mails that wait to be sent");
     describe_gauge!(
         "mails_oldest_seconds",
         Unit::Seconds,
-        "How long the oldest mail has waited to be sent"
+        "Time for which the oldest mail has waited to be sent"
     );
     describe_counter!(
         "webhooks_total",
         Unit::Count,
-        "Webhooks by what became of an attempt: delivered, retried (it goes again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open)"
+        "Webhooks by the outcome of an attempt: delivered, retried (to be tried again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open, or its secret cannot be opened)"
     );
     describe_counter!(
         "webhooks_resent_total",
         Unit::Count,
-        "Webhooks that were over and that somebody had sent again, one by one or as an endpoint was recovered"
+        "Webhooks that a customer or an operator had resent, one by one or by recovering an endpoint"
     );
     describe_gauge!(
         "webhooks_queued",
         Unit::Count,
-        "Webhooks that wait to be sent; not those held for a disabled endpoint"
+        "Webhooks that wait to be sent, without those held for a disabled endpoint"
     );
     describe_gauge!(
         "webhooks_oldest_seconds",
         Unit::Seconds,
-        "How long the oldest webhook has waited to be sent, counted anew from when it was sent again"
+        "Time for which the oldest webhook has waited to be sent, since it was queued or last resent"
     );
     describe_gauge!(
         "webhook_secrets_unopened",
         Unit::Count,
-        "Webhook endpoints whose secret no key of WEBHOOK_KEYS_FILE opens: their webhooks wait"
+        "Webhook endpoints with a secret that no key of WEBHOOK_KEYS_FILE opens: their webhooks wait"
     );
     describe_histogram!(
         "webhook_duration_seconds",
         Unit::Seconds,
-        "How long an attempt at a webhook took, with looking its host up, by what became of it"
+        "Duration of an attempt at a webhook, with the look-up of its host, by outcome"
     );
 }

@@ -1,4 +1,4 @@
-//! The mail server; and in `webhook`, whoever wants to be told by HTTP.
+//! The client of the mail server, and in `webhook`, the client of webhooks' receivers.
 
 pub(crate) mod webhook;
 
@@ -23,10 +23,10 @@ use crate::{
     store::{Claimed, Outcome},
 };
 
-/// What the dependency is called in metrics, and by operators.
+/// The dependency's name in metrics and in the operators' API.
 const NAME: &str = "smtp";
 
-/// Hands mails to the mail server.
+/// The client of the mail server.
 pub(crate) struct Post {
     pipeline: Pipeline,
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -35,20 +35,20 @@ pub(crate) struct Post {
     server: String,
 }
 
-/// What the mail server said.
+/// The mail server's reply, or the error that stands for one.
 pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
     pub(crate) text: String,
 }
 
-/// The mail was not handed over: the server is known to be away, or is asked by enough others. It was no attempt.
+/// A rejection of the mail by the open breaker or the full bulkhead: it was not handed over, which is no attempt.
 pub(crate) struct NotAsked {
     pub(crate) why: String,
-    /// When it may be asked again, if that is known.
+    /// The wait before the breaker permits a call, if that is known.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What it said, if that was not "accepted".
+/// A reply other than "accepted".
 #[derive(Debug)]
 struct NotAccepted {
     outcome: Outcome,
@@ -71,17 +71,18 @@ impl Post {
         })
     }
 
-    /// The mail server's name.
+    /// Returns the host of the mail server.
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
-    /// How it is asked.
+    /// Returns the pipeline that every mail goes through.
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// Sends a mail. Its Message-ID is its own, so that a receiver knows a mail that comes twice.
+    /// Sends a mail once, within twice the timeout. Its Message-ID is fixed, so that a receiver recognises a mail that
+    /// comes twice.
     pub(crate) async fn send(&self, mail: &Claimed) -> Result<Reply, NotAsked> {
         let message = match self.message(mail) {
             Ok(message) => message,
@@ -152,7 +153,7 @@ impl Post {
     }
 }
 
-/// The host of `smtp://USER:PASSWORD@HOST:PORT`: the rest is nothing to show.
+/// Returns the host of `smtp://USER:PASSWORD@HOST:PORT`: the password must not be shown.
 fn host(url: &str) -> &str {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
@@ -162,8 +163,9 @@ fn host(url: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// A 5xx is about this mail and final, unless it is about us (530 to 538: authentication). A 4xx means later. Anything else
-/// is a connection that broke, before or after the server took the mail.
+/// Returns the outcome of an error. A 5xx is about this mail and final, unless it is about this client's account (530
+/// to 538: authentication). A 4xx means later. Any other error is a broken connection, before or after the server took
+/// the mail.
 fn outcome(error: &lettre::transport::smtp::Error) -> Outcome {
     if error.is_permanent() && !is_about_us(error) {
         Outcome::Refused
@@ -180,8 +182,8 @@ fn is_about_us(error: &lettre::transport::smtp::Error) -> bool {
         .is_some_and(|code| (530..=538).contains(&u16::from(code)))
 }
 
-/// What it says about the server's health: a reply about one mail is a sign of life, unless the server says that it closes
-/// (421) or cannot take our word now (454), or does not know us.
+/// Classifies an error by the server's health. A reply about one mail is a success. Failures are no reply, 421 (the
+/// server closes), 454 (it cannot authenticate this client now), and 530 to 538 (it refuses to authenticate it).
 fn class(error: &lettre::transport::smtp::Error) -> Class {
     match error.status().map(u16::from) {
         None | Some(421 | 454) => Class::Failure,
@@ -201,7 +203,7 @@ impl From<Exceeded> for NotAccepted {
 }
 
 impl Retryable for NotAccepted {
-    /// The mail is written down: it is tried again, but not now.
+    /// Returns [`Advice::Never`]: the mail is stored, and the worker tries it again later.
     fn advice(&self) -> Advice {
         Advice::Never
     }
@@ -213,7 +215,7 @@ impl Classify for NotAccepted {
     }
 }
 
-/// What stands between us and the mail server.
+/// Builds the circuit breaker and the bulkhead before the mail server.
 fn pipeline(settings: &MailSettings, timeout: Duration) -> anyhow::Result<Pipeline> {
     let policy = Policy::Consecutive { failures: 5 };
     let open_for = Duration::from_millis(settings.mail_breaker_open_ms);
@@ -226,7 +228,7 @@ fn pipeline(settings: &MailSettings, timeout: Duration) -> anyhow::Result<Pipeli
     };
     let limits = Limits {
         max_concurrent: settings.mail_concurrency.into(),
-        // Whoever finds no place tries again later: the mail is written down.
+        // A mail without a permit does not wait: it is stored, and the worker claims it again later.
         max_waiting: 0,
         max_wait: Duration::ZERO,
     };

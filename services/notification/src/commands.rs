@@ -1,4 +1,4 @@
-//! The use cases, each on the caller's transaction: customers are told; and in `resend`, webhooks go again.
+//! The use cases, each on the caller's transaction: telling customers, and in `resend`, resending webhooks.
 
 pub(crate) mod resend;
 
@@ -34,14 +34,15 @@ const PUBLISHING: Publishing<'static> = Publishing {
 pub(crate) struct Told<'a> {
     pub(crate) news: &'a News,
     pub(crate) event: &'a Incoming,
-    /// The key of the command that it is, which is answered. In choreography nobody waits to hear that a mail is queued.
+    /// The idempotency key of the command, under which it is answered; `None` for an event, which gets no answer.
     pub(crate) reply_key: Option<&'a str>,
-    /// What is sent because of it belongs to this trace.
+    /// The span of the message's handling; the mails and webhooks that are sent because of it continue its trace.
     pub(crate) span: &'a Span,
 }
 
-/// Takes in a batch of news: each customer is told what is news to them, once, and so are the endpoints that want it. A command is answered in any case: from here
-/// on its customer will be told, or was told something newer, or left no address.
+/// Handles a batch of news: queues one mail to the customer, and one webhook to each endpoint that wants it, for each
+/// message that is news. Every command is answered: after the commit its customer will be told, or was told something
+/// newer, or has left no address.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
     templates: &Templates,
@@ -90,7 +91,7 @@ pub(crate) async fn tell(
             body: text.body,
             traceparent: span.in_scope(telemetry::traceparent),
         });
-        // For people, as all times of messages: nothing decides by it.
+        // The time is for people, as in all messages: nothing is decided by it.
         let at = event.time.unwrap_or_else(OffsetDateTime::now_utc);
         hooks.push(NewWebhook {
             message_id: message_id(news.order_id, news.what.kind()),

@@ -1,4 +1,4 @@
-//! The settings: each an environment variable, each documented by `--help`.
+//! The settings. Each is an environment variable, and documented by `--help`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,28 +9,28 @@ use chassis::{
 use clap::{Args, Parser};
 use holdfast::outbox::Waker;
 
-/// Tells customers what became of their orders, by mail; and programs, by webhooks
+/// Tells customers by mail, and programs by webhooks, how orders ended
 #[derive(Clone, Debug, Parser)]
 #[command(name = "notification")]
 pub struct Config {
-    /// What every service has.
+    /// The settings that every service has.
     #[command(flatten)]
     pub chassis: Settings,
-    /// RabbitMQ.
+    /// The connection to RabbitMQ, and its consumers.
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// Logs.
+    /// The settings of logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
-    /// The mail server.
+    /// The mail server, and the sending of mails.
     #[command(flatten)]
     pub mail: MailSettings,
-    /// Webhooks.
+    /// The rules and limits of webhooks.
     #[command(flatten)]
     pub webhook: WebhookSettings,
 }
 
-/// The mail server, and how mails are sent.
+/// The mail server, and the sending of mails.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
@@ -38,7 +38,7 @@ pub struct MailSettings {
     #[arg(long, env = "SMTP_URL", hide_env_values = true)]
     pub smtp_url: String,
 
-    /// The sender
+    /// Sender of the mails, with name and address
     #[arg(
         long,
         env = "MAIL_FROM",
@@ -46,33 +46,34 @@ pub struct MailSettings {
     )]
     pub mail_from: String,
 
-    /// Longest to wait for one answer of the server, in milliseconds
+    /// Timeout of one command to the mail server, in milliseconds; a whole mail may take twice as long
     #[arg(long, env = "SMTP_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub smtp_timeout_ms: u64,
 
-    /// Mails that are sent at a time, in number
+    /// Most mails that are sent at a time, in number
     #[arg(long, env = "MAIL_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub mail_concurrency: u16,
 
-    /// How long the circuit breaker before the mail server stays open before it tries again, in milliseconds; twice as long each time that this fails, up to ten seconds
+    /// Time for which the circuit breaker before the mail server stays open before it permits a probe, in milliseconds;
+    /// doubled each time that a probe fails, up to ten seconds
     #[arg(long, env = "MAIL_BREAKER_OPEN_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub mail_breaker_open_ms: u64,
 
-    /// Longest to wait before trying again, in milliseconds; the wait begins at half a second and doubles
+    /// Longest wait before a mail is tried again, in milliseconds; the wait begins at half a second and doubles
     #[arg(long, env = "MAIL_BACKOFF_CAP_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(500..=86_400_000))]
     pub mail_backoff_cap_ms: u64,
 
-    /// How long to try before a mail has failed, in hours
+    /// Time after which a mail that could not be sent has failed, in hours
     #[arg(long, env = "MAIL_GIVE_UP_HOURS", default_value_t = 48, value_parser = clap::value_parser!(u64).range(1..=8760))]
     pub mail_give_up_hours: u64,
 
-    /// How often to look for mails when nobody wakes the worker, in milliseconds
+    /// Time after which a worker that is not woken looks for due mails, in milliseconds
     #[arg(long, env = "MAIL_POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub mail_poll_ms: u64,
 }
 
 impl MailSettings {
-    /// How the worker works that `waker` wakes.
+    /// Returns the pace of the worker that `waker` wakes.
     pub(crate) fn pace(&self, waker: Waker) -> Pace {
         Pace {
             concurrency: self.mail_concurrency.into(),
@@ -88,43 +89,45 @@ impl std::fmt::Debug for MailSettings {
     }
 }
 
-/// Where webhooks may go, and how they are sent.
+/// The hosts that webhooks may go to, and the sending of webhooks.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookSettings {
-    /// Longest to wait for an answer, in milliseconds: for connecting, TLS and all
+    /// Timeout of one attempt, in milliseconds, with connecting and TLS
     #[arg(long, env = "WEBHOOK_TIMEOUT_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub webhook_timeout_ms: u64,
 
-    /// Webhooks that are sent at a time, in number; one endpoint has half of that
+    /// Most webhooks that are sent at a time, in number; at most half of them to one endpoint
     #[arg(long, env = "WEBHOOK_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub webhook_concurrency: u16,
 
-    /// Longest to wait before trying again, in milliseconds, unless Retry-After says longer; the wait begins at five seconds and doubles
+    /// Longest wait before a webhook is tried again, in milliseconds, unless Retry-After says longer; the wait begins
+    /// at five seconds and doubles
     #[arg(long, env = "WEBHOOK_BACKOFF_CAP_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
     pub webhook_backoff_cap_ms: u64,
 
-    /// How long to try before a webhook has failed, in hours
+    /// Time after which a webhook that could not be delivered has failed, in hours
     #[arg(long, env = "WEBHOOK_GIVE_UP_HOURS", default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..=720))]
     pub webhook_give_up_hours: u64,
 
-    /// How long nothing must have been delivered before an endpoint is disabled, in hours
+    /// Time without a delivery after which a failing endpoint is disabled, in hours
     #[arg(long, env = "WEBHOOK_DISABLE_AFTER_HOURS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=8760))]
     pub webhook_disable_after_hours: u64,
 
-    /// Endpoints that a customer may have, or all operators together, in number
+    /// Most endpoints of one customer, or of all operators together, in number
     #[arg(long, env = "WEBHOOK_MAX_ENDPOINTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub webhook_max_endpoints: u16,
 
-    /// How long what became of a webhook can be seen, in hours
+    /// Time for which a webhook is kept after it was delivered, has failed or was held, in hours
     #[arg(long, env = "WEBHOOK_RETENTION_HOURS", default_value_t = 720, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     pub webhook_retention_hours: u64,
 
-    /// How often to look for webhooks when nobody wakes the worker, in milliseconds
+    /// Time after which a worker that is not woken looks for due webhooks, in milliseconds
     #[arg(long, env = "WEBHOOK_POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub webhook_poll_ms: u64,
 
-    /// The file with the keys that seal webhook secrets: an id and 32 bytes in base64 a line, the first one seals, all of them open
+    /// File with the keys that seal webhook secrets: an id and 32 bytes in base64 a line; the first key seals, every
+    /// key opens
     #[arg(
         long,
         env = "WEBHOOK_KEYS_FILE",
@@ -132,21 +135,23 @@ pub struct WebhookSettings {
     )]
     pub webhook_keys_file: PathBuf,
 
-    /// Keep webhook secrets sealed; `false` puts them back in plain, while replicas run that cannot open them (docs/deploy.md)
+    /// Keep webhook secrets sealed; `false` stores them in plain again, for replicas that cannot open them
+    /// (docs/deploy.md)
     #[arg(long, env = "WEBHOOK_SEAL_SECRETS", default_value_t = true, action = clap::ArgAction::Set)]
     pub webhook_seal_secrets: bool,
 
-    /// Let endpoints be http:// too, which anybody on the way may read; not for ENVIRONMENT=production
+    /// Allow http:// endpoints, whose webhooks can be read on their way; not for ENVIRONMENT=production
     #[arg(long, env = "WEBHOOK_ALLOW_HTTP", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
     pub webhook_allow_http: Opens,
 
-    /// Send to private addresses too, for demonstrations: whoever may register an endpoint can then reach what only we can reach; not for ENVIRONMENT=production
+    /// Allow private addresses, for demonstrations: anyone who may register an endpoint can then reach servers that
+    /// only this service can reach; not for ENVIRONMENT=production
     #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
     pub webhook_allow_private: Opens,
 }
 
 impl WebhookSettings {
-    /// How the worker works that `waker` wakes.
+    /// Returns the pace of the worker that `waker` wakes.
     pub(crate) fn pace(&self, waker: Waker) -> Pace {
         Pace {
             concurrency: self.webhook_concurrency.into(),

@@ -1,4 +1,4 @@
-//! Messages -> commands.
+//! Decodes messages into news, and handles them in batches.
 
 use chassis::events::{decode, key_of, source_of};
 use contracts::{
@@ -19,28 +19,28 @@ use crate::{
     template::Templates,
 };
 
-/// The queue of the facts that customers are told.
+/// The queue of the events that customers are told of.
 pub(crate) const CHOREOGRAPHY: &str = "notification.choreography";
 /// The queue of the orchestrator's commands.
 pub(crate) const COMMANDS: &str = "notification.commands";
 
-/// What customers are told, from one of the two queues.
+/// The handler of one of the two queues.
 pub(crate) struct Consumer {
-    /// Which: it decides what is taken, and whether it is answered.
+    /// The queue's name, which decides the types that it takes and if they are answered.
     pub(crate) queue: &'static str,
     pub(crate) templates: Templates,
-    /// Wakes the outbox's relay.
+    /// The waker of the outbox's relay.
     pub(crate) waker: Waker,
-    /// Wakes the worker that sends.
+    /// The waker of the worker that sends mails.
     pub(crate) post: Waker,
-    /// Wakes the worker that sends webhooks.
+    /// The waker of the worker that sends webhooks.
     pub(crate) webhooks: Waker,
 }
 
 /// A decoded message.
 pub(crate) struct Decoded {
     news: News,
-    /// The key under which it is answered; none in choreography.
+    /// The idempotency key under which a command is answered; `None` in choreography.
     reply_key: Option<String>,
 }
 
@@ -81,7 +81,7 @@ impl Handler for Consumer {
     }
 }
 
-/// What a message tells. Each queue takes its own types only.
+/// Decodes a message. Each queue takes its own types only.
 fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
     let news = match (queue, event.kind.as_str()) {
         (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
@@ -144,7 +144,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
     Ok(Decoded { news, reply_key })
 }
 
-/// The orchestrator's news, in our words.
+/// Translates the orchestrator's news into this service's.
 fn what(news: orchestrator::News) -> What {
     match news {
         orchestrator::News::Confirmed => What::Confirmed,
@@ -159,7 +159,7 @@ fn what(news: orchestrator::News) -> What {
     }
 }
 
-/// What the operator's edits are checked against.
+/// The schema that operators' edits of parked messages are checked against.
 pub(crate) struct Messages;
 
 impl Schema for Messages {

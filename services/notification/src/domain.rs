@@ -1,4 +1,4 @@
-//! What a customer is told, and when it is too late to tell it. No I/O.
+//! The news that a customer is told, and the rule by which late news is dropped. No I/O.
 
 pub(crate) mod webhook;
 
@@ -7,7 +7,7 @@ use contracts::{
     value::{Money, OrderId},
 };
 
-/// An end of an order, which its customer is to hear of.
+/// The end of an order, which its customer is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) order_id: OrderId,
@@ -17,33 +17,33 @@ pub(crate) struct News {
     pub(crate) what: What,
 }
 
-/// What became of the order.
+/// The end that an order came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// It is confirmed.
+    /// The order is confirmed.
     Confirmed,
-    /// It is undone.
+    /// The order is undone.
     Cancelled {
-        /// Why.
+        /// The reason for which it was cancelled.
         reason: CancelReason,
-        /// What became of the money.
+        /// The outcome for the customer's money.
         charge: Charge,
     },
 }
 
-/// What became of the money of an order that was undone.
+/// The outcome for the money of an order that was undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Charge {
-    /// Nothing was taken.
+    /// No money was taken.
     None,
-    /// It was taken, and given back.
+    /// The money was taken, and given back.
     Refunded,
-    /// An operator sees to it, outside of this system: nobody here knows more.
+    /// An operator settles the payment outside of this system, which knows no more about it.
     Settled,
 }
 
 impl What {
-    /// The name under which there is one mail per order.
+    /// Returns the name of this kind of news. An order has at most one mail of each kind.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Confirmed => "order.confirmed",
@@ -52,15 +52,15 @@ impl What {
     }
 }
 
-/// Whether news of an order's version is still news, when the customer was told of version `told`.
+/// Returns true if the order's `version` is newer than the one that the customer was told of, if any.
 ///
-/// Messages come late, twice and in any order. Nobody who was told that an order is cancelled wants to hear after that that
-/// it is confirmed.
+/// Messages come late, twice and in any order. A customer who was told that an order is cancelled must not be told
+/// later that it is confirmed.
 pub(crate) fn is_news(told: Option<u32>, version: u32) -> bool {
     told.is_none_or(|told| version > told)
 }
 
-/// Why an order was cancelled, for its customer.
+/// Returns the reason for a cancellation in words for the customer.
 pub(crate) fn in_words(reason: CancelReason) -> &'static str {
     match reason {
         CancelReason::PaymentDeclined => "your payment was declined",
@@ -76,10 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_older_than_what_was_told_is_no_news() {
+    fn version_that_is_not_newer_is_no_news() {
         assert!(is_news(None, 2));
         assert!(is_news(Some(2), 4));
-        assert!(!is_news(Some(2), 2), "the same, again");
-        assert!(!is_news(Some(4), 2), "confirmed, after cancelled");
+        assert!(!is_news(Some(2), 2), "the same version twice");
+        assert!(!is_news(Some(4), 2), "confirmed after cancelled");
     }
 }

@@ -1,20 +1,21 @@
-//! What can go wrong in a use case, and what it means to the message that led to it.
+//! The errors of the use case, and their translation to an outcome of the message.
 
 use holdfast::messaging;
 
-/// Why a use case did not happen. Nothing was changed.
+/// The error of the use case. The transaction is rolled back, so nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Another transaction made the row that this one was about to make: do it again, and see that row.
-    #[error("another transaction was faster")]
+    /// Another transaction inserted the row that this one was about to insert. Run this one again: it will see that
+    /// row.
+    #[error("another transaction told the same customer first")]
     Raced,
-    /// A template does not fit what it was given: a defect. Parked, a person must look at it.
+    /// A template does not fit its values: a bug. The message is parked; an operator must look at it.
     #[error("the mail cannot be written: {0}")]
     Template(#[from] minijinja::Error),
-    /// A webhook's payload cannot be JSON: a defect. Parked, a person must look at it.
+    /// A webhook's payload cannot be written as JSON: a bug. The message is parked; an operator must look at it.
     #[error("the webhook cannot be written: {0}")]
     Payload(#[from] serde_json::Error),
-    /// The database failed.
+    /// The database failed; its own error says if a retry can help.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

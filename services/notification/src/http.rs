@@ -1,4 +1,4 @@
-//! The API: mails, for operators; and in `webhooks`, endpoints, for customers and operators.
+//! The HTTP API: mails for operators, and in `webhooks`, endpoints for customers and operators.
 
 mod webhooks;
 
@@ -23,19 +23,19 @@ use crate::{
     store::{self, Mail},
 };
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,
-    /// Wakes the worker that sends.
+    /// The waker of the worker that sends mails.
     pub(crate) post: Waker,
-    /// Wakes the worker that sends webhooks.
+    /// The waker of the worker that sends webhooks.
     pub(crate) webhooks: Waker,
-    /// Knows where webhooks may go.
+    /// The client that checks the URLs of endpoints.
     pub(crate) courier: Arc<Courier>,
-    /// Seals webhook secrets.
+    /// The vault that seals webhook secrets.
     pub(crate) vault: Arc<Vault>,
-    /// How many endpoints one owner may have.
+    /// The most endpoints that one owner may have.
     pub(crate) max_endpoints: u16,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct State {
         description = "Mails to customers, webhooks to programs, and how they were delivered.",
         version = "1",
     ),
-    tags((name = "webhooks", description = "Endpoints, and the webhooks to them: customers manage their own, operators all.")),
+    tags((name = "webhooks", description = "Endpoints, and the webhooks to them: customers manage their own, operators manage all.")),
 )]
 pub(crate) struct Api;
 
@@ -59,12 +59,12 @@ pub(crate) fn routes(routes: &mut Routes) {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Of one order only.
+    /// The order that the mails are about; without it, all orders.
     order: Option<Uuid>,
-    /// Which state they have. Any, if not given.
+    /// The state that the mails are in; without it, all states.
     #[param(inline)]
     state: Option<MailState>,
-    /// How many (default 50).
+    /// The most mails to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
@@ -78,19 +78,19 @@ enum MailState {
     Skipped,
 }
 
-/// A mail.
+/// A mail to a customer.
 #[derive(Debug, Serialize, ToSchema)]
 struct MailView {
     id: Uuid,
     order_id: Uuid,
-    /// order.confirmed or order.cancelled.
+    /// The kind: order.confirmed or order.cancelled.
     kind: String,
     recipient: Option<String>,
     subject: String,
-    /// queued, sent, failed or skipped (there was no address).
+    /// The state: queued, sent, failed or skipped (there was no address).
     state: String,
     attempts: i32,
-    /// What the mail server said last.
+    /// The mail server's last reply.
     last_reply: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -115,7 +115,7 @@ impl From<Mail> for MailView {
     }
 }
 
-/// Mails, newest first.
+/// Returns mails, newest first.
 #[utoipa::path(tag = "operator", operation_id = "list_mails", params(ListQuery), responses((status = 200, body = Vec<MailView>)))]
 #[get("/operator/mails")]
 async fn list(
@@ -134,7 +134,7 @@ async fn list(
     Ok(HttpResponse::Ok().json(mails.into_iter().map(MailView::from).collect::<Vec<_>>()))
 }
 
-/// Queues a mail again that failed.
+/// Queues a failed mail again.
 #[utoipa::path(tag = "operator", operation_id = "requeue_mail", params(("id" = Uuid, Path, description = "The mail's id.")), responses(
     (status = 202, description = "It is queued."),
     (status = 404, description = "No mail of this id has failed."),

@@ -1,12 +1,13 @@
-//! The notification service: tells customers what became of their orders, by mail, and programs, by webhooks.
+//! The notification service: tells customers by mail, and programs by webhooks, how orders ended.
 //!
 //! Where to look:
 //!
-//! - `domain`: what is news, and what is too late to tell; `template`: the mails' texts;
-//! - `consumer`: what it hears from the broker; `worker`: sends what is queued; `client`: the mail server;
-//! - `commands`: the use case; `http`: what operators see; `store`: all SQL; `app`: how the parts are put together;
-//! - webhooks have a file of their own in each: `domain::webhook`: payload, and what an answer means; `client::webhook`: where
-//!   nothing is sent, signatures, circuit breakers; `worker::webhook`; `http::webhooks`; `store::endpoints` and `webhooks`.
+//! - `domain`: decides which messages are news to a customer; `template`: the mails' texts;
+//! - `consumer`: messages from the broker; `worker`: sends queued mails; `client`: the mail server;
+//! - `commands`: the use case; `http`: the operators' API; `store`: all SQL; `app`: puts the parts together;
+//! - webhooks have a file of their own in each: `domain::webhook`: the payload, and the meaning of an answer;
+//!   `client::webhook`: forbidden hosts, signatures, circuit breakers; `worker::webhook`; `http::webhooks`;
+//!   `store::endpoints` and `store::webhooks`.
 
 mod app;
 mod client;

@@ -10,20 +10,20 @@ use sqlx::{PgConnection, PgExecutor, migrate::Migrator};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The service's own schema.
+/// Returns the migrations of the service's own schema.
 pub(crate) fn migrator() -> Migrator {
     sqlx::migrate!()
 }
 
-/// Shows the auditor what books are made of. Runs after all other migrations, whose tables it looks at.
+/// Returns the migrations that show the auditor the books. They run after all others, whose tables they read.
 pub(crate) fn audit() -> Migrator {
     let mut migrator = sqlx::migrate!("./audit");
     migrator.dangerous_set_table_name("_audit_migrations");
     migrator
 }
 
-/// Locks what customers were told of these orders, in the order of their ids. What there is not yet cannot be locked: see
-/// [`tell_first`].
+/// Locks the rows of what customers were told of these orders, by ascending id. Returns the versions they were told of.
+/// A row that does not exist yet cannot be locked: see [`tell_first`].
 pub(crate) async fn lock_told(
     conn: &mut PgConnection,
     ids: &[OrderId],
@@ -51,8 +51,9 @@ fn columns(told: &[(OrderId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
         .unzip()
 }
 
-/// Writes what customers are told of orders for the first time; answers how many. Fewer than were given: another transaction
-/// told one of them meanwhile, so what this one decided is void.
+/// Inserts the versions of orders that customers are told of for the first time, and returns how many. If they are
+/// fewer than were given, another transaction has inserted one meanwhile, and the caller must roll back: it decided
+/// without that row.
 pub(crate) async fn tell_first(
     conn: &mut PgConnection,
     told: &[(OrderId, u32)],
@@ -68,7 +69,7 @@ pub(crate) async fn tell_first(
     Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// Writes what customers are told of orders again.
+/// Updates the versions of orders that customers are told of again, in locked rows.
 pub(crate) async fn tell_again(
     conn: &mut PgConnection,
     told: &[(OrderId, u32)],
@@ -86,7 +87,7 @@ pub(crate) async fn tell_again(
     Ok(())
 }
 
-/// A mail to be sent.
+/// A mail to be queued.
 #[derive(Clone, Debug)]
 pub(crate) struct NewMail {
     pub(crate) id: Uuid,
@@ -98,7 +99,7 @@ pub(crate) struct NewMail {
     pub(crate) traceparent: Option<String>,
 }
 
-/// Queues mails; one without an address is recorded as skipped.
+/// Queues mails; one without an address is recorded as skipped. A second mail of a kind about an order is dropped.
 pub(crate) async fn queue(conn: &mut PgConnection, mails: &[NewMail]) -> sqlx::Result<()> {
     let ids: Vec<Uuid> = mails.iter().map(|mail| mail.id).collect();
     let orders: Vec<Uuid> = mails.iter().map(|mail| mail.order_id.0).collect();
@@ -130,7 +131,7 @@ pub(crate) async fn queue(conn: &mut PgConnection, mails: &[NewMail]) -> sqlx::R
     Ok(())
 }
 
-/// A mail that this worker alone sends until its lease ends.
+/// A mail that belongs to this worker until its lease ends.
 pub(crate) struct Claimed {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,
@@ -138,15 +139,15 @@ pub(crate) struct Claimed {
     pub(crate) subject: String,
     pub(crate) body: String,
     pub(crate) traceparent: Option<String>,
-    /// How often it was tried, with this time.
+    /// The number of attempts, this one included: at least 1.
     pub(crate) attempts: i32,
-    /// How long it has been queued, in seconds.
+    /// The time since it was queued, in seconds.
     pub(crate) age_seconds: f64,
-    /// When the lease ends: no other claim of it has the same.
+    /// The end of the lease, which identifies the claim: no other claim of the row has the same.
     lease_until: OffsetDateTime,
 }
 
-/// Claims up to `limit` mails that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+/// Claims up to `limit` mails that are due, for `lease`. If the worker dies, they are due again when the lease ends.
 pub(crate) async fn claim(
     db: impl PgExecutor<'_>,
     limit: i64,
@@ -166,33 +167,34 @@ pub(crate) async fn claim(
     .await
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The server has it.
+    /// The server has taken the mail.
     Accepted,
-    /// The server will not have it.
+    /// The server refuses the mail for good.
     Refused,
-    /// Not now: try again.
+    /// The server cannot take the mail now. Try again.
     Deferred,
-    /// No answer: it may have been taken. Try again.
+    /// The server gave no definite reply, and may have taken the mail. Try again.
     Unknown,
 }
 
-/// What is recorded of an attempt.
+/// The record of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) outcome: Outcome,
-    /// What the server said.
+    /// The server's reply, or the error.
     pub(crate) reply: &'a str,
-    /// When the mail is due again, if so.
+    /// The delay until the mail is due again; `None` if it is over.
     pub(crate) again: Option<Duration>,
-    /// Whether nothing was stored of it before: else a try that may have committed is looked for.
+    /// True on the first try to store this record. On a later one, an earlier try may have committed, and is checked
+    /// for.
     pub(crate) is_first_try: bool,
 }
 
-/// Records an attempt: it is logged in any case, once. The mail is over, or due again after `again`; not if it is another
-/// worker's by now, but what was sent is sent.
+/// Records an attempt: logs it exactly once, and makes the mail over, or due again after `again`. If another worker has
+/// claimed the mail since, its state is left to that worker, except that an accepted mail becomes sent.
 pub(crate) async fn delivered(
     conn: &mut PgConnection,
     mail: &Claimed,
@@ -210,7 +212,7 @@ pub(crate) async fn delivered(
         Outcome::Deferred => "deferred",
         Outcome::Unknown => "unknown",
     };
-    // A try before this one that has committed has ended the lease.
+    // An earlier try that has committed has ended the lease.
     sqlx::query!(
         "insert into delivery (mail_id, attempt, outcome, reply)
          select $1, $2, $3, $4
@@ -245,8 +247,8 @@ pub(crate) async fn delivered(
     Ok(())
 }
 
-/// Puts a mail back that was not handed to the server: it is due again after `delay`, and this was no attempt. Not if it is
-/// another worker's by now, or is over.
+/// Makes a mail due again after `delay`, and does not count the attempt, because it was not handed to the server.
+/// Changes nothing if another worker has claimed the mail since, or it is over.
 pub(crate) async fn put_back(
     db: impl PgExecutor<'_>,
     mail: &Claimed,
@@ -264,13 +266,13 @@ pub(crate) async fn put_back(
     Ok(())
 }
 
-/// What waits to be sent, for the gauges.
+/// The rows that wait to be sent: their number, and the age of the oldest in seconds.
 pub(crate) struct Queued {
     pub(crate) count: i64,
     pub(crate) oldest_seconds: f64,
 }
 
-/// How much waits to be sent, and for how long.
+/// Returns the number of mails that wait to be sent, and the age of the oldest.
 pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
     sqlx::query_as!(
         Queued,
@@ -282,7 +284,7 @@ pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
     .await
 }
 
-/// A mail, for operators.
+/// A mail as operators see it.
 pub(crate) struct Mail {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,
@@ -296,7 +298,7 @@ pub(crate) struct Mail {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// Mails, newest first: of one order, or of all; in one state, or in all.
+/// Returns up to `limit` mails, newest first: of one order or of all, in one state or in all.
 pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     order: Option<OrderId>,
@@ -319,7 +321,7 @@ pub(crate) async fn list(
     .await
 }
 
-/// Queues a mail again that failed; false if there is none.
+/// Queues a failed mail again, with its attempts and age reset. Returns false if there is no failed mail of this id.
 pub(crate) async fn requeue(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
     let requeued = sqlx::query!(
         "update mail set state = 'queued', attempts = 0, due_at = now(), created_at = now(), updated_at = now()

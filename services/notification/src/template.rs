@@ -1,4 +1,4 @@
-//! Mails from templates: the first line is the subject, the rest is the body.
+//! Mails from templates: the first line of a template is the subject, the rest is the body.
 
 use minijinja::{Environment, context};
 
@@ -18,7 +18,7 @@ pub(crate) struct Templates(Environment<'static>);
 impl Templates {
     pub(crate) fn new() -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
-        // A template that names a value that it was not given is a defect: fail, and send nothing with a gap in it.
+        // A template that names a missing value is a bug: rendering fails, so that no mail goes out with a gap in it.
         templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
         templates.add_template(
             "order.confirmed",
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_has_its_mail() {
+    fn every_end_of_an_order_has_its_mail() {
         let templates = Templates::new().expect("they compile");
         let news = |what| News {
             order_id: OrderId::new(),

@@ -1,4 +1,4 @@
-//! Sends the mails that are queued; and in `webhook`, the webhooks.
+//! Sends queued mails, and in `webhook`, queued webhooks.
 
 pub(crate) mod webhook;
 
@@ -24,16 +24,16 @@ use crate::{
     store::{self, Attempt, Claimed, Outcome},
 };
 
-/// How long to leave a mail alone that could not be handed over now.
+/// The delay until a mail is due again that was not handed to the server, unless the breaker names one.
 const NOT_ASKED: Duration = Duration::from_secs(1);
 
-/// Sends the mails that are queued.
+/// The worker that sends queued mails.
 pub(crate) struct Postman {
     pool: PgPool,
     post: Post,
     backoff: Backoff,
     give_up: Duration,
-    /// How long a claim is ours: longer than sending can take.
+    /// The length of a claim's lease: longer than sending can take.
     lease: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Postman {
         if outcome != Outcome::Accepted {
             let kind = format!("{outcome:?}").to_lowercase();
             telemetry::fail(&Span::current(), kind, &text);
-            warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail did not go");
+            warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail was not accepted");
         }
         let record = async |this| {
             let attempt = Attempt {
@@ -83,7 +83,7 @@ impl Postman {
             tx.commit().await
         };
         if let Err(error) = insist(lease, record).await {
-            warn!(mail.id = %mail.id, %error, "cannot record a delivery; the lease will end and the mail goes again");
+            warn!(mail.id = %mail.id, %error, "cannot record a delivery; its lease will end and the mail will be resent");
         } else {
             counter!("mails_total", "outcome" => format!("{outcome:?}").to_lowercase())
                 .increment(1);
@@ -101,7 +101,7 @@ impl Postman {
     }
 }
 
-/// A mail in hand, and how long it is ours, by our own clock.
+/// A claimed mail, and its lease by this process's clock.
 pub(crate) struct InHand {
     mail: Claimed,
     lease: Deadline,

@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! Puts the parts of the service together.
 
 use std::net::SocketAddr;
 
@@ -41,7 +41,7 @@ impl App {
         let chassis = chassis.depends_on(company.pipeline());
         let fencing = Switch::new(
             "fencing",
-            "the database refuses whoever holds an account's lock and was overtaken",
+            "the database refuses an overtaken holder of an account's lock",
         );
         let chassis = chassis.may_switch_off(&fencing);
         let worker = CardWorker::new(
@@ -78,57 +78,57 @@ impl App {
         Ok(Self(chassis))
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the service listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the OpenAPI document of the service, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then finishes what is in hand.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Registers the metrics' descriptions, which `/metrics` shows.
 fn describe_metrics() {
     describe_counter!(
         "payments_total",
         Unit::Count,
-        "Payments by what became of them: captured, declined (and why), refunded, settled by an operator"
+        "Payments by outcome: captured, declined (with the reason), refunded, settled by an operator"
     );
     describe_counter!(
         "payments_minor_units_total",
         Unit::Count,
-        "The money of these payments, in the currency's minor unit (cents)"
+        "Amounts of these payments, in the currency's minor unit (cents)"
     );
     describe_histogram!(
         "card_call_duration_seconds",
         Unit::Seconds,
-        "Calls of the card company, its retries included, by what it answered; unknown, if that was nothing definite; not_asked, if the \
-         circuit breaker or the bulkhead said no"
+        "Calls of the card processor by outcome: captured, declined, refunded; unknown, if there was no definite answer; \
+         not_asked, if the circuit breaker or the bulkhead rejected the call"
     );
     describe_counter!(
         "account_locks_overtaken_total",
         Unit::Count,
-        "Times that the database refused a holder of an account's lock, because it had seen a newer one: this process was \
-         stopped, or Redis lost its memory"
+        "Times that the database refused an overtaken holder of an account's lock: the process was stopped for too long, \
+         or Redis lost its memory"
     );
     counter!("account_locks_overtaken_total").increment(0);
     describe_counter!(
         "account_writes_unfenced_total",
         Unit::Count,
-        "Answers of the card company that such a holder stored, because a drill had switched fencing off"
+        "Answers of the card processor that an overtaken holder stored, because a drill had switched fencing off"
     );
     counter!("account_writes_unfenced_total").increment(0);
     describe_counter!(
         "card_answers_refused_total",
         Unit::Count,
-        "Definite answers of the card company that contradict what we know: each is a defect, here or there"
+        "Definite answers of the card processor that contradict the payment's row: each is a bug, here or there"
     );
     counter!("card_answers_refused_total").increment(0);
     describe_gauge!(

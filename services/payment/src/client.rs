@@ -1,4 +1,4 @@
-//! The card company, and the locks under which it is asked.
+//! The card processor, and the locks under which it is called.
 
 mod accounts;
 
@@ -27,16 +27,16 @@ pub(crate) use accounts::Accounts;
 
 use crate::{commands::CardAnswer, config::CardSettings, domain::Input};
 
-/// What the dependency is called in metrics, and by operators.
+/// The dependency's name in metrics and in the operators' API.
 const NAME: &str = "card-processor";
-/// Calls that see whether the card company is back.
+/// The number of probes that a half-open breaker permits; all of them must succeed for it to close.
 const PROBES: u32 = 2;
 
-/// Why there is no answer.
+/// The reason that a call has no definite answer.
 pub(crate) type Error = holdfast::pipeline::Error<client::Error>;
 
-/// Asks the card company. An `Err` is no answer: not "declined", not "failed", but "nobody knows". The same question is
-/// then asked again under the same key, for as long as it takes.
+/// The client of the card processor. An `Err` means "unknown", never "declined": the money may have moved. The caller
+/// resends the call under the same idempotency key until there is a definite answer.
 #[derive(Clone, Debug)]
 pub(crate) struct CardCompany {
     client: Client,
@@ -70,7 +70,7 @@ struct RefundResponse {}
 
 impl CardCompany {
     pub(crate) fn new(settings: &CardSettings) -> anyhow::Result<Self> {
-        // A company outside: if the way there is through a proxy, so be it.
+        // The card processor is outside of the cluster, so the proxy settings of the environment apply.
         let client = Client::outside(
             "card-processor",
             &settings.card_processor_url,
@@ -83,12 +83,12 @@ impl CardCompany {
         })
     }
 
-    /// How the card company is asked.
+    /// Returns the pipeline that every call goes through.
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// Takes the money. Safe to repeat: the key is the order's.
+    /// Charges a card. Safe to repeat: the idempotency key is the order's.
     pub(crate) async fn charge(
         &self,
         order: OrderId,
@@ -118,7 +118,7 @@ impl CardCompany {
         })
     }
 
-    /// Gives it back. Safe to repeat: the key is the order's.
+    /// Refunds a charge. Safe to repeat: the idempotency key is the order's.
     pub(crate) async fn refund(&self, order: OrderId, charge: Uuid) -> Result<CardAnswer, Error> {
         let request = || {
             self.client
@@ -132,7 +132,7 @@ impl CardCompany {
         })
     }
 
-    /// Asks once: whoever claimed the work asks again, for as long as it takes.
+    /// Makes one attempt, within the timeout. It does not retry: the worker that claimed the payment does.
     async fn ask<T: DeserializeOwned>(
         &self,
         request: impl Fn() -> RequestBuilder,
@@ -145,7 +145,7 @@ impl CardCompany {
     }
 }
 
-/// What stands between us and the card company.
+/// Builds the circuit breaker and the bulkhead before the card processor.
 fn pipeline(settings: &CardSettings) -> anyhow::Result<Pipeline> {
     let policy = Policy::Rate {
         window: Window::Time(Duration::from_secs(10)),
@@ -164,7 +164,7 @@ fn pipeline(settings: &CardSettings) -> anyhow::Result<Pipeline> {
     };
     let limits = Limits {
         max_concurrent: settings.card_concurrency.into(),
-        // Whoever finds no place asks again later: the work is written down.
+        // A call without a permit does not wait: the intent is stored, and the worker claims it again later.
         max_waiting: 0,
         max_wait: Duration::ZERO,
     };

@@ -31,14 +31,14 @@ const PUBLISHING: Publishing<'static> = Publishing {
     cause: None,
 };
 
-/// What a message asks of a payment.
+/// The request that a message makes of a payment.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Take the money.
+    /// A charge by these terms.
     Charge(Terms),
-    /// Give it back.
+    /// An undo: a refund, or a tombstone if there was no charge yet.
     Cancel,
-    /// Write it off.
+    /// A write-off by an operator.
     Settle { operator: String, note: String },
 }
 
@@ -48,14 +48,14 @@ pub(crate) struct Told<'a> {
     pub(crate) order_version: u32,
     pub(crate) command: &'a Command,
     pub(crate) event: &'a Incoming,
-    /// Where it is answered.
+    /// The recipient of the answer: every service, or the command's sender.
     pub(crate) answering: Answering<'a>,
-    /// What is published because of it belongs to this trace.
+    /// The span of the message's handling; the messages published because of it continue its trace.
     pub(crate) span: &'a Span,
 }
 
-/// Applies a batch of messages: locks payments, then wallets, each in one order; folds the messages over them in memory;
-/// writes each row once. Answers what to count once that is committed.
+/// Applies a batch of messages: locks payments, then wallets, each in the order of their keys; folds the messages over
+/// them in memory; writes each row once. Returns what to count after the commit.
 pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<Tally, Error> {
     let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
     ids.sort_unstable();
@@ -97,7 +97,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
         facts(&payment).describe(told.span);
         payment.order_version = payment.order_version.max(told.order_version);
         if was != Some(state) || asks_anew(told, &payment, answer) {
-            // The card company's answer to what begins now will be caused by this message, and be the answer to it.
+            // The card processor's answer to this call will name this message as its cause, and reply to it.
             payment.causation_id = Some(told.event.id);
             payment.trace = telemetry::trace_context_of(told.span);
             payment.reply_key = told.answering.key().map(str::to_owned);
@@ -165,24 +165,25 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
 }
 
 impl Payment {
-    /// Where the card company's answer will be told.
+    /// Returns the recipient of the answer that waits for the card processor.
     fn answering(&self) -> Answering<'_> {
         self.reply_key.as_deref().into()
     }
 }
 
-/// Whether this is an undo that waits for the card company, as one of somebody else does already: another saga's.
+/// Returns true for an undo that has to wait for the card processor and comes from another sender (another saga) than
+/// the message that waits already.
 ///
-/// One answer will come, and the row holds one name: the answer goes to whoever asked last. The other asks again, as
-/// everybody does who gets no answer, and then it is known. A charge that is asked for again takes the answer from nobody:
-/// where an undo waits, the charge is not what matters any more.
+/// There will be one answer, and the row holds one reply key, so the answer goes to the last sender. The other one
+/// resends its command, as every sender does that gets no answer, and is answered at once. A resent charge does not
+/// take the answer over: once an undo waits, the charge's outcome does not matter any more.
 fn asks_anew(told: &Told<'_>, payment: &Payment, answer: Option<Answer>) -> bool {
     matches!(told.command, Command::Cancel)
         && answer.is_none()
         && told.answering != payment.answering()
 }
 
-/// Counts what became of a payment, and of how much money.
+/// Adds a payment that has reached an outcome, and its amount, to the tally.
 fn moved(tally: &mut Tally, payment: &Payment) {
     let (outcome, reason) = match payment.state {
         State::Captured(_) => ("captured", "none"),
@@ -191,7 +192,7 @@ fn moved(tally: &mut Tally, payment: &Payment) {
         State::Settled => ("settled", "none"),
         State::Charging { .. } | State::Refunding | State::Void => return,
     };
-    // Settled before anybody named an amount.
+    // Only a tombstone has no terms, and it has been left out above.
     let Some(terms) = &payment.terms else { return };
     let method = match terms.method {
         PaymentMethod::Wallet => "wallet",
@@ -208,7 +209,7 @@ fn moved(tally: &mut Tally, payment: &Payment) {
     );
 }
 
-/// What traces say about a payment.
+/// Returns the attributes by which traces describe a payment.
 pub(crate) fn facts(payment: &Payment) -> OrderFacts<'_> {
     let facts = OrderFacts::of(payment.order_id);
     match &payment.terms {
@@ -220,7 +221,7 @@ pub(crate) fn facts(payment: &Payment) -> OrderFacts<'_> {
     }
 }
 
-/// The wallet that is charged, if it is one.
+/// Returns the wallet that these terms charge; `None` for a card.
 fn account(terms: &Terms) -> Option<AccountKey> {
     match terms.method {
         PaymentMethod::Wallet => Some(AccountKey {
@@ -231,7 +232,7 @@ fn account(terms: &Terms) -> Option<AccountKey> {
     }
 }
 
-/// How these terms can be met from what is there now.
+/// Returns the means of payment of these terms; a wallet's is checked against the current balances.
 fn means(terms: &Terms, balances: &BTreeMap<AccountKey, i64>) -> Means {
     match account(terms) {
         None => Means::Card,
@@ -245,7 +246,7 @@ fn means(terms: &Terms, balances: &BTreeMap<AccountKey, i64>) -> Means {
     }
 }
 
-/// A payment that nothing is known of but this message.
+/// Makes the payment of an order that this message is the first to name.
 fn new(told: &Told<'_>) -> Payment {
     let terms = match told.command {
         Command::Charge(terms) => Some(terms.clone()),
@@ -284,15 +285,15 @@ fn book(
     Ok(())
 }
 
-/// A definite answer of the card company.
+/// A definite answer of the card processor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CardAnswer {
     pub(crate) input: Input,
     pub(crate) charge_id: Option<Uuid>,
 }
 
-/// Takes in an answer of the card company; answers what to count once that is committed, and what the payment is then. The
-/// row is read again under its lock: a cancel may have come while we asked.
+/// Applies an answer of the card processor. Returns what to count after the commit, and the payment's new state. The
+/// row is read again under its lock, because a cancel may have come during the call.
 pub(crate) async fn card_answered(
     conn: &mut PgConnection,
     id: OrderId,
@@ -324,7 +325,8 @@ pub(crate) async fn card_answered(
     Ok((tally, state))
 }
 
-/// Pays money into a wallet; answers whether this deposit is new.
+/// Pays money into a wallet, once per key. Returns true if this deposit is new, and [`Error::OtherDeposit`] if the key
+/// was used for another customer or amount.
 pub(crate) async fn deposit(
     conn: &mut PgConnection,
     key: &str,

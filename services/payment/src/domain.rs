@@ -1,4 +1,4 @@
-//! A payment's life, as one total function: [`decide`]. No I/O.
+//! A payment's states, as one total function: [`decide`]. No I/O.
 //!
 //! ```text
 //!           ┌── charge, wallet ──► captured ──── cancel ────► refunded
@@ -9,117 +9,118 @@
 //!           └── cancel ──► void: a charge that comes later does nothing
 //! ```
 //!
-//! `charging` and `refunding` wait for the card company; only its definite answer ends them. An operator can end
-//! `charging`, `captured` and `refunding` as `settled`. The table, state by input, is in `docs/architecture.md`.
+//! `charging` and `refunding` wait for a definite answer of the card processor. An operator can end `charging`,
+//! `captured` and `refunding` as `settled`. The table, state by input, is in `docs/architecture.md`.
 
 use contracts::payment::DeclineReason;
 
-/// Where the payment of an order stands. There is one for ever once we heard of the order.
+/// The state of an order's payment, which is kept for ever from the first message about the order on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The intent is stored; the card company has not answered.
+    /// The intent to charge is stored; the card processor has not answered.
     Charging {
-        /// A cancel came meanwhile: a capture is refunded.
+        /// Set if a cancel has come meanwhile: a capture will be refunded.
         cancel_requested: bool,
     },
     /// The money is taken.
     Captured(Method),
-    /// It was not, and will not be.
+    /// The charge was declined, for good.
     Declined(DeclineReason),
-    /// The intent to give it back is stored; the card company has not answered.
+    /// The intent to refund is stored; the card processor has not answered.
     Refunding,
-    /// It is back.
+    /// The money has been given back.
     Refunded,
-    /// The tombstone: the order was undone before anything was taken, and nothing will be.
+    /// The tombstone: the order was undone before any money was taken, and none will be.
     Void,
-    /// An operator wrote it off.
+    /// The payment was written off by an operator.
     Settled,
 }
 
-/// From where the money is taken.
+/// The source of the money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// Our own account: taken in the same transaction.
+    /// The customer's wallet, which is charged in the message's transaction.
     Wallet,
-    /// The card company's: asked for, and answered later.
+    /// The customer's card, which the card processor charges later.
     Card,
 }
 
-/// How an order is to be charged.
+/// The means of payment of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Means {
-    /// From the wallet; says whether it holds enough now, and if not, why.
+    /// The wallet; an error is the reason for which it cannot pay now.
     Wallet(Result<(), DeclineReason>),
-    /// By card.
+    /// The card, whose cover only the card processor knows.
     Card,
 }
 
-/// What can happen to a payment.
+/// An input of the state machine: a message, or an answer of the card processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `order.created`, `orchestrator.charge_payment`
+    /// A charge: `order.created` or `orchestrator.charge_payment`.
     Charge(Means),
-    /// `order.cancelling`, `orchestrator.refund_payment`
+    /// An undo: `order.cancelling` or `orchestrator.refund_payment`.
     Cancel,
-    /// `order.settling`, `orchestrator.settle_payment`
+    /// An operator's write-off: `order.settling` or `orchestrator.settle_payment`.
     Settle,
-    /// The card company took the money.
+    /// The card processor has taken the money.
     CardCaptured,
-    /// The card company will not take it.
+    /// The card processor has declined the charge.
     CardDeclined(DeclineReason),
-    /// The card company gave it back.
+    /// The card processor has given the money back.
     CardRefunded,
 }
 
-/// What happens to the wallet.
+/// A change of the wallet's balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Booking {
-    /// The amount is taken from it.
+    /// The amount is taken from the wallet.
     Debit,
     /// The amount is put back.
     Credit,
 }
 
-/// What is answered, to whoever asked. The same question, asked again, gets the same answer.
+/// The answer to an event or a command. It depends on the payment's state alone, so a repetition gets the same answer
+/// until the state changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// `payment.completed`
+    /// The money was taken: `payment.completed`.
     Completed,
-    /// `payment.declined`
+    /// The charge was declined: `payment.declined`.
     Declined(DeclineReason),
-    /// `payment.refunded`
+    /// The money was given back: `payment.refunded`.
     Refunded,
-    /// `payment.nothing_to_undo`
+    /// No money had been taken: `payment.nothing_to_undo`.
     NothingToUndo,
-    /// `payment.settled`
+    /// An operator wrote the payment off: `payment.settled`.
     Settled,
 }
 
-/// What [`decide`] decided.
+/// The result of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
-    /// The payment as it is now.
+    /// The payment's new state.
     pub state: State,
-    /// What happens to the wallet.
+    /// The change of the wallet, if there is one.
     pub booking: Option<Booking>,
-    /// What is published.
+    /// The answer to publish, if there is one now.
     pub answer: Option<Answer>,
 }
 
-/// That cannot have happened: it contradicts what we know, so a person must look at it.
+/// An input that contradicts the payment's state, so an operator must look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the payment is {state:?}")]
 pub struct Illegal {
-    /// The state; none before we heard of the order.
+    /// The state; `None` before the first message about the order.
     pub state: Option<State>,
-    /// What came.
+    /// The input that was refused.
     pub input: Input,
 }
 
-/// What becomes of a payment by `input`.
+/// Decides what `input` does to a payment in `state`, which is `None` before the first message about the order.
 ///
-/// Messages come late, twice and in any order, so an undo may come before what it undoes: it leaves a tombstone, and what
-/// comes later is answered without being done. The card company's answers come late and twice too.
+/// Messages come late, twice and in any order, so an undo may come before its charge: it leaves a tombstone, and the
+/// late charge is answered without being carried out. The card processor's answers come late and twice too.
 pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
     use Answer as A;
     use Input as I;
@@ -160,7 +161,7 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
             }),
             // (none) -> Void
             I::Cancel | I::Settle => turn(S::Void, A::NothingToUndo),
-            // Nobody asked the card company.
+            // The card processor was never called.
             I::CardCaptured | I::CardDeclined(_) | I::CardRefunded => illegal,
         };
     };
@@ -178,11 +179,11 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
     });
 
     match (state, input) {
-        // Asked again: the same answer, and nothing done.
-        (S::Charging { .. }, I::Charge(_)) => ignore, // the card company's answer will be the answer
+        // A repetition: the same answer, and nothing is done.
+        (S::Charging { .. }, I::Charge(_)) => ignore, // answered when the card processor answers
         (S::Captured(_), I::Charge(_)) => again(A::Completed),
         (S::Declined(reason), I::Charge(_)) => again(A::Declined(reason)),
-        // Asked too late: answered, and nothing done.
+        // A charge that comes too late: answered, and nothing is done.
         (S::Refunding | S::Refunded | S::Void | S::Settled, I::Charge(_)) => {
             again(A::Declined(DeclineReason::OrderCancelled))
         }
@@ -216,7 +217,7 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
         ) => turn(S::Declined(reason), A::NothingToUndo),
         // Refunding -> Refunded
         (S::Refunding, I::CardRefunded) => turn(S::Refunded, A::Refunded),
-        // The card company answers twice, or after an operator has ended it.
+        // The card processor answers twice, or after an operator has settled the payment.
         (S::Captured(Method::Card) | S::Refunding | S::Refunded | S::Settled, I::CardCaptured) => {
             ignore
         }
@@ -228,7 +229,7 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
             illegal
         }
 
-        // Charging -> Charging: nobody knows yet what there is to undo
+        // Charging -> Charging: it is not known yet what there is to undo
         (S::Charging { .. }, I::Cancel) => wait(S::Charging {
             cancel_requested: true,
         }),
@@ -236,12 +237,12 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
         (S::Captured(Method::Wallet), I::Cancel) => book(S::Refunded, Booking::Credit, A::Refunded),
         // Captured -> Refunding
         (S::Captured(Method::Card), I::Cancel) => wait(S::Refunding),
-        (S::Refunding, I::Cancel) => ignore, // the card company's answer will be the answer
+        (S::Refunding, I::Cancel) => ignore, // answered when the card processor answers
         // Charging, Captured, Refunding -> Settled
         (S::Charging { .. } | S::Captured(_) | S::Refunding, I::Settle) => {
             turn(S::Settled, A::Settled)
         }
-        // Undone already, or nothing to undo: the same answer for ever.
+        // Undone already, or nothing to undo: always the same answer.
         (S::Refunded, I::Cancel | I::Settle) => again(A::Refunded),
         (S::Declined(_) | S::Void, I::Cancel | I::Settle) => again(A::NothingToUndo),
         (S::Settled, I::Cancel | I::Settle) => again(A::Settled),

@@ -1,35 +1,36 @@
-//! What can go wrong in a use case, and what it means to whoever asked: a problem over HTTP, an outcome of a message.
+//! The errors of the use cases. Over HTTP they become problems, and in a consumer outcomes of a message.
 
 use chassis::http::Problem;
 use holdfast::{distributed_lock::Fence, messaging};
 
 use crate::domain::Illegal;
 
-/// Why a use case did not happen. Nothing was changed.
+/// The error of a use case. The transaction is rolled back, so nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// It contradicts what we know: a message is parked, a person must look at it.
+    /// The input contradicts the payment's state. A message is parked; an operator must look at it.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-    /// The payment does not know what it charges: a defect. Parked, a person must look at it.
+    /// The payment has no terms to charge by: a bug. The message is parked; an operator must look at it.
     #[error("the payment has no terms")]
     NoTerms,
-    /// The wallet that was charged is gone: a defect. Parked, a person must look at it.
+    /// The wallet that was charged is gone: a bug. The message is parked; an operator must look at it.
     #[error("the wallet that was charged does not exist")]
     NoAccount,
-    /// The balance would be negative, or too large to count: a defect. Parked, a person must look at it.
+    /// The balance would be negative, or too large to count: a bug. The message is parked; an operator must look at it.
     #[error("the balance of the wallet would leave its range")]
     Balance,
-    /// Another transaction made the row that this one was about to make: do it again, and see that row.
-    #[error("another transaction was faster")]
+    /// Another transaction inserted the row that this one was about to insert. Run this one again: it will see that
+    /// row.
+    #[error("another transaction inserted the same payment first")]
     Raced,
-    /// The name of the deposit was used for another customer or amount.
-    #[error("the deposit of this name was another customer's, or another amount")]
+    /// The deposit's name was used for another customer or amount. The caller must choose another name.
+    #[error("a deposit of this name was made for another customer or amount")]
     OtherDeposit,
-    /// Somebody newer holds the account's lock, and was let write: we were overtaken.
+    /// The database has seen a newer holder of the account's lock. The payment is put back, and claimed again.
     #[error("the account's lock was overtaken: the database has seen the fence {0}")]
     Overtaken(Fence),
-    /// The database failed.
+    /// The database failed; its own error says if a retry can help.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! The API.
+//! The HTTP API: wallets for customers, deposits and payments for operators.
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -14,10 +14,10 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::{commands, store};
 
-/// The most that one deposit may bring, in minor units.
+/// The largest amount of one deposit, in minor units.
 const MOST: i64 = 1_000_000_000;
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,
@@ -26,7 +26,7 @@ pub(crate) struct State {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Holdfast: payment", description = "Wallet accounts, charges and refunds.", version = "1"),
-    tags((name = "wallets", description = "What customers have to pay with.")),
+    tags((name = "wallets", description = "The wallets that customers pay from.")),
 )]
 pub(crate) struct Api;
 
@@ -44,8 +44,8 @@ struct Wallet {
     balances: Vec<Money>,
 }
 
-/// A customer's wallet.
-#[utoipa::path(tag = "wallets", params(("customer" = inline(CustomerId), Path, description = "Whose wallet.")), responses(
+/// Returns a customer's wallet.
+#[utoipa::path(tag = "wallets", params(("customer" = inline(CustomerId), Path, description = "The wallet's owner.")), responses(
     (status = 200, body = Wallet), (status = 404, description = "There is no such wallet, or it is not yours."),
 ))]
 #[get("/wallets/{customer}")]
@@ -54,7 +54,7 @@ async fn show_wallet(
     state: web::Data<State>,
     customer: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    // A stranger's wallet is none at all: the answer must not tell that it exists.
+    // Another customer's wallet is reported as missing: the response must not tell that it exists.
     let customer: Option<CustomerId> = customer
         .parse()
         .ok()
@@ -68,33 +68,33 @@ async fn show_wallet(
     Ok(HttpResponse::Ok().json(Wallet { customer, balances }))
 }
 
-/// Money that is paid in.
+/// A deposit to book.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Deposit {
-    /// Names this deposit: sent again, it is the same one.
+    /// The deposit's name: a second request with the same name is the same deposit.
     deposit: Note,
-    /// In minor units, from 1 to 1000000000.
+    /// The amount in minor units, from 1 to 1000000000.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     amount_minor: i64,
     currency: Currency,
 }
 
-/// A deposit, as it is booked.
+/// The result of a deposit.
 #[derive(Debug, Serialize, ToSchema)]
 struct Deposited {
-    /// False: this deposit had come before.
+    /// False if this deposit was booked before.
     new: bool,
 }
 
-/// Pays money into a wallet, which is opened if there is none, once per deposit.
+/// Pays money into a wallet, once per deposit; opens the wallet if there is none.
 #[utoipa::path(
     tag = "operator",
-    params(("customer" = inline(CustomerId), Path, description = "Whose wallet.")),
+    params(("customer" = inline(CustomerId), Path, description = "The wallet's owner.")),
     request_body = Deposit,
     responses(
         (status = 200, body = Deposited),
-        (status = 409, description = "A deposit of this name was another customer's, or another amount."),
+        (status = 409, description = "A deposit of this name was made for another customer or amount."),
     ),
 )]
 #[post("/operator/wallets/{customer}/deposits")]
@@ -121,26 +121,26 @@ async fn deposit(
     Ok(HttpResponse::Ok().json(Deposited { new }))
 }
 
-/// What became of an order here.
+/// The payment of an order.
 #[derive(Debug, Serialize, ToSchema)]
 struct PaymentView {
     order_id: OrderId,
-    /// charging, captured, declined, refunding, refunded, void or settled.
+    /// One of charging, captured, declined, refunding, refunded, void and settled.
     state: &'static str,
     customer: Option<CustomerId>,
     amount: Option<Money>,
     order_version: u32,
-    /// How often the card company was asked for what is awaited now.
+    /// The number of calls of the card processor since the payment entered its state.
     attempts: i32,
-    /// Why it did not answer the last time.
+    /// The error of the last call that got no definite answer.
     last_error: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
 }
 
-/// What became of an order here.
+/// Returns the payment of an order.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
-    (status = 200, body = PaymentView), (status = 404, description = "Payment has not heard of this order."),
+    (status = 200, body = PaymentView), (status = 404, description = "No message about this order has arrived."),
 ))]
 #[get("/operator/payments/{id}")]
 async fn show_payment(
@@ -150,7 +150,7 @@ async fn show_payment(
 ) -> Result<HttpResponse, Problem> {
     let payment = store::find(&state.pool, OrderId(id)).await?;
     let payment =
-        payment.ok_or_else(|| Problem::not_found("nothing was heard of this order here"))?;
+        payment.ok_or_else(|| Problem::not_found("no message about this order has arrived"))?;
     Ok(HttpResponse::Ok().json(PaymentView {
         order_id: payment.order_id,
         state: store::state_name(payment.state),

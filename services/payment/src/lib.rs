@@ -2,11 +2,11 @@
 //!
 //! Where to look:
 //!
-//! - [`domain`]: a payment's life as one pure function;
-//! - `http`: wallets; `consumer`: what it hears from the broker; `worker`: asks the card company;
+//! - [`domain`]: a payment's states as one pure function;
+//! - `http`: wallets; `consumer`: messages from the broker; `worker`: calls of the card processor;
 //! - `commands`: the use cases, on the caller's transaction;
-//! - `client`: the card company's API, and the locks by which each account is asked for once at a time; `store`: all SQL;
-//!   `app`: how the parts are put together.
+//! - `client`: the card processor's API, and the locks that allow one call at a time for each account;
+//! - `store`: all SQL; `app`: puts the parts together.
 
 mod app;
 mod client;

@@ -1,7 +1,8 @@
-//! Asks the card company, for each payment that waits for it, until there is a definite answer.
+//! Calls the card processor for each payment that waits for it, until there is a definite answer.
 //!
-//! The intent was stored with the message that led to it; a worker claims it by a lease, asks, and stores the answer. It may
-//! die anywhere in between: then the lease ends, and the same question is asked again under the same key.
+//! The intent was stored with the message that led to it. A worker claims the payment by a lease, calls, and stores the
+//! answer. It may die at any point in between: then the lease ends, and the call is resent under the same idempotency
+//! key.
 
 use std::time::Duration;
 
@@ -29,42 +30,42 @@ use crate::{
     store::{self, Claimed, Due, Payment},
 };
 
-/// How long to leave alone what could not be asked now.
+/// The delay until a payment is due again after a call that was not made, unless the error names one.
 const NOT_ASKED: Duration = Duration::from_secs(1);
 
-/// Asks the card company.
+/// The worker that calls the card processor.
 pub(crate) struct CardWorker {
     pool: PgPool,
     company: CardCompany,
     accounts: Accounts,
-    /// How long to leave a payment alone whose account is locked.
+    /// The delay until a payment is due again after its account was found locked.
     busy: Backoff,
-    /// Wakes the outbox's relay.
+    /// The waker of the outbox's relay.
     relay: Waker,
-    /// Wakes this worker.
+    /// The waker of this worker.
     waker: Waker,
     backoff: Backoff,
-    /// How long a claim is ours: longer than asking and storing the answer can take.
+    /// The length of a claim's lease: longer than the call and storing its answer can take.
     lease: Duration,
 }
 
-/// The lock under which we work, and whose account it is.
+/// An account's lock that this process holds, and the customer whose account it is.
 #[derive(Clone, Copy)]
 struct Held<'a> {
     lock: &'a Lock,
     customer: &'a CustomerId,
 }
 
-/// What the database has seen of an account's lock.
+/// The result of a check of a lock's fence against the newest one that the database has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shown {
-    /// Nobody newer.
+    /// No newer holder has been seen.
     Newest,
-    /// Somebody newer; and fencing is switched off.
+    /// A newer holder has been seen, but fencing is switched off: the write is not refused.
     Overtaken,
 }
 
-/// Whether the payment still waits for what was claimed.
+/// Returns true if the payment still waits for the operation that was claimed.
 fn is_due(claimed: &Claimed, payment: &Payment) -> bool {
     matches!(
         (claimed.due, payment.state),
@@ -126,10 +127,10 @@ impl CardWorker {
         })
     }
 
-    /// Asks for this payment while nobody else asks for its account.
+    /// Works on a claimed payment while it holds the lock of the payment's account.
     async fn under_the_lock(&self, claimed: &Claimed) {
         let Some(customer) = &claimed.customer else {
-            return error!("a payment of nobody waits for the card company: a defect");
+            return error!("payment without an owner is waiting for the card processor (bug)");
         };
         let lock = match self.accounts.try_lock(customer).await {
             Ok(Some(lock)) => lock,
@@ -146,7 +147,8 @@ impl CardWorker {
         };
         failpoint!("payment.after_lock");
         match self.pass(claimed, held).await {
-            // An operator may have ended it, or somebody else's answer have come, before we had the lock.
+            // Before this worker had the lock, an operator may have settled the payment, or another worker stored its
+            // answer.
             Ok(Some(payment)) if is_due(claimed, &payment) => {
                 commands::facts(&payment).describe(&Span::current());
                 self.ask(claimed, &payment, held).await;
@@ -155,11 +157,11 @@ impl CardWorker {
             Err(Error::Overtaken(newest)) => self.overtaken(claimed, newest).await,
             Err(error) => warn!(%error, "cannot read a payment; its lease will end"),
         }
-        // An error is taken care of in the background: at the latest its time is over.
+        // After an error the release is tried again in the background, until the lock's time to live is over.
         let _ = lock.release().await;
     }
 
-    /// Shows the lock, and reads the payment as it is then.
+    /// Checks the lock's fence, and reads the payment in the same transaction.
     async fn pass(&self, claimed: &Claimed, held: Held<'_>) -> Result<Option<Payment>, Error> {
         let mut tx = database::begin(&self.pool, "lock account").await?;
         self.show(&mut tx, held).await?;
@@ -168,8 +170,8 @@ impl CardWorker {
         Ok(payment)
     }
 
-    /// Shows the lock to the database: [`Error::Overtaken`], if somebody newer was here. Where a drill has switched fencing
-    /// off, it answers that it would be.
+    /// Checks the lock's fence against the database. Returns [`Error::Overtaken`] if the database has seen a newer
+    /// holder; while a drill has switched fencing off, [`Shown::Overtaken`] instead, and the caller may write.
     async fn show(&self, conn: &mut PgConnection, held: Held<'_>) -> Result<Shown, Error> {
         match store::pass(conn, held.customer, held.lock).await? {
             Ok(()) => Ok(Shown::Newest),
@@ -178,7 +180,8 @@ impl CardWorker {
         }
     }
 
-    /// We were overtaken: what we know is old, and what we were about to write is somebody else's now.
+    /// Puts a payment back after a newer holder has overtaken this one: what this worker has read is old, and what it
+    /// was about to write is for the newer holder to write.
     async fn overtaken(&self, claimed: &Claimed, newest: Fence) {
         counter!("account_locks_overtaken_total").increment(1);
         self.accounts.seen(newest);
@@ -193,7 +196,7 @@ impl CardWorker {
         let answer = tokio::select! {
             biased;
             answer = call => answer,
-            // Nobody knows any more that we are the only one who asks.
+            // Without the lock, another worker may be calling for the same account.
             () = held.lock.lost() => None,
         };
         let Some(answer) = answer else {
@@ -221,7 +224,7 @@ impl CardWorker {
         }
     }
 
-    /// Asks the card company; `None`, if there is nothing to ask.
+    /// Makes the call. Returns `None` if the payment lacks what the call needs, which is a bug and logged.
     async fn call(
         &self,
         claimed: &Claimed,
@@ -235,20 +238,20 @@ impl CardWorker {
                         .await
                 }
                 PaymentMethod::Wallet => {
-                    error!("a wallet payment waits for the card company: a defect");
+                    error!("wallet payment is waiting for the card processor (bug)");
                     return None;
                 }
             },
             (Due::Refund, _, Some(charge)) => self.company.refund(claimed.order_id, charge).await,
             _ => {
-                error!("a payment without terms or charge waits for the card company: a defect");
+                error!("payment without terms or charge is waiting for the card processor (bug)");
                 return None;
             }
         })
     }
 
-    /// Stores a definite answer. While the database is away it tries again, for as long as the claim is ours: the answer
-    /// could be asked for again, but why should it.
+    /// Stores a definite answer. While the database is unavailable, it tries again until the lease ends; after that the
+    /// call is resent, and the card processor gives the same answer again.
     async fn store(&self, claimed: &Claimed, answer: CardAnswer, held: Held<'_>, begun: Instant) {
         let mut delays = Backoff::RECONNECT.delays();
         let lease = Deadline::after(self.lease.saturating_sub(begun.elapsed()));
@@ -257,11 +260,11 @@ impl CardWorker {
                 Ok(()) => return,
                 Err(Error::Overtaken(newest)) => return self.overtaken(claimed, newest).await,
                 Err(Error::Database(error)) if lease.remaining().is_some() => {
-                    warn!(%error, "cannot store the card company's answer yet");
+                    warn!(%error, "cannot store the card processor's answer yet");
                     delays.wait().await;
                 }
                 Err(error) => {
-                    error!(%error, ?answer, "cannot store the card company's answer");
+                    error!(%error, ?answer, "cannot store the card processor's answer");
                     if !matches!(error, Error::Database(_)) {
                         counter!("card_answers_refused_total").increment(1);
                     }
@@ -287,10 +290,10 @@ impl CardWorker {
         tally.count();
         if shown == Shown::Overtaken {
             counter!("account_writes_unfenced_total").increment(1);
-            warn!(order.id = %claimed.order_id, fence = %held.lock.fence(), "wrote late: fencing is switched off");
+            warn!(order.id = %claimed.order_id, fence = %held.lock.fence(), "an overtaken holder wrote: fencing is switched off");
         }
         self.relay.wake();
-        // It was captured when it had been cancelled already: that is to be refunded now.
+        // The charge was captured after the order was cancelled, so a refund is due now.
         if state == State::Refunding {
             self.waker.wake();
         }
@@ -299,7 +302,7 @@ impl CardWorker {
 
     async fn put_off(&self, claimed: &Claimed, error: &client::Error) {
         let (delay, asked) = match error {
-            // Somebody else's calls opened the breaker since this was claimed.
+            // Other calls opened the breaker after this payment was claimed.
             client::Error::Open(rejected) => (rejected.retry_after.unwrap_or(NOT_ASKED), false),
             client::Error::Full(_) => (NOT_ASKED, false),
             client::Error::Call(chassis::client::Error::Unavailable {
@@ -314,17 +317,17 @@ impl CardWorker {
         if !asked {
             return self.put_back(claimed, delay, &error.to_string()).await;
         }
-        warn!(order.id = %claimed.order_id, attempt = claimed.attempts, %error, ?delay, "no definite answer; asking again");
+        warn!(order.id = %claimed.order_id, attempt = claimed.attempts, %error, ?delay, "no definite answer; the call will be resent");
         if let Err(error) = self.note(claimed, delay, &error.to_string()).await {
-            warn!(%error, "cannot note that; the lease will end");
+            warn!(%error, "cannot record the attempt; its lease will end");
         }
     }
 
-    /// It was not asked, and is due again after `delay`.
+    /// Makes a payment due again after `delay`, because its call was not made.
     async fn put_back(&self, claimed: &Claimed, delay: Duration, why: &str) {
-        debug!(order.id = %claimed.order_id, why, ?delay, "not asked");
+        debug!(order.id = %claimed.order_id, why, ?delay, "the call was not made");
         if let Err(error) = store::put_back(&self.pool, claimed, delay).await {
-            warn!(%error, "cannot put it back; the lease will end");
+            warn!(%error, "cannot put a payment back; its lease will end");
         }
     }
 

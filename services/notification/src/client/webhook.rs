@@ -1,6 +1,7 @@
-//! Webhooks' receivers: whom we send to, what we sign, and what they answer.
+//! The client of webhooks' receivers: checks the host, signs, sends, and reads the answer.
 //!
-//! - `target`: what a URL may be; `address`: where nothing is ever sent; `names`: names to addresses that were checked;
+//! - `target`: the URLs that are allowed; `address`: the addresses that are not; `names`: resolves names to checked
+//!   addresses;
 //! - `signature`: Standard Webhooks; `vault`: its secrets at rest; `destinations`: a circuit breaker for each.
 
 mod address;
@@ -36,43 +37,43 @@ use crate::{
     store::{endpoints::Secrets, webhooks::Claimed},
 };
 
-/// How much of an answer's body is read: a receiver that is cut off while it writes would note an error.
+/// The most bytes of an answer's body that are read. Without reading, a receiver would log an error for being cut off.
 const READ_AT_MOST: usize = 4096;
 
-/// How many hosts are looked up at a time for webhooks that are sent.
+/// The most hosts that are looked up at a time for webhooks to send.
 const LOOK_UPS: usize = 64;
-/// How many hosts are looked up at a time for endpoints that are registered: places of their own, so that no registration
+/// The most hosts that are looked up at a time for endpoints to register. The places are apart, so that no registration
 /// keeps a webhook waiting.
 const REGISTRATIONS: usize = 16;
-/// How many of one owner.
+/// The most hosts that are looked up at a time for one owner's registrations.
 const REGISTRATIONS_OF_ONE: usize = 2;
 
-/// Hands webhooks to their receivers.
+/// The client that sends webhooks to their receivers.
 pub(crate) struct Courier {
     http: reqwest::Client,
     policy: Policy,
-    /// Looks hosts up for webhooks that are sent.
+    /// The resolver for webhooks to send.
     names: Checked,
-    /// Looks hosts up for endpoints that are registered.
+    /// The resolver for endpoints to register.
     registered: Checked,
     vault: Arc<Vault>,
     timeout: Duration,
     destinations: Destinations,
 }
 
-/// Why a webhook was not tried. Nothing was sent.
+/// The reason for which a webhook was not tried. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotTried {
-    /// The circuit breaker of its destination is open. Try again when it says.
+    /// The circuit breaker of its destination is open. Try again after the wait that the breaker names.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// It cannot be signed. Try again later: somebody has to mend the keys, and the log names the key.
+    /// The webhook cannot be signed. Try again later: an operator has to repair the keys, and the log names the key.
     #[error("it could not be signed")]
     Unsigned(#[from] Unopened),
 }
 
 impl NotTried {
-    /// Returns when to try again, if that is known.
+    /// Returns the wait before the next try, if it is known.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Rejected(rejected) => rejected.retry_after,
@@ -81,12 +82,12 @@ impl NotTried {
     }
 }
 
-/// Why an endpoint cannot be registered.
+/// The reason for which an endpoint cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Objection {
-    /// Webhooks do not go to this URL; why, in words for whoever gave it.
+    /// The URL is refused, with a reason that may be shown to its owner.
     Url(String),
-    /// Too many hosts are being looked up: come back later.
+    /// Too many hosts are being looked up. Try again later.
     Busy,
 }
 
@@ -104,9 +105,9 @@ impl Courier {
         let timeout = Duration::from_millis(settings.webhook_timeout_ms);
         let http = reqwest::Client::builder()
             .connect_timeout(timeout)
-            // The one way to an address: what this resolver lets through is what is connected to.
+            // The client connects only to addresses that this resolver has checked.
             .dns_resolver(names.clone())
-            // A proxy would look names up again, and connect for us to what we refuse.
+            // A proxy would look names up again, and connect to addresses that are refused here.
             .no_proxy()
             .redirect(redirect::Policy::none())
             // A new connection each time: its address was checked for this webhook.
@@ -124,7 +125,8 @@ impl Courier {
         })
     }
 
-    /// Fails if webhooks cannot go to this URL now. `owner` is whose endpoint it is to be.
+    /// Checks a URL for an endpoint of `owner`. Fails if webhooks cannot go to it now, or its host is not looked up by
+    /// the deadline.
     pub(crate) async fn check(
         &self,
         url: &str,
@@ -137,18 +139,19 @@ impl Courier {
         match looked_up.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Error::Busy)) => Err(Objection::Busy),
-            // That it takes long is not told either: a name that we know is quick.
+            // A timeout gets the same words: how long a look-up takes would tell that the name is known here.
             Ok(Err(Error::Forbidden(_))) | Err(_) => Err(Objection::Url(REFUSED.to_owned())),
         }
     }
 
-    /// Sends a webhook, unless the circuit breaker of its destination is open. Dropping it leaves the outcome unknown.
+    /// Sends a webhook, unless the circuit breaker of its destination is open. Not cancel safe: if it is dropped, the
+    /// outcome is unknown.
     pub(crate) async fn send(&self, webhook: &Claimed) -> Result<Answer, NotTried> {
         let target = match Target::parse(&webhook.url, self.policy) {
             Ok(target) => target,
             Err(invalid) => return Ok(Answer::Forbidden(invalid.to_string())),
         };
-        // The client asks its resolver for names alone: an address goes past it.
+        // The HTTP client resolves names only: an address in the URL bypasses its resolver, and is checked here.
         if let Ok(address) = target.host().parse()
             && let Err(forbidden) = self.names.check(address)
         {
@@ -168,7 +171,7 @@ impl Courier {
         Ok(answer)
     }
 
-    /// Says what the breakers counted, for the gauges.
+    /// Publishes the breakers' metrics.
     pub(crate) fn publish(&self) {
         self.destinations.publish();
     }
@@ -209,7 +212,7 @@ impl Courier {
             Ok(Ok(response)) => {
                 let code = response.status().as_u16();
                 let retry_after = retry_after(&response, webhook.sent_at);
-                // The status is the answer: what becomes of the body changes nothing.
+                // The status alone is the answer, even if the body never ends.
                 if deadline.run(drain(response)).await.is_err() {
                     debug!("the answer's body did not end in time");
                 }
@@ -219,7 +222,7 @@ impl Courier {
     }
 }
 
-/// Reads the beginning of a body, and hangs up on the rest.
+/// Reads the beginning of a body, and drops the connection with the rest.
 async fn drain(mut response: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -230,7 +233,7 @@ async fn drain(mut response: Response) {
     }
 }
 
-/// Why a request did not get through: not with its URL, whose path may be a secret of the receiver's.
+/// Returns the reason for which a request failed, without its URL: the path may be a secret of the receiver's.
 fn unreachable(error: &reqwest::Error) -> Answer {
     let mut cause = error.source();
     let mut why = "the connection failed".to_owned();
@@ -244,7 +247,8 @@ fn unreachable(error: &reqwest::Error) -> Answer {
     Answer::Unreachable(why)
 }
 
-/// When a receiver wants to be asked again: seconds, or a date (RFC 9110, 10.2.3), which is taken by the database's clock.
+/// Returns the wait that a receiver asks for: seconds, or a date (RFC 9110, 10.2.3), which is compared with `now`, the
+/// database's clock in seconds since 1970.
 fn retry_after(response: &Response, now: i64) -> Option<Duration> {
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     parse_retry_after(text.trim(), now)

@@ -1,6 +1,6 @@
-//! Webhooks go again because somebody wants it: their receiver has lost them, or had failed for too long.
+//! Resends webhooks on request: their receiver has lost them, or had failed for too long.
 //!
-//! What goes again goes under its own `webhook-id`, so that a receiver which has it after all does nothing the second time.
+//! A webhook is resent under its own `webhook-id`, so that a receiver that has handled it already can ignore it.
 
 use chassis::http::Problem;
 use sqlx::PgConnection;
@@ -12,22 +12,22 @@ use crate::store::{
     webhooks::{self, By},
 };
 
-/// How many webhooks are recovered at a time.
+/// The most webhooks that one request recovers.
 const RECOVER_AT_MOST: i64 = 500;
 
-/// Why nothing goes again.
+/// The reason for which nothing is resent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Or not any more.
+    /// The webhook does not exist, or has been pruned.
     #[error("there is no such webhook")]
     NoWebhook,
-    /// It was deleted meanwhile.
+    /// The endpoint has been deleted.
     #[error("there is no such webhook endpoint")]
     NoEndpoint,
-    /// What is queued would only be held. Enable it first.
+    /// The endpoint is disabled, so the webhook would only be held. Enable the endpoint first.
     #[error("the endpoint is disabled ({0}): enable it first")]
     Disabled(String),
-    /// The database failed.
+    /// The database failed; its own error says if a retry can help.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -42,7 +42,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// Has a webhook sent again, whatever became of it; false if it is on its way already.
+/// Queues a webhook again, also one that was delivered. Returns false if it is queued already.
 pub(crate) async fn resend(
     conn: &mut PgConnection,
     endpoint: Uuid,
@@ -59,15 +59,16 @@ pub(crate) async fn resend(
     Ok(true)
 }
 
-/// What was recovered.
+/// The result of [`recover`].
 pub(crate) struct Recovered {
-    /// How many go again.
+    /// The number of webhooks that were queued again.
     pub(crate) resent: usize,
-    /// Whether there are more.
+    /// True if further failed webhooks are left: call [`recover`] again.
     pub(crate) more: bool,
 }
 
-/// Has webhooks sent again that have failed and are no older than `since`: the oldest first, and so many at a time.
+/// Queues failed webhooks again that were first queued at `since` or later: the oldest first, at most
+/// [`RECOVER_AT_MOST`].
 pub(crate) async fn recover(
     conn: &mut PgConnection,
     endpoint: Uuid,
@@ -83,7 +84,8 @@ pub(crate) async fn recover(
     })
 }
 
-/// Locks an endpoint as it is. After its webhooks, in the order of who records an attempt: two cannot wait for each other.
+/// Locks an endpoint against changes, and fails if it is disabled or deleted. Called after its webhooks are locked: a
+/// worker that records an attempt locks in the same order, so the two cannot deadlock.
 async fn expect_enabled(conn: &mut PgConnection, endpoint: Uuid) -> Result<(), Error> {
     let standing = endpoints::lock(conn, endpoint).await?;
     match standing.ok_or(Error::NoEndpoint)?.reason {

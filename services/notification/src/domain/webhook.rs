@@ -1,4 +1,4 @@
-//! Webhooks: what they say, and what an answer to one means. No I/O.
+//! Webhooks: their payload, and the consequence of each answer. No I/O.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use uuid::Uuid;
 
 use super::{Charge, News, What};
 
-/// The types that there are, in the order in which an order may go through them.
+/// The types of webhooks, in the sequence in which an order may go through them.
 pub(crate) const TYPES: [&str; 2] = ["order.confirmed", "order.cancelled"];
 
-/// How much is kept of what there was instead of an answer, in characters: a certificate may say a lot about itself.
+/// The most characters that are kept of a reply: an error about a certificate can be long.
 const LONGEST_REPLY: usize = 500;
 
-/// The longest wait that a `Retry-After` can ask for. Longer than that is a mistake, or a joke.
+/// The longest wait that a `Retry-After` can ask for. A longer one is taken for a mistake, and cut to this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// What is sent, as the specification shapes it.
+/// The body of a webhook, in the shape that the specification recommends.
 #[derive(Debug, Serialize)]
 pub(crate) struct Payload<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    /// When it happened, not when it is sent.
+    /// The time of the event, not of the attempt.
     #[serde(with = "time::serde::rfc3339")]
     timestamp: OffsetDateTime,
     data: Data<'a>,
@@ -35,13 +35,13 @@ pub(crate) struct Payload<'a> {
 #[derive(Debug, Serialize)]
 struct Data<'a> {
     order_id: OrderId,
-    /// The higher one is the newer one.
+    /// The version of the order: of two webhooks about it, the one with the higher version is newer.
     order_version: u32,
     customer_id: &'a CustomerId,
     amount: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<CancelReason>,
-    /// What became of the money of an order that was undone.
+    /// The outcome for the money of an order that was undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<&'static str>,
 }
@@ -74,30 +74,30 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// The `webhook-id` of an order's end: the same for every attempt, every endpoint, and for ever.
+/// Returns the `webhook-id` of an order's end: the same for every attempt and every endpoint, for ever.
 pub(crate) fn message_id(order: OrderId, kind: &str) -> Uuid {
     Uuid::new_v5(&order.0, kind.as_bytes())
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The receiver answered.
+    /// The receiver answered with a status.
     Status {
         code: u16,
-        /// When it wants to be asked again.
+        /// The wait that the receiver asked for.
         retry_after: Option<Duration>,
     },
-    /// It did not, within the time.
+    /// The receiver did not answer in time.
     Silent,
-    /// There is no way to it; why.
+    /// The receiver could not be reached, for this reason.
     Unreachable(String),
-    /// We do not send there; why. Nothing was sent.
+    /// Nothing may be sent to this host, for this reason; nothing was sent.
     Forbidden(String),
 }
 
 impl Answer {
-    /// When the receiver wants to be asked again, within reason.
+    /// Returns the wait that the receiver asked for, at most [`LONGEST_RETRY_AFTER`].
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => {
@@ -107,7 +107,7 @@ impl Answer {
         }
     }
 
-    /// As it is kept.
+    /// Returns the text by which the answer is stored, at most [`LONGEST_REPLY`] characters.
     pub(crate) fn in_words(&self) -> String {
         self.to_string().chars().take(LONGEST_REPLY).collect()
     }
@@ -131,21 +131,21 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// What an answer means.
+/// The consequence of an answer for its webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The receiver has it.
+    /// The receiver has the webhook.
     Delivered,
-    /// The receiver wants nothing any more: the endpoint is to be disabled.
+    /// The receiver wants no more webhooks: the endpoint is to be disabled.
     Gone,
-    /// Again, after this long.
+    /// The webhook is to be tried again after this wait.
     Again(Duration),
-    /// For too long in vain.
+    /// The webhook has been tried for too long, and has failed.
     GaveUp,
 }
 
 impl Verdict {
-    /// As it is logged and counted.
+    /// Returns the name by which the verdict is stored and counted.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -156,8 +156,9 @@ impl Verdict {
     }
 }
 
-/// Only a 2xx is a delivery, as the specification has it: a redirect is none, and any other 4xx may be a receiver that is
-/// being repaired. `backoff` is how long to wait if the receiver does not say; `age` is how long it has been tried.
+/// Decides what follows from an answer. Only a 2xx is a delivery, as in the specification: a redirect is none, and any
+/// 4xx but 410 may come from a receiver that is being repaired. `backoff` is the shortest wait before the next attempt;
+/// `age` is the time for which the webhook has been tried, and `give_up` the time after which it has failed.
 pub(crate) fn judge(
     answer: &Answer,
     backoff: Duration,
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_means_one_thing() {
+    fn each_answer_has_one_verdict_by_age() {
         let wait = Duration::from_secs(7);
         let judge = |answer: &Answer, age| judge(answer, wait, age, HOUR);
         for (answer, young, old) in [
@@ -207,7 +208,7 @@ mod tests {
                 Verdict::Again(HOUR),
                 Verdict::GaveUp,
             ),
-            // Sooner than our own wait, and much too late.
+            // A `Retry-After` below the backoff, and one above the longest.
             (status(503, Some(1)), Verdict::Again(wait), Verdict::GaveUp),
             (
                 status(503, Some(1 << 40)),
@@ -232,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_an_answer_is_bounded_in_characters() {
+    fn stored_reply_is_bounded_in_characters() {
         let answer = Answer::Unreachable("ü".repeat(4096));
         assert_eq!(answer.in_words().chars().count(), LONGEST_REPLY);
         assert_eq!(status(204, None).in_words(), "answered 204");
     }
 
     #[test]
-    fn an_order_and_a_kind_have_one_id() {
+    fn webhook_id_is_fixed_by_order_and_kind() {
         let (one, other) = (OrderId::new(), OrderId::new());
         let [confirmed, cancelled] = TYPES;
         assert_eq!(message_id(one, confirmed), message_id(one, confirmed));

@@ -1,6 +1,6 @@
-//! Webhook endpoints. A customer's hear of that customer's orders, and are nobody else's business: a stranger's is 404. The
-//! operators' hear of every order, and belong to all operators, who see and manage customers' endpoints as well. In `messages`,
-//! the webhooks to one.
+//! Webhook endpoints. A customer's endpoint receives webhooks about that customer's orders; other customers get 404 for
+//! it. The operators' endpoints receive webhooks about every order, and belong to all operators, who see and manage
+//! customers' endpoints as well. In `messages`, the webhooks to one endpoint.
 
 pub(super) mod messages;
 mod view;
@@ -33,13 +33,13 @@ use crate::{
     },
 };
 
-/// How long a secret signs after the one that replaced it.
+/// The time for which an old secret still signs after a rotation.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
-/// How long looking a host up may take.
+/// The timeout of the look-up of a host.
 const LOOK_UP: Duration = Duration::from_secs(3);
-/// How many of an endpoint's webhooks are shown.
+/// The number of webhooks that are shown with their endpoint.
 const RECENT: i64 = 20;
-/// Webhooks that are released at a time.
+/// The number of held webhooks that are released at a time.
 const CHUNK: i64 = 1000;
 
 pub(super) fn routes(routes: &mut Routes) {
@@ -54,20 +54,20 @@ pub(super) fn routes(routes: &mut Routes) {
     messages::routes(routes);
 }
 
-/// Where to send webhooks to.
+/// An endpoint to register.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
-    /// https, up to 2000 bytes, on a host with public addresses only.
+    /// The URL: https, at most 2000 bytes, on a host with public addresses only.
     #[schema(max_length = 2000, example = "https://shop.example/hooks/holdfast")]
     url: String,
-    /// What to hear of. Everything, if it is left out.
+    /// The types of webhooks to send; all, if it is left out.
     #[serde(default)]
     #[schema(min_items = 1)]
     events: Option<Vec<EventType>>,
 }
 
-/// The types of webhooks.
+/// A type of webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 enum EventType {
     #[serde(rename = "order.confirmed")]
@@ -86,17 +86,17 @@ impl EventType {
     }
 }
 
-/// A new secret.
+/// The result of a rotation.
 #[derive(Debug, Serialize, ToSchema)]
 struct Rotated {
-    /// Shown this once.
+    /// The new secret, which is shown only in this response.
     secret: String,
-    /// Until then, webhooks are signed by the secret before as well.
+    /// The time until which webhooks are signed by the old secret as well.
     #[serde(with = "time::serde::rfc3339")]
     old_secret_until: OffsetDateTime,
 }
 
-/// Whose endpoints someone may see: their own, or everybody's.
+/// Returns the owner whose endpoints the caller may see; `None` for operators, who may see all.
 fn whose(principal: &Principal) -> Option<&str> {
     match principal.role {
         Role::Operator => None,
@@ -104,14 +104,15 @@ fn whose(principal: &Principal) -> Option<&str> {
     }
 }
 
-/// A stranger's endpoint is none at all: the answer must not tell that it exists.
+/// Finds an endpoint that the caller may see. Another customer's is reported as missing: the response must not tell
+/// that it exists.
 async fn visible(state: &State, id: Uuid, principal: &Principal) -> Result<Endpoint, Problem> {
     endpoints::find(&state.pool, id, whose(principal))
         .await?
         .ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))
 }
 
-/// An answer with a secret in it, which nothing on the way may keep.
+/// Begins a response with a secret in it, which no cache may store.
 fn secret(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -120,15 +121,17 @@ fn secret(status: StatusCode) -> HttpResponseBuilder {
 
 fn too_many(most: i64) -> Problem {
     Problem::conflict(format!(
-        "there are {most} webhook endpoints already, which is the most there may be: delete one"
+        "there are {most} webhook endpoints already, the most that are allowed: delete one"
     ))
 }
 
-/// Registers an endpoint. A customer's hears of that customer's orders, an operator's of every order. Its secret is shown
-/// this once.
+/// Registers an endpoint.
+///
+/// A customer's endpoint receives webhooks about that customer's orders, an operator's about every order. Its secret is
+/// shown only in this response.
 #[utoipa::path(tag = "webhooks", operation_id = "register_webhook", request_body = Register, responses(
     (status = 201, body = Registered, headers(("Location" = String, description = "The endpoint's path."))),
-    (status = 409, description = "There are as many endpoints as there may be."),
+    (status = 409, description = "The owner has as many endpoints as are allowed."),
     (status = 422, description = "A field is not valid, or nothing may be sent to that host."),
 ))]
 #[post("/webhooks")]
@@ -157,7 +160,7 @@ async fn register(
     };
     let owner = whose(&principal);
     let most = i64::from(state.max_endpoints);
-    // Looked at first, so that an owner with as many as there may be cannot have hosts looked up.
+    // Checked first, so that an owner with all endpoints that are allowed cannot have hosts looked up.
     if endpoints::count(&state.pool, owner).await? >= most {
         return Err(too_many(most));
     }
@@ -197,12 +200,12 @@ async fn register(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// How many (default 50).
+    /// The most endpoints to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Endpoints, newest first: a customer's own, or, for operators, everybody's.
+/// Returns endpoints, newest first: a customer's own, or all of them to an operator.
 #[utoipa::path(tag = "webhooks", operation_id = "list_webhooks", params(ListQuery), responses((status = 200, body = Vec<EndpointView>)))]
 #[get("/webhooks")]
 async fn list(
@@ -216,7 +219,7 @@ async fn list(
     Ok(HttpResponse::Ok().json(views))
 }
 
-/// An endpoint, and the 20 newest webhooks to it.
+/// Returns an endpoint, and the 20 newest webhooks to it.
 #[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "show_webhook", responses(
     (status = 200, body = EndpointWithWebhooks),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
@@ -236,8 +239,10 @@ async fn show(
     Ok(HttpResponse::Ok().json(EndpointWithWebhooks::new(endpoint, recent)))
 }
 
-/// Gives an endpoint a new secret, shown this once. For 24 hours webhooks are signed by both; a third, which a rotation
-/// shortly before had left, signs no more.
+/// Gives an endpoint a new secret.
+///
+/// It is shown only in this response. For 24 hours webhooks are signed by the old secret as well; one from before an
+/// earlier rotation signs no more.
 #[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "rotate_webhook_secret", responses(
     (status = 200, body = Rotated),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
@@ -264,7 +269,7 @@ async fn rotate(
     }))
 }
 
-/// Enables an endpoint. What was held for it goes out.
+/// Enables an endpoint, and queues the webhooks that were held for it.
 #[utoipa::path(tag = "webhooks", operation_id = "enable_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), responses(
     (status = 200, body = EndpointView),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
@@ -284,7 +289,7 @@ async fn enable(
     Ok(HttpResponse::Ok().json(EndpointView::from(endpoint)))
 }
 
-/// Disables an endpoint. Nothing new is queued for it, and what is queued is held.
+/// Disables an endpoint: no new webhooks are queued for it, and those that are queued are held.
 #[utoipa::path(tag = "webhooks", operation_id = "disable_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), responses(
     (status = 200, body = EndpointView),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
@@ -302,7 +307,7 @@ async fn disable(
     Ok(HttpResponse::Ok().json(EndpointView::from(endpoint)))
 }
 
-/// Deletes an endpoint, and what is queued for it.
+/// Deletes an endpoint, and sends none of the webhooks that are queued for it.
 #[utoipa::path(tag = "webhooks", params(("id" = Uuid, Path, description = "The endpoint's id.")), operation_id = "delete_webhook", responses(
     (status = 204, description = "It is deleted."),
     (status = 404, description = "There is no such endpoint, or it is not yours."),

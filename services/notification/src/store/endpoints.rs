@@ -1,4 +1,4 @@
-//! Where webhooks go.
+//! Webhook endpoints, and their secrets.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// An endpoint, for its owner. Its secrets are not in it.
+/// An endpoint as its owner sees it, without its secrets.
 pub(crate) struct Endpoint {
     pub(crate) id: Uuid,
     pub(crate) owner: Option<String>,
@@ -20,10 +20,11 @@ pub(crate) struct Endpoint {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// A secret as it is kept: sealed, or in plain by replicas that cannot seal. What is there in plain was written last.
+/// A secret as it is stored: sealed, or in plain by a replica that cannot seal. If both are there, the plain one was
+/// written last, and holds.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Empty if it is not kept in plain.
+    /// The secret in plain; empty if it is only stored sealed.
     pub(crate) plain: Vec<u8>,
     pub(crate) sealed: Option<String>,
 }
@@ -59,16 +60,16 @@ impl std::fmt::Debug for Kept {
 pub(crate) struct Secrets {
     pub(crate) endpoint_id: Uuid,
     pub(crate) secret: Kept,
-    /// The one before, while it is valid.
+    /// The secret before the last rotation, while it is valid.
     pub(crate) old: Option<Kept>,
 }
 
-/// Secrets as their columns are.
+/// An endpoint's secrets as the table's columns hold them.
 pub(crate) struct SecretColumns {
     pub(crate) id: Uuid,
     pub(crate) secret: Vec<u8>,
     pub(crate) sealed: Option<String>,
-    /// `None`: there is no old secret, or it is not valid any more.
+    /// The old secret in plain, empty if it is sealed; `None` if there is no valid one.
     pub(crate) old_secret: Option<Vec<u8>>,
     pub(crate) old_sealed: Option<String>,
 }
@@ -82,8 +83,8 @@ impl From<SecretColumns> for Secrets {
             old_secret,
             old_sealed,
         } = columns;
-        // A replica of before that rotates a sealed secret moves its empty place to `old_secret`, and leaves `sealed` as it was:
-        // then that is the secret before.
+        // An older replica that rotates a sealed secret moves the empty plain one to `old_secret`, and leaves `sealed`
+        // as it was: then `sealed` is the secret before.
         let is_rotated_over = !secret.is_empty()
             && sealed.is_some()
             && old_secret.as_ref().is_some_and(Vec::is_empty);
@@ -106,7 +107,7 @@ impl From<SecretColumns> for Secrets {
     }
 }
 
-/// An endpoint to be.
+/// An endpoint to be added.
 pub(crate) struct NewEndpoint<'a> {
     pub(crate) id: Uuid,
     pub(crate) owner: Option<&'a str>,
@@ -115,7 +116,8 @@ pub(crate) struct NewEndpoint<'a> {
     pub(crate) secret: &'a Kept,
 }
 
-/// Adds an endpoint; false if its owner has `most` already. One at a time for an owner, so that two cannot both be the last.
+/// Adds an endpoint; returns false if its owner has `most` already. A lock admits one addition at a time for an owner,
+/// so that two cannot both be the last.
 pub(crate) async fn add(
     conn: &mut PgConnection,
     new: &NewEndpoint<'_>,
@@ -144,7 +146,7 @@ pub(crate) async fn add(
     Ok(added.rows_affected() == 1)
 }
 
-/// Counts an owner's endpoints, or the operators'.
+/// Returns the number of an owner's endpoints, or of the operators' for `None`.
 pub(crate) async fn count(db: impl PgExecutor<'_>, owner: Option<&str>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from webhook_endpoint
@@ -155,7 +157,7 @@ pub(crate) async fn count(db: impl PgExecutor<'_>, owner: Option<&str>) -> sqlx:
     .await
 }
 
-/// Endpoints, newest first: an owner's, or all.
+/// Returns up to `limit` endpoints, newest first: an owner's, or all for `None`.
 pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     owner: Option<&str>,
@@ -176,7 +178,7 @@ pub(crate) async fn list(
     .await
 }
 
-/// An endpoint: an owner's, or anybody's.
+/// Finds an endpoint of an owner, or of any for `None`.
 pub(crate) async fn find(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -195,13 +197,14 @@ pub(crate) async fn find(
     .await
 }
 
-/// How an endpoint stands that is locked.
+/// The standing of a locked endpoint.
 pub(crate) struct Standing {
-    /// Why it is disabled; none: it is enabled.
+    /// The reason for which it is disabled; `None` if it is enabled.
     pub(crate) reason: Option<String>,
 }
 
-/// Locks an endpoint as it is: nobody enables, disables or deletes it meanwhile. Others may lock it so as well.
+/// Locks an endpoint against being enabled, disabled or deleted. The lock is shared: other transactions may hold it
+/// too.
 pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Standing>> {
     sqlx::query_as!(
         Standing,
@@ -212,7 +215,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Opti
     .await
 }
 
-/// Locks an endpoint and returns its secrets.
+/// Locks an endpoint, and returns its secrets.
 pub(crate) async fn lock_secrets(
     conn: &mut PgConnection,
     id: Uuid,
@@ -228,7 +231,8 @@ pub(crate) async fn lock_secrets(
     Ok(columns.map(Secrets::from))
 }
 
-/// Gives a locked endpoint a new secret; `old`, the one that it had, signs too for another `overlap`. Returns the end of that.
+/// Gives a locked endpoint a new secret. `old`, the one that it had, signs too for another `overlap`; returns the end
+/// of that time.
 pub(crate) async fn rotate(
     conn: &mut PgConnection,
     id: Uuid,
@@ -268,7 +272,7 @@ pub(crate) async fn ids_after(
     .await
 }
 
-/// Keeps the secrets of a locked endpoint in another form. An old one that is not valid any more is forgotten.
+/// Stores the secrets of a locked endpoint in another form, and deletes an old one that is not valid any more.
 pub(crate) async fn keep_secrets(conn: &mut PgConnection, secrets: &Secrets) -> sqlx::Result<()> {
     let old = secrets.old.as_ref();
     sqlx::query!(
@@ -287,7 +291,8 @@ pub(crate) async fn keep_secrets(conn: &mut PgConnection, secrets: &Secrets) -> 
     Ok(())
 }
 
-/// Enables an endpoint, as if nothing had ever failed. What is held for it is [released](super::webhooks::release) after that.
+/// Enables an endpoint, and forgets its failures. The caller [releases](super::webhooks::release) its held webhooks
+/// afterwards.
 pub(crate) async fn enable(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_endpoint set state = 'enabled', reason = null, failing_since = null, updated_at = now()
@@ -299,7 +304,7 @@ pub(crate) async fn enable(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// Disables an endpoint; false if it is not enabled. What is queued for it is held, one by one as it comes due.
+/// Disables an endpoint; returns false if it is not enabled. Its queued webhooks are held one by one, as they come due.
 pub(crate) async fn disable(db: impl PgExecutor<'_>, id: Uuid, reason: &str) -> sqlx::Result<bool> {
     let disabled = sqlx::query!(
         "update webhook_endpoint set state = 'disabled', reason = $2, updated_at = now()
@@ -312,7 +317,7 @@ pub(crate) async fn disable(db: impl PgExecutor<'_>, id: Uuid, reason: &str) -> 
     Ok(disabled.rows_affected() == 1)
 }
 
-/// Deletes an endpoint, with its secrets. The row goes when its webhooks are pruned.
+/// Marks an endpoint as deleted, and deletes its secrets. The row is deleted after its webhooks have been pruned.
 pub(crate) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_endpoint
@@ -326,7 +331,7 @@ pub(crate) async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// Something was delivered.
+/// Records that a webhook was delivered: the endpoint is not failing.
 pub(crate) async fn succeeded(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhook_endpoint set failing_since = null where id = $1 and failing_since is not null",
@@ -337,9 +342,9 @@ pub(crate) async fn succeeded(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result
     Ok(())
 }
 
-/// Something failed. Answers since how many seconds nothing else has happened.
+/// Records that an attempt failed. Returns the seconds since the first failure after the last delivery.
 pub(crate) async fn failed(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<f64> {
-    // Most failures follow another one: they write nothing, and wait for nobody.
+    // Most failures follow another one, so they write nothing and wait for no lock.
     sqlx::query!(
         "update webhook_endpoint set failing_since = now() where id = $1 and failing_since is null",
         id,
@@ -355,7 +360,7 @@ pub(crate) async fn failed(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<f6
     .await
 }
 
-/// Forgets up to `limit` deleted endpoints that have no webhooks any more; answers how many.
+/// Deletes the rows of up to `limit` deleted endpoints that have no webhooks any more; returns how many.
 pub(crate) async fn prune(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<u64> {
     let pruned = sqlx::query!(
         "delete from webhook_endpoint where id in (
@@ -403,13 +408,13 @@ mod tests {
             (plain.secret, plain.old),
             (Kept::plain(b"new"), Some(Kept::plain(b"old")))
         );
-        // It knew nothing of `sealed`: it moved an empty secret to `old_secret`.
+        // The older replica knew nothing of `sealed`: it moved an empty secret to `old_secret`.
         let over = columns(b"new", Some("k:before"), Some(b""), Some("k:long ago"));
         assert_eq!(
             (over.secret, over.old),
             (Kept::plain(b"new"), Some(sealed("k:before")))
         );
         let over = columns(b"new", Some("k:before"), None, None);
-        assert_eq!(over.old, None, "the time of both is over");
+        assert_eq!(over.old, None, "the old secret has expired");
     }
 }

@@ -1,5 +1,5 @@
-//! What goes to endpoints, on its way; in `attempts`, what came of each attempt; in `resends`, what goes again because somebody
-//! wants it; and in `seen`, what is to be seen.
+//! Webhooks from their queueing to their end; in `attempts`, the log of attempts; in `resends`, resending on request;
+//! and in `seen`, the queries that show webhooks.
 
 mod attempts;
 mod resends;
@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use super::endpoints::{SecretColumns, Secrets};
 
-/// What became of an order, to whom it may concern.
+/// The end of an order, to be queued for every endpoint that wants it.
 pub(crate) struct NewWebhook {
     pub(crate) message_id: Uuid,
     pub(crate) order_id: OrderId,
-    /// Whose order it is.
+    /// The order's customer.
     pub(crate) customer: CustomerId,
     pub(crate) kind: &'static str,
     pub(crate) body: String,
@@ -30,7 +30,7 @@ pub(crate) struct NewWebhook {
 
 /// Queues one webhook for each endpoint that is enabled and wants it.
 ///
-/// The lock keeps an endpoint from being pruned meanwhile; it conflicts with nothing else that is done to one.
+/// The lock keeps the endpoints from being pruned meanwhile. It conflicts with no other operation on them.
 pub(crate) async fn queue(conn: &mut PgConnection, new: &[NewWebhook]) -> sqlx::Result<()> {
     if new.is_empty() {
         return Ok(());
@@ -65,7 +65,7 @@ pub(crate) async fn queue(conn: &mut PgConnection, new: &[NewWebhook]) -> sqlx::
     Ok(())
 }
 
-/// A webhook that this worker alone sends until its lease ends.
+/// A webhook that belongs to this worker until its lease ends.
 pub(crate) struct Claimed {
     pub(crate) id: Uuid,
     pub(crate) endpoint_id: Uuid,
@@ -73,31 +73,31 @@ pub(crate) struct Claimed {
     pub(crate) order_id: Uuid,
     pub(crate) body: String,
     pub(crate) traceparent: Option<String>,
-    /// How often it was tried before.
+    /// The number of attempts so far, without this one.
     pub(crate) attempts: i32,
-    /// How often since it was last sent again.
+    /// The number of those attempts since it was last resent.
     pub(crate) attempts_since: i32,
-    /// How long it has been queued, in seconds; or since it was last sent again.
+    /// The time since it was queued or last resent, in seconds.
     pub(crate) age_seconds: f64,
-    /// When it was last sent again.
+    /// The time at which it was last resent.
     pub(crate) resent_at: Option<OffsetDateTime>,
-    /// When it is sent, in seconds since 1970: the header webhook-timestamp.
+    /// The time of this attempt, in seconds since 1970: the header webhook-timestamp.
     pub(crate) sent_at: i64,
-    /// The customer whose endpoint it goes to; none: the operators'.
+    /// The customer whose endpoint it goes to; `None` for the operators' endpoints.
     pub(crate) owner: Option<String>,
     pub(crate) url: String,
     pub(crate) is_enabled: bool,
     pub(crate) secret: Vec<u8>,
     pub(crate) sealed: Option<String>,
-    /// The secret before, while it is valid.
+    /// The secret before the last rotation, while it is valid.
     pub(crate) old_secret: Option<Vec<u8>>,
     pub(crate) old_sealed: Option<String>,
-    /// When the lease ends: no other claim of it has the same.
+    /// The end of the lease, which identifies the claim: no other claim of the row has the same.
     lease_until: OffsetDateTime,
 }
 
 impl Claimed {
-    /// Returns what signs it.
+    /// Returns the secrets that sign the webhook, as they are stored.
     pub(crate) fn secrets(&self) -> Secrets {
         Secrets::from(SecretColumns {
             id: self.endpoint_id,
@@ -109,17 +109,17 @@ impl Claimed {
     }
 }
 
-/// Which webhooks are claimed.
+/// The limits of a claim.
 pub(crate) struct Wanted<'a> {
-    /// How many.
+    /// The most webhooks to claim.
     pub(crate) limit: i64,
-    /// How many of one endpoint: no backlog of one keeps all others waiting.
+    /// The most webhooks of one endpoint, so that the backlog of one does not keep the others waiting.
     pub(crate) of_one_endpoint: i64,
-    /// How many of which endpoints are under way already; those count.
+    /// The number of webhooks in flight, by endpoint; they count towards `of_one_endpoint`.
     pub(crate) under_way: &'a [(Uuid, i64)],
 }
 
-/// Claims webhooks that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+/// Claims webhooks that are due, for `lease`. If the worker dies, they are due again when the lease ends.
 pub(crate) async fn claim(
     db: impl PgExecutor<'_>,
     wanted: &Wanted<'_>,
@@ -174,7 +174,8 @@ pub(crate) async fn claim(
     .await
 }
 
-/// Gives a webhook up that was not tried any more; not if it is another worker's by now, or was sent again. What came of its last attempt stays to be seen, if there was one.
+/// Gives a webhook up without a further attempt. Changes nothing if another worker has claimed it since, or it was
+/// resent. The reply to its last attempt, if there was one, is kept.
 pub(crate) async fn give_up(
     db: impl PgExecutor<'_>,
     webhook: &Claimed,
@@ -193,8 +194,8 @@ pub(crate) async fn give_up(
     Ok(())
 }
 
-/// Puts a webhook off that was not tried: by `after`, and up to `spread` more. Not if it is another worker's by now, or was
-/// sent again.
+/// Puts off a webhook that was not tried, by `after` and up to `spread` more. Changes nothing if another worker has
+/// claimed it since, or it was resent.
 pub(crate) async fn put_off(
     db: impl PgExecutor<'_>,
     webhook: &Claimed,
@@ -214,8 +215,8 @@ pub(crate) async fn put_off(
     Ok(())
 }
 
-/// Puts up to `limit` webhooks off that are due at an endpoint: each by `after`, and up to `spread` more. What is claimed is
-/// not due.
+/// Puts off up to `limit` webhooks that are due at an endpoint, each by `after` and up to `spread` more. Claimed
+/// webhooks are not due, and stay as they are.
 pub(crate) async fn put_off_others(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
@@ -238,8 +239,9 @@ pub(crate) async fn put_off_others(
     Ok(())
 }
 
-/// Holds a webhook back whose endpoint is not enabled; not if it is another worker's by now. The endpoint's lock makes it wait for whoever is just enabling it; and
-/// comes after the webhook's, as with all who lock both.
+/// Holds a webhook whose endpoint is not enabled. Changes nothing if another worker has claimed the webhook since. The
+/// lock of the endpoint makes it wait for a transaction that is enabling the endpoint; it is taken after the webhook's,
+/// as in every transaction that locks both.
 pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Result<()> {
     sqlx::query!(
         "with mine as (
@@ -261,7 +263,7 @@ pub(crate) async fn hold(db: impl PgExecutor<'_>, webhook: &Claimed) -> sqlx::Re
     Ok(())
 }
 
-/// Queues up to `limit` webhooks again that were held back for an endpoint; answers how many.
+/// Queues up to `limit` webhooks that were held for an endpoint; returns how many.
 pub(crate) async fn release(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,

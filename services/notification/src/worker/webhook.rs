@@ -1,4 +1,5 @@
-//! Sends the webhooks that are queued. Another worker than that of mails, with places of its own: no receiver delays a mail.
+//! Sends queued webhooks. It is a worker apart from that of mails, with places of its own, so no receiver delays a
+//! mail.
 
 mod places;
 mod secrets;
@@ -34,34 +35,34 @@ use crate::{
     },
 };
 
-/// How long it is left alone, whose breaker does not say.
+/// The delay of a webhook that is put off and whose breaker names none.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
-/// What is put off together comes back within so much of each other: not at once.
+/// The random part of the delay of webhooks that are put off together, so that they do not come due at once.
 const SPREAD: Duration = Duration::from_secs(30);
-/// How many webhooks are put off together.
+/// The most webhooks that are put off together.
 const PUT_OFF_AT_MOST: i64 = 1000;
-/// Webhooks that are pruned at a time: one that was given up takes a hundred attempts with it.
+/// The most webhooks that one statement prunes: one that was given up takes a hundred attempts with it.
 const CHUNK: i64 = 200;
 
-/// Sends the webhooks that are queued.
+/// The worker that sends queued webhooks.
 pub(crate) struct Messenger {
     pool: PgPool,
     courier: Arc<Courier>,
     places: Places,
-    /// Wakes this worker.
+    /// The waker of this worker.
     waker: Waker,
     backoff: Backoff,
     give_up: Duration,
     disable_after: Duration,
-    /// How long a claim is ours: longer than sending can take.
+    /// The length of a claim's lease: longer than sending can take.
     lease: Duration,
 }
 
-/// A webhook in hand, and its place among those of its endpoint.
+/// A claimed webhook, and its place among those of its endpoint.
 pub(crate) struct InHand {
     webhook: Claimed,
     place: Place,
-    /// How long it is ours, by our own clock.
+    /// The lease by this process's clock.
     lease: Deadline,
 }
 
@@ -76,7 +77,7 @@ impl Messenger {
         Ok(Self {
             pool,
             courier,
-            // Half of all: whoever hangs leaves the other half.
+            // Half of all places, so that an endpoint that hangs leaves the other half free.
             places: Places::new(usize::from(settings.webhook_concurrency).div_ceil(2)),
             waker,
             backoff: Backoff::new(Duration::from_secs(5).min(cap), cap)?,
@@ -103,7 +104,7 @@ impl Messenger {
         }
     }
 
-    /// Stores what came of an attempt.
+    /// Stores the result of an attempt.
     async fn record(&self, webhook: &Claimed, answer: &Answer, took: Duration, lease: Deadline) {
         let backoff = self
             .backoff
@@ -114,7 +115,7 @@ impl Messenger {
             telemetry::fail(&Span::current(), kind(answer), &reply);
             warn!(
                 webhook.id = %webhook.message_id, endpoint.id = %webhook.endpoint_id, attempt = webhook.attempts + 1,
-                reply, ?verdict, "the webhook did not go"
+                reply, ?verdict, "the webhook was not delivered"
             );
         }
         let record = async |this| {
@@ -143,10 +144,10 @@ impl Messenger {
         match insist(lease, record).await {
             Ok(()) => counter!("webhooks_total", "outcome" => outcome).increment(1),
             Err(error) => {
-                warn!(webhook.id = %webhook.message_id, %error, "cannot record a webhook; the lease will end and it goes again");
+                warn!(webhook.id = %webhook.message_id, %error, "cannot record a webhook; its lease will end and it will be resent");
             }
         }
-        // Who asks for a pause means all of them.
+        // A receiver's `Retry-After` holds for all webhooks to its endpoint.
         if let (Some(after), Verdict::Again(_)) = (answer.retry_after(), verdict) {
             let put_off = self.put_off_others(webhook, after);
             if let Err(error) = put_off.await {
@@ -155,7 +156,7 @@ impl Messenger {
         }
     }
 
-    /// Why an endpoint gets nothing any more, if so.
+    /// Returns the reason to disable an endpoint, if there is one.
     fn why_disable(&self, verdict: Verdict, failing_seconds: f64, reply: &str) -> Option<String> {
         if verdict == Verdict::Gone {
             return Some("it answered 410 Gone".to_owned());
@@ -166,8 +167,8 @@ impl Messenger {
         })
     }
 
-    /// Its destination is left alone just now, or it cannot be signed. Nothing was sent, so no attempt is counted; but it gets
-    /// older.
+    /// Puts off a webhook that was not sent, because its destination's breaker is open or it cannot be signed. No
+    /// attempt is counted, but its age is: a webhook that is too old is given up.
     async fn put_off(&self, webhook: &Claimed, not_tried: &NotTried) {
         if let NotTried::Unsigned(unopened) = not_tried {
             error!(endpoint.id = %webhook.endpoint_id, error = %unopened, "cannot open a webhook secret");
@@ -192,7 +193,7 @@ impl Messenger {
         }
     }
 
-    /// Puts off what else is due at a webhook's endpoint.
+    /// Puts off the other webhooks that are due at a webhook's endpoint.
     async fn put_off_others(&self, webhook: &Claimed, after: Duration) -> sqlx::Result<()> {
         let (endpoint, spread) = (webhook.endpoint_id, SPREAD.min(after));
         webhooks::put_off_others(&self.pool, endpoint, after, spread, PUT_OFF_AT_MOST).await
@@ -240,7 +241,7 @@ impl LeasedWork for Messenger {
         );
         self.send(&webhook, lease).instrument(span).await;
         if place.leave() {
-            // More may be due of this endpoint, which was passed over.
+            // The claim passed over this endpoint while it was full, so more of its webhooks may be due.
             self.waker.wake();
         }
     }
@@ -259,7 +260,7 @@ fn age(webhook: &Claimed) -> Duration {
     Duration::try_from_secs_f64(webhook.age_seconds).unwrap_or_default()
 }
 
-/// For traces: the status, or what there was instead of one.
+/// Returns the kind of error for traces: the status, or the reason for which there is none.
 fn kind(answer: &Answer) -> String {
     match answer {
         Answer::Status { code, .. } => code.to_string(),
@@ -269,7 +270,8 @@ fn kind(answer: &Answer) -> String {
     }
 }
 
-/// Forgets every ten minutes what has been over for `retention`.
+/// Deletes, every ten minutes until `shutdown`, the webhooks that have been over or held for `retention`, and the
+/// deleted endpoints that have none left.
 pub(crate) async fn prune(pool: PgPool, retention: Duration, shutdown: CancellationToken) {
     loop {
         let pruned: sqlx::Result<()> = async {

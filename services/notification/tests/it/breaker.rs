@@ -17,8 +17,9 @@ impl Notification {
     }
 }
 
+/// The breaker opens, so an unavailable mail server is left alone. When it is back, every mail is sent, once.
 #[tokio::test]
-async fn a_mail_server_that_is_away_is_left_alone_and_every_mail_goes_when_it_is_back() {
+async fn open_breaker_spares_the_mail_server_and_loses_no_mail() {
     let notification = spawn_with(&["--mail-breaker-open-ms=300"], None).await;
     notification.line.cut();
     let orders: Vec<OrderId> = (0..30).map(|_| OrderId::new()).collect();
@@ -34,7 +35,7 @@ async fn a_mail_server_that_is_away_is_left_alone_and_every_mail_goes_when_it_is
         }
     })
     .await;
-    // Thirty mails wait; five failures, and those that were on their way, were enough to know.
+    // Thirty mails wait. Five failures opened the breaker; those that were in flight then are counted as well.
     let failed = notification.breaker().await["failed"].as_u64();
     assert!(failed < Some(20), "{failed:?} attempts");
 

@@ -1,4 +1,4 @@
-//! The orchestrator's commands: each is answered, and each end of an order is still one mail.
+//! The orchestrator's commands: each is answered, and each end of an order is one mail.
 
 use chassis::events::Publishing;
 use contracts::{
@@ -23,7 +23,7 @@ fn cancelled(payment: Undoing) -> News {
 }
 
 #[tokio::test]
-async fn asked_again_it_answers_again_and_tells_once() {
+async fn repeated_command_is_answered_again_and_mailed_once() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     let [to_confirm, to_cancel] = [
@@ -52,13 +52,13 @@ async fn asked_again_it_answers_again_and_tells_once() {
     assert_eq!(notification.probe.seen_on("replies", order).len(), 4);
     assert!(
         notification.probe.seen_on("events", order).is_empty(),
-        "choreography hears nothing of it"
+        "no event is published"
     );
     notification.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_no_news_any_more_is_answered_and_told_to_nobody() {
+async fn late_news_is_answered_and_not_mailed() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     let undone = send(order, 4, cancelled(Undoing::Undone), ALICE);
@@ -74,7 +74,7 @@ async fn what_is_no_news_any_more_is_answered_and_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn who_has_no_address_is_recorded_as_skipped_and_answered_for() {
+async fn command_without_an_address_is_answered_and_skipped() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     let news = send(order, 2, News::Confirmed, None);
@@ -86,7 +86,7 @@ async fn who_has_no_address_is_recorded_as_skipped_and_answered_for() {
 }
 
 #[tokio::test]
-async fn commands_of_one_order_in_one_batch_are_answered_each() {
+async fn commands_of_one_order_in_one_batch_are_each_answered() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     let orchestrator = Publishing::by("orchestrator");
@@ -110,7 +110,7 @@ async fn commands_of_one_order_in_one_batch_are_answered_each() {
 }
 
 #[tokio::test]
-async fn the_customer_hears_what_became_of_the_money() {
+async fn cancellation_mail_says_what_happened_to_the_money() {
     let notification = spawn_app().await;
     for (payment, words) in [
         (Undoing::Undone, "on its way back"),
@@ -129,12 +129,13 @@ async fn the_customer_hears_what_became_of_the_money() {
     notification.stop().await;
 }
 
+/// A message that its queue does not take is parked, and an operator's edit is checked against that queue's types.
 #[tokio::test]
-async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue() {
+async fn each_queue_takes_its_own_types_only_also_after_an_edit() {
     let mut notification = spawn_app().await;
     let (stray, lost, nameless) = (OrderId::new(), OrderId::new(), OrderId::new());
     let (app, probe) = (&notification.app, &notification.probe);
-    // A fact among the commands, a command among the facts, and one that nobody could be answered by.
+    // An event among the commands, a command among the events, and a command without a key to reply under.
     probe
         .command("notification", &confirmed(stray), &key(stray, "do"))
         .await;

@@ -1,4 +1,4 @@
-//! A notification service of its own for each test, with a mail server of its own.
+//! A notification service and a mail server of its own for each test.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) struct Notification {
     pub(crate) vhost: Vhost,
     pub(crate) probe: Probe,
     pub(crate) sink: SmtpSink,
-    /// The line to the mail server.
+    /// The proxy between the notification service and the mail server.
     pub(crate) line: Proxy,
 }
 
@@ -30,18 +30,18 @@ pub(crate) async fn spawn_app() -> Notification {
     spawn_with(&[], None).await
 }
 
-/// The key that everybody has.
+/// The file with the development key.
 pub(crate) const DEVELOPMENT_KEYS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../deploy/development/secrets/webhook-keys"
 );
 
-/// As [`spawn_app`], with more settings, and maybe with somebody else who knows the addresses of hosts.
+/// Starts a service as [`spawn_app`] does, with more settings, and maybe with another resolver of webhooks' hosts.
 pub(crate) async fn spawn_with(settings: &[&str], lookup: Option<Arc<dyn Lookup>>) -> Notification {
     spawn_on(Database::create("notification").await, settings, lookup).await
 }
 
-/// As [`spawn_with`], on a database that was used before.
+/// Starts a service as [`spawn_with`] does, on a database that may have been used before.
 pub(crate) async fn spawn_on(
     database: Database,
     settings: &[&str],
@@ -115,7 +115,7 @@ pub(crate) fn cancelled(order_id: OrderId, email: Option<&str>) -> OrderCancelle
     }
 }
 
-/// What the orchestrator has a customer told, at this version of the order.
+/// Makes the orchestrator's command to tell a customer these news, at this version of the order.
 pub(crate) fn send(
     order_id: OrderId,
     order_version: u32,
@@ -137,7 +137,7 @@ pub(crate) fn key(order: OrderId, step: &str) -> String {
 }
 
 impl Notification {
-    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    /// Sends a command and waits for its reply, which is the `n`th under this key.
     pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
         let cause = self.probe.command("notification", command, key).await;
         let reply = self.probe.wait_for_nth_reply(key, n).await;
@@ -147,12 +147,12 @@ impl Notification {
         reply
     }
 
-    /// The mails that were delivered about an order.
+    /// Returns the mails that were delivered about an order.
     pub(crate) fn delivered(&self, order: OrderId) -> Vec<Mail> {
         self.sink.mails(&order.to_string())
     }
 
-    /// What the operator sees of the mails about an order.
+    /// Returns the mails about an order as an operator sees them.
     pub(crate) async fn mails(&self, order: OrderId) -> Vec<Value> {
         let list = answer(
             self.app
@@ -162,7 +162,7 @@ impl Notification {
         list.expect(200).as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until the mail of this kind about an order is in this state, and answers it.
+    /// Waits until the mail of this kind about an order is in this state, and returns it.
     pub(crate) async fn wait_for(&self, order: OrderId, kind: &str, state: &str) -> Value {
         eventually(&format!("{kind} about {order} is {state}"), || async {
             let mails = self.mails(order).await;
@@ -188,7 +188,7 @@ impl Notification {
         .await;
     }
 
-    /// The outcomes of each attempt to deliver, over all mails.
+    /// Returns the outcomes of all attempts to deliver, over all mails.
     pub(crate) async fn outcomes(&self) -> Vec<String> {
         sqlx::query_scalar("select outcome from delivery order by id")
             .fetch_all(&self.app.pool)

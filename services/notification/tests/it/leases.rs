@@ -1,4 +1,4 @@
-//! A worker that comes late, and one that cannot record what it did.
+//! A worker whose lease has ended, and one that cannot record its result.
 
 use std::{collections::BTreeSet, sync::Mutex};
 
@@ -14,8 +14,8 @@ use crate::{
     webhooks::LOCAL,
 };
 
-/// Waits until the one row of `table` is claimed, and claims it for an hour, as another worker does that finds the lease over.
-/// What came of the first claim, in the table `log`, is still to come.
+/// Waits until the one row of `table` is claimed, and claims it for an hour, as another worker does that finds the
+/// lease over. The result of the first claim is not yet in the table `log` then.
 async fn take_over(pool: &PgPool, table: &str, log: &str) {
     eventually("a claimed row", || async {
         let taken = sqlx::query(AssertSqlSafe(format!(
@@ -35,7 +35,7 @@ async fn take_over(pool: &PgPool, table: &str, log: &str) {
     .await;
 }
 
-/// Checks that the hour is not over.
+/// Checks that the other worker's claim of an hour still stands.
 async fn expect_still_taken(pool: &PgPool, table: &str) {
     let (state, is_taken): (String, Option<bool>) = sqlx::query_as(AssertSqlSafe(format!(
         "select state, due_at > now() + interval '30 minutes' from {table}"
@@ -95,7 +95,7 @@ async fn late_worker_does_not_end_the_lease_of_another_on_a_webhook() {
     notification.stop().await;
 }
 
-/// Waits until a statement that waits for a lock has been tried again.
+/// Waits until a statement that waits for a lock has been run a second time.
 async fn wait_for_two_tries(pool: &PgPool) {
     let tries = Mutex::new(BTreeSet::new());
     eventually("a second try", || async {
@@ -137,7 +137,7 @@ async fn delivered_webhook_is_recorded_late_and_not_sent_again() {
     notification.probe.publish(&confirmed(order)).await;
     receiver.wait_for("/hook", 1).await;
     wait_for_two_tries(&notification.app.pool).await;
-    lock.rollback().await.expect("given up");
+    lock.rollback().await.expect("rolled back");
     notification
         .wait_for_webhook(&endpoint, order, "delivered")
         .await;
@@ -159,7 +159,7 @@ async fn delivered_mail_is_recorded_late_and_not_sent_again() {
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
     wait_for_two_tries(&notification.app.pool).await;
-    lock.rollback().await.expect("given up");
+    lock.rollback().await.expect("rolled back");
     notification
         .wait_for(order, "order.confirmed", "sent")
         .await;

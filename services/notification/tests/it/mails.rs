@@ -1,4 +1,4 @@
-//! Each end of an order is one mail, whatever the mail server does.
+//! Each end of an order is one mail, however the mail server replies.
 
 use contracts::value::OrderId;
 use reqwest::Method;
@@ -7,7 +7,7 @@ use testkit::{SmtpMode, answer, eventually};
 use crate::helpers::{cancelled, confirmed, spawn_app};
 
 #[tokio::test]
-async fn one_mail_per_end_however_often_the_event_comes() {
+async fn repeated_event_sends_one_mail_for_each_end() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     for _ in 0..3 {
@@ -49,7 +49,7 @@ async fn one_mail_per_end_however_often_the_event_comes() {
 }
 
 #[tokio::test]
-async fn nobody_hears_that_an_order_is_confirmed_after_it_was_cancelled() {
+async fn late_confirmation_is_not_mailed_after_a_cancellation() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     notification
@@ -60,7 +60,7 @@ async fn nobody_hears_that_an_order_is_confirmed_after_it_was_cancelled() {
         .wait_for(order, "order.cancelled", "sent")
         .await;
     notification.probe.publish(&confirmed(order)).await;
-    // Another order behind it in the queue: when that is told, the late one was handled.
+    // Another order is behind the late event in the queue: once its mail is sent, the late event has been handled.
     let next = OrderId::new();
     notification.probe.publish(&confirmed(next)).await;
     notification.wait_for(next, "order.confirmed", "sent").await;
@@ -70,7 +70,7 @@ async fn nobody_hears_that_an_order_is_confirmed_after_it_was_cancelled() {
 }
 
 #[tokio::test]
-async fn who_has_no_address_is_recorded_as_skipped() {
+async fn mail_without_an_address_is_skipped() {
     let notification = spawn_app().await;
     let order = OrderId::new();
     notification.probe.publish(&cancelled(order, None)).await;
@@ -82,7 +82,7 @@ async fn who_has_no_address_is_recorded_as_skipped() {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_is_away_or_busy_gets_it_later() {
+async fn mail_is_retried_while_the_server_is_unavailable_or_busy() {
     let notification = spawn_app().await;
     notification.line.cut();
     let (away, busy) = (OrderId::new(), OrderId::new());
@@ -107,7 +107,7 @@ async fn a_mail_server_that_is_away_or_busy_gets_it_later() {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_says_never_is_believed_and_an_operator_can_try_again() {
+async fn refused_mail_fails_and_an_operator_can_requeue_it() {
     let notification = spawn_app().await;
     notification.sink.set(SmtpMode::Refuse);
     let order = OrderId::new();
@@ -148,12 +148,12 @@ async fn a_mail_server_that_says_never_is_believed_and_an_operator_can_try_again
 }
 
 #[tokio::test]
-async fn a_mail_that_goes_twice_is_known_by_its_id() {
+async fn resent_mail_keeps_its_message_id() {
     let notification = spawn_app().await;
     notification.sink.set(SmtpMode::TakeAndHangUp);
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
-    eventually("it is taken without a word", || async {
+    eventually("the server hangs up without a reply", || async {
         let outcomes = notification.outcomes().await;
         if outcomes.first().is_some_and(|outcome| outcome == "unknown") {
             Ok(())
@@ -176,18 +176,18 @@ async fn a_mail_that_goes_twice_is_known_by_its_id() {
     notification.stop().await;
 }
 
-/// A send that is given up while the server still has replies to give must not leave them to the next mail: read one reply
-/// late, the server's "go on" would pass for its verdict, and a refused mail for a sent one.
+/// A send that is given up while the server still has replies to give must not leave them to the next mail: read one
+/// reply late, the server's "go on" would pass for its verdict, and a refused mail for a sent one.
 #[tokio::test]
 async fn send_given_up_half_way_leaves_no_reply_to_the_next() {
     let notification = spawn_app().await;
-    // Each reply comes in time for the limit of one command, all of them together do not.
+    // Each reply comes within the timeout of one command, but all together exceed that of the mail.
     notification.sink.set(SmtpMode::Dawdle);
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
     notification.wait_for_outcome("unknown").await;
     notification.sink.set(SmtpMode::RefuseText);
-    let mail = eventually("the mail has its end", || async {
+    let mail = eventually("the mail is over", || async {
         let mails = notification.mails(order).await;
         let ended = mails.iter().find(|mail| mail["state"] != "queued").cloned();
         ended.ok_or_else(|| format!("{mails:?}"))

@@ -1,4 +1,4 @@
-//! The notification service through its queue, the mail server behind it, and who listens to webhooks.
+//! The notification service, through its queues, the mail server that it calls, and receivers of webhooks.
 
 mod breaker;
 mod commands;

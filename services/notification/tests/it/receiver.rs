@@ -1,4 +1,4 @@
-//! Somebody who listens to webhooks. It checks signatures as `docs/webhooks.md` says, with nothing of the service's own.
+//! A receiver of webhooks. It checks signatures as `docs/webhooks.md` says, without the service's own code.
 
 use std::{
     net::SocketAddr,
@@ -17,14 +17,14 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What it answers.
+/// The receiver's answer to every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// This status, with these headers as they stand in the answer.
+    /// This status, with these header lines.
     Answer(u16, String),
-    /// Nothing, until the mode changes; then it hangs up.
+    /// No answer until the mode changes; then it hangs up.
     Hang,
-    /// 200, and a body without an end.
+    /// 200, with a body without an end.
     Endless,
 }
 
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// A webhook that came.
+/// A webhook that was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Hook {
     pub(crate) at: Instant,
@@ -68,7 +68,7 @@ impl Hook {
         self.header("webhook-signature").split(' ').count()
     }
 
-    /// Whether one of its signatures is by this secret.
+    /// Returns true if one of its signatures is by this secret.
     pub(crate) fn is_signed_by(&self, secret: &str) -> bool {
         let encoded = secret.strip_prefix("whsec_").expect("a secret's prefix");
         let bytes = STANDARD.decode(encoded).expect("base64");
@@ -88,7 +88,7 @@ impl Hook {
     }
 }
 
-/// Listens until it is dropped.
+/// A receiver, which listens until it is dropped.
 pub(crate) struct Receiver {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
@@ -129,7 +129,7 @@ impl Receiver {
         self.mode.send_replace(mode);
     }
 
-    /// What came to a path.
+    /// Returns the webhooks that were received at a path.
     pub(crate) fn seen(&self, path: &str) -> Vec<Hook> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter()
@@ -138,7 +138,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Waits until at least so many came to a path.
+    /// Waits until at least `n` webhooks were received at a path, and returns them.
     pub(crate) async fn wait_for(&self, path: &str, n: usize) -> Vec<Hook> {
         eventually(&format!("{n} webhooks to {path}"), || async {
             let seen = self.seen(path);

@@ -13,7 +13,7 @@ use crate::{
     receiver::{Mode, Receiver},
 };
 
-/// Endpoints of tests are on this machine, and are tried again soon.
+/// The settings of tests, whose endpoints are on this machine and are tried again soon.
 pub(crate) const LOCAL: [&str; 4] = [
     "--webhook-allow-http",
     "--webhook-allow-private",
@@ -21,7 +21,7 @@ pub(crate) const LOCAL: [&str; 4] = [
     "--webhook-backoff-cap-ms=200",
 ];
 
-/// A service, somebody who listens, and the operators' endpoint there, at `/hook`.
+/// Starts a service and a receiver, and registers an endpoint of the operators' there, at `/hook`.
 pub(crate) async fn listening() -> (Notification, Receiver, Value) {
     let notification = spawn_with(&LOCAL, None).await;
     let receiver = Receiver::start().await;
@@ -32,20 +32,20 @@ pub(crate) async fn listening() -> (Notification, Receiver, Value) {
 }
 
 impl Notification {
-    /// Registers an endpoint as an operator; answers it, with its secret.
+    /// Registers an endpoint as an operator; returns it, with its secret.
     pub(crate) async fn register(&self, body: Value) -> Value {
         let request = self.app.as_operator(Method::POST, "/webhooks").json(&body);
         answer(request).await.expect(201)
     }
 
-    /// Does something to an endpoint as an operator.
+    /// Requests an action on an endpoint as an operator, and returns the response.
     pub(crate) async fn act(&self, endpoint: &Value, action: &str) -> Value {
         let path = format!("/webhooks/{}/{action}", text(endpoint, "id"));
         let answered = answer(self.app.as_operator(Method::POST, &path)).await;
         answered.expect(200)
     }
 
-    /// An endpoint as an operator sees it.
+    /// Returns an endpoint as an operator sees it.
     pub(crate) async fn endpoint(&self, endpoint: &Value) -> Value {
         let path = format!("/webhooks/{}", text(endpoint, "id"));
         answer(self.app.as_operator(Method::GET, &path))
@@ -53,7 +53,7 @@ impl Notification {
             .expect(200)
     }
 
-    /// Waits until the endpoint is seen as `wanted` says, and answers it.
+    /// Waits until the endpoint satisfies `wanted`, and returns it.
     pub(crate) async fn wait_for_endpoint(
         &self,
         endpoint: &Value,
@@ -71,7 +71,7 @@ impl Notification {
         .await
     }
 
-    /// Waits until the webhook about an order is in this state, and answers it.
+    /// Waits until the webhook about an order is in this state, and returns it.
     pub(crate) async fn wait_for_webhook(
         &self,
         endpoint: &Value,
@@ -91,7 +91,7 @@ impl Notification {
         find(&seen).expect("it was there")
     }
 
-    /// Waits until the last reply of the newest webhook to an endpoint is this.
+    /// Waits until the last reply to the newest webhook of an endpoint contains `reply`, and returns the endpoint.
     pub(crate) async fn wait_for_reply(&self, endpoint: &Value, reply: &str) -> Value {
         let is_so = |seen: &Value| {
             let last = seen["webhooks"][0]["last_reply"].as_str();
@@ -100,7 +100,7 @@ impl Notification {
         self.wait_for_endpoint(endpoint, reply, is_so).await
     }
 
-    /// Changes what a test cannot wait for.
+    /// Changes the one row that matches `id`, in place of waiting for hours.
     pub(crate) async fn alter(&self, sql: &'static str, id: &Value) {
         let id: Uuid = id.as_str().expect("an id").parse().expect("a UUID");
         let altered = sqlx::query(sql).bind(id).execute(&self.app.pool).await;
@@ -115,7 +115,7 @@ pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn it_says_what_became_of_the_order_under_a_signature_that_a_receiver_can_check() {
+async fn webhook_tells_the_orders_end_under_a_valid_signature() {
     let notification = spawn_with(&LOCAL, None).await;
     let receiver = Receiver::start().await;
     let endpoint = notification
@@ -168,7 +168,7 @@ async fn it_says_what_became_of_the_order_under_a_signature_that_a_receiver_can_
 }
 
 #[tokio::test]
-async fn the_same_event_twice_is_one_webhook_by_both_ways() {
+async fn repeated_message_sends_one_webhook_in_both_coordinations() {
     let (notification, receiver, endpoint) = listening().await;
     let (chosen, asked) = (OrderId::new(), OrderId::new());
     for n in 1..=3 {
@@ -181,7 +181,7 @@ async fn the_same_event_twice_is_one_webhook_by_both_ways() {
             .wait_for_webhook(&endpoint, order, "delivered")
             .await;
     }
-    // Another order behind them: when that is told, the late ones were handled.
+    // Another order is behind them in the queue: once its webhook is delivered, the repeated ones have been handled.
     let next = OrderId::new();
     notification.probe.publish(&confirmed(next)).await;
     notification
@@ -192,7 +192,7 @@ async fn the_same_event_twice_is_one_webhook_by_both_ways() {
 }
 
 #[tokio::test]
-async fn an_endpoint_hears_what_it_wants_and_a_customers_of_its_own_orders_only() {
+async fn endpoint_receives_its_types_and_its_customers_orders_only() {
     let notification = spawn_with(&LOCAL, None).await;
     let receiver = Receiver::start().await;
     let all = notification
@@ -219,7 +219,7 @@ async fn an_endpoint_hears_what_it_wants_and_a_customers_of_its_own_orders_only(
             .wait_for_webhook(&all, order, "delivered")
             .await;
     }
-    // The same id to everybody.
+    // All endpoints receive the same id.
     let ids = |path: &str| {
         let seen = receiver.seen(path);
         let mut ids: Vec<String> = seen.iter().map(|hook| hook.id().to_owned()).collect();
@@ -234,7 +234,7 @@ async fn an_endpoint_hears_what_it_wants_and_a_customers_of_its_own_orders_only(
 }
 
 #[tokio::test]
-async fn while_a_secret_is_rotated_both_sign() {
+async fn old_and_new_secret_both_sign_after_a_rotation() {
     let (notification, receiver, endpoint) = listening().await;
     let old = text(&endpoint, "secret");
     let rotated = notification.act(&endpoint, "rotate").await;
@@ -267,7 +267,7 @@ async fn while_a_secret_is_rotated_both_sign() {
         "{hook:?}"
     );
     let seen = notification
-        .wait_for_endpoint(&endpoint, "the old secret is over", |seen| {
+        .wait_for_endpoint(&endpoint, "the old secret has expired", |seen| {
             seen["old_secret_until"].is_null()
         })
         .await;
@@ -279,8 +279,8 @@ async fn while_a_secret_is_rotated_both_sign() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_delays_no_mail_and_no_other_webhook() {
-    // As many as all places together hang for as long as the test runs.
+async fn receiver_that_hangs_delays_no_mail_and_no_other_endpoint() {
+    // More webhooks than there are places hang for as long as the test runs.
     let settings = [
         "--webhook-allow-http",
         "--webhook-allow-private",
@@ -308,7 +308,7 @@ async fn a_receiver_that_hangs_delays_no_mail_and_no_other_webhook() {
     well.wait_for("/hook", orders.len()).await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(30), "{took:?}");
-    // It has had half of the places, and has answered none of them.
+    // The receiver that hangs has had half of the places.
     assert_eq!(hanging.seen("/hook").len(), 2);
     hanging.set(Mode::status(204));
     hanging.wait_for("/hook", orders.len() + 2).await;

@@ -1,4 +1,4 @@
-//! Endpoints are registered, seen and managed by whom they belong to, and only where something may be sent.
+//! Endpoints: registered, seen and managed by their owners, on hosts that webhooks may go to.
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,10 @@ use crate::{
     webhooks::{LOCAL, text},
 };
 
-/// All that is said of a host that nothing is sent to: not whether it exists, nor where.
+/// The message about every host that nothing is sent to: it must not tell if the host exists, or its address.
 const REFUSED: &str = "its host cannot be used: webhooks go to hosts that everybody can look up, all of whose addresses are public";
 
-/// Names that a test gives their addresses.
+/// A resolver whose names and addresses a test sets.
 #[derive(Default)]
 struct Names(Mutex<HashMap<String, Vec<IpAddr>>>);
 
@@ -68,7 +68,7 @@ async fn register_as(notification: &Notification, customer: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn an_endpoint_belongs_to_who_registered_it() {
+async fn endpoint_is_for_its_owner_and_operators_only() {
     let notification = spawn_with(&[], Some(names())).await;
     let app = &notification.app;
     let body = json!({ "url": "https://public.example/hook", "events": ["order.cancelled", "order.cancelled"] });
@@ -95,7 +95,7 @@ async fn an_endpoint_belongs_to_who_registered_it() {
         (&Value::Null, &json!(["order.confirmed", "order.cancelled"]))
     );
 
-    // Who sees it; nobody sees a secret again.
+    // An endpoint is seen by its owner and by operators; its secret is not shown again.
     let list = |request| async {
         let list = answer(request).await.expect(200);
         assert!(!list.to_string().contains("whsec_"), "{list}");
@@ -115,7 +115,7 @@ async fn an_endpoint_belongs_to_who_registered_it() {
     assert!(seen.get("secret").is_none(), "{seen}");
     assert_eq!(seen["webhooks"], json!([]));
 
-    // A stranger's is none at all.
+    // Another owner's endpoint looks like a missing one.
     let others = format!("/webhooks/{}", text(&operators, "id"));
     for (customer, path) in [("bob", &location), ("alice", &others)] {
         for (method, action) in [
@@ -158,7 +158,7 @@ async fn an_endpoint_belongs_to_who_registered_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named_with_its_limit() {
+async fn invalid_field_is_named_with_its_limit() {
     let names = names();
     names.set("sly.example", &["93.184.215.14", "10.0.0.1"]);
     names.set("inside.example", &["fd00::1"]);
@@ -167,7 +167,7 @@ async fn what_is_wrong_is_named_with_its_limit() {
     let long = format!("https://public.example/{}", "a".repeat(2000));
     for (url, why) in [
         ("http://public.example/", "must begin with https://"),
-        ("public.example", "no URL"),
+        ("public.example", "not a valid URL"),
         ("https://user:pass@public.example/", "user or a password"),
         ("https://public.example/#x", "fragment"),
         (long.as_str(), "2000 bytes"),
@@ -209,7 +209,7 @@ async fn what_is_wrong_is_named_with_its_limit() {
     let refused = register_as(&notification, "alice", &unknown).await;
     assert_eq!(refused.status.as_u16(), 422, "{refused:?}");
 
-    // Each owner has so many, and one that is deleted makes room.
+    // The limit is for each owner, and a deleted endpoint does not count.
     let body = json!({ "url": url });
     let first = register_as(&notification, "alice", &body).await.expect(201);
     register_as(&notification, "alice", &body).await.expect(201);
@@ -229,7 +229,7 @@ async fn what_is_wrong_is_named_with_its_limit() {
 }
 
 #[tokio::test]
-async fn the_operating_systems_names_are_checked_too() {
+async fn addresses_from_the_operating_system_are_checked_too() {
     let notification = spawn_with(&[], None).await;
     let body = json!({ "url": "https://localhost/" });
     let refused = register_as(&notification, "alice", &body).await;
@@ -239,7 +239,7 @@ async fn the_operating_systems_names_are_checked_too() {
 }
 
 #[tokio::test]
-async fn a_name_that_changes_later_leads_nowhere() {
+async fn host_that_becomes_private_is_not_sent_to() {
     let names = names();
     let settings = ["--webhook-allow-http", "--webhook-backoff-cap-ms=200"];
     let notification = spawn_with(&settings, Some(names.clone())).await;
@@ -257,7 +257,7 @@ async fn a_name_that_changes_later_leads_nowhere() {
         .wait_for_endpoint(&endpoint, "it is not sent", is_refused)
         .await;
 
-    // An address in the URL never comes by the resolver: it is checked all the same.
+    // An address in the URL is checked too, although the resolver never sees it.
     let literal = "update webhook_endpoint set url = regexp_replace(url, 'public.example', '127.1') where id = $1";
     notification.alter(literal, &endpoint["id"]).await;
     let next = OrderId::new();
@@ -274,7 +274,7 @@ async fn a_name_that_changes_later_leads_nowhere() {
     assert!(receiver.seen("/hook").is_empty());
     notification.stop().await;
 
-    // The same way, where it is allowed: it is the address that matters.
+    // Where private addresses are allowed, the same URL is delivered to: the address alone was the reason.
     let notification = spawn_with(&LOCAL, Some(names)).await;
     let endpoint = notification.register(json!({ "url": url })).await;
     notification.probe.publish(&confirmed(order)).await;

@@ -1,4 +1,4 @@
-//! The process dies between sending a webhook and recording it; and what is over long ago is forgotten.
+//! The process dies between sending a webhook and recording it; and old webhooks are pruned.
 
 use std::{
     net::TcpListener,
@@ -22,7 +22,7 @@ use crate::{
     webhooks::{LOCAL, text},
 };
 
-/// The service as a process of its own, which is killed with the test.
+/// The service as a process of its own, which is killed when this is dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -33,7 +33,7 @@ impl Drop for Process {
 }
 
 #[tokio::test]
-async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
+async fn unrecorded_webhook_is_resent_under_the_same_id() {
     let (database, vhost) =
         tokio::join!(Database::create("notification"), Vhost::of("notification"));
     let probe = Probe::attach(&vhost).await;
@@ -96,13 +96,13 @@ async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
         .expect("one webhook");
     assert_eq!(left, ("queued".to_owned(), 0), "nothing was recorded");
 
-    // Its lease would end in ten seconds. And meanwhile a month goes by.
+    // The lease would end in ten seconds; end it now. Then add webhooks that have been over for a month.
     sqlx::query("update webhook set due_at = now()")
         .execute(&pool)
         .await
         .expect("valid SQL");
     for (state, age) in [("delivered", 721), ("delivered", 719), ("held", 721)] {
-        // What was attempted and sent again keeps none.
+        // Attempts and resends must not keep a webhook from being pruned.
         sqlx::query(
             "with over as (
                  insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
@@ -138,7 +138,7 @@ async fn what_was_sent_and_not_recorded_goes_again_under_the_same_id() {
             .iter()
             .all(|hook| hook.is_signed_by(text(&endpoint, "secret")))
     );
-    eventually("it is recorded, and what is old is forgotten", || async {
+    eventually("it is recorded, and old webhooks are pruned", || async {
         let path = format!("/webhooks/{}", text(&endpoint, "id"));
         let seen = answer(app.as_operator(Method::GET, &path))
             .await

@@ -1,4 +1,4 @@
-//! Receivers fail, and what was for them comes to them, or to an end that can be seen.
+//! Receivers that fail: their webhooks are delivered later, or given up visibly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
+async fn redirects_errors_and_timeouts_are_tried_again() {
     let notification = spawn_with(&LOCAL, None).await;
     let receiver = Receiver::start().await;
     let line = Proxy::start(([127, 0, 0, 1], receiver.port()).into()).await;
@@ -70,7 +70,7 @@ async fn only_a_2xx_is_a_delivery_and_all_else_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_answer_is_its_status_however_long_its_body() {
+async fn endless_body_does_not_keep_a_2xx_from_being_a_delivery() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::Endless);
     let order = OrderId::new();
@@ -84,7 +84,7 @@ async fn an_answer_is_its_status_however_long_its_body() {
 }
 
 #[tokio::test]
-async fn who_says_when_is_asked_then_and_not_sooner() {
+async fn retry_after_is_obeyed() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::with(429, "retry-after", 2));
     let order = OrderId::new();
@@ -104,7 +104,7 @@ async fn who_says_when_is_asked_then_and_not_sooner() {
 }
 
 #[tokio::test]
-async fn who_is_gone_is_asked_no_more_until_somebody_says_that_it_is_back() {
+async fn endpoint_that_answers_410_is_disabled_until_enabled() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(500));
     let (early, late) = (OrderId::new(), OrderId::new());
@@ -120,7 +120,7 @@ async fn who_is_gone_is_asked_no_more_until_somebody_says_that_it_is_back() {
     notification
         .wait_for_webhook(&endpoint, early, "failed")
         .await;
-    // Nothing is queued for it, nor sent.
+    // No webhook is queued for it or sent to it.
     let sent = receiver.seen("/hook").len();
     notification.probe.publish(&confirmed(late)).await;
     notification.wait_for(late, "order.confirmed", "sent").await;
@@ -147,7 +147,7 @@ async fn who_is_gone_is_asked_no_more_until_somebody_says_that_it_is_back() {
 }
 
 #[tokio::test]
-async fn what_is_queued_for_a_disabled_endpoint_is_held_until_it_is_enabled() {
+async fn webhooks_of_a_disabled_endpoint_are_held_until_enabled() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(500));
     let order = OrderId::new();
@@ -167,7 +167,7 @@ async fn what_is_queued_for_a_disabled_endpoint_is_held_until_it_is_enabled() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_given_up_and_who_fails_for_days_is_disabled() {
+async fn old_webhook_is_given_up_and_failing_endpoint_disabled() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(503));
     let order = OrderId::new();
@@ -202,8 +202,8 @@ async fn what_is_too_old_is_given_up_and_who_fails_for_days_is_disabled() {
 }
 
 #[tokio::test]
-async fn a_destination_that_is_down_is_left_alone_and_no_attempt_is_counted() {
-    // Failures in a row open its breaker, for half a minute at the least.
+async fn open_breaker_puts_webhooks_off_without_an_attempt() {
+    // Failures in a row open the destination's breaker, for at least half a minute.
     let settings = [
         "--webhook-allow-http",
         "--webhook-allow-private",
@@ -226,7 +226,7 @@ async fn a_destination_that_is_down_is_left_alone_and_no_attempt_is_counted() {
         let seen = notification.endpoint(&endpoint).await;
         let hooks = seen["webhooks"].as_array().cloned().unwrap_or_default();
         let attempts = hooks.iter().filter_map(|hook| hook["attempts"].as_i64());
-        // One may have been tried twice before the last one was tried at all.
+        // One webhook may have been tried twice before the last one was tried at all.
         if attempts.sum::<i64>() >= 5 {
             Ok(())
         } else {
@@ -257,6 +257,6 @@ async fn a_destination_that_is_down_is_left_alone_and_no_attempt_is_counted() {
         (&put_off["attempts"], &put_off["last_reply"]),
         (&json!(0), &Value::Null)
     );
-    assert_eq!(down.seen("/hook").len(), tried, "it was asked all the same");
+    assert_eq!(down.seen("/hook").len(), tried, "it was sent nevertheless");
     notification.stop().await;
 }

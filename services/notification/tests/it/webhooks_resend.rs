@@ -1,4 +1,4 @@
-//! What came of each attempt can be seen, and what is over goes again when somebody wants it.
+//! The log of attempts, and the resending of webhooks on request.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::{
     webhooks::{LOCAL, listening, text},
 };
 
-/// So old that it is given up.
+/// Makes an endpoint's webhooks so old that they are given up.
 const OLD: &str =
     "update webhook set created_at = now() - interval '73 hours' where endpoint_id = $1";
 
@@ -22,7 +22,7 @@ fn path(endpoint: &Value, webhook: &Value, action: &str) -> String {
     format!("/webhooks/{endpoint}/messages/{webhook}{action}")
 }
 
-/// An endpoint of alice's, and what it gets.
+/// Starts a service and a receiver, and registers an endpoint of alice's there.
 async fn alice_listens(settings: &[&str]) -> (Notification, Receiver, Value) {
     let notification = spawn_with(settings, None).await;
     let receiver = Receiver::start().await;
@@ -37,7 +37,7 @@ impl Notification {
         self.app.as_customer("alice", method, path)
     }
 
-    /// Has a webhook sent again, as an operator.
+    /// Requests a resend of a webhook as an operator, and returns the response.
     async fn resend(&self, endpoint: &Value, webhook: &Value, note: &str) -> Value {
         let path = path(endpoint, webhook, "/resend");
         let request = self.app.as_operator(Method::POST, &path);
@@ -46,7 +46,7 @@ impl Notification {
             .expect(202)
     }
 
-    /// All attempts at a webhook, oldest first, page by page as its owner sees them.
+    /// Returns all attempts at a webhook, oldest first, read page by page as its owner.
     async fn attempts(&self, endpoint: &Value, webhook: &Value, page: usize) -> Vec<Value> {
         let path = path(endpoint, webhook, "/attempts");
         let mut all = Vec::new();
@@ -66,7 +66,7 @@ impl Notification {
         all
     }
 
-    /// All webhooks to an endpoint, newest first, page by page as its owner sees them.
+    /// Returns all webhooks to an endpoint, newest first, read page by page as its owner.
     async fn list(&self, endpoint: &Value, filter: &str, page: usize) -> Vec<Value> {
         let path = format!("/webhooks/{}/messages", text(endpoint, "id"));
         let mut all = Vec::new();
@@ -91,7 +91,7 @@ impl Notification {
 }
 
 #[tokio::test]
-async fn each_attempt_is_seen_with_its_answer_and_how_long_that_took() {
+async fn attempts_are_shown_with_answer_and_duration() {
     let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     let order = OrderId::new();
     receiver.set(Mode::Hang);
@@ -116,7 +116,7 @@ async fn each_attempt_is_seen_with_its_answer_and_how_long_that_took() {
         (&first["outcome"], &first["reply"]),
         (&json!("retried"), &json!("no answer in time"))
     );
-    // As long as it was waited for.
+    // The attempt took as long as its timeout.
     assert!(first["took_ms"].as_i64() >= Some(500), "{first}");
     assert_eq!(
         (&last["outcome"], &last["reply"]),
@@ -147,7 +147,7 @@ async fn a_cursor_that_is_no_webhook_of_the_endpoint_is_refused() {
     let webhook = notification
         .wait_for_webhook(&endpoint, order, "delivered")
         .await;
-    // Registered later, so the webhook is none of its own.
+    // This endpoint is registered later, so the webhook is not one of its own.
     let request = notification.as_alice(Method::POST, "/webhooks");
     let body = json!({ "url": receiver.url("/later") });
     let later = answer(request.json(&body)).await.expect(201);
@@ -164,7 +164,7 @@ async fn a_cursor_that_is_no_webhook_of_the_endpoint_is_refused() {
                 .expect_problem(422, "invalid-field", Some("query before"));
         }
     }
-    // Nothing comes after the last one, which is a cursor nevertheless.
+    // The last webhook is a valid cursor, after which nothing comes.
     let page = list(&endpoint, &format!("before={known}")).await;
     assert_eq!(page.expect(200)["webhooks"], json!([]));
 
@@ -175,8 +175,10 @@ async fn a_cursor_that_is_no_webhook_of_the_endpoint_is_refused() {
     notification.stop().await;
 }
 
+/// A webhook that was given up is resent under its id, with a new timestamp and signature, and tried for as long as a
+/// new one.
 #[tokio::test]
-async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_long_as_a_new_one() {
+async fn resent_webhook_keeps_its_id_and_is_tried_like_a_new_one() {
     let (notification, receiver, endpoint) = listening().await;
     receiver.set(Mode::status(503));
     let order = OrderId::new();
@@ -208,7 +210,7 @@ async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_l
         (&resent["resent"], &resent["state"], &resent["id"]),
         (&json!(true), &json!("queued"), &failed["id"])
     );
-    // It does not. But this is the first hour of many: it waits for the next attempt.
+    // The receiver still fails. But the webhook's time has begun anew: it waits for the next attempt.
     let is_tried_again = |seen: &Value| {
         let hook = &seen["webhooks"][0];
         hook["state"] == "queued" && hook["attempts"].as_i64() > failed["attempts"].as_i64()
@@ -235,7 +237,7 @@ async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_l
         assert!(hook.is_signed_by(text(&endpoint, "secret")), "{hook:?}");
     }
 
-    // Only what was done is told of.
+    // The request that changed nothing is not listed.
     let show = path(&endpoint, &failed, "");
     let seen = answer(notification.app.as_operator(Method::GET, &show)).await;
     let seen = seen.expect(200);
@@ -250,7 +252,7 @@ async fn what_was_given_up_goes_again_under_its_id_signed_anew_and_is_tried_as_l
 }
 
 #[tokio::test]
-async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
+async fn customer_resends_webhooks_of_own_endpoints_only() {
     let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     let order = OrderId::new();
     notification.probe.publish(&confirmed(order)).await;
@@ -264,7 +266,7 @@ async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
     let messages = |endpoint: &Value| format!("/webhooks/{}/messages", text(endpoint, "id"));
     let since = json!({ "since": "2026-01-01T00:00:00Z" });
 
-    // A stranger's is none at all.
+    // Another owner's webhooks look like missing ones.
     for (customer, endpoint) in [("bob", &endpoint), ("alice", &operators)] {
         let ask = |method, path: &str| notification.app.as_customer(customer, method, path);
         for request in [
@@ -283,14 +285,14 @@ async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
     answer(service.json(&json!({})))
         .await
         .expect_problem(403, "forbidden", None);
-    // Nor is there what never was.
+    // A webhook-id that is unknown, or not valid, is reported as missing as well.
     for nothing in [json!({ "id": OrderId::new() }), json!({ "id": "last" })] {
         let request = notification.as_alice(Method::POST, &path(&endpoint, &nothing, "/resend"));
         answer(request.json(&json!({})))
             .await
             .expect_problem(404, "not-found", None);
     }
-    // Operators say why.
+    // Operators have to give a reason.
     for (path, body) in [
         (path(&endpoint, &webhook, "/resend"), json!({})),
         (recover(&endpoint), since),
@@ -325,12 +327,12 @@ async fn a_customer_has_what_was_delivered_sent_again_and_nobody_elses() {
         (&resend["by"], &resend["note"]),
         (&json!("alice"), &Value::Null)
     );
-    assert_eq!(receiver.seen("/hook").len(), 2, "the refused sent nothing");
+    assert_eq!(receiver.seen("/hook").len(), 2, "a refusal sent nothing");
     notification.stop().await;
 }
 
 #[tokio::test]
-async fn nothing_goes_again_to_an_endpoint_that_is_disabled_or_deleted() {
+async fn disabled_or_deleted_endpoint_gets_no_resends() {
     let (notification, receiver, endpoint) = listening().await;
     let (early, late) = (OrderId::new(), OrderId::new());
     notification.probe.publish(&confirmed(early)).await;
@@ -367,7 +369,7 @@ async fn nothing_goes_again_to_an_endpoint_that_is_disabled_or_deleted() {
         .expect(200);
     assert_eq!(attempts["attempts"][0]["outcome"], "gone", "{attempts:#}");
 
-    // The same, enabled: a refusal has changed nothing.
+    // After the endpoint is enabled, the webhooks are as before: a refusal has changed nothing.
     receiver.set(Mode::status(204));
     notification.act(&endpoint, "enable").await;
     let seen = notification.endpoint(&endpoint).await;
@@ -392,8 +394,9 @@ async fn nothing_goes_again_to_an_endpoint_that_is_disabled_or_deleted() {
     notification.stop().await;
 }
 
+/// A recovery resends webhooks that have failed since a time, 500 at once, and says if there are more.
 #[tokio::test]
-async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_first() {
+async fn recovery_resends_failed_webhooks_oldest_first() {
     let (notification, receiver, endpoint) = alice_listens(&LOCAL).await;
     // 501 have failed since midnight, and one before; the one of midnight was delivered.
     notification
@@ -411,7 +414,7 @@ async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_fi
         let request = notification.as_alice(Method::POST, &path);
         answer(request.json(&since)).await.expect(202)
     };
-    // Its owner finds those that failed without leafing through the rest: five pages and one webhook, newest first.
+    // The owner can list the failed webhooks alone: five pages and two webhooks, newest first.
     let failed = notification.list(&endpoint, "&failed=true", 100).await;
     assert_eq!(failed.len(), 502);
     assert!(failed.iter().all(|webhook| webhook["state"] == "failed"));
@@ -455,8 +458,10 @@ async fn what_has_failed_since_a_time_is_recovered_so_many_at_once_the_oldest_fi
     notification.stop().await;
 }
 
+/// A worker that claimed a webhook before it was resent logs its attempt, but does not give the webhook up. The waits
+/// between attempts begin anew.
 #[tokio::test]
-async fn who_claimed_it_before_it_was_sent_again_does_not_give_it_up_and_waits_begin_anew() {
+async fn claim_from_before_a_resend_does_not_give_the_webhook_up() {
     let settings = [
         "--webhook-allow-http",
         "--webhook-allow-private",
@@ -468,7 +473,7 @@ async fn who_claimed_it_before_it_was_sent_again_does_not_give_it_up_and_waits_b
     let webhook = notification
         .wait_for_webhook(&endpoint, order, "delivered")
         .await;
-    // A worker has a webhook in hand that is to be given up; another one, which had it before, has just done so.
+    // A worker has claimed a webhook that is to be given up; an earlier one has just given it up.
     receiver.set(Mode::Hang);
     notification
         .execute(
@@ -484,7 +489,8 @@ async fn who_claimed_it_before_it_was_sent_again_does_not_give_it_up_and_waits_b
         .await;
     assert_eq!(resent["resent"], true, "{resent}");
     receiver.wait_for("/hook", 3).await;
-    // It hangs up on both; and after a hundred attempts the wait would be one of up to an hour.
+    // The receiver hangs up on both. After a hundred attempts the wait would be up to an hour, if it did not begin
+    // anew.
     receiver.set(Mode::status(204));
     notification
         .wait_for_webhook(&endpoint, order, "delivered")

@@ -1,4 +1,4 @@
-//! Webhook secrets are encrypted in the table, by keys that can be rotated, and beside replicas that know nothing of it.
+//! Webhook secrets: encrypted in the table by keys that can be rotated, also while older replicas store them in plain.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Mutex};
 
@@ -13,20 +13,20 @@ use crate::{
     webhooks::{LOCAL, listening, text},
 };
 
-/// Keys of tests: an id, and 32 bytes in base64.
+/// A key of tests: an id, and 32 bytes in base64.
 const OLD: &str = "old AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const NEW: &str = "new AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
-/// Another value under the id of the old one.
+/// A key with the id of the old one, and another value.
 const WRONG: &str = "old AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
 
-/// A file with these keys.
+/// Writes a file with these keys, and returns its path.
 fn keys(lines: &[&str]) -> PathBuf {
     let file = std::env::temp_dir().join(format!("webhook-keys-{}", Uuid::now_v7()));
     std::fs::write(&file, lines.join("\n")).expect("a writable folder");
     file
 }
 
-/// A service with these keys and settings, on a database that others may have used.
+/// Starts a service with these keys and settings, on a database that others may have used.
 async fn spawn(database: &Database, lines: &[&str], more: &[&str]) -> Notification {
     let keys = format!("--webhook-keys-file={}", keys(lines).display());
     let settings: Vec<&str> = LOCAL
@@ -38,7 +38,7 @@ async fn spawn(database: &Database, lines: &[&str], more: &[&str]) -> Notificati
     spawn_on(database.clone(), &settings, None).await
 }
 
-/// What the table holds: the secret in plain, sealed, and the same of the one before.
+/// An endpoint's columns: the secret in plain and sealed, and the same of the old one.
 type Row = (Vec<u8>, Option<String>, Option<Vec<u8>>, Option<String>);
 
 impl Notification {
@@ -49,7 +49,7 @@ impl Notification {
             .expect("one endpoint")
     }
 
-    /// Waits until the table holds what is wanted.
+    /// Waits until the endpoint's columns satisfy `wanted`.
     async fn wait_until_kept(&self, what: &str, wanted: impl Fn(&Row) -> bool) {
         eventually(what, || async {
             let row = self.kept().await;
@@ -62,7 +62,7 @@ impl Notification {
         .await;
     }
 
-    /// Has a webhook sent, and waits until it has come; checks by which secrets it is signed.
+    /// Has a webhook sent, waits until it is received, and checks that exactly these secrets sign it.
     async fn sends_signed_by(&self, receiver: &Receiver, secrets: &[&str]) {
         let n = receiver.seen("/hook").len();
         self.probe.publish(&confirmed(OrderId::new())).await;
@@ -98,7 +98,7 @@ async fn table_holds_no_plain_secret() {
     assert_eq!(old_plain.as_deref(), Some(&[][..]));
     assert!(old_sealed.is_some());
 
-    // Nor does anything else, in any form in which it could be written.
+    // No other column holds a secret either, in base64 or in hexadecimal.
     let dump: String = sqlx::query_scalar(
         "select coalesce(string_agg(row::text, ' '), '') from (
              select to_jsonb(e) as row from webhook_endpoint e union all select to_jsonb(w) from webhook w
@@ -131,7 +131,7 @@ async fn keys_are_rotated_while_webhooks_go() {
     assert!(sealed_by("old")(&notification.kept().await));
     notification.stop().await;
 
-    // The new key opens first, and seals later.
+    // The new key only opens at first, and then seals.
     for (lines, key) in [([OLD, NEW], "old"), ([NEW, OLD], "new")] {
         let notification = spawn(&database, &lines, &[]).await;
         notification.sends_signed_by(&receiver, &[secret]).await;
@@ -146,7 +146,7 @@ async fn keys_are_rotated_while_webhooks_go() {
 }
 
 #[tokio::test]
-async fn webhooks_wait_for_the_key_that_is_missing() {
+async fn webhooks_wait_for_a_missing_key() {
     let database = Database::create("notification").await;
     let receiver = Receiver::start().await;
     let notification = spawn(&database, &[OLD], &[]).await;
@@ -160,9 +160,9 @@ async fn webhooks_wait_for_the_key_that_is_missing() {
         if n == 0 {
             notification.probe.publish(&confirmed(order)).await;
         }
-        // Put off, and put off again: nothing is sent, and no attempt is counted.
+        // The webhook is put off repeatedly: nothing is sent, and no attempt is counted.
         let due = Mutex::new(BTreeSet::new());
-        eventually("it is put off again and again", || async {
+        eventually("it is put off repeatedly", || async {
             let at: Option<String> =
                 sqlx::query_scalar("select due_at::text from webhook where attempts = 0")
                     .fetch_optional(&notification.app.pool)
@@ -178,7 +178,7 @@ async fn webhooks_wait_for_the_key_that_is_missing() {
         })
         .await;
         let seen = notification.endpoint(&endpoint).await;
-        assert_eq!(seen["state"], "enabled", "our fault disables nobody");
+        assert_eq!(seen["state"], "enabled", "not the endpoint's fault");
         assert!(receiver.seen("/hook").is_empty());
         notification.stop().await;
     }
@@ -189,10 +189,10 @@ async fn webhooks_wait_for_the_key_that_is_missing() {
 }
 
 #[tokio::test]
-async fn rows_of_before_sign_and_are_sealed() {
+async fn secrets_of_older_replicas_sign_and_are_sealed() {
     let database = Database::create("notification").await;
     let receiver = Receiver::start().await;
-    // As before the upgrade: in plain, for replicas that cannot open a sealed one.
+    // As before the upgrade, the secret is in plain, for replicas that cannot open a sealed one.
     let notification = spawn(&database, &[OLD], &["--webhook-seal-secrets=false"]).await;
     let endpoint = notification
         .register(json!({ "url": receiver.url("/hook") }))
@@ -208,7 +208,7 @@ async fn rows_of_before_sign_and_are_sealed() {
         .wait_until_kept("it is sealed", sealed_by("old"))
         .await;
     notification.sends_signed_by(&receiver, &[secret]).await;
-    // A replica of before rotates it meanwhile: what it writes in plain is what signs, beside the one of before.
+    // An older replica rotates the secret meanwhile: the one that it writes in plain signs, beside the old one.
     let over = "update webhook_endpoint set old_secret = secret, old_secret_until = now() + interval '1 day',
                 secret = decode('C2FVsBQIhrscChlQIMV+b5sSYspob7oD', 'base64') where id = $1";
     notification.alter(over, &endpoint["id"]).await;
@@ -218,7 +218,7 @@ async fn rows_of_before_sign_and_are_sealed() {
         .await;
     notification.stop().await;
 
-    // The next look seals both; and a rollback finds all of it in plain again.
+    // The next check seals both, and before a rollback both are put back in plain.
     let notification = spawn(&database, &[OLD], &[]).await;
     notification
         .wait_until_kept("both are sealed", |row| {

@@ -1,9 +1,8 @@
-//! One outward call for each account at a time, over all replicas: the card company is not asked to charge a card twice at
-//! once, however many workers there are.
+//! One call of the card processor at a time for each account, over all replicas, however many workers there are.
 //!
-//! The lock is for that alone. That no charge happens twice is the work of the payment's row and of the idempotency key; that
-//! nobody writes who was overtaken (a process that was stopped for longer than its lock lives), of the fence, which the
-//! database compares.
+//! That is all that the lock is for. The payment's row and the idempotency key keep a charge from happening twice. The
+//! fence, which the database compares, keeps an overtaken holder (a process that was stopped for longer than its lock's
+//! time to live) from writing.
 
 use std::time::Duration;
 
@@ -16,19 +15,19 @@ use crate::config::LockSettings;
 /// The locks of accounts.
 pub(crate) struct Accounts {
     locks: Locks,
-    /// What they are called, before the customer's id.
+    /// The first part of a lock's name; the customer's id is the second.
     name: String,
     ttl: Duration,
-    /// Off only while a drill shows what becomes of it.
+    /// On, except while a drill shows what happens without it.
     fencing: Switch,
 }
 
 impl Accounts {
-    /// Connects when it must.
+    /// Sets up the client of Redis, which connects at the first use.
     pub(crate) fn new(settings: &LockSettings, fencing: Switch) -> anyhow::Result<Self> {
         let ttl = Duration::from_millis(settings.account_lock_ttl_ms);
         let options = Options {
-            // A renewal, every third of that time, can be tried again.
+            // The lock is renewed every third of its time to live; half of that leaves time for a second try.
             timeout: (ttl / 6).min(Duration::from_millis(500)),
             ..Options::new(settings.redis()?)
         };
@@ -40,18 +39,18 @@ impl Accounts {
         })
     }
 
-    /// The lock of an account, unless somebody has it.
+    /// Acquires the lock of an account. Returns `None` if another process holds it.
     pub(crate) async fn try_lock(&self, customer: &CustomerId) -> Result<Option<Lock>, Error> {
         let name = format!("{}/{customer}", self.name);
         self.locks.try_acquire(&name, self.ttl).await
     }
 
-    /// The database has seen this one: those to come are to be newer.
+    /// Raises the fences of all later acquisitions above `newest`, which the database has seen.
     pub(crate) fn seen(&self, newest: Fence) {
         self.locks.raise_fence(newest);
     }
 
-    /// Whether somebody who was overtaken may not write.
+    /// Returns true if an overtaken holder is refused.
     pub(crate) fn are_fenced(&self) -> bool {
         self.fencing.is_on()
     }

@@ -1,4 +1,4 @@
-//! What is answered, to whoever asked.
+//! The messages that answer events and commands.
 
 use chassis::events::{Answering, Publishing};
 use contracts::payment::{
@@ -12,7 +12,7 @@ use crate::{
     store::{Payment, Terms},
 };
 
-/// The outbox row for an answer.
+/// Builds the outbox row of an answer.
 pub(super) fn message(
     publishing: &Publishing<'_>,
     answering: Answering<'_>,

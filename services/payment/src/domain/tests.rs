@@ -43,7 +43,7 @@ fn every() -> impl Iterator<Item = (Option<State>, Input)> {
 }
 
 #[test]
-fn what_comes_twice_moves_no_money_the_second_time() {
+fn repeated_input_moves_no_money_the_second_time() {
     for (state, input) in every() {
         if let Ok(first) = decide(state, input) {
             let second = decide(Some(first.state), input)
@@ -91,7 +91,7 @@ fn once_cancelled_no_charge_takes_money() {
                 "{state:?}"
             );
         }
-        // And what the card company captures all the same is given back.
+        // A capture that comes after the cancel is given back.
         if let Ok(late) = decide(Some(cancelled.state), Input::CardCaptured) {
             assert_ne!(late.state, State::Captured(Method::Card), "{state:?}");
         }
@@ -99,7 +99,7 @@ fn once_cancelled_no_charge_takes_money() {
 }
 
 #[test]
-fn a_cancel_is_answered_at_once_or_when_the_card_company_has() {
+fn cancel_is_answered_at_once_or_after_the_card_processor() {
     for state in states() {
         let cancelled = decide(state, Input::Cancel).expect("a cancel is always possible");
         let waits = matches!(
@@ -134,7 +134,7 @@ fn a_cancel_is_answered_at_once_or_when_the_card_company_has() {
 }
 
 #[test]
-fn nobody_is_refunded_who_was_not_charged() {
+fn uncharged_order_is_not_refunded() {
     for state in [None, Some(State::Declined(DECLINED)), Some(State::Void)] {
         assert_eq!(
             decide(state, Input::Cancel).expect("possible").answer,

@@ -1,18 +1,18 @@
-//! Wallets.
+//! Wallets, and the deposits into them.
 
 use std::collections::BTreeMap;
 
 use contracts::value::{Currency, CustomerId, Money};
 use sqlx::{PgConnection, PgExecutor};
 
-/// Which wallet.
+/// The key of a wallet: a customer has one per currency.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AccountKey {
     pub(crate) customer: CustomerId,
     pub(crate) currency: Currency,
 }
 
-/// Reads what is stored as text.
+/// Parses a value that is stored as text.
 pub(super) fn decode<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     text: &str,
 ) -> sqlx::Result<T> {
@@ -20,7 +20,7 @@ pub(super) fn decode<T: std::str::FromStr<Err: std::error::Error + Send + Sync +
         .map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// Locks these wallets, in the order of their keys; answers the balances of those that there are, in minor units.
+/// Locks these wallets, in the order of their keys. Returns the balances of those that exist, in minor units.
 pub(crate) async fn lock_accounts(
     conn: &mut PgConnection,
     keys: &[AccountKey],
@@ -75,7 +75,7 @@ pub(crate) async fn save_accounts(
     Ok(())
 }
 
-/// A customer's balances.
+/// Returns a customer's balances, ordered by currency; none if the customer has no wallet.
 pub(crate) async fn balances(
     db: impl PgExecutor<'_>,
     customer: &CustomerId,
@@ -91,8 +91,8 @@ pub(crate) async fn balances(
         .collect()
 }
 
-/// Pays money into a wallet, which is opened if there is none, once per key. Answers what was paid in under that key, if it
-/// was used before.
+/// Pays money into a wallet, once per key; opens the wallet if there is none. If the key was used before, returns the
+/// customer and the amount that it was used for.
 pub(crate) async fn deposit(
     conn: &mut PgConnection,
     key: &str,

@@ -4,8 +4,8 @@ use contracts::value::CustomerId;
 use holdfast::distributed_lock::{Fence, Lock};
 use sqlx::PgConnection;
 
-/// Lets the holder of this lock pass, if nobody newer was here; else answers the newest fence. First in each transaction that
-/// works under the lock: until its end nobody else passes.
+/// Lets the holder of this lock pass if no newer one was seen; otherwise returns the newest fence. Must be the first
+/// statement of each transaction that works under the lock: other holders wait at the row until the transaction ends.
 pub(crate) async fn pass(
     conn: &mut PgConnection,
     customer: &CustomerId,
@@ -32,6 +32,6 @@ pub(crate) async fn pass(
     )
     .fetch_one(conn)
     .await?;
-    // What is stored came from a lock.
+    // Every stored fence came from a lock, so it is valid.
     Ok(Err(Fence::new(newest).unwrap_or_default()))
 }

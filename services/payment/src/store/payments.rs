@@ -18,23 +18,24 @@ use crate::domain::{Method, State};
 pub(crate) struct Payment {
     pub(crate) order_id: OrderId,
     pub(crate) state: State,
-    /// What is charged, and how; none on a tombstone.
+    /// The terms of the charge; `None` on a tombstone.
     pub(crate) terms: Option<Terms>,
-    /// The card company's name for the charge.
+    /// The card processor's id of the charge.
     pub(crate) charge_id: Option<Uuid>,
-    /// The newest state of the order that we have heard of.
+    /// The highest version of the order that a message has named.
     pub(crate) order_version: u32,
-    /// What the card company's answer will be caused by, and traced under.
+    /// The message that the answer, once the card processor has answered, will name as its cause.
     pub(crate) causation_id: Option<Uuid>,
+    /// The trace of that message, which the call and the answer continue.
     pub(crate) trace: Option<TraceContext>,
-    /// The command that the card company's answer will answer; none in choreography.
+    /// The idempotency key of the command that the answer will reply to; `None` in choreography.
     pub(crate) reply_key: Option<String>,
     pub(crate) attempts: i32,
     pub(crate) last_error: Option<String>,
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// What is charged, and how.
+/// The terms of a charge: who pays how much, for what, and by which method.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) customer: CustomerId,
@@ -79,7 +80,8 @@ macro_rules! select_payments {
     };
 }
 
-/// Locks these orders' payments, in the order of their ids. What there is not yet cannot be locked: see [`insert`].
+/// Locks these orders' payments, in the order of their ids. A row that does not exist yet cannot be locked: see
+/// [`insert`].
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
@@ -96,7 +98,7 @@ pub(crate) async fn lock(
         .collect()
 }
 
-/// Locks one.
+/// Locks the payment of one order.
 pub(crate) async fn lock_one(
     conn: &mut PgConnection,
     id: OrderId,
@@ -104,7 +106,7 @@ pub(crate) async fn lock_one(
     Ok(lock(conn, &[id]).await?.remove(&id))
 }
 
-/// Reads one.
+/// Reads the payment of one order, without a lock.
 pub(crate) async fn find(db: impl PgExecutor<'_>, id: OrderId) -> sqlx::Result<Option<Payment>> {
     select_payments!("where order_id = $1", id.0)
         .fetch_optional(db)
@@ -113,8 +115,8 @@ pub(crate) async fn find(db: impl PgExecutor<'_>, id: OrderId) -> sqlx::Result<O
         .transpose()
 }
 
-/// Writes new payments; answers how many. Fewer than were given: another transaction made one of them meanwhile, so what
-/// this one decided is void.
+/// Inserts new payments, and returns how many. If they are fewer than were given, another transaction has inserted one
+/// of them meanwhile, and the caller must roll back: it decided without knowing that row.
 pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sqlx::Result<usize> {
     let terms = || payments.iter().map(|payment| payment.terms.as_ref());
     let columns = Columns::from(payments);
@@ -177,7 +179,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
     Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// Writes locked payments back: one final row per order. One whose state is new, and waits for the card company, is due now.
+/// Writes locked payments back: one final row per order. A payment that enters a state that waits for the card
+/// processor is due at once.
 pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sqlx::Result<()> {
     let columns = Columns::from(payments);
     sqlx::query!(
@@ -218,17 +221,17 @@ pub(crate) async fn update(conn: &mut PgConnection, payments: &[Payment]) -> sql
     Ok(())
 }
 
-/// What an operator wrote off.
+/// A payment that an operator wrote off.
 pub(crate) struct Settlement<'a> {
     pub(crate) order_id: OrderId,
     pub(crate) terms: &'a Terms,
-    /// Whether our books say that the money was taken.
+    /// True if the money was taken, by this service's books.
     pub(crate) was_captured: bool,
     pub(crate) operator: &'a str,
     pub(crate) note: &'a str,
 }
 
-/// Records what an operator wrote off.
+/// Records a payment that an operator wrote off.
 pub(crate) async fn settle(
     conn: &mut PgConnection,
     settlement: &Settlement<'_>,
@@ -257,7 +260,7 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-/// The columns that change, column by column.
+/// The columns that change, each as a vector with one value per payment.
 struct Columns {
     order_ids: Vec<Uuid>,
     states: Vec<String>,
@@ -389,7 +392,7 @@ impl TryFrom<Row> for Payment {
     }
 }
 
-/// Reads the trace that a row keeps. One that cannot be read is none: a payment does not wait for its trace.
+/// Reads the trace of a row. Returns `None` for one that cannot be read: a payment must not fail for its trace.
 pub(super) fn trace_of(
     traceparent: Option<&str>,
     tracestate: Option<&str>,
@@ -397,7 +400,7 @@ pub(super) fn trace_of(
     TraceContext::parse(traceparent?, tracestate)
 }
 
-/// A value that the table's checks should have kept out.
+/// Makes the error for a value that the table's checks should have kept out.
 fn damaged(column: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(
         format!("payment.{column} holds a value that this version does not know").into(),

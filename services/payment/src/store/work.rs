@@ -1,4 +1,4 @@
-//! What waits for the card company: claimed by leases, on the database's clock.
+//! Payments that wait for the card processor, claimed by leases on the database's clock.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use time::OffsetDateTime;
 
 use super::{accounts::decode, payments::trace_of};
 
-/// A payment that this worker alone works on until its lease ends.
+/// A payment that belongs to this worker until its lease ends.
 pub(crate) struct Claimed {
     pub(crate) order_id: OrderId,
-    /// Whose account is to be locked; none, if what is stored is no customer's id: no reason not to work on the others.
+    /// The customer whose account is to be locked. `None` if the stored id is invalid: that must not keep the other
+    /// rows from being worked on.
     pub(crate) customer: Option<CustomerId>,
     pub(crate) due: Due,
-    /// The trace of what led to it.
+    /// The trace of the message that led to the call.
     pub(crate) trace: Option<TraceContext>,
-    /// How often it was tried, with this time.
+    /// The number of attempts since the payment entered its state, this one included: at least 1.
     pub(crate) attempts: u32,
-    /// When the lease ends: no other claim of it has the same.
+    /// The end of the lease, which identifies the claim: no other claim of the row has the same.
     lease_until: OffsetDateTime,
 }
 
-/// What is to be done.
+/// The operation that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Take the money.
+    /// A charge of the customer's card.
     Charge,
-    /// Give it back.
+    /// A refund of the captured charge.
     Refund,
 }
 
-/// Claims up to `limit` payments that are due, for `lease`. One that a worker dies with is due again when its lease ends.
+/// Claims up to `limit` payments that are due, for `lease`. If the worker dies, they are due again when the lease ends.
 pub(crate) async fn claim(
     db: impl PgExecutor<'_>,
     limit: i64,
@@ -71,7 +72,8 @@ pub(crate) async fn claim(
         .collect())
 }
 
-/// There was no definite answer: it is due again after `delay`. Not if it is somebody else's by now, or has ended.
+/// Makes a payment due again after `delay`, because the call got no definite answer. Changes nothing if another worker
+/// has claimed the payment since, or it waits no more.
 pub(crate) async fn put_off(
     db: impl PgExecutor<'_>,
     claimed: &Claimed,
@@ -91,7 +93,8 @@ pub(crate) async fn put_off(
     Ok(())
 }
 
-/// It was not asked: it is due again after `delay`, and this was no attempt. Not if it is somebody else's by now, or has ended.
+/// Makes a payment due again after `delay`, and does not count the attempt, because the call was not made. Changes
+/// nothing if another worker has claimed the payment since, or it waits no more.
 pub(crate) async fn put_back(
     db: impl PgExecutor<'_>,
     claimed: &Claimed,
@@ -109,7 +112,7 @@ pub(crate) async fn put_back(
     Ok(())
 }
 
-/// How many wait for the card company, for the gauge.
+/// Returns the number of payments that wait for the card processor.
 pub(crate) async fn in_hand(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from payment where due_at is not null"#)
         .fetch_one(db)

@@ -1,4 +1,4 @@
-//! Cards: the intent is stored before the call, the outcome after it, and only a definite answer is one.
+//! Cards: the intent is stored before the call, the outcome after it, and only a definite answer is an outcome.
 
 use contracts::value::OrderId;
 use serde_json::json;
@@ -7,14 +7,14 @@ use testkit::eventually;
 use crate::helpers::{cancelling, card, created, settling, spawn_app, start};
 
 #[tokio::test]
-async fn captured_and_refunded_in_the_card_companys_own_books() {
+async fn card_is_captured_and_refunded_in_the_processors_ledger() {
     let payment = spawn_app().await;
     let (order, probe) = (OrderId::new(), &payment.probe);
     let cause = probe
         .publish(&created(order, "alice", 300, &card("tok_visa")))
         .await;
     let completed = probe.wait_for("payment.completed.v1", order).await;
-    // The answer comes from a worker, and still says what led to it.
+    // A worker publishes the answer, which still names the message that caused it.
     assert_eq!(
         completed.headers["cloudEvents_causationid"],
         cause.to_string()
@@ -43,11 +43,13 @@ async fn a_decline_is_final() {
     payment.stop().await;
 }
 
+/// A lost answer, a timeout and a broken connection are no outcomes: the payment stays `charging`, and its charge is
+/// resent under one key until the card processor gives a definite answer.
 #[tokio::test]
-async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is_one() {
+async fn charge_is_resent_until_there_is_a_definite_answer() {
     let payment = spawn_app().await;
     let probe = &payment.probe;
-    // It charges, and the answer is lost, each time.
+    // The card processor charges, and each of its answers is lost.
     payment.turn(json!({ "fail_after": 1.0 })).await;
     let order = OrderId::new();
     probe
@@ -62,7 +64,7 @@ async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is
         }
     })
     .await;
-    // It times out.
+    // The call times out.
     payment
         .turn(json!({ "latency_min_ms": 600, "latency_max_ms": 600 }))
         .await;
@@ -71,7 +73,7 @@ async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is
         .publish(&created(slow, "alice", 300, &card("tok_visa")))
         .await;
     payment.wait_for_state(slow, "charging").await;
-    // It cannot be reached.
+    // The card processor cannot be reached.
     payment.line.cut();
     let unreached = OrderId::new();
     probe
@@ -82,7 +84,7 @@ async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is
         assert_eq!(
             payment.state(order).await,
             "charging",
-            "nobody knows, so nobody says anything"
+            "there is no answer while the outcome is unknown"
         );
         assert_eq!(probe.seen(order).len(), 1, "{:?}", probe.kinds(order));
     }
@@ -94,14 +96,16 @@ async fn no_answer_is_no_outcome_and_the_same_charge_is_asked_for_until_there_is
         assert_eq!(
             payment.ledger(order).await,
             ["capture"],
-            "once, under one key"
+            "charged once, under one key"
         );
     }
     payment.stop().await;
 }
 
+/// A worker whose lease has ended, and whose payment another worker has claimed, leaves that claim as it is when its
+/// call fails.
 #[tokio::test]
-async fn who_was_stopped_for_longer_than_the_lease_does_not_put_off_what_is_anothers() {
+async fn late_worker_does_not_put_off_anothers_claim() {
     let payment = spawn_app().await;
     let (probe, pool) = (&payment.probe, &payment.app.pool);
     payment.line.pause();
@@ -109,7 +113,7 @@ async fn who_was_stopped_for_longer_than_the_lease_does_not_put_off_what_is_anot
     probe
         .publish(&created(order, "alice", 300, &card("tok_visa")))
         .await;
-    // Claimed by another one as soon as by this one: for an hour, so that it is known again.
+    // Another worker claims the payment right after this one: for an hour, by which its claim is recognised below.
     let claim = "update payment set due_at = now() + interval '1 hour'
                  where order_id = $1 and attempts = 1 and due_at > now()";
     eventually("it is being asked for", || async {
@@ -120,10 +124,11 @@ async fn who_was_stopped_for_longer_than_the_lease_does_not_put_off_what_is_anot
         }
     })
     .await;
-    // There is no answer: the line breaks, and is mended.
+    // The call gets no answer: its connection breaks. A new one works.
     payment.line.lead_to(payment.company.address());
     payment.line.restore();
-    // The same account: it is asked for when the first one's lock has been given back, after all that came of it.
+    // The next payment of the same account is called for once the first worker has stored its result and released the
+    // lock.
     let next = OrderId::new();
     probe
         .publish(&created(next, "alice", 300, &card("tok_visa")))
@@ -137,7 +142,7 @@ async fn who_was_stopped_for_longer_than_the_lease_does_not_put_off_what_is_anot
 }
 
 #[tokio::test]
-async fn a_capture_that_lands_after_a_cancel_is_refunded_and_only_then_answered() {
+async fn late_capture_is_refunded_before_the_cancel_is_answered() {
     let payment = spawn_app().await;
     let (order, probe) = (OrderId::new(), &payment.probe);
     payment
@@ -155,7 +160,7 @@ async fn a_capture_that_lands_after_a_cancel_is_refunded_and_only_then_answered(
         !probe
             .kinds(order)
             .contains(&"payment.completed.v1".to_owned()),
-        "inventory never hears of it"
+        "inventory is not told of the capture"
     );
     payment.stop().await;
 }
@@ -207,7 +212,7 @@ async fn two_servers_share_the_calls_and_charge_each_card_once() {
 }
 
 #[tokio::test]
-async fn an_operator_ends_what_the_card_company_never_answers() {
+async fn operator_settles_a_charge_that_is_never_answered() {
     let payment = spawn_app().await;
     let (order, probe) = (OrderId::new(), &payment.probe);
     payment.line.cut();
@@ -223,6 +228,6 @@ async fn an_operator_ends_what_the_card_company_never_answers() {
         .fetch_one(&payment.app.pool)
         .await
         .expect("recorded");
-    assert_eq!(settlement, 0, "by our books nothing was taken");
+    assert_eq!(settlement, 0, "by the payment's books nothing was taken");
     payment.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The orchestrator's commands: the same row answers, under the key of the command that asked.
+//! The orchestrator's commands: the order's row decides, and the reply carries the command's key.
 
 use contracts::value::{OrderId, PaymentMethod};
 use holdfast::messaging::Event;
@@ -26,28 +26,28 @@ async fn each_command_is_answered_under_its_key_and_done_once() {
         assert_eq!(refunded.data["amount"]["amount_minor"], 300);
         assert_eq!(payment.balance("alice").await, 1000);
     }
-    // Late, and answered without being done.
+    // A late charge is answered without being carried out.
     let declined = payment.ask(&charge, &key(order, "do"), 4).await;
     assert_eq!(declined.kind, "payment.declined.v1");
     assert_eq!(declined.data["reason"], "order_cancelled");
-    // What is undone needs no operator any more.
+    // A refunded payment has nothing left to settle.
     let refunded = payment.ask(&settle(order), &key(order, "settle"), 1).await;
     assert_eq!(refunded.kind, "payment.refunded.v1");
     assert_eq!(payment.balance("alice").await, 1000);
     assert_eq!(
         payment.probe.seen_on("replies", order).len(),
         8,
-        "one each, and none besides"
+        "one reply to each command, and no other"
     );
     assert!(
         payment.probe.seen_on("events", order).is_empty(),
-        "choreography hears nothing of it"
+        "no event is published"
     );
     payment.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_undone_first_is_never_done() {
+async fn early_undo_keeps_a_late_charge_from_happening() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let order = OrderId::new();
@@ -68,7 +68,7 @@ async fn what_is_undone_first_is_never_done() {
 }
 
 #[tokio::test]
-async fn who_cannot_pay_is_declined_and_there_is_nothing_to_undo() {
+async fn uncovered_charge_is_declined_and_leaves_nothing_to_undo() {
     let payment = spawn_app().await;
     payment.fund("alice", 299).await;
     for (customer, reason) in [("alice", "insufficient_funds"), ("mallory", "no_account")] {
@@ -86,7 +86,7 @@ async fn who_cannot_pay_is_declined_and_there_is_nothing_to_undo() {
 }
 
 #[tokio::test]
-async fn commands_of_one_order_in_one_batch_are_answered_each() {
+async fn commands_of_one_order_in_one_batch_are_each_answered() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let order = OrderId::new();
@@ -121,7 +121,7 @@ async fn commands_of_one_order_in_one_batch_are_answered_each() {
 }
 
 #[tokio::test]
-async fn what_an_operator_settles_is_written_down_and_never_refunded() {
+async fn settled_payment_is_recorded_and_never_refunded() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let order = OrderId::new();
@@ -146,8 +146,10 @@ async fn what_an_operator_settles_is_written_down_and_never_refunded() {
     payment.stop().await;
 }
 
+/// A message that its queue does not take is parked, and an operator's edit of it is checked against that queue's
+/// types.
 #[tokio::test]
-async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue() {
+async fn each_queue_takes_its_own_types_only_also_after_an_edit() {
     let mut payment = spawn_app().await;
     let (stray, lost, nameless, free) = (
         OrderId::new(),
@@ -156,7 +158,8 @@ async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue
         OrderId::new(),
     );
     let (app, probe) = (&payment.app, &payment.probe);
-    // A fact among the commands, a command among the facts, one that nobody could be answered by, and one for nothing.
+    // An event among the commands, a command among the events, a command without a key to reply under, and a charge of
+    // zero.
     probe
         .command("payment", &cancelling(stray), &key(stray, "undo"))
         .await;

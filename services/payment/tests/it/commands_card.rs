@@ -1,4 +1,4 @@
-//! Commands whose answer must wait for the card company: it comes from a worker, under the key of whoever asked last.
+//! Commands whose reply must wait for the card processor: a worker sends it, under the key of the newest command.
 
 use contracts::value::OrderId;
 use serde_json::json;
@@ -6,7 +6,7 @@ use testkit::eventually;
 
 use crate::helpers::{Payment, card, charge, key, refund, settle, spawn_app};
 
-/// An order whose charge the card company was asked for and has not answered.
+/// Starts an order's charge, and returns while it waits for the card processor.
 async fn charging(payment: &Payment, token: &str) -> OrderId {
     let order = OrderId::new();
     let charge = charge(order, "alice", 300, &card(token));
@@ -16,7 +16,7 @@ async fn charging(payment: &Payment, token: &str) -> OrderId {
 }
 
 #[tokio::test]
-async fn a_charge_is_answered_when_the_card_company_has_answered() {
+async fn charge_is_answered_after_the_card_processor_has_answered() {
     let payment = spawn_app().await;
     payment.line.cut();
     let order = OrderId::new();
@@ -28,7 +28,7 @@ async fn a_charge_is_answered_when_the_card_company_has_answered() {
     payment.send(&charge, &key).await;
     payment.catch_up().await;
     assert_eq!(payment.state(order).await, "charging");
-    assert!(payment.probe.replies(&key).is_empty(), "nobody knows yet");
+    assert!(payment.probe.replies(&key).is_empty(), "no outcome yet");
     payment.line.restore();
     let completed = payment.probe.wait_for_reply(&key).await;
     assert_eq!(completed.kind, "payment.completed.v1");
@@ -40,7 +40,7 @@ async fn a_charge_is_answered_when_the_card_company_has_answered() {
     assert_eq!(
         payment.probe.replies(&key).len(),
         2,
-        "one that came later, and one at once"
+        "one reply to the first two commands, and one to the third"
     );
     assert!(payment.probe.seen_on("events", order).is_empty());
     payment.stop().await;
@@ -71,9 +71,9 @@ async fn a_decline_and_a_refund_are_answered_under_their_keys() {
 }
 
 #[tokio::test]
-async fn an_undo_takes_the_place_of_the_charge_that_is_asked_for() {
+async fn undo_takes_the_reply_of_a_charge_in_flight() {
     let payment = spawn_app().await;
-    // The card company takes the money, and each of its answers is lost.
+    // The card processor takes the money, and each of its answers is lost.
     payment.turn(json!({ "fail_after": 1.0 })).await;
     let order = charging(&payment, "tok_visa").await;
     eventually("it is charged", || async {
@@ -86,7 +86,7 @@ async fn an_undo_takes_the_place_of_the_charge_that_is_asked_for() {
     })
     .await;
     let cause = payment.send(&refund(order), &key(order, "undo")).await;
-    // The charge, again: what it waits for is not its own any more.
+    // The resent charge does not take the reply back.
     let again = charge(order, "alice", 300, &card("tok_visa"));
     payment.send(&again, &key(order, "do")).await;
     payment.catch_up().await;
@@ -121,9 +121,9 @@ async fn a_decline_that_comes_after_the_undo_leaves_nothing_to_undo() {
 }
 
 #[tokio::test]
-async fn of_two_who_wait_for_one_refund_the_newest_is_answered() {
+async fn newest_of_two_senders_waiting_for_a_refund_is_answered() {
     let payment = spawn_app().await;
-    // One is asked to be undone while it is charged, one while it is refunded.
+    // One order is undone after it was captured, one while it is charged.
     let captured = OrderId::new();
     let charge = charge(captured, "alice", 300, &card("tok_visa"));
     payment.ask(&charge, &key(captured, "do"), 1).await;
@@ -148,7 +148,7 @@ async fn of_two_who_wait_for_one_refund_the_newest_is_answered() {
         let refunded = payment.probe.wait_for_reply(&other).await;
         assert_eq!(refunded.kind, "payment.refunded.v1");
         assert_eq!(refunded.headers["cloudEvents_causationid"], cause);
-        // Who asked first asks again, and is answered at once.
+        // The first sender resends its command, and is answered at once.
         let refunded = payment.ask(&refund(order), &key(order, "undo"), 1).await;
         assert_eq!(refunded.kind, "payment.refunded.v1");
         assert_eq!(payment.ledger(order).await, ["capture", "refund"]);
@@ -158,7 +158,7 @@ async fn of_two_who_wait_for_one_refund_the_newest_is_answered() {
 }
 
 #[tokio::test]
-async fn an_operator_ends_what_the_card_company_never_answers() {
+async fn operator_settles_a_charge_that_is_never_answered() {
     let payment = spawn_app().await;
     payment.line.cut();
     let order = charging(&payment, "tok_visa").await;
@@ -172,6 +172,6 @@ async fn an_operator_ends_what_the_card_company_never_answers() {
         .fetch_one(&payment.app.pool)
         .await
         .expect("recorded");
-    assert_eq!(settlement, 0, "by our books nothing was taken");
+    assert_eq!(settlement, 0, "by the payment's books nothing was taken");
     payment.stop().await;
 }

@@ -1,18 +1,19 @@
-//! Batches of the two queues that are about the same orders, at the same time.
+//! Concurrent batches of the two queues about the same orders.
 
 use contracts::value::{OrderId, PaymentMethod};
 use testkit::{Database, Probe, Proxy, Vhost, eventually};
 
 use crate::helpers::{charge, created, key, start};
 
-/// The rows of a batch are made in the order of their keys: two batches wait for each other, and neither is sacrificed.
+/// A batch inserts its rows in the order of their keys: of two batches one waits for the other, and neither is chosen
+/// as a deadlock's victim.
 #[tokio::test]
 async fn crossing_batches_make_no_deadlock() {
     let (database, vhost) = tokio::join!(Database::create("payment"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let line = Proxy::start(vhost.server()).await; // no card is charged here
     let orders: Vec<OrderId> = (0..100).map(|_| OrderId::new()).collect();
-    // Nobody has a wallet, so each is declined, and remembered.
+    // The customer has no wallet, so each order is declined, and gets a row.
     for order in &orders {
         let wallet = &PaymentMethod::Wallet;
         probe
@@ -30,7 +31,7 @@ async fn crossing_batches_make_no_deadlock() {
     }
     app.stop().await;
     let pool = database.pool();
-    // Sessions report when they end.
+    // A session reports its deadlocks when it ends.
     eventually("ended sessions", || async {
         let sessions: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'payment'",

@@ -1,4 +1,4 @@
-//! A payment service of its own for each test, with a card company of its own.
+//! A payment service and a card processor of its own for each test.
 
 use clap::Parser;
 use contracts::{
@@ -19,9 +19,9 @@ pub(crate) struct Payment {
     pub(crate) app: TestApp,
     pub(crate) vhost: Vhost,
     pub(crate) probe: Probe,
-    /// The card company.
+    /// The card processor.
     pub(crate) company: TestApp,
-    /// The line to it.
+    /// The proxy between the payment service and the card processor.
     pub(crate) line: Proxy,
 }
 
@@ -29,12 +29,12 @@ pub(crate) async fn spawn_app() -> Payment {
     spawn_app_on(Redis::shared().url()).await
 }
 
-/// With its locks in that Redis.
+/// Starts a payment service with its locks in that Redis.
 pub(crate) async fn spawn_app_on(redis: &str) -> Payment {
     spawn_app_with(redis, &[]).await
 }
 
-/// With its locks in that Redis, and more arguments.
+/// Starts a payment service with its locks in that Redis, and more arguments.
 pub(crate) async fn spawn_app_with(redis: &str, more: &[&str]) -> Payment {
     let (database, ledger, vhost) = tokio::join!(
         Database::create("payment"),
@@ -59,13 +59,13 @@ pub(crate) async fn spawn_app_with(redis: &str, more: &[&str]) -> Payment {
     payment
 }
 
-/// One more server on the same database and queue.
+/// Starts one more server on the same database and queues.
 pub(crate) async fn start(database: Database, vhost: &Vhost, line: &Proxy) -> TestApp {
     let redis = Redis::shared();
     start_with(database, vhost, line, redis.url(), &[]).await
 }
 
-/// With locks in that Redis, and more arguments.
+/// Starts one more server with its locks in that Redis, and more arguments.
 pub(crate) async fn start_with(
     database: Database,
     vhost: &Vhost,
@@ -85,7 +85,7 @@ pub(crate) async fn start_with(
         "--card-backoff-cap-ms=200".to_owned(),
         "--card-poll-ms=20".to_owned(),
         format!("--redis-url={redis}"),
-        // The servers on one database have their locks in common, and with nobody else.
+        // The servers on one database share their locks, and no others do.
         format!("--account-lock-name={}", database.name()),
         "--card-breaker-open-ms=100".to_owned(),
     ]);
@@ -189,13 +189,13 @@ pub(crate) fn key(order: OrderId, direction: &str) -> String {
 }
 
 impl Payment {
-    /// Sends a command; answers its id.
+    /// Sends a command; returns the message's id.
     pub(crate) async fn send<M: Message>(&self, command: &M, key: &str) -> String {
         let id = self.probe.command("payment", command, key).await;
         id.to_string()
     }
 
-    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    /// Sends a command and waits for its reply, which is the `n`th under this key.
     pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
         let cause = self.send(command, key).await;
         let reply = self.probe.wait_for_nth_reply(key, n).await;
@@ -219,7 +219,7 @@ impl Payment {
             .expect(200);
     }
 
-    /// What is in a wallet.
+    /// Returns the balance of a wallet, in cents.
     pub(crate) async fn balance(&self, customer: &str) -> i64 {
         let wallet = answer(self.app.as_customer(
             customer,
@@ -232,7 +232,7 @@ impl Payment {
             .expect("a balance")
     }
 
-    /// What became of an order here.
+    /// Returns the state of an order's payment, or "unheard of".
     pub(crate) async fn state(&self, order: OrderId) -> String {
         let path = format!("/operator/payments/{order}");
         let view: Value = answer(self.app.as_operator(Method::GET, &path)).await.body;
@@ -252,7 +252,7 @@ impl Payment {
         .await;
     }
 
-    /// Turns some of the card company's knobs; the others are calm.
+    /// Turns some of the card processor's knobs, and resets the others.
     pub(crate) async fn turn(&self, knobs: Value) {
         let mut all = json!({
             "latency_min_ms": 0, "latency_max_ms": 0, "fail_before": 0.0, "fail_after": 0.0, "decline": 0.0
@@ -265,7 +265,7 @@ impl Payment {
             .expect(204);
     }
 
-    /// What the card company captured, and gave back, for an order.
+    /// Returns the entries of the card processor's ledger about an order, oldest first.
     pub(crate) async fn ledger(&self, order: OrderId) -> Vec<String> {
         sqlx::query_scalar(
             "select kind from ledger join charge on charge.id = charge_id where reference = $1 order by seq",

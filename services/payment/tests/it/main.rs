@@ -1,4 +1,4 @@
-//! The payment service through its API, its queue, and the card company behind it.
+//! The payment service, through its API, its queues and the card processor that it calls.
 
 mod card;
 mod commands;

@@ -1,4 +1,4 @@
-//! The circuit breaker before the card company, and the lock of each account.
+//! The circuit breaker before the card processor, and the lock of each account.
 
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ impl Payment {
     }
 }
 
+/// The breaker opens, the waiting payments cost no attempts, and no order is declined.
 #[tokio::test]
-async fn while_the_card_company_is_away_nobody_calls_it_and_nobody_is_declined() {
+async fn orders_wait_while_the_card_processor_fails() {
     let payment = spawn_app().await;
     let probe = &payment.probe;
     payment.turn(json!({ "fail_before": 1.0 })).await;
@@ -45,7 +46,7 @@ async fn while_the_card_company_is_away_nobody_calls_it_and_nobody_is_declined()
         }
     })
     .await;
-    // All but a few wait, and have not been tried: what is known to be away is not asked.
+    // An open breaker keeps payments from being claimed, so all but a few wait without an attempt.
     let failed = payment.breaker().await["failed"].as_u64();
     assert!(failed < Some(40), "{failed:?} calls");
     let tried: i64 = sqlx::query_scalar("select coalesce(sum(attempts), 0)::bigint from payment")
@@ -87,7 +88,7 @@ async fn one_call_at_a_time_for_each_account() {
     for order in &orders {
         probe.wait_for("payment.completed.v1", *order).await;
     }
-    // By the company's own books: no decision began before the one before it was over.
+    // By the card processor's own books, no decision began before the one before it had ended.
     let overlapping: i64 = sqlx::query_scalar(
         "with decision as (select c.id, c.created_at as began, l.at as ended from charge c join ledger l on l.charge_id = c.id)
          select count(*) from decision a join decision b on a.id < b.id
@@ -95,14 +96,14 @@ async fn one_call_at_a_time_for_each_account() {
     )
     .fetch_one(&payment.company.pool)
     .await
-    .expect("the company's books");
+    .expect("the card processor's books");
     assert_eq!(overlapping, 0);
     another.stop().await;
     payment.stop().await;
 }
 
 #[tokio::test]
-async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fence_back() {
+async fn cards_wait_without_redis_and_fences_grow_after_it_is_lost() {
     let mut redis = RedisServer::start().await;
     let payment = spawn_app_on(&redis.url()).await;
     let probe = &payment.probe;
@@ -134,7 +135,7 @@ async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fe
     .await;
     assert!(payment.ledger(second).await.is_empty());
 
-    // It comes back with nothing in it.
+    // Redis comes back empty.
     redis.revive().await;
     probe.wait_for("payment.completed.v1", second).await;
     assert_eq!(payment.ledger(second).await, ["capture"]);
@@ -142,10 +143,10 @@ async fn without_redis_cards_wait_and_a_redis_that_forgot_everything_takes_no_fe
     payment.stop().await;
 }
 
-/// Orders something of alice's, and overtakes whoever asks the card company for it; answers the order, and the fence that is
-/// the newest then.
+/// Places an order of alice's, and overtakes the worker that calls the card processor for it. Returns the order, and
+/// the newest fence then.
 async fn overtaken(payment: &Payment) -> (OrderId, i64) {
-    // A decision takes longer than it takes to overtake whoever asked.
+    // The card processor takes longer to answer than the test to overtake the worker.
     payment
         .turn(json!({ "latency_min_ms": 250, "latency_max_ms": 250 }))
         .await;
@@ -156,7 +157,7 @@ async fn overtaken(payment: &Payment) -> (OrderId, i64) {
         .await;
     let overtake = "update account_fence set fence = fence + 1000, holder = gen_random_uuid()
                     where customer_id = 'alice'";
-    eventually("somebody newer comes", || async {
+    eventually("a newer holder is in the table", || async {
         let done = sqlx::query(overtake)
             .execute(&payment.app.pool)
             .await
@@ -171,10 +172,10 @@ async fn overtaken(payment: &Payment) -> (OrderId, i64) {
 }
 
 #[tokio::test]
-async fn whoever_was_overtaken_writes_nothing_and_the_payment_is_asked_for_again() {
+async fn overtaken_holder_writes_nothing_and_the_call_is_resent() {
     let payment = spawn_app().await;
     let (order, newest) = overtaken(&payment).await;
-    // One charge, although it was asked for twice; and the one who wrote it came after the newest.
+    // One charge, although two calls were made, and its writer's fence is higher than the one that overtook.
     assert_eq!(payment.ledger(order).await, ["capture"]);
     assert!(payment.fence("alice").await > newest);
     tokio::time::timeout(Duration::from_secs(30), payment.stop())
@@ -202,7 +203,7 @@ async fn threads_are_held_where_there_is_a_failpoint() {
 }
 
 #[tokio::test]
-async fn with_fencing_switched_off_whoever_was_overtaken_writes() {
+async fn overtaken_holder_writes_while_fencing_is_off() {
     let payment = spawn_app_with(Redis::shared().url(), &["--demo-mode"]).await;
     let switch = async |name: &str, to: Value| {
         let path = format!("/demo/switches/{name}");
@@ -215,7 +216,7 @@ async fn with_fencing_switched_off_whoever_was_overtaken_writes() {
     assert_eq!(off["on"], false, "{off}");
 
     let (order, newest) = overtaken(&payment).await;
-    // Whoever wrote it, nobody newer than the newest did.
+    // The overtaken holder wrote, so the call was not repeated under a higher fence.
     assert_eq!(payment.fence("alice").await, newest);
     assert_eq!(payment.ledger(order).await, ["capture"]);
 

@@ -18,7 +18,7 @@ async fn charged_once_and_refunded_once() {
             .publish(&created(order, "alice", 300, &PaymentMethod::Wallet))
             .await;
         let completed = probe.wait_for_nth("payment.completed.v1", order, n).await;
-        // What inventory needs travels along.
+        // The event carries the lines, which inventory needs.
         assert_eq!(completed.data["lines"][0]["sku"], "TEA");
         assert_eq!(
             completed.headers["cloudEvents_idempotencykey"],
@@ -31,7 +31,7 @@ async fn charged_once_and_refunded_once() {
         probe.wait_for_nth("payment.refunded.v1", order, n).await;
         assert_eq!(payment.balance("alice").await, 1000);
     }
-    // Late, and answered without being done.
+    // A late charge is answered without being carried out.
     probe
         .publish(&created(order, "alice", 300, &PaymentMethod::Wallet))
         .await;
@@ -42,7 +42,7 @@ async fn charged_once_and_refunded_once() {
 }
 
 #[tokio::test]
-async fn what_is_cancelled_first_is_never_charged() {
+async fn early_cancel_keeps_a_late_charge_from_happening() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let (order, probe) = (OrderId::new(), &payment.probe);
@@ -63,7 +63,7 @@ async fn what_is_cancelled_first_is_never_charged() {
 }
 
 #[tokio::test]
-async fn a_wallet_is_never_overdrawn_however_many_charge_it_at_once() {
+async fn wallet_is_not_overdrawn_by_concurrent_charges() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let second = start(payment.app.database.clone(), &payment.vhost, &payment.line).await;
@@ -110,7 +110,7 @@ async fn a_wallet_is_never_overdrawn_however_many_charge_it_at_once() {
 }
 
 #[tokio::test]
-async fn who_has_no_wallet_is_declined() {
+async fn uncovered_charge_is_declined() {
     let payment = spawn_app().await;
     payment.fund("alice", 299).await;
     for (customer, reason) in [("alice", "insufficient_funds"), ("mallory", "no_account")] {
@@ -132,7 +132,7 @@ async fn who_has_no_wallet_is_declined() {
 }
 
 #[tokio::test]
-async fn what_an_operator_settles_is_never_refunded() {
+async fn settled_payment_is_never_refunded() {
     let payment = spawn_app().await;
     payment.fund("alice", 1000).await;
     let (order, probe) = (OrderId::new(), &payment.probe);
@@ -158,7 +158,7 @@ async fn what_an_operator_settles_is_never_refunded() {
 }
 
 #[tokio::test]
-async fn a_deposit_counts_once_and_wallets_are_their_owners() {
+async fn deposit_counts_once_and_wallets_are_private() {
     let payment = spawn_app().await;
     let app = &payment.app;
     let deposit = async |customer: &str, name: &str, amount: i64, currency: &str| {
@@ -207,7 +207,7 @@ async fn a_deposit_counts_once_and_wallets_are_their_owners() {
             .expect(200),
         wallet
     );
-    // Somebody else's wallet looks like none.
+    // Another customer's wallet looks like a missing one.
     let strangers = answer(app.as_customer("bob", Method::GET, "/wallets/alice")).await;
     let nobodys = answer(app.as_customer("bob", Method::GET, "/wallets/nobody")).await;
     assert_eq!(

@@ -1,12 +1,14 @@
-//! Addresses to which no webhook goes: whoever registers a URL must not reach through us what only we can reach.
+//! Addresses that no webhook may go to: a customer who registers a URL must not reach, through this service, servers
+//! that only this service can reach.
 //!
-//! The list is that of the special-purpose address registries of IANA (RFC 6890), with everything in it that is not global
-//! unicast. An IPv6 address that carries an IPv4 address is refused as a whole: who has a public IPv4 address can give it.
-//! A NAT64 prefix that a network chose for itself looks like any other address and cannot be known here.
+//! The list is that of the special-purpose address registries of IANA (RFC 6890), with everything in it that is not
+//! global unicast. IPv6 addresses that carry an IPv4 address are refused as well: a receiver with a public IPv4 address
+//! can give that one. A NAT64 prefix that a network chose for itself looks like any other address, and cannot be
+//! recognised here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network, the bits that count, and what it is for.
+/// A network, the length of its prefix in bits, and its purpose.
 type Block<A> = (A, u32, &'static str);
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u32, what: &'static str) -> Block<Ipv4Addr> {
@@ -37,7 +39,8 @@ const V4: [Block<Ipv4Addr>; 16] = [
     v4(240, 0, 0, 0, 4, "a reserved address"),
 ];
 
-/// The first that fits is the reason; the last one takes all that is not global unicast.
+/// The IPv6 networks that are refused; the first one that contains an address is the reason. [`objection`] refuses
+/// besides all that is not in 2000::/3.
 const V6: [Block<Ipv6Addr>; 13] = [
     (Ipv6Addr::UNSPECIFIED, 128, "an unspecified address"),
     (Ipv6Addr::LOCALHOST, 128, "a loopback address"),
@@ -58,7 +61,7 @@ const V6: [Block<Ipv6Addr>; 13] = [
     v6(0x3fff, 0, 0, 20, "a documentation address"),
 ];
 
-/// Why nothing is sent to an address; `None` if it is a public one.
+/// Returns the reason for which nothing is sent to an address; `None` for a public one.
 pub(super) fn objection(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => V4.iter().find_map(|(network, bits, what)| {
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_public_is_refused_from_its_first_to_its_last_address() {
+    fn non_public_networks_are_refused_from_first_to_last_address() {
         for (first, last) in [
             ("0.0.0.0", "0.255.255.255"),
             ("10.0.0.0", "10.255.255.255"),
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public_is_not() {
+    fn public_addresses_are_allowed() {
         for address in [
             "1.0.0.0",
             "8.8.8.8",
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_nearest_one() {
+    fn reason_is_the_most_specific_network() {
         assert_eq!(of("127.0.0.1"), Some("a loopback address"));
         assert_eq!(of("255.255.255.255"), Some("the broadcast address"));
         assert_eq!(of("::ffff:127.0.0.1"), Some("an IPv4-mapped address"));

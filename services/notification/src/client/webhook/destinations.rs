@@ -1,11 +1,12 @@
-//! A circuit breaker for each destination: one that is down costs a probe now and then, and not a timeout for each webhook.
+//! A circuit breaker for each destination: one that is unavailable costs a probe now and then, and not a timeout for
+//! each webhook.
 //!
-//! A destination is an owner's host and port. Not the host's alone: a customer who lets paths of a shared host fail on purpose
-//! would stop everybody's webhooks to it.
+//! A destination is an owner's host and port. The host alone would not do: a customer who lets paths of a shared host
+//! fail on purpose would stop all other customers' webhooks to it.
 //!
-//! There are at most [`MOST`]. When one more is needed, that which was used least recently makes room, one with a closed
-//! breaker first: what is forgotten of it is that it works. The breakers are used again under the names that they have
-//! (`webhooks 1`, `webhooks 2`, and so on), because a name is a label of metrics, and customers make up hosts without end.
+//! There are at most [`MOST`]. One more takes the place of the least recently used one, preferably one with a closed
+//! breaker, whose removal loses only that it works. Breakers are reused under their names (`webhooks 1`, `webhooks 2`,
+//! and so on), because a name is a label of metrics, and customers can make up any number of hosts.
 
 use std::{
     collections::HashMap,
@@ -22,12 +23,13 @@ use tracing::debug;
 use super::target::Target;
 use crate::{config::WebhookSettings, domain::webhook::Answer};
 
-/// How many destinations are remembered.
+/// The most destinations that are remembered.
 const MOST: usize = 256;
-/// Failures in a row, after which a destination is left alone.
+/// The number of failures in a row that opens a destination's breaker.
 const FAILURES: u32 = 5;
-/// For how long at first; and at last.
+/// The time for which a breaker stays open at first.
 const OPEN_FOR: Duration = Duration::from_secs(30);
+/// The longest time for which a breaker stays open.
 const OPEN_AT_MOST: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +48,7 @@ pub(super) struct Destinations {
 #[derive(Default)]
 struct Kept {
     destinations: HashMap<Key, Destination>,
-    /// Counts uses: a clock for "least recently".
+    /// The number of uses so far: the clock that says which was used least recently.
     uses: u64,
 }
 
@@ -57,7 +59,7 @@ struct Destination {
 
 impl Destinations {
     pub(super) fn new(settings: &WebhookSettings) -> Result<Self, InvalidConfig> {
-        // It need not be left alone for longer than a webhook would wait anyway.
+        // A breaker need not stay open for longer than a webhook would wait anyway.
         let cap = Duration::from_millis(settings.webhook_backoff_cap_ms);
         let config = Config {
             policy: Policy::Consecutive { failures: FAILURES },
@@ -74,7 +76,7 @@ impl Destinations {
             },
             ..Config::default()
         };
-        // Checks the configuration, so that nothing can go wrong later.
+        // Checks the configuration, so that making a breaker cannot fail later.
         CircuitBreaker::new("webhooks 1", config)?;
         Ok(Self {
             config,
@@ -82,7 +84,7 @@ impl Destinations {
         })
     }
 
-    /// The breaker of an owner's destination.
+    /// Returns the breaker of an owner's destination.
     pub(super) fn of(&self, owner: Option<&str>, target: &Target) -> CircuitBreaker {
         let key = Key {
             owner: owner.map(str::to_owned),
@@ -121,14 +123,14 @@ impl Destinations {
         }
     }
 
-    /// Nothing in here panics half way, so what a poisoned lock guards is whole.
+    /// Locks the destinations. No holder of the lock panics half way, so a poisoned lock still guards a whole value.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
-    /// Takes a destination out if there are as many as there may be, and answers its breaker, closed.
+    /// Removes a destination if there are [`MOST`], and returns its breaker, closed.
     fn make_room(&mut self) -> Option<CircuitBreaker> {
         if self.destinations.len() < MOST {
             return None;
@@ -144,7 +146,7 @@ impl Kept {
     }
 }
 
-/// What an answer says about the destination's health. Whoever answers 404 is alive.
+/// Classifies an answer by the destination's health. A 404 is a success: the receiver is alive.
 pub(super) fn class(answer: &Answer) -> Class {
     match answer {
         Answer::Status {
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_is_an_owners_host_and_port() {
+    fn destination_is_an_owners_host_and_port() {
         let all = destinations();
         let one = all.of(Some("alice"), &target("https://hooks.example/a"));
         let same = all.of(Some("alice"), &target("https://hooks.example:443/b"));
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_most_and_the_closed_ones_go_first() {
+    fn destinations_are_bounded_and_closed_ones_make_room_first() {
         let all = destinations();
         let url = |n: usize| target(&format!("https://host{n}.example/"));
         let broken = all.of(None, &url(0));
@@ -219,7 +221,7 @@ mod tests {
         let kept = all.lock().destinations.len();
         assert_eq!(kept, MOST);
         assert_eq!(all.of(None, &url(0)).state(), State::Open);
-        // Its breaker has gone to another host, as good as new.
+        // The breaker of this host went to another host, and the new one is closed.
         assert_eq!(all.of(None, &url(1)).state(), State::Closed);
         let names: std::collections::HashSet<String> = all
             .lock()
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_alive() {
+    fn any_answer_but_429_and_5xx_is_a_success() {
         let status = |code| Answer::Status {
             code,
             retry_after: None,

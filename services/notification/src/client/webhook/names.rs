@@ -1,13 +1,14 @@
-//! Names to addresses, and none of the addresses one to which nothing must go.
+//! Resolves names, and returns only addresses that webhooks may go to.
 //!
-//! A sender that checks a name and then connects to the *name* asks twice, and may get two answers: DNS rebinding. So the HTTP
-//! client has this resolver and no other. What it returns was checked, and is what is connected to.
+//! A sender that checks a name and then connects to the *name* looks it up twice, and may get two answers: DNS
+//! rebinding. So the HTTP client has this resolver and no other, and connects to the addresses that were checked.
 //!
-//! What a look-up finds is told to nobody outside: whoever may register an endpoint could otherwise map the names and addresses
-//! of our own network. A host that has no address, one that is unknown and one that is private are [`REFUSED`] in the same words.
+//! The result of a look-up is not told outside: a customer who may register endpoints could otherwise map the names and
+//! addresses of the service's own network. An unknown host, one without an address and one with a private address are
+//! [`REFUSED`] in the same words.
 //!
-//! The operating system looks names up on threads that cannot be stopped. So a look-up keeps its [`Places`] until it is over,
-//! also when nobody waits for it any more: names that are slow to look up take up no more threads than there are places.
+//! The operating system looks names up on threads that cannot be stopped. So a look-up keeps its place in [`Places`]
+//! until it is over, even if its caller has stopped waiting: slow names take up no more threads than there are places.
 
 use std::{
     collections::HashMap,
@@ -23,13 +24,13 @@ use tracing::debug;
 
 use super::{address, target::Policy};
 
-/// What is said of a host that nothing is sent to, whatever the reason.
+/// The message about a host that nothing is sent to, the same for every reason.
 pub(crate) const REFUSED: &str = "its host cannot be used: webhooks go to hosts that everybody can look up, all of whose addresses are public";
 
-/// The addresses of a name, some time.
+/// The future of a look-up, which returns the addresses of a name.
 pub type Lookups = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Who knows the addresses of a name. The operating system, but for tests.
+/// A source of names' addresses: the operating system, except in tests.
 pub trait Lookup: Send + Sync + 'static {
     /// Looks up all addresses of `name`.
     fn lookup(&self, name: &str) -> Lookups;
@@ -49,12 +50,12 @@ impl Lookup for System {
     }
 }
 
-/// Places for look-ups: so many in all, and so many of one owner.
+/// The places for look-ups: a number in all, and a number for one owner.
 #[derive(Clone)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     of_one_owner: usize,
-    /// Owners with look-ups under way. A std lock: never held across an await.
+    /// The number of look-ups in flight, for owners with at least one. A std lock: never held across an await.
     taken: Arc<Mutex<HashMap<Option<String>, usize>>>,
 }
 
@@ -74,7 +75,7 @@ impl Places {
         }
     }
 
-    /// Takes a place for an owner's look-up, if there is one.
+    /// Takes a place for an owner's look-up; `None` if all, or all of this owner's, are taken.
     fn try_take(&self, owner: Option<&str>) -> Option<Place> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let owner = owner.map(str::to_owned);
@@ -109,7 +110,7 @@ impl Drop for Place {
     }
 }
 
-/// Looks names up, and returns only addresses that were checked.
+/// A resolver that returns only checked addresses.
 #[derive(Clone)]
 pub(super) struct Checked {
     lookup: Arc<dyn Lookup>,
@@ -117,18 +118,18 @@ pub(super) struct Checked {
     places: Places,
 }
 
-/// Nothing is sent to a host. Sending again will not help, until its name has other addresses.
+/// A refusal to send to a host. Trying again does not help until its name has other addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{REFUSED}")]
 pub(super) struct Forbidden;
 
-/// Why a host has no address for us.
+/// The reason for which a host has no address to send to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    /// Nothing is sent to it.
+    /// Nothing may be sent to the host. Give up, or register another URL.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// There are as many look-ups under way as there may be. Try again later.
+    /// All places for look-ups are taken. Try again later.
     #[error("too many hosts are being looked up")]
     Busy,
 }
@@ -142,10 +143,10 @@ impl Checked {
         }
     }
 
-    /// Returns the addresses of a host, which is a name or an address. One that must not be among them refuses all: a name with
-    /// a public and a private address is a mistake, or an attempt.
+    /// Returns the addresses of a host, which is a name or an address. One forbidden address refuses all of them: a
+    /// name with a public and a private address is a mistake, or an attack.
     ///
-    /// Dropping it leaves the look-up under way, in its place.
+    /// If it is dropped, the look-up goes on, and keeps its place until it is over.
     pub(super) async fn addresses(
         &self,
         host: &str,
@@ -180,7 +181,7 @@ impl Checked {
         })
     }
 
-    /// Fails if nothing is sent to an address.
+    /// Fails if nothing may be sent to an address.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
         match address::objection(address) {
             Some(what) if !self.policy.allow_private => {
@@ -201,7 +202,7 @@ impl Resolve for Checked {
                 Err(Error::Forbidden(forbidden)) => return Err(forbidden.into()),
                 Err(error) => return Err(error.into()),
             };
-            // The client puts the port of the URL in place of 0.
+            // The HTTP client replaces port 0 by the URL's.
             let sockets = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
             Ok(Box::new(sockets) as Addrs)
         })
@@ -252,12 +253,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_is_checked_without_asking_anybody() {
+    async fn literal_address_is_checked_without_a_look_up() {
         let literal = looked_up(&["8.8.8.8"], "::1", false).await;
         assert_eq!(literal, REFUSED);
     }
 
-    /// A resolver that answers nobody until it is let go on.
+    /// A source that returns no address until it is given a permit.
     struct Slow(Arc<Semaphore>);
 
     impl Lookup for Slow {
@@ -292,9 +293,9 @@ mod tests {
                 "it waits, and is abandoned"
             );
         }
-        // One owner has two places, and all have three.
+        // One owner has two places, and all owners together have three.
         assert_eq!(abandon("alice").await, Ok(Err(Error::Busy)));
-        assert!(abandon("bob").await.is_err(), "bob has a place of his own");
+        assert!(abandon("bob").await.is_err(), "bob gets the third place");
         assert_eq!(abandon("carol").await, Ok(Err(Error::Busy)));
         go_on.add_permits(1);
         testkit::eventually("the places are free again", || async {

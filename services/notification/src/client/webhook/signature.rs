@@ -1,7 +1,8 @@
-//! Signatures by the Standard Webhooks specification, symmetric: `v1,` and HMAC-SHA256 of `ID.TIMESTAMP.BODY` in base64.
+//! Signatures by the Standard Webhooks specification, symmetric: `v1,` and HMAC-SHA256 of `ID.TIMESTAMP.BODY` in
+//! base64.
 //!
-//! The specification's own crate, `standardwebhooks`, does the same in as many lines, with a base64 and an HMAC that nobody
-//! else here uses. Its test vector is ours.
+//! The specification's own crate, `standardwebhooks`, does the same in as many lines, with a base64 and an HMAC that
+//! nothing else here uses. Its test vector is tested here.
 
 use std::fmt;
 
@@ -12,19 +13,20 @@ use ring::{
 };
 use uuid::Uuid;
 
-/// As many bytes as SHA-256 puts out: more would add nothing. The specification wants 24 to 64.
+/// The length of a secret, in bytes: as long as SHA-256's output, since more would add nothing. The specification wants
+/// 24 to 64.
 const LENGTH: usize = 32;
 
-/// What signs the webhooks to an endpoint.
+/// A secret that signs the webhooks to an endpoint.
 pub(crate) struct Secret([u8; LENGTH]);
 
-/// The operating system has no random numbers.
+/// The operating system returned no random numbers. Try again later.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the operating system has no random numbers")]
 pub(crate) struct NoRandomness;
 
 impl Secret {
-    /// A new one.
+    /// Generates a new secret.
     pub(crate) fn generate() -> Result<Self, NoRandomness> {
         let mut bytes = [0; LENGTH];
         let random = SystemRandom::new();
@@ -36,7 +38,7 @@ impl Secret {
         &self.0
     }
 
-    /// As it is shown to its owner, once.
+    /// Returns the secret as its owner is shown it, once.
     pub(crate) fn reveal(&self) -> String {
         format!("whsec_{}", STANDARD.encode(self.0))
     }
@@ -48,7 +50,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The header `webhook-signature`: a signature by each of the secrets, so that a receiver may know either.
+/// Returns the header `webhook-signature`: a signature by each of the secrets, so that a receiver needs only one of
+/// them.
 pub(super) fn header<'a>(
     secrets: impl Iterator<Item = &'a Vec<u8>>,
     id: Uuid,
@@ -72,7 +75,7 @@ mod tests {
 
     /// From the tests of the specification's own library.
     #[test]
-    fn it_signs_as_the_specification_does() {
+    fn signature_is_the_one_of_the_specifications_vector() {
         let secret = STANDARD
             .decode("C2FVsBQIhrscChlQIMV+b5sSYspob7oD")
             .expect("base64");
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_new_each_time_and_nobody_prints_it() {
+    fn secret_is_random_and_not_printed() {
         let (one, other) = (Secret::generate(), Secret::generate());
         let (one, other) = (one.expect("random"), other.expect("random"));
         assert_ne!(one.bytes(), other.bytes());
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn two_secrets_are_two_signatures() {
+    fn two_secrets_make_two_signatures() {
         let secrets = [vec![1; 32], vec![2; 32]];
         let both = header(secrets.iter(), Uuid::nil(), 1, "{}");
         let each = secrets

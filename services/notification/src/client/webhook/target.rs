@@ -1,11 +1,11 @@
-//! What the URL of an endpoint may be.
+//! The URLs that an endpoint may have.
 
 use chassis::settings::{Environment, NotForProduction};
 use reqwest::Url;
 
 use crate::config::WebhookSettings;
 
-/// What is let through besides what the internet is for. Each is off where it matters.
+/// The exceptions that the settings allow. Production refuses them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) allow_http: bool,
@@ -13,7 +13,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Returns what the settings let through. Fails in production if that is more than the internet is for.
+    /// Returns the exceptions that the settings allow. Fails in production if there are any.
     pub(crate) fn of(
         settings: &WebhookSettings,
         environment: Environment,
@@ -29,16 +29,16 @@ impl Policy {
 /// The longest URL, in bytes.
 const LONGEST: usize = 2000;
 
-/// A URL that webhooks may go to, as far as its text says.
+/// A URL that webhooks may go to by its text; its host is still to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target(Url);
 
-/// Why not; in words for whoever gave it.
+/// The reason for which a URL is refused, in words for its owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidTarget {
-    #[error("a URL may have {LONGEST} bytes, not {0}")]
+    #[error("the URL must have at most {LONGEST} bytes, not {0}")]
     TooLong(usize),
-    #[error("is no URL: {0}")]
+    #[error("is not a valid URL: {0}")]
     NoUrl(String),
     #[error("the URL must begin with https://, not {0}://")]
     Scheme(String),
@@ -51,8 +51,8 @@ pub(super) enum InvalidTarget {
 }
 
 impl Target {
-    /// Reads a URL. Every spelling of an IPv4 address (`0x7f.1`, `2130706433`) becomes the usual one here, as it would
-    /// where it is connected to.
+    /// Parses a URL. Every spelling of an IPv4 address (`0x7f.1`, `2130706433`) becomes the usual one here, as it would
+    /// when the client connects.
     pub(super) fn parse(text: &str, policy: Policy) -> Result<Self, InvalidTarget> {
         if text.len() > LONGEST {
             return Err(InvalidTarget::TooLong(text.len()));
@@ -82,7 +82,7 @@ impl Target {
         &self.0
     }
 
-    /// The name or the address; an IPv6 address without its brackets.
+    /// Returns the host's name or address; an IPv6 address without its brackets.
     pub(super) fn host(&self) -> &str {
         let host = self.0.host_str().unwrap_or_default();
         host.trim_start_matches('[').trim_end_matches(']')
@@ -103,7 +103,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_no_https_url_is_refused_with_the_reason() {
+    fn other_urls_than_https_are_refused_with_the_reason() {
         let long = format!("https://example.com/{}", "a".repeat(LONGEST));
         for (url, why) in [
             ("http://example.com/", "https://, not http://"),
@@ -113,10 +113,10 @@ mod tests {
             ("https://:secret@example.com/", "user or a password"),
             ("https://example.com/#top", "fragment"),
             ("https://example.com:0/", "port"),
-            ("https://", "no URL"),
-            ("example.com/hook", "no URL"),
-            ("https://[::1%25eth0]/", "no URL"),
-            ("https://1.2.3.4.5/", "no URL"),
+            ("https://", "not a valid URL"),
+            ("example.com/hook", "not a valid URL"),
+            ("https://[::1%25eth0]/", "not a valid URL"),
+            ("https://1.2.3.4.5/", "not a valid URL"),
             (long.as_str(), "2000 bytes"),
         ] {
             let error = Target::parse(url, STRICT).expect_err(url).to_string();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_one_spelling() {
+    fn each_spelling_of_an_address_becomes_the_usual_one() {
         for spelling in [
             "https://127.0.0.1/",
             "https://127.1/",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn http_is_for_who_allows_it() {
+    fn http_is_accepted_if_the_policy_allows_it() {
         let policy = Policy {
             allow_http: true,
             ..STRICT

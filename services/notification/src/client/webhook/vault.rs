@@ -1,16 +1,20 @@
 //! Webhook secrets at rest.
 //!
-//! **Problem.** A secret that signs has to be known to the signer, so no hash of it will do. Whoever reads the table, a backup
-//! of it or a replica's disk could sign as we do, to every receiver.
+//! **Problem.** The signer has to know a signing secret itself, so a hash of it will not do. Anyone who reads the
+//! table, a backup of it or a replica's disk could sign as this service does, to every receiver.
 //!
-//! **Guarantee.** A secret is encrypted before it is stored (AES-256-GCM, a fresh nonce each time), by a key that is not in the
-//! database. The endpoint's id goes in as associated data: a sealed secret that was copied to another row does not open there.
+//! **Guarantee.** A secret is encrypted before it is stored (AES-256-GCM, with a fresh nonce each time), by a key that
+//! is not in the database. The endpoint's id is the associated data: a sealed secret that was copied to another row
+//! does not open there.
 //!
-//! **Keys.** The file has one key a line: an id, and 32 bytes in base64. The first one seals, all of them open. To rotate, add the new
-//! key as the second line everywhere; then make it the first, and what the old one had sealed is sealed anew; then take the old one out.
+//! **Keys.** The file has one key a line: an id, and 32 bytes in base64. The first key seals, every key opens. To
+//! rotate, add the new key as the second line everywhere; then make it the first, and wait until the secrets of the old
+//! key have been sealed anew; then remove the old one.
 //!
-//! **Failure modes.** A key that is not in the file, or has another value there, opens nothing: the webhooks of those
-//! endpoints wait, and the log names the key. A lost key is lost with the secrets that it sealed: rotate them.
+//! **Failure modes.** If a key is missing from the file, or has another value there, the secrets that it sealed do not
+//! open: the webhooks of those endpoints wait, and the log names the key. If a key is lost, so are the secrets that it
+//! sealed: rotate each of them twice, because a rotation keeps the secret before it for a day, and webhooks wait while
+//! it does not open.
 
 use std::fmt;
 
@@ -26,14 +30,14 @@ use uuid::Uuid;
 use super::signature::NoRandomness;
 use crate::{config::WebhookSettings, store::endpoints::Kept};
 
-/// The key of `deploy/development`, which everybody has.
+/// The key of `deploy/development`, which is public.
 const DEVELOPMENT: &[u8; 32] = b"holdfast development webhook key";
 
-/// Seals secrets, and opens them.
+/// The keys that seal and open secrets.
 pub(crate) struct Vault {
-    /// The first one seals. Never empty.
+    /// The keys, of which the first one seals. Never empty.
     keys: Vec<Key>,
-    /// Whether secrets are to be sealed. Not while replicas run that cannot open them.
+    /// True if secrets are to be sealed. False while replicas run that cannot open sealed ones.
     seals: bool,
     random: SystemRandom,
 }
@@ -43,24 +47,24 @@ struct Key {
     key: LessSafeKey,
 }
 
-/// A secret cannot be opened: its endpoint's webhooks wait until the keys are mended.
+/// A failure to open a secret: its endpoint's webhooks wait until the keys are repaired.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unopened {
     /// The key is not in the file. Put it back.
     #[error("it is sealed by the key {0:?}, which is not in WEBHOOK_KEYS_FILE")]
     NoKey(String),
-    /// The key has another value than that which sealed it, or somebody changed the row.
+    /// The key has another value than the one that sealed the secret, or the row was changed. Put the right key back.
     #[error(
         "the key {0:?} of WEBHOOK_KEYS_FILE does not open it: it has another value than the key that sealed it, or the row was changed"
     )]
     WrongKey(String),
-    /// It is not written as this module writes.
+    /// The stored text was not written by this module. Rotate the secret twice.
     #[error("it is not a valid sealed secret")]
     Malformed,
 }
 
 impl Vault {
-    /// Reads the keys. Fails on a file that has none, and in production on the development key, whatever its id.
+    /// Reads the keys. Fails on a file without a valid key, and in production on the development key, whatever its id.
     pub(crate) fn open(
         settings: &WebhookSettings,
         environment: Environment,
@@ -77,7 +81,7 @@ impl Vault {
         })
     }
 
-    /// Returns a secret as it is to be kept.
+    /// Returns a secret in the form in which it is to be stored.
     pub(crate) fn keep(&self, endpoint: Uuid, secret: &[u8]) -> Result<Kept, NoRandomness> {
         if !self.seals {
             return Ok(Kept::plain(secret));
@@ -99,9 +103,9 @@ impl Vault {
         )))
     }
 
-    /// Returns the secret that is kept.
+    /// Returns the secret from its stored form.
     pub(crate) fn reveal(&self, endpoint: Uuid, kept: &Kept) -> Result<Vec<u8>, Unopened> {
-        // What is there in plain was written by a replica of before, after what is sealed.
+        // A plain secret was written by an older replica, after the sealed one.
         if !kept.plain.is_empty() {
             return Ok(kept.plain.clone());
         }
@@ -126,7 +130,7 @@ impl Vault {
         Ok(secret.to_vec())
     }
 
-    /// Returns whether a secret is kept as it would be now.
+    /// Returns true if a secret is stored in the form that [`Vault::keep`] would return now.
     pub(crate) fn is_settled(&self, kept: &Kept) -> bool {
         if self.seals {
             let by = kept
@@ -150,7 +154,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Reads the lines of a file of keys. Nothing of a key is told with an error.
+/// Parses a file of keys. An error shows nothing of a key's value.
 fn keys(text: &str, environment: Environment) -> anyhow::Result<Vec<Key>> {
     let mut keys: Vec<Key> = Vec::new();
     for (n, line) in text.lines().enumerate() {
@@ -161,13 +165,13 @@ fn keys(text: &str, environment: Environment) -> anyhow::Result<Vec<Key>> {
         let key = key(line, environment).with_context(|| format!("line {}", n + 1))?;
         anyhow::ensure!(
             keys.iter().all(|known| known.id != key.id),
-            "line {}: the id {:?} stands twice",
+            "line {}: the id {:?} is used twice",
             n + 1,
             key.id
         );
         keys.push(key);
     }
-    anyhow::ensure!(!keys.is_empty(), "it has no key");
+    anyhow::ensure!(!keys.is_empty(), "the file has no key");
     Ok(keys)
 }
 
@@ -201,7 +205,7 @@ mod tests {
 
     const SECRET: &[u8] = b"what only the receiver and we know";
 
-    /// A vault with these keys: each is an id, and the byte that its key consists of.
+    /// Makes a vault with these keys: each is an id, and the byte that its key consists of.
     fn vault(seals: bool, keys_of: &[(&str, u8)]) -> Vault {
         let lines = keys_of.iter().map(|(id, byte)| line(id, &[*byte; 32]));
         let text = lines.collect::<Vec<_>>().join("\n");
@@ -278,21 +282,21 @@ mod tests {
         let sealing = vault(true, &[("2026", 1)]);
         assert_eq!(sealing.reveal(endpoint, &plain).as_deref(), Ok(SECRET));
         assert!(!sealing.is_settled(&plain));
-        // What an older replica wrote over a sealed one.
+        // An older replica wrote a plain secret beside the sealed one.
         let both = Kept {
             plain: SECRET.to_vec(),
             ..sealing.keep(endpoint, b"the one before").expect("random")
         };
         assert_eq!(sealing.reveal(endpoint, &both).as_deref(), Ok(SECRET));
         assert!(!sealing.is_settled(&both));
-        // Nothing is sealed while replicas run that cannot open it.
+        // With sealing switched off, secrets stay in plain for replicas that cannot open them.
         let waiting = vault(false, &[("2026", 1)]);
         assert_eq!(waiting.keep(endpoint, SECRET).expect("plain"), plain);
         assert!(waiting.is_settled(&plain));
     }
 
     #[test]
-    fn file_of_keys_is_checked_and_no_key_is_told() {
+    fn file_of_keys_is_checked_and_errors_show_no_key() {
         let development = line("renamed", DEVELOPMENT);
         let (one, short) = (line("one", &[1; 32]), line("one", &[1; 16]));
         let twice = format!("{one}\n{one}");
@@ -301,13 +305,13 @@ mod tests {
             read.map_err(|error| format!("{error:#}"))
         };
         for (text, why) in [
-            ("", "it has no key"),
-            ("# nothing\n\n", "it has no key"),
+            ("", "the file has no key"),
+            ("# nothing\n\n", "the file has no key"),
             ("one", "line 1: is not a valid key"),
             ("o/ne AAAA", "is not a valid id"),
             (&short, "\"one\" is not valid"),
             ("one !!!", "\"one\" is not valid"),
-            (&twice, "line 2: the id \"one\" stands twice"),
+            (&twice, "line 2: the id \"one\" is used twice"),
             (&development, "is not for ENVIRONMENT=production"),
         ] {
             let refused = read(text, Environment::Production).expect_err(text);

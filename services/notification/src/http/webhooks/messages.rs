@@ -1,4 +1,4 @@
-//! A webhook to an endpoint: what came of each attempt, and having it sent again. Whoever sees the endpoint may.
+//! The webhooks to an endpoint: their attempts, and their resending. Allowed to every caller who may see the endpoint.
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -22,7 +22,7 @@ use crate::{
     store::webhooks::{self, By, Page, Webhook},
 };
 
-/// How many of the times that a webhook was sent again are shown.
+/// The number of resends that are shown with their webhook.
 const RESENDS: i64 = 20;
 
 pub(super) fn routes(routes: &mut Routes) {
@@ -38,17 +38,17 @@ pub(super) fn routes(routes: &mut Routes) {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MessagesQuery {
-    /// Whether to show only those that were given up.
+    /// True to return only webhooks that have failed.
     #[param(default = false)]
     failed: Option<bool>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     before: Option<Uuid>,
-    /// How many (default 50).
+    /// The most webhooks to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// The webhooks to an endpoint, newest first: all that are kept, or those that have failed.
+/// Returns the webhooks to an endpoint, newest first: all that are kept, or those that have failed.
 #[utoipa::path(tag = "webhooks", operation_id = "list_webhook_messages", params(("id" = Uuid, Path, description = "The endpoint's id."), MessagesQuery), responses(
     (status = 200, body = WebhookPage),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
@@ -91,10 +91,10 @@ async fn find(
         .ok_or_else(|| Problem::not_found("there is no such webhook"))
 }
 
-/// A webhook to an endpoint, and the newest 20 times that somebody had it sent again.
+/// Returns a webhook to an endpoint, and its 20 newest resends.
 #[utoipa::path(tag = "webhooks", operation_id = "show_webhook_message", params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id.")), responses(
     (status = 200, body = WebhookWithResends),
-    (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
+    (status = 404, description = "The webhook does not exist, has been pruned, or is not yours."),
 ))]
 #[get("/webhooks/{id}/messages/{message}")]
 async fn show_message(
@@ -111,20 +111,20 @@ async fn show_message(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct AttemptsQuery {
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     before: Option<i32>,
-    /// How many (default 50).
+    /// The most attempts to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// The attempts at a webhook, newest first.
+/// Returns the attempts at a webhook, newest first.
 #[utoipa::path(
     tag = "webhooks", operation_id = "list_webhook_attempts",
     params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id."), AttemptsQuery),
     responses(
         (status = 200, body = AttemptPage),
-        (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
+        (status = 404, description = "The webhook does not exist, has been pruned, or is not yours."),
     ),
 )]
 #[get("/webhooks/{id}/messages/{message}/attempts")]
@@ -140,49 +140,50 @@ async fn attempts(
     Ok(HttpResponse::Ok().json(AttemptPage::new(found, limit)))
 }
 
-/// Why a webhook is sent again.
+/// A request to resend a webhook.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Resend {
-    /// Operators have to say. Seen by whoever sees the webhook, and kept as long.
+    /// The reason, which operators have to give. It is shown with the webhook, and kept as long.
     #[serde(default)]
     note: Option<Note>,
 }
 
-/// Which webhooks are sent again.
+/// A request to resend an endpoint's failed webhooks.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Recover {
-    /// Those that were queued for the first time then, or later.
+    /// The earliest time at which a webhook to resend was first queued.
     #[serde(with = "time::serde::rfc3339")]
     since: OffsetDateTime,
-    /// Operators have to say. Seen by whoever sees the webhooks, and kept as long.
+    /// The reason, which operators have to give. It is shown with the webhooks, and kept as long.
     #[serde(default)]
     note: Option<Note>,
 }
 
-/// A webhook that somebody wants again.
+/// The result of a request to resend a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 struct Resent {
-    /// False: it was on its way already, and stays as it is.
+    /// False if the webhook was queued already, and stays as it is.
     resent: bool,
     #[serde(flatten)]
     webhook: WebhookView,
 }
 
-/// What is sent again.
+/// The result of a request to resend an endpoint's failed webhooks.
 #[derive(Debug, Serialize, ToSchema)]
 struct Recovered {
-    /// How many webhooks.
+    /// The number of webhooks that were queued again.
     resent: usize,
-    /// Whether there are more: ask again.
+    /// True if failed webhooks are left: send the request again.
     more: bool,
 }
 
-/// Who wants it, and why. Customers' webhooks are their own; an operator meddles with somebody else's.
+/// Returns the caller and the reason of a resend. Operators have to give a reason, because the webhooks may be a
+/// customer's.
 fn by<'a>(principal: &'a Principal, note: Option<&'a Note>) -> Result<By<'a>, Problem> {
     if principal.role == Role::Operator && note.is_none() {
-        return Err(Problem::invalid_field("note", "is needed: why?"));
+        return Err(Problem::invalid_field("note", "is required of an operator"));
     }
     Ok(By {
         asked_by: principal.id.as_str(),
@@ -190,17 +191,18 @@ fn by<'a>(principal: &'a Principal, note: Option<&'a Note>) -> Result<By<'a>, Pr
     })
 }
 
-/// Sends a webhook again, also one that was delivered: the same body under the same webhook-id, signed anew. It is tried for
-/// as long as a new one.
+/// Resends a webhook, also one that was delivered.
+///
+/// It has the same body and the same webhook-id, is signed anew, and is tried for as long as a new one.
 #[utoipa::path(
     tag = "webhooks", operation_id = "resend_webhook_message",
     params(("id" = Uuid, Path, description = "The endpoint's id."), ("message" = Uuid, Path, description = "The webhook's webhook-id.")),
     request_body = Resend,
     responses(
-        (status = 202, description = "It is queued, now or already.", body = Resent),
-        (status = 404, description = "There is no such webhook, not any more, or it is not yours."),
+        (status = 202, description = "The webhook is queued, now or already.", body = Resent),
+        (status = 404, description = "The webhook does not exist, has been pruned, or is not yours."),
         (status = 409, description = "The endpoint is disabled."),
-        (status = 422, description = "A field is not valid, or an operator does not say why."),
+        (status = 422, description = "A field is not valid, or an operator gives no reason."),
     ),
 )]
 #[post("/webhooks/{id}/messages/{message}/resend")]
@@ -219,7 +221,7 @@ async fn resend(
     if resent {
         counter!("webhooks_resent_total").increment(1);
         state.webhooks.wake();
-        tracing::info!(webhook.id = %message, endpoint.id = %endpoint, by = by.asked_by, note = by.note, "a webhook goes again");
+        tracing::info!(webhook.id = %message, endpoint.id = %endpoint, by = by.asked_by, note = by.note, "queued a webhook again");
     }
     let webhook = find(&state, (endpoint, message), &principal).await?;
     Ok(HttpResponse::Accepted().json(Resent {
@@ -228,13 +230,15 @@ async fn resend(
     }))
 }
 
-/// Sends an endpoint's webhooks again that have failed since a time, up to 500 at once, the oldest first. What is on its way,
-/// or was delivered, stays as it is.
+/// Resends an endpoint's failed webhooks.
+///
+/// Queues up to 500 webhooks that have failed and were first queued at `since` or later, the oldest first. Those that
+/// are queued or were delivered stay as they are.
 #[utoipa::path(tag = "webhooks", operation_id = "recover_webhook", params(("id" = Uuid, Path, description = "The endpoint's id.")), request_body = Recover, responses(
     (status = 202, description = "They are queued.", body = Recovered),
     (status = 404, description = "There is no such endpoint, or it is not yours."),
     (status = 409, description = "The endpoint is disabled."),
-    (status = 422, description = "A field is not valid, or an operator does not say why."),
+    (status = 422, description = "A field is not valid, or an operator gives no reason."),
 ))]
 #[post("/webhooks/{id}/recover")]
 async fn recover(
@@ -251,6 +255,6 @@ async fn recover(
     tx.commit().await?;
     counter!("webhooks_resent_total").increment(u64::try_from(resent).unwrap_or(u64::MAX));
     state.webhooks.wake();
-    tracing::info!(endpoint.id = %id, resent, more, by = by.asked_by, note = by.note, "webhooks go again that had failed");
+    tracing::info!(endpoint.id = %id, resent, more, by = by.asked_by, note = by.note, "queued failed webhooks again");
     Ok(HttpResponse::Accepted().json(Recovered { resent, more }))
 }

@@ -1,4 +1,4 @@
-//! What is shown of endpoints and webhooks.
+//! Endpoints and webhooks as the API shows them.
 
 use chassis::http::page_of;
 use serde::Serialize;
@@ -14,23 +14,23 @@ use crate::{
     },
 };
 
-/// An endpoint.
+/// A webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EndpointView {
     id: Uuid,
-    /// The customer whose orders it hears of; null: the operators', which hears of every order.
+    /// The customer whose orders its webhooks are about; null for the operators', whose webhooks are about every order.
     owner: Option<String>,
     url: String,
-    /// What it hears of.
+    /// The types of webhooks that are sent to it.
     events: Vec<String>,
-    /// enabled or disabled.
+    /// The state: enabled or disabled.
     state: String,
-    /// Why it is disabled.
+    /// The reason for which it is disabled.
     reason: Option<String>,
-    /// Since when nothing was delivered and something failed.
+    /// The time of the first failure after the last delivery.
     #[serde(with = "time::serde::rfc3339::option")]
     failing_since: Option<OffsetDateTime>,
-    /// Until then, webhooks are signed by the secret before the last rotation as well.
+    /// The time until which webhooks are signed by the secret before the last rotation as well.
     #[serde(with = "time::serde::rfc3339::option")]
     old_secret_until: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
@@ -57,12 +57,12 @@ impl From<Endpoint> for EndpointView {
     }
 }
 
-/// A new endpoint.
+/// A new endpoint, with its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Registered {
     #[serde(flatten)]
     pub(super) endpoint: EndpointView,
-    /// What signs its webhooks. Shown this once.
+    /// The secret that signs its webhooks, which is shown only in this response.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     pub(super) secret: String,
 }
@@ -72,7 +72,7 @@ pub(super) struct Registered {
 pub(super) struct EndpointWithWebhooks {
     #[serde(flatten)]
     endpoint: EndpointView,
-    /// Newest first.
+    /// The webhooks, newest first.
     webhooks: Vec<WebhookView>,
 }
 
@@ -85,20 +85,20 @@ impl EndpointWithWebhooks {
     }
 }
 
-/// A webhook.
+/// A webhook to an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WebhookView {
-    /// The header webhook-id.
+    /// The value of the header webhook-id.
     id: Uuid,
     #[serde(rename = "type")]
     kind: String,
     order_id: Uuid,
-    /// queued, held (the endpoint is disabled), delivered, or failed (given up).
+    /// The state: queued, held (the endpoint is disabled), delivered, or failed (given up).
     state: String,
     attempts: i32,
-    /// What came of the last attempt.
+    /// The answer to the last attempt, or the reason for which there was none.
     last_reply: Option<String>,
-    /// When it is tried next.
+    /// The time of the next attempt; null if the webhook is over or held.
     #[serde(with = "time::serde::rfc3339::option")]
     next_attempt_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
@@ -123,18 +123,18 @@ impl From<Webhook> for WebhookView {
     }
 }
 
-/// Webhooks to an endpoint.
+/// A page of the webhooks to an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WebhookPage {
-    /// Newest first.
+    /// The webhooks, newest first.
     webhooks: Vec<WebhookView>,
-    /// What to send as `before` for the next page; absent on the last one.
+    /// The `before` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Uuid>,
 }
 
 impl WebhookPage {
-    /// From one webhook more than the page has, which tells whether there is a next one.
+    /// Makes a page of `limit` webhooks from those found: one more than `limit` means that there is a next page.
     pub(super) fn new(found: Vec<Webhook>, limit: i64) -> Self {
         let (found, next) = page_of(found, limit, |last| last.message_id);
         Self {
@@ -144,12 +144,12 @@ impl WebhookPage {
     }
 }
 
-/// A webhook, and who had it sent again.
+/// A webhook, with its resends.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WebhookWithResends {
     #[serde(flatten)]
     webhook: WebhookView,
-    /// Newest first.
+    /// The resends, newest first.
     resends: Vec<ResendView>,
 }
 
@@ -162,12 +162,12 @@ impl WebhookWithResends {
     }
 }
 
-/// That a webhook was sent again.
+/// A resend of a webhook on request.
 #[derive(Debug, Serialize, ToSchema)]
 struct ResendView {
-    /// The customer or operator who wanted it.
+    /// The customer or operator who requested it.
     by: String,
-    /// Why.
+    /// The reason, if one was given.
     note: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
@@ -183,18 +183,18 @@ impl From<Resend> for ResendView {
     }
 }
 
-/// Attempts at a webhook.
+/// A page of the attempts at a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AttemptPage {
-    /// Newest first.
+    /// The attempts, newest first.
     attempts: Vec<AttemptView>,
-    /// What to send as `before` for the next page; absent on the last one.
+    /// The `before` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<i32>,
 }
 
 impl AttemptPage {
-    /// From one attempt more than the page has, which tells whether there is a next one.
+    /// Makes a page of `limit` attempts from those found: one more than `limit` means that there is a next page.
     pub(super) fn new(found: Vec<Attempt>, limit: i64) -> Self {
         let (found, next) = page_of(found, limit, |last| last.attempt);
         Self {
@@ -207,14 +207,14 @@ impl AttemptPage {
 /// An attempt at a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 struct AttemptView {
-    /// Counted from 1, over all times that it was sent again.
+    /// The attempt's number, counted from 1 over all resends.
     attempt: i32,
-    /// delivered, retried (it was to go again), gone (410: the endpoint was disabled), or given_up.
+    /// The outcome: delivered, retried (to be tried again), gone (410: the endpoint was disabled), or given_up.
     outcome: String,
-    /// What was answered, or what there was instead of an answer.
+    /// The answer, or the reason for which there was none.
     reply: String,
     took_ms: i32,
-    /// When it was over.
+    /// The end of the attempt.
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
 }

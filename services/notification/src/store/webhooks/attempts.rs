@@ -1,4 +1,4 @@
-//! What came of each attempt at a webhook.
+//! The log of attempts at webhooks.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use uuid::Uuid;
 use super::Claimed;
 use crate::domain::webhook::Verdict;
 
-/// What is recorded of an attempt.
+/// The record of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewAttempt<'a> {
     pub(crate) verdict: Verdict,
-    /// What was answered, in words.
+    /// The receiver's answer in words, or the reason for which there is none.
     pub(crate) reply: &'a str,
     pub(crate) took: Duration,
-    /// Whether nothing was stored of it before: else a try that may have committed is looked for.
+    /// True on the first try to store this record. On a later one, an earlier try may have committed, and is checked
+    /// for.
     pub(crate) is_first_try: bool,
 }
 
-/// Records an attempt: it is counted and logged in any case, once, and decides what becomes of the webhook if that is still
-/// ours to decide.
+/// Records an attempt: counts and logs it exactly once, and sets the webhook's new state if this worker's claim still
+/// holds.
 pub(crate) async fn attempted(
     conn: &mut PgConnection,
     webhook: &Claimed,
@@ -33,7 +34,7 @@ pub(crate) async fn attempted(
         took,
         is_first_try,
     } = *attempt;
-    // One that was pruned meanwhile has no log any more. A try before this one that has committed has ended the lease.
+    // A webhook that was pruned meanwhile has no log any more. An earlier try that has committed has ended the lease.
     sqlx::query!(
         "with counted as (
              update webhook set attempts = attempts + 1 where id = $1 and ($5 or due_at = $6) returning id, attempts
@@ -54,8 +55,8 @@ pub(crate) async fn attempted(
         Verdict::Again(again) => ("queued", Some(again.as_secs_f64())),
         Verdict::Gone | Verdict::GaveUp => ("failed", None),
     };
-    // A worker whose lease had ended may come late. What it delivered is delivered, whoever has it now; but what was sent
-    // again since then still goes.
+    // A worker whose lease has ended may come late. A webhook that it delivered counts as delivered, also if another
+    // worker has claimed it since; but if it was resent since, it is still to be sent.
     sqlx::query!(
         "update webhook
          set state = $2,
@@ -77,9 +78,9 @@ pub(crate) async fn attempted(
     Ok(())
 }
 
-/// An attempt at a webhook, for the owner of its endpoint.
+/// An attempt at a webhook, as the owner of its endpoint sees it.
 pub(crate) struct Attempt {
-    /// Counted from 1.
+    /// The attempt's number, counted from 1.
     pub(crate) attempt: i32,
     pub(crate) outcome: String,
     pub(crate) reply: String,
@@ -87,7 +88,7 @@ pub(crate) struct Attempt {
     pub(crate) at: OffsetDateTime,
 }
 
-/// The attempts at a webhook, newest first: all, or those before one.
+/// Returns up to `limit` attempts at a webhook, newest first: all, or those before the one numbered `before`.
 pub(crate) async fn attempts(
     db: impl PgExecutor<'_>,
     webhook: Uuid,

@@ -1,16 +1,17 @@
-//! Webhooks that go again because somebody wants it.
+//! Webhooks that are resent on request.
 
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A webhook under lock.
+/// A webhook whose row is locked.
 pub(crate) struct Locked {
     pub(crate) id: Uuid,
     pub(crate) is_queued: bool,
 }
 
-/// Locks a webhook to an endpoint: nobody records an attempt at it, prunes it, or has it sent again meanwhile.
+/// Locks a webhook to an endpoint: until the transaction ends no attempt is recorded, and it is neither pruned nor
+/// resent.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     endpoint: Uuid,
@@ -28,8 +29,8 @@ pub(crate) async fn lock(
     .await
 }
 
-/// Locks up to `limit` webhooks to an endpoint that have failed and are no older than `since`, the oldest first; not those
-/// that somebody else has locked.
+/// Locks up to `limit` failed webhooks to an endpoint that were first queued at `since` or later, the oldest first.
+/// Skips those that another transaction has locked.
 pub(crate) async fn lock_failed(
     conn: &mut PgConnection,
     endpoint: Uuid,
@@ -50,7 +51,7 @@ pub(crate) async fn lock_failed(
     .await
 }
 
-/// Whether there are such.
+/// Returns true if an endpoint has failed webhooks that were first queued at `since` or later.
 pub(crate) async fn has_failed(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
@@ -67,13 +68,13 @@ pub(crate) async fn has_failed(
     .await
 }
 
-/// Who wants it, and why.
+/// The customer or operator who requested a resend, and the reason.
 pub(crate) struct By<'a> {
     pub(crate) asked_by: &'a str,
     pub(crate) note: Option<&'a str>,
 }
 
-/// Queues webhooks again that are locked and not queued, as if they had not been tried yet; but attempts are counted on.
+/// Queues locked webhooks again that are not queued, with age and waits as of new ones. Their attempts are counted on.
 pub(crate) async fn resend(conn: &mut PgConnection, ids: &[Uuid], by: &By<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "with again as (
@@ -93,14 +94,14 @@ pub(crate) async fn resend(conn: &mut PgConnection, ids: &[Uuid], by: &By<'_>) -
     Ok(())
 }
 
-/// That somebody had a webhook sent again.
+/// The record of a resend on request.
 pub(crate) struct Resend {
     pub(crate) asked_by: String,
     pub(crate) note: Option<String>,
     pub(crate) at: OffsetDateTime,
 }
 
-/// The newest times that a webhook was sent again.
+/// Returns the newest `limit` resends of a webhook.
 pub(crate) async fn resends(
     db: impl PgExecutor<'_>,
     webhook: Uuid,

@@ -1,4 +1,4 @@
-//! What is to be seen of webhooks, and for how long.
+//! The queries that show webhooks, and the pruning of old ones.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::store::Queued;
 
-/// How many webhooks wait to be sent, and for how many seconds the one has that was queued, or sent again, longest ago.
+/// Returns the number of webhooks that wait to be sent, and the age of the oldest, counted from its queueing or last
+/// resend.
 pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
     sqlx::query_as!(
         Queued,
@@ -20,7 +21,7 @@ pub(crate) async fn queued(db: impl PgExecutor<'_>) -> sqlx::Result<Queued> {
     .await
 }
 
-/// A webhook, for the owner of its endpoint.
+/// A webhook as the owner of its endpoint sees it.
 pub(crate) struct Webhook {
     pub(crate) id: Uuid,
     pub(crate) message_id: Uuid,
@@ -29,7 +30,7 @@ pub(crate) struct Webhook {
     pub(crate) state: String,
     pub(crate) attempts: i32,
     pub(crate) last_reply: Option<String>,
-    /// When it is tried next.
+    /// The time of the next attempt; `None` if the webhook is over or held.
     pub(crate) due_at: Option<OffsetDateTime>,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) updated_at: OffsetDateTime,
@@ -37,12 +38,12 @@ pub(crate) struct Webhook {
 
 /// A page of the webhooks to an endpoint.
 pub(crate) struct Page {
-    /// Only what comes after this one; nothing, if there is no such.
+    /// The webhook-id after which the page begins; without such a webhook the page is empty.
     pub(crate) before: Option<Uuid>,
     pub(crate) limit: i64,
 }
 
-/// The webhooks to an endpoint, newest first.
+/// Returns a page of the webhooks to an endpoint, newest first.
 pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
@@ -66,7 +67,8 @@ pub(crate) async fn list(
     .await
 }
 
-/// Those of them that have failed. A query of its own, as an index of its own has those.
+/// Returns a page of the failed webhooks to an endpoint, newest first. The query is apart because an index of its own
+/// serves it.
 pub(crate) async fn list_failed(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
@@ -90,7 +92,7 @@ pub(crate) async fn list_failed(
     .await
 }
 
-/// A webhook to an endpoint.
+/// Finds a webhook to an endpoint by its webhook-id.
 pub(crate) async fn find(
     db: impl PgExecutor<'_>,
     endpoint: Uuid,
@@ -107,7 +109,7 @@ pub(crate) async fn find(
     .await
 }
 
-/// Forgets up to `limit` webhooks that have been over, or held, for `retention`, with their attempts; answers how many.
+/// Deletes up to `limit` webhooks that have been over, or held, for `retention`, with their attempts; returns how many.
 pub(crate) async fn prune(
     db: impl PgExecutor<'_>,
     retention: Duration,

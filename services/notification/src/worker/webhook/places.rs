@@ -1,5 +1,5 @@
-//! How many webhooks of one endpoint are under way: a bulkhead, of which the claim knows. What finds no place is not claimed,
-//! so it need not be put back.
+//! A bulkhead for each endpoint, which bounds the webhooks that are sent to it at a time. The claim knows the places,
+//! and leaves webhooks without one unclaimed, so none has to be put back.
 
 use std::{
     collections::HashMap,
@@ -12,11 +12,11 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(super) struct Places {
     of_one_endpoint: usize,
-    /// Only endpoints that have any.
+    /// The number of places taken, for endpoints with at least one.
     taken: Arc<Mutex<HashMap<Uuid, usize>>>,
 }
 
-/// One place, until it is dropped.
+/// One webhook's place, which is free again when this is dropped.
 pub(super) struct Place {
     endpoint: Uuid,
     places: Places,
@@ -34,7 +34,7 @@ impl Places {
         i64::try_from(self.of_one_endpoint).unwrap_or(i64::MAX)
     }
 
-    /// How many of which endpoints are taken.
+    /// Returns the number of places taken, for endpoints with at least one.
     pub(super) fn taken(&self) -> Vec<(Uuid, i64)> {
         let taken = self.lock();
         let counts = taken
@@ -57,7 +57,7 @@ impl Places {
 }
 
 impl Place {
-    /// Leaves it; true if the endpoint was full.
+    /// Frees the place. Returns true if the endpoint was full.
     pub(super) fn leave(self) -> bool {
         let taken = self.places.lock().get(&self.endpoint).copied();
         taken.is_some_and(|taken| taken >= self.places.of_one_endpoint)
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_full_until_one_leaves() {
+    fn endpoint_is_full_until_one_place_is_freed() {
         let places = Places::new(2);
         let (busy, idle) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (first, second) = (places.take(busy), places.take(busy));

@@ -1,5 +1,6 @@
-//! Keeps webhook secrets as the settings say: sealed by the newest key, or in plain. What replicas of before wrote in plain is
-//! sealed, what an older key sealed is sealed anew, and an old secret whose time is over is forgotten.
+//! Keeps webhook secrets in the form that the settings want: sealed by the first key, or in plain. Secrets that older
+//! replicas wrote in plain are sealed, those that another key sealed are sealed anew, and old secrets that have expired
+//! are deleted.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,14 +17,14 @@ use crate::{
     store::endpoints::{self, Kept, Secrets},
 };
 
-/// How often all secrets are looked at. Replicas of before may run beside, and write in plain.
+/// The interval at which all secrets are checked: older replicas that run at the same time may write more in plain.
 const EVERY: Duration = Duration::from_secs(600);
-/// How long to wait after a failure.
+/// The wait after a failed check.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Endpoints that are read at a time.
+/// The number of endpoints that are read at a time.
 const CHUNK: i64 = 500;
 
-/// Why a secret stays as it is.
+/// The reason for which a secret is left as it is.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -34,13 +35,13 @@ enum Error {
     Database(#[from] sqlx::Error),
 }
 
-/// Looks at all secrets now and every ten minutes, until `shutdown`.
+/// Checks all secrets now and every ten minutes, until `shutdown`.
 pub(crate) async fn settle_secrets(pool: PgPool, vault: Arc<Vault>, shutdown: CancellationToken) {
     loop {
         let wait = match settle(&pool, &vault).await {
             Ok(()) => EVERY,
             Err(error) => {
-                warn!(%error, "cannot look at the webhook secrets");
+                warn!(%error, "cannot check the webhook secrets");
                 AGAIN
             }
         };
@@ -50,7 +51,8 @@ pub(crate) async fn settle_secrets(pool: PgPool, vault: Arc<Vault>, shutdown: Ca
     }
 }
 
-/// Looks at each endpoint once. One that cannot be opened stays as it is, and stops none of the others.
+/// Checks the secrets of each endpoint once. One that cannot be opened is left as it is, and the others are still
+/// checked.
 async fn settle(pool: &PgPool, vault: &Vault) -> Result<(), Error> {
     let (mut after, mut changed) = (Uuid::nil(), 0_u64);
     let mut unopened: BTreeMap<String, u32> = BTreeMap::new();
@@ -83,10 +85,10 @@ async fn settle(pool: &PgPool, vault: &Vault) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps the secrets of one endpoint as they should be; returns whether that changed anything.
+/// Brings the secrets of one endpoint into the wanted form. Returns true if that changed the row.
 async fn settle_one(pool: &PgPool, vault: &Vault, id: Uuid) -> Result<bool, Error> {
     let mut tx = database::begin(pool, "settle webhook secrets").await?;
-    // It may be deleted by now.
+    // The endpoint may have been deleted since its id was read.
     let Some(secrets) = endpoints::lock_secrets(&mut tx, id).await? else {
         return Ok(false);
     };
