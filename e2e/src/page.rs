@@ -1,4 +1,4 @@
-//! The front page of the control room, used in a real browser. With the feature `page` alone.
+//! The front page of the control room, driven in a real browser. Built only with the feature `page`.
 
 mod browser;
 pub mod docs;

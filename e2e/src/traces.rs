@@ -1,6 +1,7 @@
-//! What the trace of an order must look like, whoever tells it: the services' own console, or Jaeger.
+//! The expected trace of an order, whether it is read from the services' own consoles or from Jaeger.
 //!
-//! [`orders`] places the orders, [`Span`] is what is known of a span, [`Case::faults`] says what is wrong with a trace.
+//! [`orders`] places the orders, [`Span`] is one span from either source, [`Case::faults`] lists what is wrong with a
+//! trace.
 
 pub mod case;
 pub mod jaeger;
@@ -12,32 +13,32 @@ use serde_json::Value;
 
 pub use case::Case;
 
-/// A span, from wherever.
+/// A span, read from a console or from Jaeger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Which service's.
+    /// The service that recorded the span.
     pub service: String,
-    /// Its name.
+    /// The name of the operation, such as `POST /orders`.
     pub name: String,
     /// `server`, `client`, `producer`, `consumer` or `internal`.
     pub kind: String,
-    /// Its id.
+    /// The span id, 16 hexadecimal digits.
     pub id: String,
-    /// The id of what it is below.
+    /// The span id of the parent; `None` for a root.
     pub parent: Option<String>,
-    /// What is known of it.
+    /// The attributes, with their values as text.
     pub attributes: BTreeMap<String, String>,
-    /// Whether it failed.
+    /// Set if the span's status is an error.
     pub failed: bool,
 }
 
 impl Span {
-    /// An attribute, or nothing.
+    /// Returns an attribute's value, or an empty text.
     pub fn get(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 
-    /// The span on a line of a service's log, if it is one of the trace `trace`.
+    /// Reads a span from a line of a service's log; `None` unless the line is a span of the trace `trace`.
     pub fn from_console(line: &str, trace: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
         let span = line.get("span")?;
@@ -61,7 +62,7 @@ impl Span {
     }
 }
 
-/// The spans of one trace.
+/// The spans of one trace, by span id.
 #[derive(Clone, Debug, Default)]
 pub struct Trace(BTreeMap<String, Span>);
 
@@ -77,27 +78,27 @@ impl FromIterator<Span> for Trace {
 }
 
 impl Trace {
-    /// Every span.
+    /// Returns every span, in the order of the span ids.
     pub fn spans(&self) -> impl Iterator<Item = &Span> {
         self.0.values()
     }
 
-    /// What a span is directly below, if that is in the trace.
+    /// Returns a span's parent, if it is in the trace.
     pub fn parent(&self, span: &Span) -> Option<&Span> {
         span.parent.as_ref().and_then(|parent| self.0.get(parent))
     }
 
-    /// What is directly below a span.
+    /// Returns the spans directly below a span.
     pub fn children<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = &'a Span> {
         self.spans()
             .filter(|child| child.parent.as_ref() == Some(&span.id))
     }
 
-    /// From the first span down to this one: `service name`.
+    /// Returns the spans from the root down to this one, each as `service name`.
     pub fn path(&self, span: &Span) -> Vec<String> {
         let mut path = Vec::new();
         let mut next = Some(span);
-        // A loop would be a defect of whoever recorded it: it must not hang us.
+        // A loop of parents would be a recorder's defect. It must not hang the test.
         while let Some(span) = next.filter(|_| path.len() <= self.0.len()) {
             path.push(format!("{} {}", span.service, span.name));
             next = self.parent(span);
@@ -106,7 +107,7 @@ impl Trace {
         path
     }
 
-    /// The spans to which these steps lead, each somewhere below the one before.
+    /// Returns the spans named by the last of `steps` whose ancestors include the other steps, in that order.
     fn at(&self, steps: &[String]) -> Vec<&Span> {
         let Some((last, above)) = steps.split_last() else {
             return Vec::new();
@@ -121,14 +122,14 @@ impl Trace {
             .collect()
     }
 
-    /// What is wrong with it, whatever it is about: `caller` is the span that is outside.
+    /// Lists what is wrong with the trace, whichever order it is of. `caller` is the id of the span outside the trace.
     fn faults(&self, caller: &str) -> BTreeSet<String> {
         let mut faults = BTreeSet::new();
         for span in self.spans() {
             let fault = |what: &str| format!("{what}: {span:?}");
             let parent = self.parent(span);
             if parent.is_none() && span.parent.as_deref() != Some(caller) {
-                faults.insert(fault("its parent is not there"));
+                faults.insert(fault("its parent is missing"));
                 continue;
             }
             let is_below = match span.kind.as_str() {
@@ -141,17 +142,18 @@ impl Trace {
                         && span.get("url.scheme") == "http"
                         && call.get("url.full").ends_with(span.get("url.path"))
                 }),
-                // A delivery is below the attempt to send it, under the same id; the queue follows the exchange and the key.
+                // A delivery is below its sending, with the same message id. Its destination is the sender's, then the
+                // queue.
                 "consumer" => parent.is_some_and(|sent| {
                     let of = |span: &Span| span.get("messaging.message.id").to_owned();
                     let destination = sent.get("messaging.destination.name");
                     sent.kind == "producer"
                         && of(sent) == of(span)
                         && (span.get("messaging.destination.name").starts_with(destination)
-                            // From a delay queue it comes back by another way than it was sent.
+                            // A message returns from a delay queue under another destination than it was sent to.
                             || destination.starts_with("retry."))
                 }),
-                // What is sent is below what the same service was doing, if anything led to it.
+                // A message is sent below the span of the same service that caused it, if there is one.
                 "producer" => parent.is_none_or(|cause| cause.service == span.service),
                 _ => parent.is_none_or(|above| above.service == span.service),
             };
@@ -168,7 +170,7 @@ impl Trace {
     }
 }
 
-/// The attributes that a span of its kind must have, and has not.
+/// Returns the attributes that a span of its kind must have, and lacks.
 fn missing(span: &Span) -> Vec<&'static str> {
     let is = |name: &str| !span.get(name).is_empty();
     let wanted: &[&str] = match span.kind.as_str() {

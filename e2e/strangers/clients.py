@@ -1,7 +1,7 @@
-"""Generates a client from each document in docs/openapi, and uses it: order's places, lists and cancels an order.
+"""Generates a client from each document in docs/openapi, and uses it: order's client places, lists and cancels an order.
 
-Run by `cargo xtask verify clients`, which starts a stack and sets the variables. Everything is called through generated code;
-nothing here knows a path.
+Run by `cargo xtask verify clients`, which starts a stack and sets the variables. Every call goes
+through generated code; no path is written here.
 """
 
 import importlib
@@ -31,7 +31,7 @@ def generate(service: str) -> str:
 
 
 class Service:
-    """A generated client, and where its service is."""
+    """A generated client, connected to its service."""
 
     def __init__(self, name: str, role: str | None) -> None:
         self.package = generate(name)
@@ -46,7 +46,7 @@ class Service:
         return getattr(importlib.import_module(f"{self.package}.models"), name)
 
     def call(self, tag: str, operation: str, *path, status: int, **arguments):
-        """Calls an operation; returns its answer as the type that the document promises."""
+        """Calls an operation, and returns its response as the type that the document promises."""
         module = importlib.import_module(f"{self.package}.api.{tag}.{operation}")
         answer = module.sync_detailed(*path, client=self.client, **arguments)
         assert answer.status_code == status, (operation, answer.status_code, answer.content)

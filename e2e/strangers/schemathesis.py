@@ -1,4 +1,4 @@
-"""Has schemathesis invent requests from each document that is served, and hold every answer against it.
+"""Has schemathesis invent requests from each served document, and check every response against it.
 
 Run by `cargo xtask verify schemathesis`, which starts a stack and sets the variables.
 """

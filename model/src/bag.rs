@@ -1,8 +1,8 @@
-//! What is on its way.
+//! A multiset of things on their way.
 
-/// Things on their way, each maybe more than once: they arrive in any order, so they have none.
+/// Things on their way, each maybe more than once. They arrive in any order, so the bag has none.
 ///
-/// A sorted list, so that equal bags are equal, and short: a search clones millions of them.
+/// A sorted list, so that equal bags are equal, and short, because a search clones millions of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bag<T>(Vec<(T, u8)>);
 
@@ -13,12 +13,12 @@ impl<T> Default for Bag<T> {
 }
 
 impl<T: Copy + Ord> Bag<T> {
-    /// Whether nothing is on its way.
+    /// Returns whether nothing is on its way.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each thing, once.
+    /// Returns each thing, once.
     pub fn each(&self) -> impl Iterator<Item = T> + '_ {
         self.0.iter().map(|(item, _)| *item)
     }

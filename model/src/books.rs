@@ -1,4 +1,4 @@
-//! What payment and inventory hold of one order, and what they do with it: the same in both ways of coordination.
+//! Payment's and inventory's books on one order, and their transitions: the same in both ways of coordination.
 
 use contracts::{inventory::RejectReason, payment::DeclineReason};
 use inventory::domain as stock;
@@ -10,33 +10,33 @@ use super::{
     guards::Without,
 };
 
-/// What is there of what an order needs, if there is some: enough for two, so that taking it twice is seen.
+/// The money or units available to an order that finds some: enough for two, so that taking it twice is seen.
 const PLENTY: u8 = 2;
 
-/// How the order is paid, and what there is.
+/// The order's way of payment, and the money and goods there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// By card, or from the wallet.
+    /// Set if the order is paid by card; otherwise it is paid from the wallet.
     pub card: bool,
-    /// Whether the wallet holds enough. (The card company decides for itself.)
+    /// Set if the wallet holds enough. The card processor decides for itself.
     pub funds: bool,
-    /// Whether the unit is there.
+    /// Set if the unit is in stock.
     pub in_stock: bool,
 }
 
-/// Payment's and inventory's databases, and the card company.
+/// Payment's and inventory's databases, and the card processor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Books {
     pub payment: Option<money::State>,
-    /// What is in the wallet; the order costs 1.
+    /// The money in the wallet; the order costs 1.
     pub balance: i8,
     pub reservation: Option<stock::State>,
-    /// The order takes 1.
+    /// The units in stock; the order takes 1.
     pub stock: stock::Stock,
     pub company: CardCompany,
 }
 
-/// What a participant answers; an error, if what it heard is not possible.
+/// A participant's answer, if it gives one; an error, if the input is not possible in its state.
 pub(super) type Heard = Result<Option<Fact>, String>;
 
 impl Terms {
@@ -63,7 +63,7 @@ impl Books {
         }
     }
 
-    /// The order is to be charged, from what is there now.
+    /// Returns the input that charges the order, by the money that is there now.
     pub(super) fn charge(&self, terms: Terms) -> money::Input {
         money::Input::Charge(if terms.card {
             money::Means::Card
@@ -74,7 +74,7 @@ impl Books {
         })
     }
 
-    /// The order's unit is to be set aside, from what is there now.
+    /// Returns the input that reserves the order's unit, by the stock that is there now.
     pub(super) fn reserve(&self) -> stock::Input {
         stock::Input::Reserve(if self.stock.available >= 1 {
             Ok(())
@@ -130,7 +130,8 @@ impl Books {
         Ok(decision.answer.map(Fact::from))
     }
 
-    /// Whether money and units were taken at most once, and only given back if they were: at any moment.
+    /// Returns whether money and units were taken at most once, and given back only if they were taken. True at any
+    /// moment.
     pub fn took_once(&self, terms: Terms) -> bool {
         let stock::Stock {
             available,
@@ -145,23 +146,23 @@ impl Books {
         wallet && card && units && available + reserved + sold + written_off == terms.stocked()
     }
 
-    /// Whether payment's row, the wallet and the card company say the same: when nobody is being asked.
+    /// Returns whether payment's row, the wallet and the card processor agree. True while no call is under way.
     pub fn money_agrees(&self, terms: Terms) -> bool {
         let captured = |method| self.payment == Some(money::State::Captured(method));
         let taken = self.balance < terms.funded();
-        // What an operator wrote off may have been taken or not, and be with the card company or not: the operator sees
-        // to that.
+        // Money that an operator wrote off may have been taken or not, and may be with the card processor or not: the
+        // operator sees to that.
         self.payment == Some(money::State::Settled)
             || (taken == captured(money::Method::Wallet)
                 && self.company.keeps() == captured(money::Method::Card))
     }
 
-    /// Whether the money is taken and the goods are sold.
+    /// Returns whether the money is taken and the goods are sold.
     pub fn sold(&self) -> bool {
         self.taken() && self.reservation == Some(stock::State::Sold) && self.stock.sold == 1
     }
 
-    /// Whether the money is taken and the goods are set aside, or sold.
+    /// Returns whether the money is taken and the goods are reserved or sold.
     pub fn taken(&self) -> bool {
         matches!(self.payment, Some(money::State::Captured(_)))
             && matches!(
@@ -170,7 +171,7 @@ impl Books {
             )
     }
 
-    /// Whether neither money nor goods are taken, nor will be; or were written off.
+    /// Returns whether neither money nor goods are taken or will be, or whether they were written off.
     pub fn undone(&self) -> bool {
         self.money_undone() && self.goods_undone()
     }

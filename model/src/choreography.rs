@@ -17,7 +17,7 @@ use super::{
 };
 pub use step::Step;
 
-/// What may still happen that does not have to. It bounds the search.
+/// Limits on the steps that may happen but do not have to. They bound the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Messages that are delivered twice, or published twice.
@@ -26,37 +26,37 @@ pub struct Budget {
     pub cancels: u8,
     /// Deadlines that pass.
     pub deadlines: u8,
-    /// Questions that are asked again.
+    /// Sweeps of the order service.
     pub sweeps: u8,
-    /// Calls of the card company that are made although one is under way, or whose answer is lost.
+    /// Calls to the card processor that are made while another is under way, or whose response is lost.
     pub card_trouble: u8,
     /// Settlements by an operator.
     pub settlements: u8,
 }
 
-/// How the order is paid, what there is, and what may happen.
+/// The order's terms, the trouble that may happen, and the missing guard.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// How it is paid, and what there is.
+    /// The way of payment, and the money and goods there are.
     pub terms: Terms,
-    /// What may happen.
+    /// The steps that may happen.
     pub budget: Budget,
-    /// Which guard is missing.
+    /// The guard that is missing.
     pub without: Without,
 }
 
-/// Everything there is: databases, broker, card company.
+/// The state of everything: databases, broker, card processor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub order: orders::Order,
     pub deadline_runs: bool,
     pub books: Books,
-    /// Committed, not yet published.
+    /// Messages that are committed and not yet published.
     pub outbox: Bag<Fact>,
-    /// In a queue.
+    /// Messages in queues.
     pub queued: Bag<(Queue, Fact)>,
     pub budget: Budget,
-    /// A transition function refused a message.
+    /// The error of a transition function that refused a message. Nothing happens after that.
     pub refused: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// A participant heard something.
+    /// Commits the answer of a participant, or records its refusal.
     fn heard(&mut self, heard: Heard, without: Without) {
         match heard {
             Ok(None) => {}
@@ -84,9 +84,9 @@ impl World {
         }
     }
 
-    /// A message is committed with the change that it tells of.
+    /// Commits a message with the change that it tells of.
     fn commit(&mut self, fact: Fact, without: Without) {
-        // Without an outbox a crash after the commit loses it; here one does, the first time that it can.
+        // Without an outbox a crash after the commit loses the message. Here the first possible crash happens.
         if without == Without::Outbox && self.budget.repeats > 0 {
             self.budget.repeats -= 1;
             return;
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// Whether every book says the same.
+    /// Returns whether the order has ended and every book agrees with its end.
     pub fn books_agree(&self, terms: Terms) -> bool {
         let ends = match self.order.state {
             orders::State::Confirmed { committed: true } => self.books.sold(),

@@ -1,21 +1,21 @@
-//! The card company.
+//! The card processor, as payment sees it.
 
 use payment::domain as money;
 
 use super::bag::Bag;
 
-/// What the card company holds, under the order's idempotency keys, its own durable ledger; and what it says.
+/// The card processor: its own durable ledger, under the order's idempotency keys, and its responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CardCompany {
-    /// What it decided about the charge, once for ever.
+    /// The decision about the charge, made once for all; `None` before that.
     pub charge: Option<bool>,
-    /// Whether it gave the money back.
+    /// Set once the money was given back.
     pub refunded: bool,
-    /// Its answers on their way.
+    /// Responses on their way to payment.
     pub answers: Bag<CardAnswer>,
 }
 
-/// An answer of the card company, on its way.
+/// A response of the card processor, on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CardAnswer {
     Captured,
@@ -23,17 +23,17 @@ pub enum CardAnswer {
     Refunded,
 }
 
-/// What payment's worker asks it.
+/// A call by payment's worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
-    /// To charge, which it decides so if it has not decided yet.
+    /// A charge; `captures` becomes the decision, unless there is one.
     Charge { captures: bool },
-    /// To refund.
+    /// A refund of the captured charge.
     Refund,
 }
 
 impl CardCompany {
-    /// What the worker asks about such a payment, each as it may turn out.
+    /// Returns the calls that the worker may make for a payment in this state, one for each possible outcome.
     pub fn asks(&self, payment: Option<money::State>) -> &'static [Ask] {
         const CAPTURES: Ask = Ask::Charge { captures: true };
         const DECLINES: Ask = Ask::Charge { captures: false };
@@ -62,7 +62,7 @@ impl CardCompany {
         });
     }
 
-    /// Whether it has the customer's money.
+    /// Returns whether the card processor has the customer's money.
     pub fn keeps(&self) -> bool {
         self.charge == Some(true) && !self.refunded
     }

@@ -1,4 +1,4 @@
-//! What is said of one order.
+//! The facts about one order.
 
 use inventory::domain as stock;
 use order::domain::{self as orders, orchestrated};
@@ -6,7 +6,7 @@ use payment::domain as money;
 
 use contracts::order::Participant;
 
-/// A fact, by its type; its order is the one order of the model. In choreography it is an event, in orchestration an answer.
+/// A fact by its type, about the one order of the model: an event in choreography, a reply in orchestration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fact {
     OrderCreated,
@@ -32,7 +32,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// All of them.
+    /// Every fact, in the order of declaration.
     pub const ALL: [Self; 20] = [
         Self::OrderCreated,
         Self::OrderConfirmed,
@@ -56,7 +56,7 @@ impl Fact {
         Self::NotificationQueued,
     ];
 
-    /// Its type on the wire, without its version.
+    /// Returns the type on the wire, without its version.
     pub fn kind(self) -> &'static str {
         match self {
             Self::OrderCreated => "order.created",

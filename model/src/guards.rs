@@ -1,4 +1,4 @@
-//! The production transition functions, and the same with one guard removed: a model that cannot find what is wrong with
+//! The production transition functions, and the same with one guard removed. A model that does not find the faults of
 //! those would prove nothing about the real ones.
 
 mod orchestrated;
@@ -8,42 +8,42 @@ use inventory::domain as stock;
 use order::domain::{self as orders, Order, Undo, Undoing};
 use payment::domain::{self as money, Booking};
 
-/// Which guard is missing.
+/// A guard that is removed from the production functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Without {
-    /// None: production.
+    /// No guard is removed: production.
     Nothing,
-    /// A cancel that comes before the charge leaves no tombstone: the late charge charges.
+    /// A cancel before the charge leaves no tombstone: the late charge charges.
     PaymentTombstone,
-    /// A release that comes before the reserve leaves no tombstone: the late reserve reserves.
+    /// A release before the reserve leaves no tombstone: the late reserve reserves.
     InventoryTombstone,
-    /// A cancel that comes while the card company is being asked is not noted: a capture that lands later stays.
+    /// A cancel during a call to the card processor is not noted: a later capture stays.
     CancelRequested,
-    /// A timeout of the card company is taken for a decline.
+    /// A timeout of the card processor counts as a decline.
     DefiniteAnswers,
     /// A second cancel refunds a second time.
     OneRefund,
-    /// Choreography: the order is called cancelled as soon as payment has answered, whatever inventory does.
+    /// Choreography: the order is cancelled as soon as payment has answered, whatever inventory does.
     BothAnswers,
     /// Choreography: messages are published after the commit, from memory: a crash loses them.
     Outbox,
-    /// Orchestration: who has done what it is asked says so once, and not when it is asked again.
+    /// Orchestration: a participant replies to a command once, and not when the command is resent.
     SameAnswer,
-    /// Orchestration: a commit that comes after its release is not answered.
+    /// Orchestration: a commit after its release gets no reply.
     LateCommit,
-    /// Orchestration: a step that is not answered for too long is taken for refused, and not undone.
+    /// Orchestration: a step without a reply for too long counts as refused, and is not undone.
     UnknownOutcome,
     /// Orchestration: a saga gives up on its pivot, too.
     Pivot,
-    /// Orchestration: any answer of a step is taken for the answer to what it was asked last.
+    /// Orchestration: any reply of a step counts as the reply to its last command.
     AnswersByKey,
-    /// Orchestration: a saga does not ask again.
+    /// Orchestration: a saga does not resend.
     Timeouts,
-    /// Orchestration: the order service does not ask again.
+    /// Orchestration: the order service does not sweep.
     Sweeps,
-    /// Orchestration: an operator goes on without an answer to what was to be written off.
+    /// Orchestration: an operator goes on without a reply to a settlement.
     AnsweredSettlement,
-    /// Orchestration: an order that was cancelled is confirmed all the same.
+    /// Orchestration: a cancelled order is confirmed all the same.
     Arbitration,
     /// Orchestration: an order that moved on has forgotten that it was confirmed.
     WasConfirmed,
@@ -135,7 +135,7 @@ impl Without {
         }
     }
 
-    /// What a worker makes of no answer.
+    /// Returns the input that payment makes of a lost response; `None` in production.
     pub(super) fn no_answer(self) -> Option<money::Input> {
         (self == Self::DefiniteAnswers)
             .then_some(money::Input::CardDeclined(DeclineReason::CardDeclined))

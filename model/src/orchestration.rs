@@ -1,10 +1,11 @@
 //! One orchestrated order, and the world around it.
 //!
-//! A message is on its way from the commit that wrote it to the commit that took it in. Whether it waits in an outbox, in a
-//! queue or in a service that fails to handle it makes no difference to anybody else, since each goes to one queue (which the
-//! events of choreography do not): published twice is delivered twice, and a service that dies before its commit has not yet
-//! taken the message in. One that dies after its commit and before its acknowledgement gets it again. So a crash of the
-//! orchestrator, at whatever line, is one of the steps that there are: it has nothing but its rows to lose.
+//! A message is on its way from the commit that wrote it to the commit that handled it. Other services see no
+//! difference between a message in an outbox, in a queue or in a service that fails to handle it, since each message
+//! goes to one queue (the events of choreography do not). A message that is published twice is delivered twice. A
+//! service that dies before its commit has not yet handled the message; one that dies after its commit and before its
+//! acknowledgement gets it again. So a crash of the orchestrator at any line is a step of the model: it has only its
+//! rows to lose.
 
 mod laws;
 mod message;
@@ -29,26 +30,26 @@ use saga::Plans;
 pub use saga::Sagas;
 pub use step::Step;
 
-/// What may still happen that does not have to. It bounds the search.
+/// Limits on the steps that may happen but do not have to. They bound the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Messages that are delivered twice.
     pub repeats: u8,
-    /// Messages that are lost, of any kind: each is said again by somebody.
+    /// Messages of any kind that are lost: each is resent by some service.
     pub losses: u8,
-    /// Waits that are over although something is on its way.
+    /// Timeouts of sagas while something is on its way.
     pub timeouts: u8,
     /// Cancels by the customer.
     pub cancels: u8,
-    /// Questions of the order service that are asked although a saga is at work.
+    /// Sweeps of the order service while something is on its way or a saga goes on.
     pub sweeps: u8,
-    /// Calls of the card company that are made although one is under way, or whose answer is lost.
+    /// Calls to the card processor that are made while another is under way, or whose response is lost.
     pub card_trouble: u8,
-    /// Decisions of an operator about a saga that is stuck although something is on its way.
+    /// Decisions of an operator about a stuck saga while something is on its way.
     pub decisions: u8,
 }
 
-/// How the order is paid, what there is, and what may happen.
+/// The order's terms, the trouble that may happen, the missing guard and the sagas' plans.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     terms: Terms,
@@ -57,25 +58,25 @@ pub struct Scenario {
     plans: Plans,
 }
 
-/// Everything there is: databases, broker, card company.
+/// The state of everything: databases, broker, card processor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub order: Order,
     pub was_confirmed: bool,
     pub sagas: Sagas,
     pub books: Books,
-    /// Whom payment answers when the card company has answered.
+    /// The command to which payment replies once the card processor has answered.
     pub asked_by: Option<Key>,
-    /// What the customer was told last.
+    /// The newest news that the customer was told.
     pub told: Option<News>,
     pub on_the_way: Bag<Message>,
     pub budget: Budget,
-    /// A transition function refused a message.
+    /// The error of a transition function that refused a message. Nothing happens after that.
     pub refused: Option<String>,
 }
 
 impl Scenario {
-    /// Whatever is not asked for ever is asked for `attempts` times.
+    /// Returns a scenario in which a saga asks at most `attempts` times, except where it asks for ever.
     pub fn new(terms: Terms, budget: Budget, attempts: u32, without: Without) -> Self {
         Self {
             terms,
@@ -85,7 +86,7 @@ impl Scenario {
         }
     }
 
-    /// What has to happen in a world, sooner or later.
+    /// Returns the steps that have to happen in a world, sooner or later.
     pub fn musts(&self, world: &World) -> Vec<Step> {
         world.musts(self.without)
     }
@@ -100,7 +101,7 @@ impl World {
                 self.ask(asks, plans);
             }
             Message::CancelRequested => {
-                // A saga that is not there cannot give up; the order's row will not confirm what it was told.
+                // Without a saga there is nothing to give up; the order's row refuses the confirmation in any case.
                 let reason = String::new();
                 let asks = self
                     .sagas
@@ -121,7 +122,7 @@ impl World {
         }
     }
 
-    /// A saga sends the command of a step.
+    /// Sends the command of a saga's step.
     fn ask(&mut self, key: Option<Key>, plans: &Plans) {
         if let Some(key) = key
             && let Some(state) = self.sagas.get(key.saga)
@@ -131,7 +132,7 @@ impl World {
         }
     }
 
-    /// A service does what it is asked.
+    /// Has a service carry out a command.
     fn obey(&mut self, key: Key, command: Command, scenario: &Scenario) {
         use orchestrated::Input as OrderInput;
         match command {
@@ -153,7 +154,7 @@ impl World {
                 self.order_hears(Some(key), cancel, scenario);
             }
             Command::Tell(news) => {
-                // Who was told newer news is not told older ones.
+                // A customer who was told newer news is not told older news.
                 self.told = self.told.max(Some(news));
                 let queued = Fact::NotificationQueued;
                 self.on_the_way.add(Message::Answer(key, queued));
@@ -185,7 +186,8 @@ impl World {
     fn payment_hears(&mut self, key: Key, input: money::Input, scenario: &Scenario) {
         let was = self.books.payment;
         let heard = self.books.payment_hears(input, scenario.without);
-        // As `payment::commands` keeps it: who changed something, or asks anew to have it undone, is answered.
+        // As in `payment::commands`: the reply goes to the last command that changed something, or that asked again for
+        // an undo under way.
         let undoes = input == money::Input::Cancel && heard == Ok(None);
         if self.books.payment != was || undoes {
             self.asked_by = Some(key);
@@ -194,13 +196,13 @@ impl World {
         self.forget();
     }
 
-    /// The card company answered, or will not.
+    /// Takes in the response of the card processor, or its loss.
     fn card_said(&mut self, heard: Heard) {
         self.answered(self.asked_by, heard);
         self.forget();
     }
 
-    /// Whom payment answers is read only as long as it is not known what.
+    /// Forgets the command to reply to, once payment has decided.
     fn forget(&mut self) {
         let open = matches!(
             self.books.payment,
@@ -226,7 +228,7 @@ impl World {
 
     fn step(&mut self, step: Step, scenario: &Scenario) {
         let (without, plans) = (scenario.without, &scenario.plans);
-        // What comes although something else is on its way.
+        // Counts a step of the clock that comes while something is on its way.
         let early = u8::from(!self.is_quiet());
         match step {
             Step::Deliver(message) => {

@@ -1,4 +1,4 @@
-//! Who hears what, by the bindings of `deploy/rabbitmq/definitions.json`.
+//! The routing of facts, by the bindings of `deploy/rabbitmq/definitions.json`.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -8,17 +8,17 @@ use crate::topology;
 /// The queues of the model of choreography: those whose consumers decide something about the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Queue {
-    /// `order.choreography`
+    /// The queue `order.choreography`.
     Order,
-    /// `payment.choreography`
+    /// The queue `payment.choreography`.
     Payment,
-    /// `inventory.choreography`
+    /// The queue `inventory.choreography`.
     Inventory,
 }
 
-/// The queues to which the exchange `events` routes a fact of choreography.
+/// Returns the queues to which the exchange `events` routes a fact of choreography.
 pub(super) fn route(fact: Fact) -> &'static [Queue] {
-    /// By fact, worked out once: a search asks millions of times.
+    /// The queues by fact, computed once: a search asks millions of times.
     static ROUTES: LazyLock<BTreeMap<Fact, Vec<Queue>>> = LazyLock::new(|| {
         let bindings = topology::bindings("events");
         let queues = |fact: Fact| {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_reach_who_decides_on_them() {
+    fn facts_are_routed_to_the_services_that_decide() {
         assert_eq!(
             route(Fact::OrderCancelling),
             [Queue::Payment, Queue::Inventory]

@@ -1,14 +1,14 @@
 //! An exhaustive search that can tell whether everything *ends*.
 //!
-//! stateright says what always holds, and what sometimes does. That is enough where every step uses something up, as in
-//! choreography: whatever happens, a state is reached in which nothing has to happen any more, and it only has to be the right
-//! one. But a saga asks until it is answered, so its graph may go round in circles, and no state of a circle is a final one.
-//! (stateright's `eventually` does not see circles either, and says so.)
+//! stateright checks what always holds, and what sometimes does. That is enough where every step uses something up, as
+//! in choreography: whatever happens, a state is reached in which nothing has to happen any more, and only that state
+//! has to be right. But a saga asks until it gets a reply, so its graph may have cycles, and no state of a cycle is
+//! final. (stateright's `eventually` does not see cycles either, as its documentation says.)
 //!
-//! So this search keeps the steps that *have to* happen, and follows them backwards from the states in which none has to.
-//! What it does not come to can go round for ever. What it shows of all other states is more than that they *can* end (a saga
-//! can end that waits for its customer to be so kind as to cancel): from wherever trouble has led, once nothing else goes
-//! wrong, everything ends, in whatever order things then happen and whatever operators decide.
+//! So this search keeps the steps that *have to* happen, and follows them backwards from the states in which none has
+//! to. A state that it does not reach in this way can go on for ever. Of all other states it shows more than that they
+//! *can* end (a saga that waits for its customer to cancel can end, too): from wherever trouble has led, once nothing
+//! else goes wrong, everything ends, in whatever order things then happen and whatever operators decide.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -17,34 +17,35 @@ use std::{
 
 use stateright::{Expectation, Model};
 
-/// The name of what every search looks for.
+/// The name of the property that every search checks.
 pub const ENDS: &str = "what has to happen comes to an end";
 
 /// A model that says which of its steps have to happen, sooner or later. The others may.
 pub trait Driven: Model<State: Hash, Action: Clone> {
-    /// Whether this step has to.
+    /// Returns whether this step has to happen.
     fn has_to_happen(&self, state: &Self::State, action: &Self::Action) -> bool;
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Found<A> {
-    /// Distinct states.
+    /// The number of distinct states.
     pub states: usize,
-    /// Steps between them.
+    /// The number of steps between them.
     pub steps: usize,
-    /// What is not true, and a shortest way there. For [`ENDS`]: on until it comes round, or to where it stops.
+    /// The properties that do not hold, each with a shortest path to a failure. The path of [`ENDS`] goes on until it
+    /// closes a cycle.
     pub failures: BTreeMap<&'static str, Vec<A>>,
-    /// What is true somewhere, as it should be, and a shortest way there.
+    /// The properties that hold somewhere, as they should, each with a shortest path to such a state.
     pub examples: BTreeMap<&'static str, Vec<A>>,
 }
 
-/// How far to search.
+/// The point at which a search stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Everything was seen.
+    /// All states were seen.
     All,
-    /// Something is not true.
+    /// A property does not hold.
     Failure,
 }
 
@@ -58,7 +59,7 @@ pub fn search<M: Driven>(model: &M, until: Until) -> Found<M::Action> {
         examples: BTreeMap::new(),
     };
     let properties = model.properties();
-    // In the order of their numbers.
+    // Sorted by number.
     let mut ahead: VecDeque<M::State> = VecDeque::new();
     for (place, state) in (0..).zip(model.init_states()) {
         if graph.number(&state, Origin { from: None, place }).1 {
@@ -74,7 +75,9 @@ pub fn search<M: Driven>(model: &M, until: Until) -> Found<M::Action> {
             ) {
                 (Expectation::Sometimes, holds) => (&mut found.examples, holds),
                 (Expectation::Always, holds) => (&mut found.failures, !holds),
-                (Expectation::Eventually, _) => panic!("{ENDS} is all that is found about the end"),
+                (Expectation::Eventually, _) => {
+                    panic!("`eventually` is not supported, only {ENDS:?}")
+                }
             };
             if is_news && !list.contains_key(property.name) {
                 list.insert(property.name, graph.way(number).0);
@@ -105,7 +108,7 @@ pub fn search<M: Driven>(model: &M, until: Until) -> Found<M::Action> {
         number += 1;
     }
     found.states = graph.origins.len();
-    // Failures end the way of what follows them: first things first.
+    // A failure cuts off the states behind it, which then end: cycles are looked for only without failures.
     if found.failures.is_empty()
         && let Some(endless) = graph.endless()
     {
@@ -114,22 +117,22 @@ pub fn search<M: Driven>(model: &M, until: Until) -> Found<M::Action> {
     found
 }
 
-/// How a state was found: from which one, by which of its steps; or as which of the first ones.
+/// The way to a state: its predecessor and the place of the step there, or its place among the initial states.
 #[derive(Clone, Copy)]
 struct Origin {
     from: Option<u32>,
     place: u16,
 }
 
-/// The states, numbered as they were found.
+/// The states, numbered in the order in which they were found.
 struct Graph<'m, M> {
     model: &'m M,
-    /// By their hashes: two states in some millions have the same with a probability of one in a million.
+    /// Numbers by hash. Two of some million states have the same hash with a probability of one in a million.
     numbers: HashMap<u64, u32>,
     origins: Vec<Origin>,
-    /// How many steps have to happen, and lead to where nobody knows yet that it ends.
+    /// By state, the number of steps that have to happen and lead to a state that is not known to end.
     open: Vec<u16>,
-    /// Those steps: to, from.
+    /// The steps that have to happen, as (to, from).
     musts: Vec<(u32, u32)>,
 }
 
@@ -150,7 +153,7 @@ impl<'m, M: Driven> Graph<'m, M> {
         actions
     }
 
-    /// A state's number, and whether it is new.
+    /// Returns a state's number, and whether it is new.
     fn number(&mut self, state: &M::State, origin: Origin) -> (u32, bool) {
         let next = u32::try_from(self.origins.len()).expect("fewer than 2^32 states");
         let number = *self.numbers.entry(hash(state)).or_insert(next);
@@ -161,7 +164,7 @@ impl<'m, M: Driven> Graph<'m, M> {
         (number, number == next)
     }
 
-    /// The way on which a state was found, and the state.
+    /// Returns the path on which a state was found, and the state.
     fn way(&self, number: u32) -> (Vec<M::Action>, M::State) {
         let Origin { from, place } = self.origins[number as usize];
         let Some(from) = from else {
@@ -177,8 +180,8 @@ impl<'m, M: Driven> Graph<'m, M> {
         (way, state.expect("it led somewhere before"))
     }
 
-    /// Takes off each state in which nothing has to happen, and then each whose every step that has to leads to one that is
-    /// off. If some stay on, answers the way to one of them, and round.
+    /// Takes off each state in which nothing has to happen, and then each state whose necessary steps all lead to
+    /// states that are off. If some stay on, returns the path to one of them and round a cycle.
     fn endless(&mut self) -> Option<Vec<M::Action>> {
         self.musts.sort_unstable();
         let numbered = || (0..).zip(&self.open);
@@ -213,7 +216,7 @@ impl<'m, M: Driven> Graph<'m, M> {
         }
     }
 
-    /// A step that has to happen, and leads to a state that is still on.
+    /// Returns a step that has to happen and leads to a state that is still on.
     fn stays_on(&self, state: &M::State) -> Option<(M::Action, M::State, u32)> {
         let mut musts = self.actions(state).into_iter();
         musts.find_map(|action| {
@@ -225,7 +228,7 @@ impl<'m, M: Driven> Graph<'m, M> {
     }
 }
 
-/// The same in each run, so that a failure's way is, too.
+/// Returns a hash that is the same in each run, so that the path of a failure is, too.
 fn hash(state: &impl Hash) -> u64 {
     ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(state)
 }
@@ -236,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts from 0; steps by which it goes on, each with whether it has to.
+    /// A counter from 0. The function returns the steps from a state, each with whether it has to happen.
     struct Counter(fn(u8) -> Vec<(u8, bool)>);
 
     impl Model for Counter {
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_is_searched_to_its_end() {
+    fn search_without_failures_sees_every_state() {
         let model = Counter(|state| on(state, 10));
         let found = search(&model, Until::All);
         assert_eq!((found.states, found.steps), (11, 10));
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_the_nearest() {
+    fn path_to_a_failure_is_a_shortest_one() {
         let model =
             Counter(|state| [on(state, 220), vec![(state.saturating_add(9), false)]].concat());
         let found = search(&model, Until::Failure);
@@ -295,8 +298,8 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_though_it_can_be_left() {
-        // From 3 back to 1, or on to 4: nobody says that it will ever go on.
+    fn a_cycle_that_can_be_left_is_a_failure() {
+        // From 3 back to 1, or on to 4: nothing forces it to go on.
         let model =
             Counter(|state| [on(state, 4), vec![(1, true); usize::from(state == 3)]].concat());
         let way = &search(&model, Until::All).failures[ENDS];
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_what_only_may_happen_is_none() {
+    fn a_cycle_with_an_optional_step_is_no_failure() {
         let model =
             Counter(|state| [on(state, 5), vec![(1, false); usize::from(state == 3)]].concat());
         assert!(search(&model, Until::All).failures.is_empty());

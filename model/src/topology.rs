@@ -12,7 +12,7 @@ pub fn virtual_host() -> String {
         .to_owned()
 }
 
-/// Pattern and queue of each binding of an exchange.
+/// Returns pattern and queue of each binding of an exchange.
 pub fn bindings(exchange: &str) -> Vec<(String, String)> {
     let definitions: Value = serde_json::from_str(DEFINITIONS).expect("the definitions are JSON");
     definitions["bindings"]
@@ -27,7 +27,7 @@ pub fn bindings(exchange: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A topic exchange's matching: `*` is one word, `#` is any number of words.
+/// Returns whether a topic exchange's pattern matches a key: `*` is one word, `#` is any number of words.
 pub fn matches(pattern: &str, key: &str) -> bool {
     fn words(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern, key) {

@@ -2,7 +2,7 @@
 //
 //     AMQP_URL=amqp://listener:PASSWORD@HOST:5672/holdfast node consumer.js [COUNT]
 //
-// Stops after COUNT events, or never.
+// Stops after COUNT events; without COUNT, never.
 
 import amqp from 'amqplib';
 import { CloudEvent } from 'cloudevents';
@@ -11,7 +11,7 @@ const QUEUE = process.env.QUEUE ?? 'listener.events';
 const PREFIX = 'cloudEvents_';
 const count = Number(process.argv[2] ?? Infinity);
 
-// Reads a delivery by the AMQP binding of CloudEvents, binary mode: AMQP 1.0's application properties are headers here. The
+// Reads a delivery by CloudEvents' AMQP binding in binary mode; AMQP 1.0's application properties are headers here. The
 // package has no AMQP binding; `CloudEvent` checks the attributes.
 function eventOf({ properties, content }) {
   const attributes = Object.entries(properties.headers)
@@ -27,8 +27,8 @@ function eventOf({ properties, content }) {
 const connection = await amqp.connect(process.env.AMQP_URL);
 const channel = await connection.createChannel();
 await channel.prefetch(50);
-// Every message comes at least once. Keep the ids of what was handled where its effect is kept, and in one transaction with it;
-// this program, whose effect is a line, keeps them as long as it runs.
+// Every message arrives at least once. Store the ids of handled messages with their effect, in the same transaction.
+// This program, whose effect is a printed line, keeps them in memory.
 const handled = new Set();
 
 await new Promise((done, failed) => {
@@ -36,7 +36,7 @@ await new Promise((done, failed) => {
   channel.on('error', failed);
   channel.consume(QUEUE, (message) => {
     if (message === null) return failed(new Error(`the broker ended the consumer of ${QUEUE}`));
-    if (handled.size >= count) return; // goes back to the queue with the channel
+    if (handled.size >= count) return; // the broker requeues it when the channel closes
     try {
       const event = eventOf(message);
       if (!handled.has(event.id)) {
@@ -53,7 +53,7 @@ await new Promise((done, failed) => {
         }));
         handled.add(event.id);
       }
-      // After the effect: if this process dies in between, the event comes again.
+      // Acknowledged after the effect: if this process dies in between, the broker delivers the event again.
       channel.ack(message);
     } catch (error) {
       return failed(error);

@@ -2,7 +2,7 @@
 
     AMQP_URL=amqp://listener:PASSWORD@HOST:5672/holdfast python consumer.py [COUNT]
 
-Stops after COUNT events, or never.
+Stops after COUNT events; without COUNT, never.
 """
 
 import json
@@ -17,7 +17,7 @@ QUEUE = os.environ.get("QUEUE", "listener.events")
 
 
 def event_of(properties: pika.BasicProperties, body: bytes):
-    """Reads a delivery by the AMQP binding of CloudEvents, binary mode: AMQP 1.0's application properties are headers here."""
+    """Reads a delivery by CloudEvents' AMQP binding, binary mode; AMQP 1.0's application properties are headers."""
     attributes = {
         name: value
         for name, value in (properties.headers or {}).items()
@@ -31,8 +31,8 @@ def main(count: float) -> None:
     connection = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"]))
     channel = connection.channel()
     channel.basic_qos(prefetch_count=50)
-    # Every message comes at least once. Keep the ids of what was handled where its effect is kept, and in one transaction with
-    # it; this program, whose effect is a line, keeps them as long as it runs.
+    # Every message arrives at least once. Store the ids of handled messages with their effect, in the same transaction.
+    # This program, whose effect is a printed line, keeps them in memory.
     handled = set()
     for method, properties, body in channel.consume(QUEUE):
         event = event_of(properties, body)
@@ -49,7 +49,7 @@ def main(count: float) -> None:
             }
             print(json.dumps(line), flush=True)
             handled.add(event.get_id())
-        # After the effect: if this process dies in between, the event comes again.
+        # Acknowledged after the effect: if this process dies in between, the broker delivers the event again.
         channel.basic_ack(method.delivery_tag)
         if len(handled) >= count:
             break

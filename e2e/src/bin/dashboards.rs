@@ -1,5 +1,5 @@
-//! Asks a running Prometheus for everything that a dashboard shows and a rule goes by: a panel over a metric that nobody
-//! records is as quiet as one over a system in good health.
+//! Queries a running Prometheus for every expression of a dashboard or rule: a panel over a metric that no service
+//! records is as quiet as one over a healthy system.
 //!
 //! `cargo run -p e2e --bin dashboards -- --prometheus http://127.0.0.1:8080/prometheus`
 
@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use serde_json::Value;
 
-/// What may have no series, and why.
+/// The expressions that may have no series, each with the reason.
 const MAY_BE_EMPTY: [(&str, &str); 1] = [(
     "ALERTS{alertstate=\"firing\"}",
     "nothing fires in good health",
@@ -18,7 +18,7 @@ const MAY_BE_EMPTY: [(&str, &str); 1] = [(
 /// Checks that every expression of deploy/grafana/dashboards, and of the rules that Prometheus has loaded, has series
 #[derive(Parser)]
 struct Arguments {
-    /// Where Prometheus answers
+    /// The base URL of Prometheus
     #[arg(
         long,
         env = "PROMETHEUS_URL",
@@ -30,7 +30,7 @@ struct Arguments {
     dashboards: String,
 }
 
-/// An expression, and where it stands.
+/// A PromQL expression, and the panel or rule that it comes from.
 struct Asked {
     place: String,
     expression: String,
@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         prometheus,
         dashboards,
     } = Arguments::parse();
-    // An error means that there is a provider already.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(10))
@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The expressions of every panel, with Grafana's variables filled in.
+/// Returns the expressions of every panel, with Grafana's variables filled in.
 fn of_dashboards(folder: &Path) -> anyhow::Result<Vec<Asked>> {
     let mut asked = Vec::new();
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -121,7 +121,8 @@ fn of_dashboards(folder: &Path) -> anyhow::Result<Vec<Asked>> {
     Ok(asked)
 }
 
-/// The expressions of every rule that is loaded. Of an alert, which is empty while all is well: each of its operands.
+/// Returns the expressions of every loaded rule. An alert has no series while all is well, so its operands are returned
+/// instead.
 async fn of_rules(client: &reqwest::Client, prometheus: &str) -> anyhow::Result<Vec<Asked>> {
     let loaded = ask(client, prometheus, "rules", &[]).await?;
     let mut asked = Vec::new();
@@ -149,7 +150,7 @@ async fn of_rules(client: &reqwest::Client, prometheus: &str) -> anyhow::Result<
     Ok(asked)
 }
 
-/// `a > 1 and b > 2`, `up == 0 or absent(up)` -> what is compared, without the comparison.
+/// Returns what an alert compares, without the comparisons: `a` and `b` for `a > 1 and b > 2`.
 fn operands(query: &str) -> Vec<String> {
     query
         .replace('\n', " ")
@@ -172,7 +173,7 @@ fn operands(query: &str) -> Vec<String> {
         .collect()
 }
 
-/// Asks Prometheus' API; answers its `data`.
+/// Calls Prometheus' API, and returns the `data` of its response.
 async fn ask(
     client: &reqwest::Client,
     prometheus: &str,
@@ -186,7 +187,7 @@ async fn ask(
     }
     let answer = client.get(url).send().await?.text().await?;
     let answer: Value =
-        serde_json::from_str(&answer).with_context(|| format!("no JSON: {answer}"))?;
+        serde_json::from_str(&answer).with_context(|| format!("not JSON: {answer}"))?;
     ensure!(answer["status"] == "success", "{answer}");
     Ok(answer["data"].clone())
 }
@@ -196,7 +197,7 @@ mod tests {
     use super::operands;
 
     #[test]
-    fn an_alert_is_asked_for_what_it_compares() {
+    fn an_alert_is_split_into_what_it_compares() {
         assert_eq!(operands("max(x) > 0"), ["max(x)"]);
         assert_eq!(
             operands("up{job!=\"y\"} == 0 or absent(up{job=\"z\"})"),

@@ -1,5 +1,5 @@
-//! Places a confirmed, a declined, a refunded and a retried order through the front door of a running stack, and compares
-//! what Jaeger has of each with what it should have.
+//! Places a confirmed, a declined, a refunded and a retried order through the front door of a running stack, and
+//! compares Jaeger's trace of each with the expected one.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,15 +15,15 @@ use serde_json::Value;
 /// Places a confirmed, a declined, a refunded and a retried order, and checks their traces in Jaeger
 #[derive(Parser)]
 struct Arguments {
-    /// The front door; the services are behind /api/SERVICE there, Jaeger behind /jaeger
+    /// The base URL of the front door, which routes /api/SERVICE to the services and /jaeger to Jaeger
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     front_door: String,
 
-    /// Jaeger, if it is somewhere else: the base of its /api/traces
+    /// The base URL of Jaeger's /api/traces, if Jaeger is not behind the front door
     #[arg(long)]
     jaeger: Option<String>,
 
-    /// How long a trace may take to be whole, in seconds
+    /// The time within which a trace must be complete, in seconds
     #[arg(long, default_value_t = 30)]
     patience: u64,
 }
@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         jaeger,
         patience,
     } = Arguments::parse();
-    // An error means that there is a provider already: that is what we want.
+    // An error means that a provider is already installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let front_door = front_door.trim_end_matches('/');
     let service = |name: &str| format!("{front_door}/api/{name}");
@@ -80,7 +80,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Asks Jaeger until the trace is whole, and is found by its service: how many spans, or what is wrong with them.
+/// Polls Jaeger until the trace is complete and listed under its service. Returns the number of its spans, or, after
+/// `patience`, its faults.
 async fn look(
     orders: &Orders,
     jaeger: &str,
@@ -91,7 +92,7 @@ async fn look(
     let ask = async |path: String| -> anyhow::Result<Value> {
         let url = format!("{}{path}", jaeger.trim_end_matches('/'));
         let answer = orders.http.get(&url).send().await?;
-        // Jaeger says 404 of a trace that it has not got yet.
+        // Jaeger answers 404 for a trace that it has not received yet.
         let text = answer.text().await?;
         serde_json::from_str(&text).with_context(|| format!("{url} answered {text}"))
     };

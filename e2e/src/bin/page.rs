@@ -1,6 +1,6 @@
-//! Does in a browser what the front page says to try, and checks the page meanwhile.
+//! Does in a browser what the front page suggests, and checks the page meanwhile.
 //!
-//! `cargo xtask verify page` starts a stack for it; `page --url http://127.0.0.1:8080` works on one that runs.
+//! `cargo xtask verify page` starts a stack for it; `page --url http://127.0.0.1:8080` uses a running one.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,18 +15,18 @@ use e2e::page::{Browser, docs, looks, walk};
 /// Opens the front page in Chromium, breaks and mends what it offers, and checks what it shows
 #[derive(Parser)]
 struct Arguments {
-    /// Where the front page is
+    /// The URL of the front page
     #[arg(long, default_value = "http://127.0.0.1:7000")]
     url: String,
-    /// A folder for pictures of it
+    /// A folder to which screenshots are written
     #[arg(long)]
     screenshots: Option<PathBuf>,
-    /// Whose tokens the services believe
+    /// The identity settings of the stack, which the customer's token must match
     #[command(flatten)]
     identity: IdentitySettings,
 }
 
-/// A customer's token.
+/// Signs a customer's token, valid for ten minutes.
 fn token(identity: &IdentitySettings) -> anyhow::Result<String> {
     let principal = Principal {
         id: "page.test".parse()?,
@@ -63,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
     if outcome.is_err() {
         walk::mend(&browser).await;
     }
-    // The browser ends with its session, also when something was found wrong.
+    // The browser ends with its session, which is closed also if a check failed.
     let closed = browser.close().await;
     outcome.and(closed)
 }

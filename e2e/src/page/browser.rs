@@ -1,4 +1,4 @@
-//! A Chromium of its own, driven by a chromedriver of its own.
+//! A Chromium process, driven by its own chromedriver.
 
 use std::{
     fmt, fs,
@@ -20,17 +20,17 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-/// How often a condition is looked at.
+/// The pause between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A browser with one page.
 pub struct Browser {
     client: Client,
-    /// Ended when this is dropped.
+    /// The driver's process, killed on drop.
     _driver: Driver,
 }
 
-/// chromedriver, and the folder in which its browser keeps what it keeps.
+/// A chromedriver process, and the folder with its browser's profile.
 struct Driver {
     child: Child,
     profile: PathBuf,
@@ -38,7 +38,7 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // An error means that it has ended, or that there is nothing to remove.
+        // An error means that the process has already ended, or that the folder does not exist.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.profile);
@@ -46,7 +46,7 @@ impl Drop for Driver {
 }
 
 impl Driver {
-    /// Starts it on a port that it chooses; answers that port.
+    /// Starts chromedriver on a free port, and returns that port.
     fn start() -> Result<(Self, u16)> {
         let name = format!("holdfast-page-{}", std::process::id());
         let profile = std::env::temp_dir().join(name);
@@ -57,7 +57,10 @@ impl Driver {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run chromedriver: Debian's package is chromium-driver")?;
-        let told = child.stdout.take().context("chromedriver tells nothing")?;
+        let told = child
+            .stdout
+            .take()
+            .context("chromedriver has no standard output")?;
         let driver = Self { child, profile };
         for line in BufReader::new(told).lines() {
             let line = line?;
@@ -72,7 +75,7 @@ impl Driver {
     }
 }
 
-/// A command of chromedriver's that WebDriver does not have.
+/// A command that chromedriver has beyond those of WebDriver.
 #[derive(Debug)]
 struct Own {
     path: &'static str,
@@ -98,7 +101,7 @@ impl WebDriverCompatibleCommand for Own {
 }
 
 impl Browser {
-    /// Starts it.
+    /// Starts a headless browser with an empty profile.
     pub async fn start() -> Result<Self> {
         let (driver, port) = Driver::start()?;
         let profile = format!("--user-data-dir={}", driver.profile.display());
@@ -111,7 +114,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            // What still scrolls cannot be clicked.
+            // An element that still scrolls cannot be clicked.
             "--force-prefers-reduced-motion",
             "--window-size=1280,900",
             &profile,
@@ -132,7 +135,7 @@ impl Browser {
         })
     }
 
-    /// Ends it.
+    /// Closes the session, and with it the browser.
     pub async fn close(self) -> Result<()> {
         Ok(self.client.close().await?)
     }
@@ -142,19 +145,19 @@ impl Browser {
         Ok(self.client.goto(url).await?)
     }
 
-    /// The first element that fits.
+    /// Returns the first element that matches `css`.
     pub async fn find(&self, css: &str) -> Result<Element> {
         let found = self.client.find(Locator::Css(css)).await;
         found.with_context(|| format!("the page has no {css}"))
     }
 
-    /// Clicks the first element that fits.
+    /// Clicks the first element that matches `css`.
     pub async fn click(&self, css: &str) -> Result<()> {
         let clicked = self.find(css).await?.click().await;
         clicked.with_context(|| format!("cannot click {css}"))
     }
 
-    /// Presses keys, one after the other, as a keyboard does: they go wherever the focus is.
+    /// Presses keys one after the other, as on a keyboard: they go to the focused element.
     pub async fn press(&self, keys: &str) -> Result<()> {
         let mut actions = KeyActions::new("keyboard".to_owned());
         for value in keys.chars() {
@@ -165,14 +168,14 @@ impl Browser {
         Ok(self.client.perform_actions(actions).await?)
     }
 
-    /// What an expression is, in the page.
+    /// Evaluates a JavaScript expression in the page.
     pub async fn ask(&self, expression: &str, arguments: &[Value]) -> Result<Value> {
         let script = format!("return {expression};");
         let answer = self.client.execute(&script, arguments.to_vec()).await;
         answer.with_context(|| expression.to_owned())
     }
 
-    /// Waits until an expression is true in the page; fails with what `seen` is then.
+    /// Waits until a JavaScript expression is true in the page. After `within`, fails with what the page shows.
     pub async fn until(
         &self,
         what: impl fmt::Display,
@@ -196,7 +199,7 @@ impl Browser {
         Ok(())
     }
 
-    /// A command of the DevTools protocol.
+    /// Sends a command of the DevTools protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
         let body = json!({ "cmd": command, "params": parameters });
         let path = "goog/cdp/execute";
@@ -204,7 +207,7 @@ impl Browser {
         answer.with_context(|| command.to_owned())
     }
 
-    /// What stands in the browser's console since the last time, level and text.
+    /// Returns the console's entries since the last call, each as level and text.
     pub async fn console(&self) -> Result<Vec<(String, String)>> {
         let path = "se/log";
         let body = json!({ "type": "browser" });
@@ -217,7 +220,7 @@ impl Browser {
             .collect())
     }
 
-    /// What is seen now, as PNG.
+    /// Takes a screenshot of the visible part of the page, as PNG.
     pub async fn picture(&self) -> Result<Vec<u8>> {
         let picture = self.client.screenshot().await?;
         ensure!(!picture.is_empty(), "an empty picture");

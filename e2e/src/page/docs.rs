@@ -1,4 +1,4 @@
-//! The page on which a service's API is tried: Swagger UI, over the document that is served.
+//! A request from Swagger UI, the page on which a service's API can be tried by its served document.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::Browser;
 
-/// How long the page may take to show something.
+/// The time within which the page must show a change.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Sends a request for a list of orders from Swagger UI, as a person does: with a token, and with what the form fills in.
+/// Sends a request for a list of orders from Swagger UI, as a person does: with a token, and with the form's defaults.
 ///
-/// The browser shows the front page before, which knows where the order service's page is.
+/// The browser must show the front page, which links to the order service's page.
 pub async fn list_orders(browser: &Browser, token: &str) -> Result<()> {
     let find = "fetch('/room/config').then((answer) => answer.json())\
                 .then((config) => config.links.find((link) => link.name === 'order API').url)\
@@ -30,7 +30,7 @@ pub async fn list_orders(browser: &Browser, token: &str) -> Result<()> {
             &[json!(operation)],
         )
         .await?;
-    // What the button Authorize does.
+    // Does what the button Authorize does.
     browser
         .ask(
             "window.ui.preauthorizeApiKey('bearer', arguments[0]), true",
@@ -54,6 +54,9 @@ pub async fn list_orders(browser: &Browser, token: &str) -> Result<()> {
         .ask(shown, &[json!(format!("{status}:not(.col_header)"))])
         .await?;
     let text = text.as_str().unwrap_or_default();
-    ensure!(text.starts_with("200"), "Swagger UI was answered {text:?}");
+    ensure!(
+        text.starts_with("200"),
+        "Swagger UI shows the response {text:?}"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How the page looks, and what the browser complained of.
+//! The page's layout and colours, and the browser's console.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::Browser;
 
-/// What a picture may weigh, in bytes: they are kept in the repository.
+/// The largest size of a screenshot, in bytes: screenshots are kept in the repository.
 const MOST: usize = 230_000;
 
-/// A way of looking at it.
+/// A window size and a colour scheme.
 struct Look {
     name: &'static str,
     width: u32,
@@ -39,10 +39,11 @@ const LOOKS: [Look; 3] = [
     },
 ];
 
-/// Each of them: nothing is wider than the screen, and the scheme is followed. Then the console.
+/// Checks in each look that no element is wider than the screen and that the colour scheme is followed. Then checks the
+/// console.
 pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     browser.click("#filter option[value=all]").await?;
-    // What moves cannot be clicked.
+    // An element that moves cannot be clicked.
     browser.click("#hold").await?;
     let mut grounds = Vec::new();
     for look in &LOOKS {
@@ -65,7 +66,7 @@ async fn one(browser: &Browser, look: &Look, pictures: Option<&Path>) -> Result<
         .await?;
     resize(browser, *width, *height).await?;
     keep(browser, pictures, name).await?;
-    // With the details of an order open, which are the widest: those of an orchestrated one, if there is one.
+    // The details of an order are the widest part of the page, and those of an orchestrated order the widest of all.
     let orchestrated = "#orders-table [data-way=orchestration]";
     let known = "document.querySelector(arguments[0]) !== null";
     let row = if browser.ask(known, &[json!(orchestrated)]).await? == json!(true) {
@@ -92,7 +93,7 @@ async fn one(browser: &Browser, look: &Look, pictures: Option<&Path>) -> Result<
     Ok(ground.to_string())
 }
 
-/// Gives the page this size, and looks at its beginning.
+/// Gives the page this size, and scrolls to its top.
 async fn resize(browser: &Browser, width: u32, height: u32) -> Result<()> {
     let metrics =
         json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
@@ -110,7 +111,7 @@ async fn resize(browser: &Browser, width: u32, height: u32) -> Result<()> {
         .await
 }
 
-/// Nothing is wider than the screen.
+/// Fails if an element is wider than the screen.
 async fn fits(browser: &Browser, width: u32) -> Result<()> {
     let wide = "[...document.querySelectorAll('body *')].filter((shown) => shown.getBoundingClientRect().right > innerWidth + 1 \
                 && !shown.closest('.unseen, .skip, thead, pre')).map((shown) => shown.outerHTML.slice(0, 120))";
@@ -125,7 +126,7 @@ async fn fits(browser: &Browser, width: u32) -> Result<()> {
     Ok(())
 }
 
-/// A page that fits a phone, too; then it is as it was.
+/// Checks that the page fits a phone's screen, and restores the size.
 pub(super) async fn fits_a_phone(browser: &Browser) -> Result<()> {
     let phone = &LOOKS[2];
     resize(browser, phone.width, phone.height).await?;
@@ -136,7 +137,7 @@ pub(super) async fn fits_a_phone(browser: &Browser) -> Result<()> {
     fitting
 }
 
-/// A picture of what stands at `css`, in the middle of what it is about.
+/// Takes a screenshot with the element at `css` at the top of the window.
 pub(super) async fn scene(
     browser: &Browser,
     pictures: Option<&Path>,
@@ -159,7 +160,7 @@ async fn keep(browser: &Browser, pictures: Option<&Path>, name: &str) -> Result<
     Ok(fs::write(folder.join(format!("{name}.png")), picture)?)
 }
 
-/// Nothing is in the console but the refusal that was provoked.
+/// Fails if the console has an entry other than the refusal that the test provoked.
 async fn console(browser: &Browser) -> Result<()> {
     let wrong: Vec<String> = browser
         .console()

@@ -1,4 +1,4 @@
-//! What the page says to try, tried.
+//! A walk through everything that the front page suggests to try.
 
 use std::{path::Path, time::Duration};
 
@@ -7,21 +7,22 @@ use serde_json::{Value, json};
 
 use super::{Browser, looks};
 
-/// How long the page may take to show something that the room has told it.
+/// The time within which the page must show what the control room has sent it.
 const SOON: Duration = Duration::from_secs(20);
-/// How long what waited may take to come to rest, once nothing is broken any more: breakers and retries have their waits.
+/// The time within which waiting orders must come to rest once nothing fails any more: breakers and retries have their
+/// waits.
 const REST: Duration = Duration::from_secs(120);
-/// The keys of WebDriver's table.
+/// Keys, by their WebDriver code points.
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
-/// No customer of anybody else's.
+/// A customer that no other test uses.
 const CUSTOMER: &str = "page.test";
 
-/// Everything in order.
+/// Takes every step of the walk, in order.
 pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     begin(browser).await?;
     let first = by_keyboard(browser).await.context("by keyboard alone")?;
-    // Of a stack with traffic, the orders of others push ours off the table.
+    // On a stack with traffic, the orders of other customers push ours off the table.
     browser.click("#filter option[value=mine]").await?;
     rests(browser, &first, "confirmed").await?;
     again(browser, &first).await.context("the same key again")?;
@@ -47,7 +48,7 @@ pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         .await
 }
 
-/// Leaves the card processor as it should be, after a failure. Whoever asked has a better error already.
+/// Resets the card processor after a failure. An error here is ignored: the caller already has a better one.
 pub async fn mend(browser: &Browser) {
     let _ = browser.click("[data-preset=Normal]").await;
 }
@@ -63,7 +64,7 @@ async fn begin(browser: &Browser) -> Result<()> {
         .await
 }
 
-/// Places an order without the mouse; the focus comes to each field in its order, and is seen there.
+/// Places an order without the mouse. The focus must reach the fields in their order, and be visible on each.
 async fn by_keyboard(browser: &Browser) -> Result<String> {
     let focused = "[document.activeElement.id || document.activeElement.type, \
                    getComputedStyle(document.activeElement).outlineStyle !== 'none']";
@@ -75,7 +76,7 @@ async fn by_keyboard(browser: &Browser) -> Result<String> {
         let name = at[0].as_str().unwrap_or_default().to_owned();
         met.push(name.clone());
         match name.as_str() {
-            // What stands in it is selected by the way that the focus came.
+            // The Tab key selects the field's text, so that typing replaces it.
             "customer" => browser.press(CUSTOMER).await?,
             "sku" => browser.press("Earl").await?,
             "submit" => {
@@ -99,7 +100,7 @@ async fn by_keyboard(browser: &Browser) -> Result<String> {
     anyhow::bail!("the focus never came to the button; it went by {met:?}")
 }
 
-/// The order that was just placed from the form: another one than `before`.
+/// Returns the id of the order that was just placed from the form, which differs from `before`.
 async fn placed(browser: &Browser, before: &str) -> Result<String> {
     let other = "(document.querySelector('#place-outcome').dataset.order ?? '') !== arguments[0]";
     browser
@@ -133,7 +134,7 @@ async fn place(browser: &Browser, payment: &str) -> Result<String> {
     placed(browser, &before).await
 }
 
-/// Waits until an order is at rest, and sees to it that it ended so.
+/// Waits until an order is at rest, and checks that it ended in `state`.
 async fn rests(browser: &Browser, id: &str, state: &str) -> Result<()> {
     let rests = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`)?.dataset.rest === 'true'";
     browser
@@ -144,7 +145,7 @@ async fn rests(browser: &Browser, id: &str, state: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until an order is shown, and sees to it that it is not decided.
+/// Waits until an order is shown, and checks that it is still undecided.
 async fn waits(browser: &Browser, id: &str) -> Result<()> {
     let shown = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`) !== null";
     browser
@@ -165,7 +166,7 @@ async fn standing(browser: &Browser, id: &str) -> Result<String> {
     Ok(state.as_str().unwrap_or_default().to_owned())
 }
 
-/// The same key is the same order.
+/// Checks that the same idempotency key returns the same order.
 async fn again(browser: &Browser, first: &str) -> Result<()> {
     browser.click("#again").await?;
     let said = "document.querySelector('#place-outcome').textContent.startsWith('Again order')";
@@ -179,7 +180,7 @@ async fn again(browser: &Browser, first: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is refused is said at its field, with its limit, and the focus goes there.
+/// Checks that a refused quantity is reported at its field, with the limit, and that the field gets the focus.
 async fn refused(browser: &Browser) -> Result<()> {
     let quantity = browser.find("#quantity").await?;
     quantity.clear().await?;
@@ -195,7 +196,8 @@ async fn refused(browser: &Browser) -> Result<()> {
     Ok(quantity.send_keys("1").await?)
 }
 
-/// The same order by both ways: each is seen at rest with its steps, beside the other and in the table.
+/// Places the same order in both ways of coordination, and checks that each is shown at rest with its steps, beside the
+/// other and in the table.
 async fn each_way(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     let before = current(browser).await?;
     browser.click("#coordination option[value=both]").await?;
@@ -208,7 +210,7 @@ async fn each_way(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     for id in [choreographed, orchestrated] {
         rests(browser, id, "confirmed").await?;
     }
-    // What each of the others did, by the words of its way; the last is what an order's end takes.
+    // The steps by the page's names in each way of coordination. The last one completes the order.
     for (id, steps) in [
         (choreographed, ["created", "paid", "reserved", "sold"]),
         (
@@ -233,7 +235,7 @@ async fn each_way(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     }
     looks::fits_a_phone(browser).await?;
     looks::scene(browser, pictures, "front-page-each-way", "#orders").await?;
-    // Opened, it shows its saga.
+    // An opened row shows the order's saga.
     let row = format!("#orders-table [data-order='{orchestrated}']");
     let toggle = format!("{row} button[aria-expanded]");
     browser.click(&toggle).await?;
@@ -249,7 +251,7 @@ async fn each_way(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         .await
 }
 
-/// While the card processor fails, orders by card wait and others go on; afterwards all come to rest.
+/// Makes the card processor fail: orders by card wait while others go on, and all come to rest afterwards.
 async fn outage(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     knobs(browser, "Fails").await?;
     let by_card = [
@@ -257,7 +259,7 @@ async fn outage(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         place(browser, "tok_visa").await?,
     ];
     let by_wallet = place(browser, "wallet").await?;
-    // A customer who is new has an empty wallet, or one with something in it: it ends either way, without the card company.
+    // A new customer's wallet may be empty or not. The order ends either way, without the card processor.
     let rested = "document.querySelector(`[data-order='${arguments[0]}'][data-state]`)?.dataset.rest === 'true'";
     browser
         .until(
@@ -280,7 +282,7 @@ async fn outage(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Turns the card processor, and waits until it is seen to stand so.
+/// Presses a preset of the card processor, and waits until the page shows it as set.
 async fn knobs(browser: &Browser, preset: &str) -> Result<()> {
     browser.click(&format!("[data-preset={preset}]")).await?;
     let turned = "document.querySelector(`[data-preset='${arguments[0]}']`).getAttribute('aria-pressed') === 'true'";
@@ -294,7 +296,7 @@ async fn knobs(browser: &Browser, preset: &str) -> Result<()> {
         .await
 }
 
-/// A message that cannot be read is parked, mended and sent again; then its order comes to rest.
+/// Parks a malformed message, edits and requeues it, and waits until its order is at rest.
 async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     let known = browser
         .ask(
@@ -321,7 +323,7 @@ async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         .zip(text(&fresh[1]))
         .context("no parked message")?;
     let item = format!("[data-parked='{item}']");
-    // The message is told of by one source and the order by another, in any order.
+    // The page learns of the message and of the order from two sources, either one first.
     waits(browser, &order).await?;
 
     browser.click(&format!("{item} > summary")).await?;
@@ -341,7 +343,7 @@ async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     area.clear().await?;
     area.send_keys(&mended.to_string()).await?;
 
-    // Nothing is done without a note.
+    // An operator action needs a note.
     let said = |what: &str| {
         format!("document.querySelector(`{item} [role=status]`).textContent.includes('{what}')")
     };

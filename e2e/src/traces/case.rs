@@ -1,4 +1,4 @@
-//! Four orders, and what their traces must hold.
+//! Four orders, and the spans that their traces must hold.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 use super::{Span, Trace};
 use model::topology;
 
-/// An order whose trace is looked at.
+/// An order whose trace is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// Paid by card.
+    /// An order paid by card.
     Confirmed,
-    /// The card is declined.
+    /// An order whose card is declined.
     Declined,
-    /// Paid by card, and cancelled by the customer when it was confirmed.
+    /// An order paid by card, and cancelled by its customer after it was confirmed.
     Refunded,
-    /// The card company fails at first.
+    /// An order paid by card, whose first charge fails at the card processor.
     Retried,
 }
 
 impl Case {
-    /// All of them.
+    /// Every case, in the order of declaration.
     pub const ALL: [Self; 4] = [
         Self::Confirmed,
         Self::Declined,
@@ -29,10 +29,10 @@ impl Case {
         Self::Retried,
     ];
 
-    /// Units of goods in [`Case::order`].
+    /// The quantity that [`Case::order`] orders.
     pub const ITEMS: u32 = 2;
 
-    /// What is ordered.
+    /// Returns the body for `POST /orders`.
     pub fn order(self) -> Value {
         let token = match self {
             Self::Declined => "tok_declined",
@@ -44,7 +44,7 @@ impl Case {
         })
     }
 
-    /// The state in which it comes to rest.
+    /// Returns the state in which the order comes to rest.
     pub fn state(self) -> &'static str {
         match self {
             Self::Confirmed | Self::Retried => "confirmed",
@@ -52,13 +52,13 @@ impl Case {
         }
     }
 
-    /// What is wrong with the trace of such an order, or missing yet; nothing, if it is whole. `caller` is the span of the
-    /// customer's app, `order` the order as its service answered it.
+    /// Lists what is wrong with the trace of such an order, or still missing from it; empty once the trace is complete.
+    /// `caller` is the id of the span of the customer's app, `order` the order service's response.
     pub fn faults(self, trace: &Trace, caller: &str, order: &Value) -> BTreeSet<String> {
         let mut faults = trace.faults(caller);
         for path in self.paths() {
             if trace.at(&path).is_empty() {
-                faults.insert(format!("not there: {path:#?}"));
+                faults.insert(format!("missing: {path:#?}"));
             }
         }
         let services: BTreeSet<&str> = trace.spans().map(|span| span.service.as_str()).collect();
@@ -78,7 +78,7 @@ impl Case {
         faults
     }
 
-    /// What must be there, each step somewhere below the one before.
+    /// Returns the paths that must be in the trace. Each step is somewhere below the one before.
     fn paths(self) -> Vec<Vec<String>> {
         let placed = steps(&["order POST /orders"]);
         let asked = placed.then(&hop("order", "order.created.v1", "payment"));
@@ -134,7 +134,7 @@ impl Case {
         paths
     }
 
-    /// The calls of the card company: how many, and how they ended.
+    /// Checks the number and the outcomes of the calls to the card processor.
     fn card_calls(self, trace: &Trace) -> Vec<String> {
         let mut calls: Vec<&Span> = trace
             .spans()
@@ -150,14 +150,14 @@ impl Case {
         let (failed, good): (Vec<&Span>, Vec<&Span>) =
             charges.iter().copied().partition(|call| call.failed);
         if good.len() != 1 {
-            faults.push(format!("{} charges were answered", good.len()));
+            faults.push(format!("{} charges succeeded", good.len()));
         }
-        // On a machine that is busy, a call of another case may be late once, too.
+        // On a busy machine, a call of another case may time out once, too.
         if self != Self::Retried {
             return faults;
         }
         if failed.is_empty() {
-            faults.push("every charge was answered".to_owned());
+            faults.push("no charge failed".to_owned());
         }
         for call in &failed {
             let status = |span: &Span| span.get("http.response.status_code") == "503";
@@ -170,7 +170,7 @@ impl Case {
                 faults.push(format!("no 503 below {call:?}"));
             }
         }
-        // All of them ask because of the same message.
+        // The same message caused all attempts.
         let causes: BTreeSet<_> = charges.iter().map(|call| &call.parent).collect();
         if causes.len() != 1 {
             faults.push(format!("charges below {causes:?}"));
@@ -179,7 +179,7 @@ impl Case {
     }
 }
 
-/// What is said about the order, wherever it is known.
+/// Checks the attributes that describe the order, wherever they are known.
 fn about_the_order(trace: &Trace, order: &Value) -> Vec<String> {
     let items = Case::ITEMS.to_string();
     let amount = order["amount"]["amount_minor"].to_string();
@@ -197,7 +197,7 @@ fn about_the_order(trace: &Trace, order: &Value) -> Vec<String> {
     for span in trace.spans() {
         for (name, value) in everything {
             let is = span.get(name);
-            // Never anything else; and where all of it is known, all of it.
+            // An attribute has no other value, and the spans that know the whole order have all of them.
             let must = span.name == "POST /orders"
                 || span.name == "card call"
                 || (!span.failed
@@ -213,7 +213,7 @@ fn about_the_order(trace: &Trace, order: &Value) -> Vec<String> {
     faults
 }
 
-/// Every event is heard on each queue that its key is bound to.
+/// Lists the events that were not handled on every queue bound to their key.
 fn unheard(trace: &Trace) -> Vec<String> {
     let bindings = topology::bindings("events");
     let mut faults = Vec::new();
@@ -235,7 +235,7 @@ fn steps(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// From one service to another's queue.
+/// Returns the steps from one service's sending to another's handling.
 fn hop(from: &str, kind: &str, to: &str) -> Vec<String> {
     vec![
         format!("{from} send events:choreography.{kind}"),
@@ -243,7 +243,7 @@ fn hop(from: &str, kind: &str, to: &str) -> Vec<String> {
     ]
 }
 
-/// From the order to the customer's mail.
+/// Returns the steps from the order service to the customer's mail.
 fn told(kind: &str) -> Vec<String> {
     hop("order", kind, "notification").then(&steps(&["notification send mail"]))
 }

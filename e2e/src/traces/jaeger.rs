@@ -1,10 +1,10 @@
-//! Traces as Jaeger's query API tells them.
+//! Traces as Jaeger's query API returns them.
 
 use serde_json::Value;
 
 use super::{Span, Trace};
 
-/// The spans of the first trace in an answer of `/api/traces/{id}`; none, if there is none.
+/// Returns the spans of the first trace in a response of `/api/traces/{id}`; none if the response has no trace.
 pub fn trace(answer: &Value) -> Trace {
     let trace = &answer["data"][0];
     trace["spans"]
@@ -24,7 +24,7 @@ fn span(service: &str, span: &Value) -> Option<Span> {
         .as_array()
         .into_iter()
         .flatten()
-        // Links are FOLLOWS_FROM, mostly into other traces.
+        // Links are FOLLOWS_FROM, and mostly lead into other traces.
         .find(|reference| {
             reference["refType"] == "CHILD_OF" && reference["traceID"] == span["traceID"]
         });
@@ -53,7 +53,7 @@ fn span(service: &str, span: &Value) -> Option<Span> {
     })
 }
 
-/// Some that answer as Jaeger does give a span's kind by OTLP's number, beside the tags.
+/// Returns the name of OTLP's number for a span kind. Some servers with Jaeger's API give that number beside the tags.
 fn number(kind: &Value) -> Option<String> {
     let kind = match kind.as_u64()? {
         2 => "server",

@@ -1,4 +1,4 @@
-//! Places the orders whose traces are looked at, each in a trace that the customer's app begins.
+//! Places the orders whose traces are checked, each in a trace that the customer's app begins.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use uuid::Uuid;
 
 use super::Case;
 
-/// How long an order may take.
+/// The time within which an order must reach the awaited state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the services are, as a customer and an operator reach them.
+/// The base URLs of the services, and a client to call them.
 pub struct Orders {
-    /// The order service.
+    /// The base URL of the order service.
     pub order: String,
-    /// The payment service.
+    /// The base URL of the payment service.
     pub payment: String,
-    /// The card processor.
+    /// The base URL of the card processor.
     pub card_processor: String,
-    /// What asks them.
+    /// The client for all requests.
     pub http: Client,
 }
 
 /// An order that is at rest.
 #[derive(Debug)]
 pub struct Placed {
-    /// What it is.
+    /// The kind of order.
     pub case: Case,
-    /// Its trace.
+    /// The trace id, 32 hexadecimal digits.
     pub trace: String,
-    /// The span of the customer's app, which nobody records.
+    /// The id of the span of the customer's app, which no one records.
     pub caller: String,
-    /// As its service answers it.
+    /// The order service's last response.
     pub order: Value,
 }
 
@@ -59,7 +59,8 @@ impl Orders {
         Ok(self.http.request(method, url).bearer_auth(token))
     }
 
-    /// Places an order and follows it to its rest.
+    /// Places an order and waits until it is at rest. For [`Case::Retried`], the card processor fails until a charge
+    /// has failed.
     pub async fn place(&self, case: Case) -> anyhow::Result<Placed> {
         let trace = Uuid::now_v7().simple().to_string();
         let caller = trace[16..].to_owned();
@@ -99,9 +100,9 @@ impl Orders {
                 }
                 Err(_) => Ok(Value::Null),
             };
-            // Whatever came of it.
+            // Restored even if the wait failed.
             self.turn(&knobs, &before).await?;
-            asked.context("the card company fails")?;
+            asked.context("the first charge fails")?;
         }
         placed?;
         let url = format!("{}/orders/{id}", self.order);
@@ -140,7 +141,7 @@ impl Orders {
     ) -> anyhow::Result<Value> {
         let begun = std::time::Instant::now();
         loop {
-            // A payment is not there before its message.
+            // A payment does not exist before its message is handled.
             let seen = match answer(self.request(Method::GET, url.to_owned(), role)?).await {
                 Ok(seen) if wanted(&seen) => return Ok(seen),
                 Ok(seen) => seen.to_string(),

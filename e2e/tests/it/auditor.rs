@@ -1,5 +1,5 @@
-//! The auditor's role: `reconcile` and the room's look at the books work with it (every test here compares the books so), and
-//! it reads no secret.
+//! The auditor's role. `reconcile` and the control room's look at the books work with it, as every test here checks by
+//! comparing the books; and it reads no secret.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use testkit::answer;
 
 use crate::system::System;
 
-/// What must be in no answer to the auditor: it is in the tables.
+/// Secrets that are in the tables, and must be in no result that the auditor reads.
 const SECRETS: [&str; 3] = ["tok_visa", "@example.test", "hooks.example"];
 
 async fn names(pool: &PgPool, query: &'static str) -> Vec<String> {
@@ -24,7 +24,7 @@ async fn names(pool: &PgPool, query: &'static str) -> Vec<String> {
 #[tokio::test]
 async fn auditor_reads_views_and_no_table_and_no_secret() {
     let system = System::start_with(&[("WEBHOOK_ALLOW_PRIVATE", "true")]).await;
-    // The card token and the address of a customer go through all services, each way.
+    // The card token and the customer's address pass through all services in both ways of coordination.
     for way in ["choreography", "orchestration"] {
         let order = json!({
             "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
@@ -51,7 +51,7 @@ async fn auditor_reads_views_and_no_table_and_no_secret() {
         let url = database.url_of("auditor");
         let auditor = PgPoolOptions::new().connect(&url).await;
         let auditor = auditor.expect("it may connect");
-        // A table that is made later is refused, too: nothing is granted by default.
+        // A table that is created later is refused, too: nothing is granted by default.
         for table in names(
             &everything,
             "select tablename::text from pg_tables where schemaname = 'public'",
@@ -78,7 +78,7 @@ async fn auditor_reads_views_and_no_table_and_no_secret() {
         )
         .await
         {
-            // By the name of the table: the role's search_path finds the view.
+            // Under the table's name: the role's search_path finds the view.
             let read = AssertSqlSafe(format!(
                 "select coalesce(string_agg(to_jsonb({view})::text, ' '), '') from {view}"
             ));

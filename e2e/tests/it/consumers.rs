@@ -1,6 +1,6 @@
-//! Consumers in other languages, `e2e/consumers`: each reads what the services publish, from a queue of its own.
+//! Consumers in other languages, `e2e/consumers`: each reads from a queue of its own what the services publish.
 //!
-//! They need Python and Node with their packages, which `cargo xtask verify consumers` installs before it runs this file.
+//! They need Python and Node with packages, which `cargo xtask verify consumers` installs before it runs this file.
 
 use std::{
     io::{BufRead, BufReader},
@@ -27,7 +27,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("consumers")
 }
 
-/// The folder of what was installed for a language.
+/// Returns the folder of the packages installed for a language.
 fn installed(language: &str) -> PathBuf {
     let tools = std::env::var_os("HOLDFAST_CONSUMERS");
     let tools =
@@ -35,12 +35,12 @@ fn installed(language: &str) -> PathBuf {
     Path::new(&tools).join(language)
 }
 
-/// A consumer's process. Killed with its handle, so that a test that fails leaves none.
+/// A consumer's process, killed on drop so that a failed test leaves none behind.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that it has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -96,7 +96,7 @@ async fn reads_what_is_published(mut consumer: Command) {
         .spawn();
     let mut running = Running(started.expect("it starts"));
     let output = running.0.stdout.take().expect("a pipe");
-    // It ends by itself, and with it its output.
+    // The consumer ends by itself, which closes its output.
     let read = spawn_blocking(move || BufReader::new(output).lines().collect());
     let read: std::io::Result<Vec<String>> = timeout(PATIENCE, read)
         .await
@@ -119,7 +119,7 @@ async fn reads_what_is_published(mut consumer: Command) {
     }
     let ended = running.0.wait().expect("it ends");
     assert!(ended.success(), "{ended}");
-    // What was handled is acknowledged; one copy may have gone back when the consumer left.
+    // The handled messages are acknowledged. One copy may have been requeued when the consumer left.
     eventually("at most the last copy is left", || async {
         let depth = vhost.depth(QUEUE).await;
         if depth.ready + depth.unacknowledged <= 1 {

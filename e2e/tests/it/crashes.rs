@@ -1,4 +1,4 @@
-//! Processes die: at every line that a failpoint marks, and anywhere. Every order comes to rest all the same.
+//! Processes that die at each failpoint, and at random moments. Every order comes to rest all the same.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,18 +12,18 @@ use xtask::wiring::SERVICES;
 
 use crate::system::System;
 
-/// What leads a service to a point.
+/// The cause that brings a service to a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
-    /// Orders.
+    /// Orders of every ending.
     Orders,
-    /// A message that fails: the service's failpoint of this name fails all of them until it dies.
+    /// A message that fails: the service's failpoint of this name fails every message until the service dies.
     Failing(&'static str),
-    /// A message that nobody can read, to this queue.
+    /// A message to this queue that cannot be decoded.
     Poison(&'static str),
-    /// An answer that does not come: this service is away until the other one has died.
+    /// A reply that does not come: this service is stopped until the other one has died.
     Away(&'static str),
-    /// Orders of which somebody wants to hear by webhook.
+    /// Orders with a webhook endpoint registered.
     Webhook,
 }
 
@@ -112,9 +112,9 @@ const CARD_PROCESSOR: &[(&str, By)] = &[
     orders("card_processor.decided"),
 ];
 
-/// Has `service` abort at each of the points, one after the other, with orders of every ending under way.
+/// Has `service` abort at each point, one after the other, while orders of every ending are under way.
 async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
-    // The listener to webhooks is on this machine.
+    // The webhook endpoint listens on this machine.
     let here = [
         ("WEBHOOK_ALLOW_HTTP", "true"),
         ("WEBHOOK_ALLOW_PRIVATE", "true"),
@@ -132,14 +132,15 @@ async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
         let mut settings = vec![("FAILPOINTS", &*failpoints)];
         if let By::Away(other) = by {
             system.stop(other).await;
-            // It is missed at once.
+            // The orchestrator misses the reply at once.
             settings.extend([("SAGA_PACE", "1"), ("SAGA_POLL_MS", "50")]);
         }
         system.revive(service, &settings);
         if let By::Poison(queue) = by {
             poisoned(&system.probe, queue).await;
         }
-        // Two of each ending by both ways, so that there are batches. They are accepted when everything is back.
+        // Two orders of each ending by both ways, so that there are batches. They are accepted once all services are
+        // back.
         let both = async { tokio::join!(system.place_all_both(), system.place_all_both()) };
         let crash = async {
             system.aborted(service, point).await;
@@ -159,13 +160,13 @@ async fn aborts_at(service: &'static str, points: &[(&'static str, By)]) {
     system.end().await;
 }
 
-/// Somebody wants to hear of every order, and takes what comes.
+/// Registers a webhook endpoint for every order, which accepts every request.
 async fn listened_to(system: &System) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // One read has the whole of so small a request, or at least its head: the rest is thrown away.
+            // One read returns the whole of so small a request, or at least its head; the rest is ignored.
             let mut request = [0; 8192];
             let _ = stream.read(&mut request).await;
             let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
@@ -179,7 +180,7 @@ async fn listened_to(system: &System) {
     testkit::answer(endpoint).await.expect(201);
 }
 
-/// Sends bytes that are no message of ours straight to a queue.
+/// Sends bytes that are not a message straight to a queue.
 async fn poisoned(probe: &Probe, queue: &str) {
     probe
         .send(holdfast::outbox::Message {
@@ -192,7 +193,8 @@ async fn poisoned(probe: &Probe, queue: &str) {
         .await;
 }
 
-/// It is parked once, however often it was delivered; and dropped, so that the books agree again.
+/// Checks that the message was parked once, however often it was delivered. Then drops it, so that the books agree
+/// again.
 async fn parked_once(system: &System, service: &str, queue: &str) {
     let parked = testkit::eventually("it is parked", || async {
         let parked = system.parked(service).await;
@@ -246,7 +248,7 @@ async fn the_card_processor_aborts_at_every_point() {
     aborts_at("card-processor", CARD_PROCESSOR).await;
 }
 
-/// A point that nobody aborts at is one that nobody knows to be safe.
+/// A failpoint that no test aborts at is not known to be safe.
 #[test]
 fn no_failpoint_is_left_out() {
     let mut in_code = BTreeSet::new();
@@ -300,7 +302,7 @@ async fn each_process_is_killed_under_traffic() {
             placed
         };
         let kill = async {
-            // Something has happened by then: an order of this round was heard of.
+            // By then at least one order of this round has been published.
             let before = system.probe.count("order.created.v1");
             testkit::eventually("an order is under way", || async {
                 if system.probe.count("order.created.v1") > before + 3 {

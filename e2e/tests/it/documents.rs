@@ -1,5 +1,5 @@
-//! What the documents say that the code decides: generated from it, and compared. `UPDATE_DOCS=1 cargo xtask test -p e2e
-//! documents` writes them anew.
+//! The parts of the documents that the code decides: generated from it, and compared. `UPDATE_DOCS=1 cargo xtask test
+//! -p e2e documents` writes them.
 
 mod sagas;
 
@@ -20,7 +20,7 @@ use contracts::{
 use model::topology;
 use serde_json::{Map, Value, json};
 
-/// Compares a document with what it should be, or writes it.
+/// Compares a document with the wanted text, or writes it if UPDATE_DOCS is set.
 pub(crate) fn holds(path: &str, wanted: &str) {
     let path: PathBuf = xtask::workspace::root().join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -35,7 +35,7 @@ pub(crate) fn holds(path: &str, wanted: &str) {
     );
 }
 
-/// Replaces what stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+/// Replaces the text between `<!-- generated: NAME -->` and `<!-- end -->`.
 pub(crate) fn fill(document: &str, name: &str, content: &str) -> String {
     let begin = format!("<!-- generated: {name} -->\n");
     let (before, rest) = document
@@ -48,7 +48,7 @@ pub(crate) fn fill(document: &str, name: &str, content: &str) -> String {
 }
 
 #[test]
-fn the_state_tables_are_the_code() {
+fn state_tables_match_the_code() {
     let orders = [
         ("order", order_table()),
         ("payment", payment_table()),
@@ -71,7 +71,7 @@ fn the_state_tables_are_the_code() {
     }
 }
 
-/// Rows are inputs, columns are states.
+/// Returns a table with a row for each input and a column for each state.
 fn table(states: &[&str], rows: &[(&str, Vec<String>)]) -> String {
     let row = |first: &str, cells: &[String]| format!("| {first} | {} |\n", cells.join(" | "));
     let titles: Vec<String> = states.iter().map(|state| (*state).to_owned()).collect();
@@ -83,7 +83,7 @@ fn table(states: &[&str], rows: &[(&str, Vec<String>)]) -> String {
     table
 }
 
-/// `Cancelling(Undoing { … })` -> `cancelling`
+/// Returns a value's variant in words: `cancelling` for `Cancelling(Undoing { … })`.
 fn word(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let name: String = text
@@ -246,9 +246,9 @@ fn payment_table() -> String {
         ("`order.created`, card", Input::Charge(Means::Card)),
         ("`order.cancelling`", Input::Cancel),
         ("`order.settling`", Input::Settle),
-        ("card company: captured", Input::CardCaptured),
-        ("card company: declined", Input::CardDeclined(declined)),
-        ("card company: refunded", Input::CardRefunded),
+        ("card processor: captured", Input::CardCaptured),
+        ("card processor: declined", Input::CardDeclined(declined)),
+        ("card processor: refunded", Input::CardRefunded),
     ];
     let name = |state: State| match state {
         State::Charging {
@@ -360,7 +360,7 @@ fn inventory_table() -> String {
     table(&states.map(|(label, _)| label), &rows)
 }
 
-/// Who writes which messages.
+/// Returns each publisher with its messages.
 fn publishers() -> [(&'static str, Vec<Documented>); 5] {
     [
         ("order", order_contract::schemas()),
@@ -371,13 +371,13 @@ fn publishers() -> [(&'static str, Vec<Documented>); 5] {
     ]
 }
 
-/// Where a message goes.
+/// An exchange and a routing key to which a message is published.
 struct Route {
     exchange: String,
     key: String,
 }
 
-/// Where messages of a type go: exchange and routing key. A fact of choreography is the answer to a command, too.
+/// Returns every route of a message type. A fact of choreography is also the reply to a command.
 fn routes(kind: &str) -> Vec<Route> {
     let publisher = kind.split('.').next().unwrap_or_default();
     let route = |exchange: &str, key: &str| Route {
@@ -405,7 +405,7 @@ fn routes(kind: &str) -> Vec<Route> {
             let to = whose
                 .into_iter()
                 .find(|(word, _)| command.contains(&format!("_{word}.")));
-            let (_, to) = to.unwrap_or_else(|| panic!("who is asked by {command}?"));
+            let (_, to) = to.unwrap_or_else(|| panic!("no service handles {command}"));
             vec![route(&of("commands"), to)]
         }
         _ => vec![fact(), reply()],
@@ -413,7 +413,7 @@ fn routes(kind: &str) -> Vec<Route> {
 }
 
 #[test]
-fn the_asyncapi_document_is_the_contracts_and_the_topology() {
+fn asyncapi_document_matches_contracts_and_topology() {
     let document = serde_json::to_string_pretty(&asyncapi()).expect("JSON");
     holds("docs/asyncapi.json", &format!("{document}\n"));
 }
@@ -451,7 +451,7 @@ fn asyncapi() -> Value {
                 }),
             );
             for Route { exchange, key } in routes(kind) {
-                // One channel for each place that a message can go to.
+                // One channel for each route of a message.
                 let channel_name = if exchange.starts_with("replies.") {
                     format!("{name}Reply")
                 } else {
@@ -520,7 +520,7 @@ fn asyncapi() -> Value {
                 "pathname": format!("/{vhost}"),
                 "protocol": "amqps",
                 "protocolVersion": "0.9.1",
-                "description": "Where it is deployed. Each consumer has an account of its own, which may read its own queue alone: docs/events.md.",
+                "description": "The deployed broker. Each consumer has an account of its own, which may read only its own queue: docs/events.md.",
                 "variables": { "host": { "description": "The broker's name and port.", "default": "rabbitmq.example:5671" } },
                 "security": [{ "$ref": "#/components/securitySchemes/account" }],
             },
@@ -538,7 +538,7 @@ fn asyncapi() -> Value {
     })
 }
 
-/// The envelope: `CloudEvents` 1.0 as AMQP headers.
+/// Returns the envelope's schema: `CloudEvents` 1.0 as AMQP headers.
 fn cloud_event() -> Value {
     let text = |about: &str| json!({ "type": "string", "description": about });
     let id = |about: &str| json!({ "type": "string", "format": "uuid", "description": about });
@@ -549,22 +549,22 @@ fn cloud_event() -> Value {
         ],
         "properties": {
             "cloudEvents_specversion": { "type": "string", "const": "1.0" },
-            "cloudEvents_id": id("New for every send; the receiver's inbox knows a redelivery by it. Also the property message_id."),
+            "cloudEvents_id": id("New for every send; the receiver's inbox recognises a redelivery by it. Also in the property message_id."),
             "cloudEvents_type": text("The type with its version."),
-            "cloudEvents_source": text("Who says it: /order, /payment, /inventory, /notification, /orchestrator."),
-            "cloudEvents_subject": id("The order that it is about."),
-            "cloudEvents_time": { "type": "string", "format": "date-time", "description": "When it was written. Nothing decides by it." },
-            "cloudEvents_idempotencykey": text("The permanent name of the effect: the same for every send. An answer carries that of the command that it answers."),
+            "cloudEvents_source": text("The publisher: /order, /payment, /inventory, /notification, /orchestrator."),
+            "cloudEvents_subject": id("The order that the message is about."),
+            "cloudEvents_time": { "type": "string", "format": "date-time", "description": "The time of writing. No service decides by it." },
+            "cloudEvents_idempotencykey": text("The permanent name of the effect: the same for every send. A reply carries its command's."),
             "cloudEvents_causationid": id("The id of the message that led to this one."),
             "traceparent": text("W3C Trace Context: the span that published it."),
-            "tracestate": text("W3C Trace Context: what other tracing systems noted on the way. Only if a caller sent one."),
+            "tracestate": text("W3C Trace Context: the entries of other tracing systems. Present only if a caller sent one."),
         },
     })
 }
 
-/// Every reference in the document leads somewhere.
+/// A check that every reference in the document resolves.
 #[test]
-fn the_asyncapi_document_refers_to_what_there_is() {
+fn asyncapi_references_resolve() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
@@ -587,7 +587,7 @@ fn the_asyncapi_document_refers_to_what_there_is() {
         let path = reference.trim_start_matches('#');
         assert!(
             document.pointer(path).is_some(),
-            "{reference} leads nowhere"
+            "{reference} does not resolve"
         );
     }
 }

@@ -1,17 +1,17 @@
-//! Every message comes twice, once of them as if it had been sent anew, each copy after a random delay, in the order that
-//! results: the same ends, money and goods.
+//! Every message arrives twice, half of them under a new id, each copy after a random delay and in the resulting order.
+//! The ends, the money and the goods are the same as without.
 
 use crate::system::System;
 
 #[tokio::test]
-async fn every_message_twice_late_and_in_any_order() {
+async fn repeated_late_and_reordered_messages_change_no_ending() {
     let system = System::start_with(&[("CONSUMER_CHAOS", "300")]).await;
     let mut placed = Vec::new();
     for _ in 0..5 {
         placed.extend(system.place_all().await);
     }
     system.ended_as_expected(&placed).await;
-    // The switch was on: what was sent anew was not caught by the inbox but by the effects' own keys.
+    // The switch was on: copies under a new id pass the inbox, and are caught by the effects' own keys.
     for service in ["order", "payment", "inventory", "notification"] {
         assert!(
             system

@@ -1,4 +1,4 @@
-//! Whole orders, each to its end, through the processes that users run.
+//! Whole orders, each to its end, through the real processes.
 
 use load_tests::{
     api::ApiError,
@@ -10,7 +10,7 @@ use crate::system::System;
 #[tokio::test]
 async fn every_ending_is_reached() {
     let system = System::start().await;
-    // What `cargo xtask up --once` shows.
+    // The run of `cargo xtask up --once`.
     let shown = once(&system.api, Ways::Both).await;
     assert!(shown.expect("every order comes to rest"));
     let placed = system.place_all_both().await;
@@ -23,7 +23,7 @@ async fn every_ending_is_reached() {
             Ending::ConfirmedWallet | Ending::ConfirmedCard => (true, false),
             Ending::DeclinedCard | Ending::DeclinedWallet => (false, false),
             Ending::OutOfStock | Ending::CancelledAfter => (true, true),
-            // Its charge landed after the cancel: nobody was told that it is paid.
+            // The charge succeeded after the cancel, so `payment.completed` was never published.
             Ending::CancelledBefore => (false, refunded),
         };
         assert_eq!((charged, refunded), expected, "{ending:?}: {kinds:?}");
@@ -31,9 +31,9 @@ async fn every_ending_is_reached() {
     system.end().await;
 }
 
-/// What the demo asks for while a database is away, it asks for again, as it is told to.
+/// `once` sends a request again that was answered 503 while a database was unavailable.
 #[tokio::test]
-async fn who_is_told_to_come_back_comes_back() {
+async fn rejected_requests_are_sent_again_after_an_outage() {
     let system = System::start().await;
     let line = &system.database_lines["order"];
     line.cut();
@@ -54,9 +54,9 @@ async fn who_is_told_to_come_back_comes_back() {
     system.end().await;
 }
 
-/// A hundred customers, one unit.
+/// A hundred customers order the only unit at once.
 #[tokio::test]
-async fn a_hundred_race_for_the_last_unit() {
+async fn one_of_a_hundred_orders_gets_the_last_unit() {
     let system = System::start().await;
     system
         .api

@@ -1,4 +1,4 @@
-//! The rules of the code's layers, as CONTRIBUTING.md states them, held: imports and inline paths.
+//! The layers' rules of CONTRIBUTING.md, checked on imports and inline paths.
 
 use std::{
     collections::BTreeSet,
@@ -12,18 +12,18 @@ use syn::{
 };
 use xtask::wiring::{ROOM, SERVICES};
 
-/// What a layer may use.
+/// The modules and crates that a layer may use.
 struct Rule {
     layer: &'static str,
     /// Modules of the same service, besides itself.
     modules: &'static [&'static str],
-    /// Crates that it never sees.
+    /// Crates that it never uses.
     never: &'static [&'static str],
-    /// If not empty: the only crates that it sees.
+    /// The only crates that it uses; empty if any may be.
     only: &'static [&'static str],
 }
 
-/// Patterns without I/O in what they offer to a domain: data and pure functions.
+/// Patterns that offer a domain data and pure functions, without I/O.
 const PURE: [(&str, &str); 1] = [("holdfast", "saga")];
 
 const TRANSPORTS: &[&str] = &["actix_web", "lapin", "reqwest", "lettre"];
@@ -89,19 +89,19 @@ const RULES: [Rule; 8] = [
     },
 ];
 
-/// A file of a service's.
+/// A source file of a service.
 struct Source {
     service: &'static str,
-    /// Its first module: `http` for `src/http/orders.rs`.
+    /// The first module of its path: `http` for `src/http/orders.rs`.
     layer: String,
-    /// How many modules deep it is: 1 for `src/http.rs`.
+    /// The number of modules in its path: 1 for `src/http.rs`.
     depth: usize,
     path: PathBuf,
     text: String,
 }
 
 impl Source {
-    /// Every path in it, code of tests left out: crate or module, and what follows.
+    /// Returns every path in the file outside test modules: crate or module, and what follows.
     fn paths(&self) -> Vec<Vec<String>> {
         let file = syn::parse_file(&self.text).expect("our code parses");
         let mut paths = Paths {
@@ -127,7 +127,7 @@ struct Paths {
 }
 
 impl Paths {
-    /// Keeps a path, with `self` and `super` taken out: `crate::store::X` is `crate`, `store`, `X`.
+    /// Keeps a path with its `super`s resolved: from `http`, `super::store::X` is `crate`, `store`, `X`.
     fn keep(&mut self, mut segments: Vec<String>) {
         let mut up = 0;
         while segments.first().is_some_and(|first| first == "super") {
@@ -268,7 +268,7 @@ fn layers_use_only_what_is_below_them() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// The crates that a service depends on, as they are written in code.
+/// Returns the crates that a service depends on, by their names in code.
 fn crates_of(service: &str) -> BTreeSet<String> {
     dependencies(&format!("services/{service}"))
         .into_iter()
@@ -277,7 +277,7 @@ fn crates_of(service: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names under `[dependencies]` of a member's manifest.
+/// Returns the names under `[dependencies]` of a member's manifest.
 fn dependencies(member: &str) -> BTreeSet<String> {
     let path = xtask::workspace::root().join(member).join("Cargo.toml");
     let text = fs::read_to_string(&path).expect("a manifest");
@@ -292,7 +292,7 @@ fn dependencies(member: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn services_do_not_know_each_other_and_patterns_know_no_service() {
+fn services_and_shared_crates_depend_on_no_service() {
     for service in SERVICES.into_iter().chain([ROOM]) {
         for other in SERVICES {
             assert!(
@@ -331,7 +331,7 @@ fn sql_is_in_the_store() {
     assert!(broken.is_empty(), "{broken:?}");
 }
 
-/// Which pattern may use which: a folder is copied with these, and with nothing else.
+/// The patterns that each pattern may use: a folder is copied with these, and no others.
 const EDGES: [(&str, &[&str]); 17] = [
     ("backoff", &[]),
     ("bulkhead", &[]),
@@ -382,7 +382,7 @@ fn patterns_use_only_the_patterns_that_they_name() {
         let (_, edges) = EDGES
             .iter()
             .find(|(folder, _)| *folder == source.layer)
-            .unwrap_or_else(|| panic!("which patterns may {} use?", source.layer));
+            .unwrap_or_else(|| panic!("EDGES does not list {}", source.layer));
         for path in source.paths() {
             if let [first, pattern, ..] = &path[..]
                 && first == "crate"
@@ -406,7 +406,7 @@ fn main_is_short() {
     }
 }
 
-/// The rules find what breaks them.
+/// A check of the check itself.
 #[test]
 fn a_broken_rule_is_found() {
     let source = Source {

@@ -1,4 +1,4 @@
-//! What the documents say of metrics and alerts is what the code records and the rules ask for.
+//! The metrics and alerts in the documents, compared with those that the code records and the rules use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use xtask::workspace::root;
 
 use crate::documents::{fill, holds};
 
-/// A metric, as the code has it.
+/// A metric, as the code describes and records it.
 #[derive(Default)]
 struct Metric {
     kind: String,
@@ -21,7 +21,7 @@ struct Metric {
     recorded_by: BTreeSet<String>,
 }
 
-/// Every source file of services and shared crates, tests left out, with its crate.
+/// Returns every source file of the services and of the shared crates except testkit, each with its crate.
 fn sources() -> Vec<(String, String)> {
     fn collect(folder: &Path, crate_name: &str, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -50,7 +50,8 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The string literals of a macro's arguments, up to its closing parenthesis; and whether `=>` follows each.
+/// Returns the string literals of a macro's arguments, up to its closing parenthesis, each with whether `=>` follows
+/// it.
 fn literals(arguments: &str) -> Vec<(String, bool)> {
     let (mut found, mut depth, mut rest) = (Vec::new(), 1, arguments);
     while depth > 0 {
@@ -75,7 +76,7 @@ fn literals(arguments: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// Every metric that is described, and every one that is recorded.
+/// Returns every metric that is described or recorded.
 fn metrics() -> BTreeMap<String, Metric> {
     let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
     for (crate_name, text) in sources() {
@@ -107,7 +108,7 @@ fn metrics() -> BTreeMap<String, Metric> {
 }
 
 #[test]
-fn the_table_of_metrics_is_the_code() {
+fn documented_metrics_match_the_code() {
     let metrics = metrics();
     let head = "| metric | kind | labels | what | recorded by |\n| --- | --- | --- | --- | --- |\n";
     let mut table = vec![head.to_owned()];
@@ -144,7 +145,7 @@ fn the_table_of_metrics_is_the_code() {
     holds(path, &fill(&is, "metrics", &table.concat()));
 }
 
-/// What stands behind `key` on lines of its own, in all files of a folder.
+/// Returns the rest of every line that begins with `key`, in all files of a folder.
 fn listed(folder: &str, key: &str) -> BTreeSet<String> {
     let files = fs::read_dir(root().join(folder))
         .expect("a folder")
@@ -161,7 +162,7 @@ fn listed(folder: &str, key: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_alert_has_a_unit_test_and_an_entry_in_the_runbook() {
+fn every_alert_has_a_unit_test_and_a_runbook_entry() {
     let alerts = listed("deploy/prometheus/rules", "- alert: ");
     assert!(alerts.len() > 10, "{alerts:?}");
     let links = listed("deploy/prometheus/rules", "runbook_url: docs/runbook.md#");
@@ -188,7 +189,7 @@ fn every_alert_has_a_unit_test_and_an_entry_in_the_runbook() {
     }
 }
 
-/// A place on a dashboard.
+/// Returns the place of a panel: x, y, width, height.
 fn place(panel: &Value) -> [u64; 4] {
     ["x", "y", "w", "h"].map(|side| {
         panel["gridPos"][side]
@@ -198,7 +199,7 @@ fn place(panel: &Value) -> [u64; 4] {
 }
 
 #[test]
-fn dashboards_are_whole_and_show_what_there_is() {
+fn dashboards_are_valid_and_show_recorded_metrics() {
     let folder: PathBuf = root().join("deploy/grafana");
     let sources = fs::read_to_string(folder.join("provisioning/datasources/datasources.yml"))
         .expect("the datasources");
@@ -256,7 +257,7 @@ fn dashboards_are_whole_and_show_what_there_is() {
                 for word in names(expression) {
                     assert!(
                         recorded.contains(&word) || known.contains_key(&word) || is_foreign(&word),
-                        "{name}: {title}: nobody records {word}"
+                        "{name}: {title}: no code records {word}"
                     );
                 }
             }
@@ -265,12 +266,13 @@ fn dashboards_are_whole_and_show_what_there_is() {
     assert_eq!(uids.len(), 4);
 }
 
-/// What Prometheus and the broker record.
+/// Returns whether Prometheus itself or the broker records this metric.
 fn is_foreign(name: &str) -> bool {
     ["up", "ALERTS"].contains(&name) || name.starts_with("rabbitmq_")
 }
 
-/// The metrics in an expression: words that are neither functions, nor labels, nor durations; a histogram by its own name.
+/// Returns the metrics in an expression: words that are neither functions nor labels nor durations. A histogram is
+/// returned under its own name.
 fn names(expression: &str) -> BTreeSet<String> {
     let mut plain = String::new();
     let mut outside = true;

@@ -1,7 +1,7 @@
-//! The OpenAPI documents: written down in `docs/openapi`, sound in themselves, and what is served.
+//! The OpenAPI documents: they are valid, and those written in `docs/openapi` and those that are served are the same.
 //!
-//! No server is needed: a service describes itself before it is connected to anything, and refuses who has no token before it asks
-//! its database.
+//! No server is needed: a service describes itself before it connects to anything, and rejects a request without a
+//! token before it asks its database.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,10 +15,10 @@ use xtask::wiring::{ROOM, SERVICES};
 
 use crate::documents::holds;
 
-/// An address where nothing answers.
+/// An address where no server listens.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Builds a service that finds nothing it needs, and does something with it.
+/// Builds a service whose dependencies are all unavailable, and evaluates an expression with it.
 macro_rules! with_app {
     ($service:expr, $demo:expr, $app:ident => $use:expr) => {{
         let arguments = arguments_of($service, $demo);
@@ -41,7 +41,7 @@ macro_rules! with_app {
 }
 
 fn arguments_of(service: &str, demo: bool) -> Vec<String> {
-    // Brings the cryptography that the services' own clients need, as their `main` does.
+    // Installs the cryptography that the services' own clients need, as their `main` does.
     drop(client());
     let database = format!("postgres://nobody@{NOWHERE}/none");
     let broker = format!("--amqp-url=amqp://nobody@{NOWHERE}/none");
@@ -99,7 +99,7 @@ fn document(service: &'static str, demo: bool) -> Value {
     serde_json::to_value(document).expect("a document is JSON")
 }
 
-/// Every operation of a document: its path, its method, and what it says.
+/// Returns every operation of a document: its path, its method and its description.
 fn operations(document: &Value) -> Vec<(&str, Method, &Value)> {
     let paths = document["paths"].as_object().expect("paths");
     paths
@@ -114,9 +114,9 @@ fn operations(document: &Value) -> Vec<(&str, Method, &Value)> {
         .collect()
 }
 
-/// With `DEMO_MODE`, as `cargo xtask up` runs them: without it there are fewer operations.
+/// With `DEMO_MODE`, as `cargo xtask up` runs the services: without it they have fewer operations.
 #[tokio::test]
-async fn documents_are_as_written_down() {
+async fn written_documents_match_the_code() {
     for service in all_services() {
         let document = document(service, true);
         let text = serde_json::to_string_pretty(&document).expect("JSON");
@@ -183,7 +183,7 @@ async fn documents_are_sound() {
                     && path != "/health/ready"
                     && problem != "#/components/schemas/Problem"
                 {
-                    fault(format!("{status} is no problem: {response}"));
+                    fault(format!("{status} is not a problem document: {response}"));
                 }
                 if status == "503"
                     && path != "/health/ready"
@@ -201,7 +201,7 @@ async fn documents_are_sound() {
     }
 }
 
-/// Collects references that lead nowhere.
+/// Collects references that do not resolve.
 fn dangling(document: &Value, at: &Value, found: &mut Vec<String>) {
     match at {
         Value::Object(fields) => {
@@ -210,7 +210,7 @@ fn dangling(document: &Value, at: &Value, found: &mut Vec<String>) {
                     Some(reference) if name == "$ref" => {
                         let target = reference.strip_prefix('#').unwrap_or("nowhere");
                         if document.pointer(target).is_none() {
-                            found.push(format!("{reference} leads nowhere"));
+                            found.push(format!("{reference} does not resolve"));
                         }
                     }
                     _ => dangling(document, value, found),
@@ -224,7 +224,7 @@ fn dangling(document: &Value, at: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Whatever the document names exists under that method, and the document that is served is this one.
+/// Every documented operation exists under its method, and the served document is this one.
 #[tokio::test]
 async fn documented_operations_are_served() {
     for service in all_services() {
@@ -254,7 +254,7 @@ async fn documented_operations_are_served() {
             if !operation["requestBody"].is_null() {
                 request = request.json(&json!({}));
             }
-            // The head alone: a stream has no end.
+            // Only the head is read: a stream has no end.
             let response = request.send().await.expect("an answer");
             let status = response.status();
             let documented = operation["responses"].get(status.as_str()).is_some();
@@ -280,7 +280,7 @@ async fn documented_operations_are_served() {
     }
 }
 
-/// A path with examples in it.
+/// Returns a path with example values for its parameters.
 fn example(path: &str, operation: &Value) -> String {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     parameters

@@ -1,5 +1,5 @@
-//! Servers go away and come back: what was accepted comes to rest, nothing is parked, nothing is cancelled for it. The
-//! minutes-long versions are `cargo xtask verify`.
+//! Outages of servers: accepted orders come to rest, no message is parked, no order is cancelled because of one. The
+//! versions that take minutes are `cargo xtask verify`.
 
 use contracts::value::OrderId;
 use load_tests::traffic::Ending;
@@ -8,7 +8,7 @@ use testkit::{SmtpMode, answer, eventually};
 
 use crate::system::System;
 
-/// Everything but what can only be ordered while messages flow.
+/// Every ending that can be ordered while no messages flow.
 const WITHOUT_MESSAGES: [Ending; 6] = [
     Ending::ConfirmedWallet,
     Ending::ConfirmedCard,
@@ -40,7 +40,7 @@ async fn says_that_it_lacks_something(system: &System, service: &'static str) {
 
 /// Waits until payment has called the card processor for an order twice.
 async fn was_asked_in_vain(system: &System, id: OrderId) {
-    eventually("it was asked in vain", || async {
+    eventually("the card processor was called twice", || async {
         let attempts: Option<i32> =
             sqlx::query_scalar("select attempts from payment where order_id = $1")
                 .bind(id.0)
@@ -56,7 +56,7 @@ async fn was_asked_in_vain(system: &System, id: OrderId) {
 }
 
 #[tokio::test]
-async fn the_broker_is_away() {
+async fn orders_wait_for_an_unavailable_broker() {
     let system = System::start_with(&[("ORDER_DEADLINE_SECONDS", "15")]).await;
     system.broker.cut();
     for service in ["order", "payment", "inventory", "notification"] {
@@ -66,7 +66,7 @@ async fn the_broker_is_away() {
     for ending in WITHOUT_MESSAGES {
         placed.push((ending, system.place(ending).await));
     }
-    // Longer than the deadline, which itself is longer than anybody takes to reconnect: nobody could have answered.
+    // Longer than the deadline, which is longer than a service takes to reconnect: no service can have answered.
     let first = placed[0].1;
     let age = || async {
         let order = system.api.order(first).await.expect("it answers");
@@ -88,13 +88,13 @@ async fn the_broker_is_away() {
 }
 
 #[tokio::test]
-async fn each_database_is_away() {
+async fn orders_wait_for_each_unavailable_database() {
     let system = System::start().await;
     let order = json!({
         "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
         "payment": { "method": "wallet" },
     });
-    // Its price is known from now on.
+    // From now on the order service knows the price.
     system.place_this("alice", &order).await;
     for service in [
         "order",
@@ -107,7 +107,7 @@ async fn each_database_is_away() {
         line.cut();
         says_that_it_lacks_something(&system, service).await;
         if service == "inventory" {
-            // An order has the price that inventory last named, and says so.
+            // The order gets the price that inventory last named, and says so.
             let placed = system.api.place("alice", "without-inventory", &order).await;
             let placed = placed.expect("the price is known");
             assert!(placed["prices_as_of"].is_string(), "{placed}");
@@ -115,7 +115,7 @@ async fn each_database_is_away() {
             system.accept(id.parse().expect("a UUID"));
         }
         if service == "order" {
-            // No order can be stored: said so, with when to come back.
+            // The order cannot be stored. The response says so, with the time after which to retry.
             let refused = system.api.place("alice", "while-it-is-away", &order).await;
             assert!(
                 matches!(refused, Err(load_tests::api::ApiError::Later(after)) if !after.is_zero()),
@@ -124,13 +124,13 @@ async fn each_database_is_away() {
         }
         let both = async { tokio::join!(system.place_all(), system.place_all()) };
         let mend = async {
-            // Where it matters, somebody notices: over HTTP or as a paused consumer.
+            // The outage shows where it matters: in a response, or as a paused consumer.
             if matches!(service, "payment" | "notification") {
                 let paused = format!(
                     "consumer_paused{{service=\"{service}\",queue=\"{service}.choreography\"}} 1"
                 );
                 eventually("its consumer pauses", || async {
-                    // Nobody confirms an order while payment is paused; then notification has nothing to do.
+                    // While payment is paused no order is confirmed, so notification has nothing to do.
                     let metrics = system.metrics(service).await;
                     if metrics.contains(&paused) {
                         Ok(())
@@ -152,18 +152,18 @@ async fn each_database_is_away() {
 }
 
 #[tokio::test]
-async fn the_mail_server_is_away() {
+async fn mails_wait_for_an_unavailable_mail_server() {
     let system = System::start().await;
     for mode in [SmtpMode::Defer, SmtpMode::TakeAndHangUp] {
         system.smtp.set(mode);
         let placed = system.place_all().await;
-        // Nobody waits for mails.
+        // No order waits for a mail.
         system.ended_as_expected(&placed).await;
         let outcome = match mode {
             SmtpMode::Defer => "deferred",
             _ => "unknown",
         };
-        eventually("a mail was tried in vain", || async {
+        eventually("a mail could not be sent", || async {
             let metrics = system.metrics("notification").await;
             if metrics.contains(&format!("outcome=\"{outcome}\"")) {
                 Ok(())
@@ -189,7 +189,7 @@ async fn the_mail_server_is_away() {
 }
 
 #[tokio::test]
-async fn the_card_processor_is_away() {
+async fn card_orders_wait_for_an_unavailable_card_processor() {
     let system = System::start().await;
     for pause in [false, true] {
         if pause {
@@ -212,7 +212,7 @@ async fn the_card_processor_is_away() {
             .collect();
         for (_, id) in &by_card {
             was_asked_in_vain(&system, *id).await;
-            // No answer is none: neither paid nor declined.
+            // A missing answer decides nothing: the order is neither paid nor declined.
             let order = system.api.order(*id).await.expect("it answers");
             assert!(
                 ["pending", "cancelling"].contains(&order["state"].as_str().unwrap_or_default()),
@@ -227,12 +227,13 @@ async fn the_card_processor_is_away() {
 }
 
 #[tokio::test]
-async fn a_dead_proxy_is_in_the_way_of_the_card_processor_alone() {
-    /// Nobody listens there.
+async fn a_dead_proxy_affects_only_card_processor_calls() {
+    /// No server listens there.
     const DEAD: &str = "http://127.0.0.1:9";
     let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, DEAD));
     let system = System::start_with(&proxies).await;
-    // The order service asks inventory for prices that it has never heard of: by the proxy it would be 503.
+    // The order service must ask inventory for prices that it does not know. Through the proxy that would fail with
+    // 503.
     let order = json!({
         "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
         "payment": { "method": "wallet" },
@@ -253,7 +254,7 @@ async fn a_dead_proxy_is_in_the_way_of_the_card_processor_alone() {
     );
     system.ended_as_expected(&[wallet]).await;
 
-    // Who is outside is called by the proxy, and waits for it.
+    // The card processor is outside, so it is called through the proxy, and the order waits for that.
     let card = (
         Ending::ConfirmedCard,
         system.place(Ending::ConfirmedCard).await,

@@ -1,4 +1,4 @@
-//! Messages that cannot be handled, in a batch of good ones; and what operators do about them.
+//! Messages that cannot be handled, in a batch of good ones, and the operator actions on them.
 
 use contracts::value::OrderId;
 use holdfast::{
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::system::System;
 
-/// Asking again by itself would do what these tests have an operator do.
+/// A sweep would ask again by itself, which an operator is to do in these tests.
 const NO_SWEEPS: &[(&str, &str)] = &[("SWEEP_AFTER_MS", "600000")];
 
 /// Waits until `n` messages are parked at a service.
@@ -29,7 +29,7 @@ async fn parked(system: &System, service: &str, n: usize) -> Vec<Value> {
     .await
 }
 
-/// What an operator does to a parked message.
+/// Sends an operator action on a parked message.
 async fn deed(system: &System, service: &str, parked: &Value, deed: &str) {
     let id = parked["id"].as_str().expect("an id");
     let path = format!("/operator/parked/{id}/{deed}");
@@ -45,10 +45,10 @@ fn wallet() -> Value {
 }
 
 #[tokio::test]
-async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
+async fn bad_messages_of_a_batch_are_parked_and_good_ones_go_on() {
     let system = System::start_with(NO_SWEEPS).await;
     system.stop("payment").await;
-    // One whose payload somebody damages on its way; one that payment will fail at, always; and good ones.
+    // One message whose payload is damaged on its way, one at which payment always fails, and good ones.
     let damaged = system.place_this("alice", &wallet()).await;
     let mut message = eventually("it is on the queue", || async {
         system
@@ -72,7 +72,7 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
             system.place_this("bob", &wallet()).await,
         ));
     }
-    // Bytes that are nothing, and a version that nobody here knows.
+    // Bytes that are not a message, and a message version that no service knows.
     let to_payment = |id: Uuid, headers: &[(&str, &str)], payload: &[u8]| Message {
         id,
         exchange: retry_exchange("payment.choreography"),
@@ -118,7 +118,7 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
     let unreadable = rows
         .iter()
         .find(|row| row["subject"].is_null())
-        .expect("the bytes that are nothing");
+        .expect("the bytes that are not a message");
     assert_eq!(unreadable["cause"], "malformed");
     let unknown = row(None, "unknown_type");
     let exhausted = row(Some(&failing), "exhausted");
@@ -142,7 +142,7 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
         assert_eq!(order["state"], "pending", "{order}");
     }
 
-    // Edited, but not to another amount; requeued; and its order comes to rest.
+    // The edited message must keep its amount. Requeued, it brings its order to rest.
     let path = format!("/operator/parked/{}", edited["id"].as_str().expect("an id"));
     let mut cheaper = data.clone();
     cheaper["order_version"] = json!(1);
@@ -163,7 +163,7 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
         .ended_as_expected(&[(Ending::ConfirmedWallet, damaged)])
         .await;
 
-    // What failed is handled once its cause is mended.
+    // A requeued message is handled once the cause of its failure is removed.
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;
@@ -174,8 +174,8 @@ async fn bad_ones_in_a_batch_are_parked_and_good_ones_go_on() {
     system.end().await;
 }
 
-/// One service speaks in another's name, and one says a total that is not the sum of its lines. Neither is believed; the order
-/// goes on when the true fact comes.
+/// One service publishes in another's name, and one message has a total that is not the sum of its lines. Neither is
+/// accepted; the order goes on when the true fact arrives.
 #[tokio::test]
 async fn forged_and_contradictory_facts_change_nothing() {
     let system = System::start_with(NO_SWEEPS).await;
@@ -238,7 +238,7 @@ async fn forged_and_contradictory_facts_change_nothing() {
         );
         let why = row["detail"].as_str().unwrap_or_default();
         assert!(why.contains(detail), "{row}");
-        // It would be parked again.
+        // Requeued as it is, it would be parked again.
         let path = format!(
             "/operator/parked/{}/requeue",
             row["id"].as_str().expect("an id")
@@ -260,7 +260,7 @@ async fn forged_and_contradictory_facts_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_refund_is_parked_and_dropped_and_an_operator_ends_the_order() {
+async fn a_refund_that_keeps_failing_is_settled_by_an_operator() {
     let system = System::start_with(&[
         ("SWEEP_AFTER_MS", "500"),
         ("SWEEPS", "2"),
@@ -275,7 +275,7 @@ async fn a_refund_is_parked_and_dropped_and_an_operator_ends_the_order() {
     system.ready("payment").await;
     system.cancel("alice", id).await;
 
-    // Each time that it is asked for, the refund fails, is parked, and is dropped; until nobody asks any more.
+    // Each requested refund fails, is parked, and is dropped, until the sweeps are used up.
     let view = eventually("the order is stuck", || async {
         for row in system.parked("payment").await {
             assert_eq!(
@@ -322,7 +322,7 @@ async fn a_refund_is_parked_and_dropped_and_an_operator_ends_the_order() {
     .expect(202);
     let order = system.wait_for(id, |order| order["at_rest"] == true).await;
     assert_eq!(order["state"], "cancelled");
-    // The last of what was asked for may still have been on its way to the parking lot.
+    // The last request may still have been on its way to the parking lot.
     eventually("nothing is left of it", || async {
         for row in system.parked("payment").await {
             deed(&system, "payment", &row, "drop").await;

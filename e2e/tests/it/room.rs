@@ -1,5 +1,5 @@
-//! The control room on the whole system: what its page does, done by its API. Nothing that can be broken from there
-//! loses an order. Orchestrated orders are in [`sagas`].
+//! The control room on the whole system: what its page does, done through its API. Nothing that can be broken from
+//! there loses an order. Orchestrated orders are in [`sagas`].
 
 mod drills;
 mod sagas;
@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use crate::system::System;
 
-/// The services as well as the room; and nothing is asked for again by itself, which would end what an operator should.
+/// Demo mode for the services as well as the room. Sweeps come too late to end what an operator should end.
 const DEMO: &[(&str, &str)] = &[("DEMO_MODE", "true"), ("SWEEP_AFTER_MS", "600000")];
 const ROOM: &str = "control-room";
 
-/// Somebody who looks at the page.
+/// A client of the room's live stream, as an open page is one.
 struct Watcher {
     stream: Response,
     buffer: String,
@@ -37,7 +37,7 @@ impl Watcher {
         }
     }
 
-    /// The next event; `None` once the room has closed.
+    /// Returns the next event; `None` once the room has closed the stream.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
@@ -59,7 +59,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until it is told what is wanted.
+    /// Waits for a wanted event, and returns its data.
     async fn until(&mut self, what: &str, wanted: impl Fn(&str, &Value) -> bool) -> Value {
         let begun = Instant::now();
         let mut seen = Vec::new();
@@ -77,7 +77,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until it is told of an order that is as wanted.
+    /// Waits until an order is told as wanted.
     async fn order(&mut self, id: OrderId, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let id = id.to_string();
         self.until(what, |event, data| {
@@ -87,7 +87,7 @@ impl Watcher {
     }
 }
 
-/// Asks the room, as its page does.
+/// Sends a request to the room, as its page does.
 async fn ask(system: &System, method: Method, path: &str, body: Value) -> Answer {
     let client = testkit::client();
     let request = client.request(method, format!("{}{path}", system.url(ROOM)));
@@ -140,7 +140,7 @@ async fn open() -> System {
     open_with(&[]).await
 }
 
-/// With more variables for all services.
+/// Starts the system with additional variables for all services.
 async fn open_with(extra: &[(&str, &str)]) -> System {
     let system = System::start_with(&[DEMO, extra].concat()).await;
     system.open_room().await;
@@ -150,7 +150,7 @@ async fn open_with(extra: &[(&str, &str)]) -> System {
 #[tokio::test]
 async fn an_order_is_placed_and_seen_to_come_to_rest() {
     let system = System::start_with(DEMO).await;
-    // One that the room did not see: it asks for it.
+    // An order that ended before the room started: the room asks for it.
     let before = system
         .place_this(
             "alice",
@@ -173,7 +173,7 @@ async fn an_order_is_placed_and_seen_to_come_to_rest() {
     let mut watcher = Watcher::watch(&system).await;
     let before_id = before.to_string();
     let snapshot = watcher
-        .until("the order of before is shown", |event, data| {
+        .until("the earlier order is shown", |event, data| {
             event == "snapshot"
                 && data["orders"].as_array().is_some_and(|orders| {
                     orders.iter().any(|order| order["id"] == before_id.as_str())
@@ -249,7 +249,7 @@ async fn an_order_is_placed_and_seen_to_come_to_rest() {
         .order(id, "it is undone", |order| order["state"] == "cancelled")
         .await;
 
-    // The books, while somebody looks.
+    // The books are compared while a page is open.
     let books = watcher
         .until("every rule holds", |event, data| {
             event == "invariants"
@@ -263,14 +263,14 @@ async fn an_order_is_placed_and_seen_to_come_to_rest() {
         "{books}"
     );
 
-    // The room closes: so does the stream, at once.
+    // When the room stops, the stream ends at once.
     system.stop(ROOM).await;
     while watcher.next().await.is_some() {}
     system.end().await;
 }
 
 #[tokio::test]
-async fn the_card_processor_is_broken_and_mended() {
+async fn card_orders_wait_while_the_card_processor_fails() {
     let system = open().await;
     let mut watcher = Watcher::watch(&system).await;
     ask(&system, Method::PUT, "/room/card-processor", knobs(1.0))
@@ -284,12 +284,12 @@ async fn the_card_processor_is_broken_and_mended() {
     let waiting = place(&system, "carol", by_card()).await;
     let wallet = place(&system, "alice", json!({ "method": "wallet" })).await;
     watcher
-        .order(wallet, "a wallet needs no card company", |order| {
+        .order(wallet, "a wallet order needs no card processor", |order| {
             order["at_rest"] == true
         })
         .await;
-    // It is asked, fails, and is asked again: the order waits.
-    eventually("the card company was asked in vain", || async {
+    // The charge fails and is tried again; the order waits.
+    eventually("a charge has failed", || async {
         let path = format!("/operator/payments/{waiting}");
         let payment = answer(system.as_operator("payment", Method::GET, &path)).await;
         if payment.body["last_error"].is_string() {
@@ -301,7 +301,7 @@ async fn the_card_processor_is_broken_and_mended() {
     .await;
     let order = &get(&system, &format!("/room/orders/{waiting}")).await["order"];
     assert_eq!(order["state"], "pending", "{order}");
-    // A look at the books is good for two seconds, so this may be one of before.
+    // A comparison of the books is kept for two seconds, so this one may be older than the order.
     eventually(
         "its order is seen to wait, and the books to hold",
         || async {
@@ -334,7 +334,7 @@ async fn the_card_processor_is_broken_and_mended() {
 }
 
 #[tokio::test]
-async fn a_queue_is_paused_and_goes_on() {
+async fn a_paused_queue_waits_until_it_is_resumed() {
     let system = open().await;
     let mut watcher = Watcher::watch(&system).await;
     let queue = "/room/services/inventory/queues/inventory.choreography";
@@ -447,7 +447,7 @@ async fn a_service_crashes_where_it_was_told_to_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn poison_is_parked_mended_and_requeued() {
+async fn poison_is_parked_edited_and_requeued() {
     let system = open().await;
     let mut watcher = Watcher::watch(&system).await;
     let poison = async |kind: &str| {
@@ -502,7 +502,7 @@ async fn poison_is_parked_mended_and_requeued() {
     let order = &get(&system, &format!("/room/orders/{id}")).await["order"];
     assert_eq!(order["state"], "pending", "{order}");
 
-    // Mended by hand, as the page shows it.
+    // The operator edits the payload that the page shows.
     let whole = get(&system, &of(&mendable)).await;
     let mut data = whole["data"].clone();
     assert_eq!(data["order_version"], "1?", "{whole}");
@@ -550,10 +550,10 @@ async fn poison_is_parked_mended_and_requeued() {
 }
 
 #[tokio::test]
-async fn what_the_room_missed_it_asks_for() {
+async fn room_asks_for_orders_that_it_missed() {
     let system = open().await;
     let mut watcher = Watcher::watch(&system).await;
-    // The room alone loses the broker: its line is everybody's, so everybody loses it, and goes on after it.
+    // The services share the room's connection to the broker: all of them lose it, and go on when it is back.
     system.broker.cut();
     let id = place(&system, "frank", json!({ "method": "wallet" })).await;
     system.broker.restore();
@@ -586,7 +586,7 @@ async fn other_sites_and_crowds_are_kept_out() {
     answer(cross)
         .await
         .expect_problem(403, "foreign-site", None);
-    // A name that somebody has made to point here is not the room's, whatever is asked for.
+    // Every request under a foreign host name is rejected: that name may have been made to resolve to this address.
     let document = answer(client.get(url("/openapi.json"))).await.expect(200);
     let paths = document["paths"].as_object().expect("an object");
     let documented = paths.iter().flat_map(|(path, item)| {
@@ -596,13 +596,13 @@ async fn other_sites_and_crowds_are_kept_out() {
     let page = ["/", "/assets/main.js"].map(|path| ("GET".to_owned(), path.to_owned()));
     let mut asked = 0;
     for (method, path) in documented.chain(page) {
-        // The chassis' own: they tell nothing, or want a token, which a page has not.
+        // The chassis' own routes are left out: they reveal nothing, or need a token that a page does not have.
         let is_every_services = ["/health", "/metrics", "/demo"];
         if is_every_services.iter().any(|own| path.starts_with(own)) {
             continue;
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        // A path that no route takes is nobody's.
+        // Without a valid action no route takes the path.
         let deed = if path.starts_with("/room/parked") {
             "drop"
         } else {
@@ -620,7 +620,7 @@ async fn other_sites_and_crowds_are_kept_out() {
         assert!(detail.contains("ROOM_HOSTS"), "{path}: {detail}");
         asked += 1;
     }
-    assert!(asked > 20, "all of them: {asked}");
+    assert!(asked > 20, "only {asked} operations");
     let form = client
         .post(url(
             "/room/services/payment/queues/payment.choreography/pause",
@@ -639,7 +639,7 @@ async fn other_sites_and_crowds_are_kept_out() {
     assert!(third.header("retry-after").is_some());
     third.expect_problem(503, "unavailable", None);
     drop(first);
-    eventually("there is room again", || async {
+    eventually("a watcher is accepted again", || async {
         let asked = client.get(url("/room/live")).send().await;
         match asked.map(|answer| answer.status().as_u16()) {
             Ok(200) => Ok(()),
@@ -668,7 +668,7 @@ async fn without_demo_mode_nothing_can_be_broken() {
         (&json!(false), &json!([]))
     );
 
-    // Reading wants an operator's token, and placing and breaking do not exist.
+    // Reading needs an operator's token. The routes that place orders and break things do not exist.
     for path in [
         "/room/live",
         "/room/parked",

@@ -1,10 +1,10 @@
-//! Sagas against everything that can go wrong, on the real stack: every step by every fault, every compensation by every
-//! fault, stuck sagas and what operators do about them, rows that cannot be read.
+//! Sagas against every fault, on the real stack: every step with each of its faults, every compensation with each of
+//! its faults, stuck sagas and the operator actions on them, and rows that cannot be read.
 //!
-//! A cell is a step, or a compensation, and something that goes wrong with it ([`cell`]). Most cells are an order each, all
-//! of them on their way at once in one system ([`crowd`]): an [`Interposer`](testkit::Interposer) loses, holds and repeats
-//! the commands and the answers of each as its cell says, and [`table`] says how it must end. Where processes have to fail
-//! or to abort, one order at a time walks through all steps ([`walk`]). In the end the books of all services must agree.
+//! A cell is a step, or a compensation, and a fault ([`cell`]). Most cells are an order each, all of them on their way
+//! at once in one system ([`crowd`]): an [`Interposer`](testkit::Interposer) loses, holds and repeats the commands and
+//! the replies of each as its cell says, and [`table`] says how it must end. Where processes have to fail or to abort,
+//! one order at a time walks through all steps ([`walk`]). In the end the books of all services must agree.
 
 mod broken;
 mod cell;
@@ -19,7 +19,8 @@ mod walk;
 use chassis::events::ORCHESTRATOR;
 use serde_json::{Value, json};
 
-/// What stands between the orchestrator, and the order service, and those whom they ask.
+/// The bindings that the interposer takes over, as exchange, routing key and queue: all between the orchestrator, the
+/// order service and the participants.
 const BINDINGS: [(&str, &str, &str); 9] = [
     ("commands.orchestrator", "order", "order.commands"),
     ("commands.orchestrator", "payment", "payment.commands"),
@@ -36,7 +37,7 @@ const BINDINGS: [(&str, &str, &str); 9] = [
     ("replies.notification", ORCHESTRATOR, "orchestrator.replies"),
 ];
 
-/// An orchestrated order of one of these, paid from the wallet.
+/// Returns an orchestrated order of one unit, paid from the wallet.
 fn order_of(sku: &str) -> Value {
     json!({
         "coordination": "orchestration",
@@ -46,7 +47,7 @@ fn order_of(sku: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_step_and_every_compensation_by_everything_that_can_go_wrong() {
+async fn every_step_and_compensation_ends_as_the_table_says() {
     let ran = cell::Ran::default();
     tokio::join!(crowd::run(&ran), walk::run(&ran));
     let all = cell::all();
@@ -56,5 +57,5 @@ async fn every_step_and_every_compensation_by_everything_that_can_go_wrong() {
         all.len() - missing.len(),
         all.len()
     );
-    assert!(missing.is_empty(), "nobody tried {missing:#?}");
+    assert!(missing.is_empty(), "not tried: {missing:#?}");
 }

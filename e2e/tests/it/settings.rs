@@ -1,5 +1,5 @@
-//! The configuration reference of `docs/deploy.md` is what the programs' `--help` says; and what opens a guard is not for
-//! production.
+//! The configuration reference in `docs/deploy.md` is generated from the programs' `--help`; and production refuses the
+//! settings that open a guard.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser};
 
 use crate::documents::{fill, holds};
 
-/// A setting, as the reference shows it: its heading, and its line.
+/// Returns a setting as the reference shows it: heading, variable and line. `None` if it has no variable.
 fn setting(argument: &Arg) -> Option<(String, String, String)> {
     let variable = argument.get_env()?.to_string_lossy().into_owned();
     let heading = argument.get_help_heading().unwrap_or("Its own").to_owned();
@@ -46,7 +46,7 @@ fn commands() -> Vec<Command> {
 
 fn reference() -> String {
     let commands = commands();
-    // What it says -> who says it. What all say is shown once.
+    // From a setting to the programs that have it. A setting of all programs is shown once.
     let mut said: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
     for command in &commands {
         for setting in command.get_arguments().filter_map(setting) {
@@ -83,7 +83,7 @@ fn reference() -> String {
 }
 
 #[test]
-fn the_configuration_reference_is_what_help_says() {
+fn configuration_reference_matches_help() {
     let path = "docs/deploy.md";
     let is = std::fs::read_to_string(xtask::workspace::root().join(path)).expect("the page exists");
     holds(path, &fill(&is, "configuration", &reference()));
@@ -103,7 +103,7 @@ fn every_setting_is_a_documented_variable() {
     }
 }
 
-/// Tries to put a service together with these arguments; returns why it refuses.
+/// Tries to build a service with these arguments. Returns its error, if it refuses.
 fn refusal(service: &str, arguments: &[String]) -> Option<String> {
     fn build<C: Parser, A>(
         arguments: &[String],
@@ -131,7 +131,7 @@ fn keys_of_our_own() -> String {
     file.display().to_string()
 }
 
-/// What a service cannot do without, and no more: each with something that it can start with.
+/// Returns the fewest arguments with which a service can be built.
 fn least(command: &Command) -> Vec<String> {
     let root = xtask::workspace::root();
     let file = |name: &str| root.join(name).display().to_string();
@@ -154,7 +154,7 @@ fn least(command: &Command) -> Vec<String> {
     arguments
 }
 
-/// The rule is the type's (`chassis::settings::Opens`): this finds a switch that has another one.
+/// The rule belongs to the type `chassis::settings::Opens`; this test finds a switch of another type.
 #[tokio::test]
 async fn production_refuses_every_switch_by_name() {
     testkit::client(); // installs the cryptography
@@ -180,12 +180,12 @@ async fn production_refuses_every_switch_by_name() {
     }
     assert!(
         switches >= 16,
-        "two of each service, and the webhooks': {switches}"
+        "fewer than two for each service and the webhooks' two: {switches}"
     );
 }
 
 #[tokio::test]
-async fn network_is_no_operator_unless_that_is_meant() {
+async fn network_gets_no_operator_rights_unless_opened() {
     testkit::client(); // installs the cryptography
     for command in commands() {
         let service = command.get_name().to_owned();
@@ -194,7 +194,7 @@ async fn network_is_no_operator_unless_that_is_meant() {
             let arguments: Vec<String> = least(&command).into_iter().chain(more).collect();
             refusal(&service, &arguments)
         };
-        // The development key alone makes an operator of everybody who has the repository.
+        // The development key alone makes everyone who has the repository an operator.
         for opening in ["--demo-mode", "--http-workers=1"] {
             assert_eq!(with(&[opening, "--front-door=127.0.0.1:8080"]), None);
             for published in ["0.0.0.0:8080", "8080", "192.0.2.7:8080", "[::]:8080"] {

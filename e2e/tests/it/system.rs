@@ -1,5 +1,5 @@
-//! The whole system for one test: every service as the process that its users run, on databases and a virtual host of its
-//! own, with a proxy on every line that can fail.
+//! The whole system for one test: every service as a real process, on databases and a virtual host of its own, with a
+//! proxy on every connection that can be cut.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,16 +30,16 @@ use xtask::{
 
 const SIGTERM: i32 = 15;
 
-/// The whole system.
+/// The running services, with their databases, broker and mail server.
 pub(crate) struct System {
     pub(crate) api: Api,
     pub(crate) vhost: Vhost,
     pub(crate) probe: Probe,
-    /// The line to the broker.
+    /// The proxy to the broker.
     pub(crate) broker: Proxy,
-    /// The line from payment to the card processor.
+    /// The proxy from payment to the card processor.
     pub(crate) card: Proxy,
-    /// The line to each database.
+    /// The proxy to each database.
     pub(crate) database_lines: BTreeMap<&'static str, Proxy>,
     pub(crate) databases: BTreeMap<&'static str, Database>,
     pub(crate) smtp: SmtpSink,
@@ -51,7 +51,7 @@ pub(crate) struct System {
     accepted: Mutex<HashSet<OrderId>>,
 }
 
-/// What a test changes about it: variables for all services.
+/// Additional variables, for all services or for one.
 pub(crate) type Extra<'a> = &'a [(&'a str, &'a str)];
 
 impl System {
@@ -59,7 +59,7 @@ impl System {
         Self::start_with(&[]).await
     }
 
-    /// With more variables for all services.
+    /// Starts all services, with additional variables.
     pub(crate) async fn start_with(extra: Extra<'_>) -> Self {
         let vhost = Vhost::create().await;
         let broker = Proxy::start(vhost.server()).await;
@@ -96,17 +96,17 @@ impl System {
             ("DATABASE_MAX_CONNECTIONS", "5"),
             // Shorter than by default, and longer than a busy machine may take.
             ("DATABASE_ACQUIRE_TIMEOUT_MS", "3000"),
-            // Leases are these and ten seconds.
+            // Leases are these plus ten seconds.
             ("CARD_TIMEOUT_MS", "1000"),
             ("SMTP_TIMEOUT_MS", "1000"),
             ("CARD_BACKOFF_CAP_MS", "500"),
             ("MAIL_BACKOFF_CAP_MS", "500"),
             ("SWEEP_AFTER_MS", "10000"),
-            // A fault is over soon, and a test has no time for what a day would need.
+            // Faults are short here, so breakers probe much sooner than by default.
             ("CARD_BREAKER_OPEN_MS", "200"),
             ("MAIL_BREAKER_OPEN_MS", "200"),
             ("PRICE_BREAKER_OPEN_MS", "200"),
-            // What a killed process leaves locked is free again after this.
+            // A lock that a killed process leaves behind is free again after this.
             ("ACCOUNT_LOCK_TTL_MS", "2000"),
             ("ACCOUNT_LOCK_NAME", databases["payment"].name()),
             ("REDIS_URL", redis.url()),
@@ -181,7 +181,7 @@ impl System {
         system
     }
 
-    /// Starts a service that does not run, with more variables.
+    /// Starts a service that does not run, with additional variables.
     pub(crate) fn revive(&self, service: &'static str, extra: Extra<'_>) {
         let mut environment = self.wiring.environment(service);
         environment.extend(
@@ -197,7 +197,7 @@ impl System {
             folder: self.folder.clone(),
             user: None,
             log: self.folder.join(format!("{service}.log")),
-            // `cargo xtask test` looks for what carries its mark, and says what was left.
+            // `cargo xtask test` looks for processes with its mark, and reports those left behind.
             stack: std::env::var_os(MARK).map_or_else(|| self.folder.clone(), PathBuf::from),
             stop: SIGTERM,
         };
@@ -206,12 +206,12 @@ impl System {
         assert!(before.is_none(), "{service} runs already");
     }
 
-    /// Opens the control room, in demo mode. The services have to be in demo mode, too.
+    /// Starts the control room, in demo mode. The services have to be in demo mode, too.
     pub(crate) async fn open_room(&self) {
         self.revive_room(&[]).await;
     }
 
-    /// Opens the control room, with more variables.
+    /// Starts the control room in demo mode, with additional variables.
     pub(crate) async fn revive_room(&self, more: Extra<'_>) {
         let books = &self.sources;
         let settings = [
@@ -253,13 +253,14 @@ impl System {
         self.running.lock().expect("no test panicked meanwhile")
     }
 
-    /// As `kill -9` does.
+    /// Kills a service, as `kill -9` does.
     pub(crate) fn kill(&self, service: &'static str) {
         let mut process = self.running().remove(service).expect("it runs");
         process.kill().expect("a child can be killed");
     }
 
-    /// In good order. The proxies are this process's, so it must not block.
+    /// Sends a service SIGTERM and waits until it has ended. The proxies run in this process, so the wait must not
+    /// block.
     pub(crate) async fn stop(&self, service: &'static str) {
         self.running()[service].signal(SIGTERM);
         eventually(&format!("{service} stops"), || async {
@@ -269,7 +270,7 @@ impl System {
         self.running().remove(service);
     }
 
-    /// How a service ended, if it did.
+    /// Returns how a service ended, or `None` while it runs.
     pub(crate) fn ended(&self, service: &'static str) -> Option<std::process::ExitStatus> {
         let mut running = self.running();
         running
@@ -279,7 +280,7 @@ impl System {
             .expect("a child can be asked")
     }
 
-    /// Waits until a service has aborted: at its failpoint, since nothing else in it aborts.
+    /// Waits until a service has aborted at its failpoint. Nothing else in a service aborts.
     pub(crate) async fn aborted(&self, service: &'static str, point: &str) {
         let status = eventually(
             &format!("{service} aborts at {point}: the point was not hit"),
@@ -295,12 +296,12 @@ impl System {
         self.running().remove(service);
     }
 
-    /// The end of a service's log.
+    /// Returns the last 30 lines of a service's log.
     pub(crate) fn log(&self, service: &str) -> String {
         xtask::process::tail(&self.folder.join(format!("{service}.log")), 30)
     }
 
-    /// All of a service's log.
+    /// Returns a service's whole log.
     pub(crate) fn whole_log(&self, service: &str) -> String {
         std::fs::read_to_string(self.folder.join(format!("{service}.log"))).unwrap_or_default()
     }
@@ -326,19 +327,19 @@ impl System {
         .await;
     }
 
-    /// Where a service answers.
+    /// Returns the base URL of a service.
     pub(crate) fn url(&self, service: &str) -> String {
         self.wiring.url(service)
     }
 
-    /// A request as an operator.
+    /// Returns a request with an operator's token.
     pub(crate) fn as_operator(&self, service: &str, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.wiring.url(service)))
             .bearer_auth(testkit::token("olga", chassis::identity::Role::Operator))
     }
 
-    /// A service's metrics.
+    /// Returns a service's metrics, or the error of asking for them.
     pub(crate) async fn metrics(&self, service: &str) -> String {
         let url = format!("{}/metrics", self.wiring.url(service));
         match self.http.get(url).send().await {
@@ -347,13 +348,13 @@ impl System {
         }
     }
 
-    /// Places a choreographed order that should end like this, and asks again under the same key until it is accepted, as a
-    /// customer's app does. Cancels it if that is how it should end.
+    /// Places a choreographed order that should end like this, and sends it again under the same key until it is
+    /// accepted, as a customer's app does. Cancels it if that is how it should end.
     pub(crate) async fn place(&self, ending: Ending) -> OrderId {
         self.place_by(Coordination::Choreography, ending).await
     }
 
-    /// As [`Self::place`], by this way.
+    /// Does the same as [`Self::place`] in this way of coordination.
     pub(crate) async fn place_by(&self, way: Coordination, ending: Ending) -> OrderId {
         let (customer, order) = (ending.customer(), ending.order(way));
         let id = self.place_this(customer, &order).await;
@@ -368,7 +369,7 @@ impl System {
         id
     }
 
-    /// Places this order.
+    /// Places this order, and sends it again under the same key until it is accepted.
     pub(crate) async fn place_this(&self, customer: &str, order: &Value) -> OrderId {
         let key = Uuid::now_v7().to_string();
         let placed = eventually("an order is accepted", || {
@@ -384,13 +385,13 @@ impl System {
         id
     }
 
-    /// An order that was accepted: it must exist when the books are compared.
+    /// Records an order as accepted: it must exist when the books are compared.
     pub(crate) fn accept(&self, id: OrderId) -> OrderId {
         self.accepted.lock().expect("no panic").insert(id);
         id
     }
 
-    /// Cancels an order, asking again until it is.
+    /// Cancels an order, and sends the request again until it is accepted.
     pub(crate) async fn cancel(&self, customer: &str, id: OrderId) {
         eventually("a cancel is accepted", || self.api.cancel(customer, id)).await;
     }
@@ -400,12 +401,12 @@ impl System {
         self.place_all_by(&[Coordination::Choreography]).await
     }
 
-    /// Places an order of each ending by both ways, all at once.
+    /// Places an order of each ending in both ways of coordination, all at once.
     pub(crate) async fn place_all_both(&self) -> Vec<(Ending, OrderId)> {
         self.place_all_by(&Coordination::ALL).await
     }
 
-    /// Places an order of each ending by each of these ways, all at once.
+    /// Places an order of each ending in each of these ways of coordination, all at once.
     pub(crate) async fn place_all_by(&self, ways: &[Coordination]) -> Vec<(Ending, OrderId)> {
         futures_util::future::join_all(ways.iter().flat_map(|way| {
             Ending::ALL.map(|ending| async move { (ending, self.place_by(*way, ending).await) })
@@ -413,7 +414,7 @@ impl System {
         .await
     }
 
-    /// Waits until an order is as wanted.
+    /// Waits until an order is as wanted, and returns it.
     pub(crate) async fn wait_for(&self, id: OrderId, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = tokio::time::Instant::now();
         loop {
@@ -430,7 +431,8 @@ impl System {
         }
     }
 
-    /// Waits until all of these are at rest, each with the end that it should have, and its money and goods where they belong.
+    /// Waits until all of these are at rest. Checks that each has the end that it should have, with its money and goods
+    /// where they belong.
     pub(crate) async fn ended_as_expected(&self, placed: &[(Ending, OrderId)]) {
         for (ending, id) in placed {
             let order = self.wait_for(*id, |order| order["at_rest"] == true).await;
@@ -468,33 +470,33 @@ impl System {
             .expect("the books can be read")
     }
 
-    /// Waits until nothing moves, and fails if the books do not agree.
+    /// Waits until nothing moves, and fails unless the books agree.
     pub(crate) async fn reconciled(&self) {
         let report = self.reconcile().await;
         assert!(report.is_clean(), "{report}");
     }
 
-    /// The parked messages of a service.
+    /// Returns the parked messages of a service.
     pub(crate) async fn parked(&self, service: &str) -> Vec<Value> {
         let answered: Answer =
             answer(self.as_operator(service, Method::GET, "/operator/parked?state=parked")).await;
         answered.expect(200).as_array().expect("a list").clone()
     }
 
-    /// Stops everything in good order; the books must agree.
+    /// Stops all services. The books must agree before.
     pub(crate) async fn end(self) {
         self.reconciled().await;
         self.discard().await;
     }
 
-    /// As [`Self::end`], where orders were to be given up.
+    /// Does the same as [`Self::end`] for orders of which some ended by their deadline.
     pub(crate) async fn end_with_deadlines(self) {
         let report = self.compare(false).await;
         assert!(report.is_clean(), "{report}");
         self.discard().await;
     }
 
-    /// Stops everything in good order.
+    /// Stops all services by SIGTERM, and deletes what the test made.
     pub(crate) async fn discard(self) {
         for process in self.running().values() {
             process.signal(SIGTERM);

@@ -1,5 +1,4 @@
-//! The broker's topology, as `deploy/rabbitmq/definitions.json` has it: how often a message may be delivered, and who may say
-//! what.
+//! The broker's topology in `deploy/rabbitmq/definitions.json`: the delivery limits, and what each account may publish.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +33,8 @@ fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
     entry[field].as_str().expect("a text")
 }
 
-/// Without a number RabbitMQ 4 drops a message after 20 deliveries, which is a database and a network that are away at once.
+/// Without a limit RabbitMQ 4 drops a message after 20 deliveries, which one outage of a database and the network can
+/// cause.
 #[test]
 fn every_queue_names_its_delivery_limit() {
     let definitions = definitions();
@@ -42,7 +42,7 @@ fn every_queue_names_its_delivery_limit() {
         let (name, arguments) = (text(queue, "name"), &queue["arguments"]);
         let limit = arguments["x-delivery-limit"].as_u64();
         let is_work = name.strip_suffix(".dead").is_none() && !name.contains(".retry.");
-        // A message that kills its consumers is dead-lettered in the end; one that waits is never dropped.
+        // A message that kills its consumers is dead-lettered in the end. A message that waits is never dropped.
         let (wanted, leads_to) = if is_work {
             (100, Some(format!("{name}.dead")))
         } else {
@@ -59,12 +59,12 @@ fn every_queue_names_its_delivery_limit() {
     }
 }
 
-/// Every exchange and routing key that leads somewhere, and each queue by its name through the default exchange.
+/// Returns every exchange and routing key that is bound to a queue, and each queue's name through the default exchange.
 fn doors() -> Vec<(String, String)> {
     let definitions = definitions();
     let bound = list(&definitions, "bindings").map(|binding| {
         let key = match text(binding, "routing_key") {
-            // An example of what no service may send.
+            // An example of an event that no service may publish.
             "#" => "choreography.stranger.said.v1".to_owned(),
             key => key.replace('*', "v1"),
         };
@@ -86,7 +86,7 @@ fn may_say(service: &str, exchange: &str, key: &str) -> bool {
     }
 }
 
-/// Publishes at every door in the name of a service.
+/// Publishes a message at every door as a service's account.
 async fn outcomes(vhost: &Vhost, service: &str, doors: &[(String, String)]) -> Vec<Outcome> {
     let publisher = Publisher::new(vhost.url(service), "test");
     let messages = doors.iter().map(|(exchange, routing_key)| Message {
@@ -101,7 +101,7 @@ async fn outcomes(vhost: &Vhost, service: &str, doors: &[(String, String)]) -> V
     outcomes
 }
 
-/// A service that was taken over says and asks what it likes, in its own name alone.
+/// A service that was taken over can publish any event or command of its own, but none in another's name.
 #[tokio::test]
 async fn each_account_publishes_in_its_own_name_alone() {
     let vhost = Vhost::create().await;
@@ -128,7 +128,7 @@ async fn each_account_publishes_in_its_own_name_alone() {
     vhost.delete().await;
 }
 
-/// The tests of one service run on its part of the topology, and publish to the others all the same.
+/// A service's tests run on its part of the topology, and still publish to the other services.
 #[tokio::test]
 async fn part_of_one_service_routes_what_the_whole_routes() {
     let vhost = Vhost::of("payment").await;
@@ -148,9 +148,9 @@ async fn part_of_one_service_routes_what_the_whole_routes() {
     vhost.delete().await;
 }
 
-/// A hundred of them left behind by tests that failed made the broker four times as slow for the next.
+/// A hundred virtual hosts left behind by failed tests made the broker four times as slow.
 #[tokio::test]
-async fn virtual_host_goes_with_the_last_who_has_it() {
+async fn virtual_host_is_deleted_with_its_last_handle() {
     let api = std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("cargo xtask test sets it");
     let vhost = Vhost::of("orchestrator").await;
     let url = format!("{api}/vhosts/{}", vhost.name());

@@ -16,7 +16,7 @@ use xtask::wiring::SERVICES;
 
 use crate::system::System;
 
-/// Every span of a trace that has ended.
+/// Returns every ended span of a trace.
 fn trace(system: &System, trace: &str) -> Trace {
     let logs = SERVICES.map(|service| system.whole_log(service));
     logs.iter()
@@ -34,9 +34,9 @@ fn orders(system: &System) -> Orders {
     }
 }
 
-/// Waits until the trace of an order is as it should be.
+/// Waits until the trace of an order is complete.
 async fn whole(system: &System, placed: &Placed) -> Trace {
-    let what = format!("the trace of the order that is {:?} is whole", placed.case);
+    let what = format!("the trace of the {:?} order is complete", placed.case);
     eventually(&what, || async {
         let trace = trace(system, &placed.trace);
         let faults = placed.case.faults(&trace, &placed.caller, &placed.order);
@@ -50,7 +50,7 @@ async fn whole(system: &System, placed: &Placed) -> Trace {
 }
 
 #[tokio::test]
-async fn one_trace_holds_the_whole_order_whatever_becomes_of_it() {
+async fn one_trace_holds_the_whole_order_in_every_case() {
     let system = System::start_with(&[("OTEL_TRACES_EXPORTER", "console")]).await;
     for case in Case::ALL {
         let placed = orders(&system).place(case).await.expect("it comes to rest");
@@ -59,9 +59,9 @@ async fn one_trace_holds_the_whole_order_whatever_becomes_of_it() {
     system.end().await;
 }
 
-/// What [`Case::faults`] says is not nothing: it misses what is taken away, and sees what does not belong.
+/// [`Case::faults`] reports a span that was removed, and an attribute that was changed.
 #[tokio::test]
-async fn a_trace_that_lacks_something_is_not_whole() {
+async fn an_incomplete_trace_is_reported() {
     let system = System::start_with(&[("OTEL_TRACES_EXPORTER", "console")]).await;
     let placed = orders(&system)
         .place(Case::Refunded)
@@ -75,7 +75,7 @@ async fn a_trace_that_lacks_something_is_not_whole() {
             .filter(|span| span.id != gone.id)
             .cloned()
             .collect();
-        assert!(!faults(&rest).is_empty(), "nobody misses {gone:?}");
+        assert!(!faults(&rest).is_empty(), "no fault without {gone:?}");
     }
     for (name, value) in [("order.amount", "1"), ("http.route", "")] {
         let changed: Trace = good
@@ -94,9 +94,9 @@ async fn a_trace_that_lacks_something_is_not_whole() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_tried_again_stays_in_its_trace() {
+async fn a_retried_message_stays_in_its_trace() {
     let system = System::start_with(&[("OTEL_TRACES_EXPORTER", "console")]).await;
-    // Until the point is cleared by a restart, payment fails at every order.
+    // The failpoint fails the first message, and is then off.
     system.stop("payment").await;
     system.revive("payment", &[("FAILPOINTS", "payment.handle=1*return->off")]);
     system.all_ready().await;
@@ -120,15 +120,15 @@ async fn a_message_that_is_tried_again_stays_in_its_trace() {
         (first.get("error.type"), second.get("error.type")),
         ("retried", "")
     );
-    // It came back from the delay queue by the default exchange, which has no name.
+    // The default exchange brought it back from the delay queue, and has no name.
     assert_eq!(second.name, "process payment.choreography");
-    let sent = trace.parent(second).expect("what sent it again");
+    let sent = trace.parent(second).expect("the span that sent it again");
     assert_eq!(sent.name, "send retry.payment:payment.choreography.retry.1");
     assert_eq!(trace.parent(sent), Some(first));
     system.end().await;
 }
 
-/// Takes spans, or whatever else is posted to it, and counts the requests to `/v1/traces`.
+/// A server that accepts any request, and counts those to `/v1/traces`.
 struct Collector {
     taken: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -143,7 +143,7 @@ impl Collector {
                 let count = std::sync::Arc::clone(&count);
                 std::thread::spawn(move || {
                     let mut begun = [0; 1024];
-                    // One request a connection; what it says is tested where the exporters are.
+                    // One request a connection. The exporters' own tests check its content.
                     let read = stream.read(&mut begun).unwrap_or(0);
                     if begun[..read].starts_with(b"POST /v1/traces ") {
                         count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -152,7 +152,7 @@ impl Collector {
                         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                     let _ = stream.write_all(answer.as_bytes());
                     let _ = stream.shutdown(std::net::Shutdown::Write);
-                    // Until the other side has said all it wanted to: a reset would lose the answer.
+                    // Read until the client closes: a reset would lose the response.
                     let _ = std::io::copy(&mut stream, &mut std::io::sink());
                 });
             }
@@ -166,7 +166,7 @@ impl Collector {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
+async fn an_unavailable_collector_costs_only_spans() {
     const LOST: &str = "spans are lost until the collector answers";
     let address: SocketAddr = ([127, 0, 0, 1], xtask::ports::free().expect("a port")).into();
     let endpoint = format!("http://{address}");
@@ -178,7 +178,7 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     .await;
     let mut placed = Vec::new();
     for _ in 0..5 {
-        // The way that every service has a part in.
+        // Every service has a part in an orchestrated order.
         let way = Coordination::Orchestration;
         placed.push((
             Ending::ConfirmedCard,
@@ -193,11 +193,11 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
         })
         .await;
     }
-    // The collector comes, and gets what happens from then on.
+    // The collector starts, and receives the spans from then on.
     let collector = Collector::start(address);
     for service in SERVICES {
         eventually(&format!("{service} sends again"), || async {
-            // Each service has something to tell: every order comes by.
+            // Every service records spans of every order.
             let mut order = json!({ "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }], "payment": { "method": "card", "token": "tok_visa" } });
             order["coordination"] = "orchestration".into();
             system.place_this("alice", &order).await;

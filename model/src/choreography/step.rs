@@ -1,4 +1,4 @@
-//! What can happen next to a choreographed order.
+//! The steps that can happen next to a choreographed order.
 
 use contracts::order::Participant;
 use order::domain as orders;
@@ -12,7 +12,7 @@ use super::{
     World,
 };
 
-/// What happens next.
+/// A step of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The relay publishes, and deletes the row.
@@ -21,26 +21,26 @@ pub enum Step {
     PublishAndDie(Fact),
     /// A service handles a message, and acknowledges it.
     Deliver(Queue, Fact),
-    /// A service handles a message, and it comes again.
+    /// A service handles a message, and the broker delivers it again.
     DeliverAndKeep(Queue, Fact),
-    /// Payment's worker asks the card company.
+    /// Payment's worker calls the card processor.
     AskCard(Ask),
-    /// An answer of the card company arrives.
+    /// A response of the card processor arrives.
     CardAnswers(CardAnswer),
-    /// An answer of the card company does not arrive.
+    /// A response of the card processor is lost.
     AnswerLost(CardAnswer),
     /// The customer cancels.
     Cancel,
     /// The deadline passes.
     Deadline,
-    /// The order service asks again.
+    /// The order service asks again for missing answers.
     Sweep,
     /// An operator settles a participant's part.
     Settle(Participant),
 }
 
 impl World {
-    /// What has to happen, sooner or later. When nothing has to, the order must be at rest.
+    /// Returns the steps that have to happen, sooner or later. When there are none, the order must be at rest.
     pub fn musts(&self) -> Vec<Step> {
         let mut musts: Vec<Step> = self.outbox.each().map(Step::Publish).collect();
         let queued = self.queued.each();
@@ -57,7 +57,7 @@ impl World {
         asks.iter().copied().map(Step::AskCard)
     }
 
-    /// What may happen.
+    /// Returns the steps that may happen, within the budget.
     pub(super) fn mays(&self) -> Vec<Step> {
         let mut mays = Vec::new();
         if self.budget.repeats > 0 {

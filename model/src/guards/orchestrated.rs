@@ -34,7 +34,7 @@ impl Without {
         }
     }
 
-    /// A saga's plan.
+    /// Returns a saga's plan, without this guard.
     pub(in super::super) fn plan(self, mut plan: Plan) -> Plan {
         if self == Self::Pivot
             && let Some(pivot) = plan.pivot
@@ -46,7 +46,7 @@ impl Without {
         plan
     }
 
-    /// What a saga makes of what it hears.
+    /// Returns the input that a saga takes for `input`, without this guard.
     pub(in super::super) fn saga_hears(self, plan: &Plan, state: &State, input: Input) -> Input {
         match (self, input) {
             (

@@ -1,4 +1,4 @@
-//! What must hold of an orchestrated order.
+//! The properties of an orchestrated order.
 
 use holdfast::saga::{End, Phase, State};
 use inventory::domain as stock;
@@ -12,18 +12,18 @@ use super::{
 };
 
 impl World {
-    /// Whether the order and what was done for it say the same, at any moment.
+    /// Returns whether the order's state agrees with what was done for it. True at any moment.
     fn is_consistent(&self) -> bool {
         match self.order.state {
             OrderState::Pending | OrderState::Cancelling(_) => true,
-            // Charged and reserved before, and nothing undone after.
+            // Charged and reserved before the confirmation, and nothing undone after it.
             OrderState::Confirmed { committed: false } => self.books.taken(),
             OrderState::Confirmed { committed: true } => self.books.sold(),
             OrderState::Cancelled(undoing) => self.is_undone(undoing),
         }
     }
 
-    /// Whether everything is undone, or never was begun, and as the order says.
+    /// Returns whether everything is undone, or never was begun, as the order says.
     fn is_undone(&self, undoing: Undoing) -> bool {
         use money::State as M;
         use stock::State as S;
@@ -45,12 +45,12 @@ impl World {
         payment && inventory
     }
 
-    /// Whether the sagas tell the same story as the order.
+    /// Returns whether the sagas agree with the order.
     fn sagas_agree(&self) -> bool {
         self.sagas.started().all(|(saga, state)| {
             let cancelled = matches!(self.order.state, OrderState::Cancelled(_));
             match (saga, state.phase, &state.cause) {
-                // Only the customer undoes what was confirmed, by the other saga.
+                // A confirmed order is undone only by its customer, and by the other saga.
                 (Saga::Place, _, Some(_)) if self.was_confirmed => false,
                 (Saga::Place, Phase::Ended(_), None) => self.was_confirmed,
                 (Saga::Place, Phase::Ended(_), Some(_)) => cancelled,
@@ -60,7 +60,8 @@ impl World {
         })
     }
 
-    /// Whether everything is over, and well: no saga goes on, the order is at rest, and its customer was told so.
+    /// Returns whether everything has ended well: no saga goes on, the order is at rest, the money agrees, and the
+    /// customer was told.
     fn is_at_rest(&self, scenario: &Scenario) -> bool {
         let told = match self.order.state {
             OrderState::Confirmed { .. } => News::Confirmed,
@@ -78,7 +79,7 @@ impl Model for Scenario {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        // The order's row and the request for its saga were committed as one.
+        // The order's row and the request for its saga are committed in one transaction.
         let mut on_the_way = Bag::default();
         on_the_way.add(Message::Start(Saga::Place));
         vec![World {

@@ -1,4 +1,4 @@
-//! What the orchestrator, and whoever it asks, say of one order.
+//! The messages of the orchestrator and its participants about one order.
 
 use std::fmt;
 
@@ -23,11 +23,11 @@ impl From<contracts::order::Saga> for Saga {
     }
 }
 
-/// The permanent name of a command; its answer has it, too.
+/// The idempotency key of a command and of its reply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub saga: Saga,
-    /// The step's place in the saga's plan.
+    /// The step's index in the saga's plan.
     pub step: usize,
     pub asked: Direction,
 }
@@ -41,17 +41,17 @@ impl fmt::Debug for Key {
 /// A message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
-    /// `order.start_saga`
+    /// The request to start a saga, `order.start_saga`.
     Start(Saga),
-    /// `order.cancel_requested`
+    /// The request to cancel, `order.cancel_requested`.
     CancelRequested,
     /// A command of the orchestrator.
     Ask(Key, Command),
-    /// The answer to it.
+    /// The reply to a command.
     Answer(Key, Fact),
 }
 
-/// What the orchestrator asks. Each goes to one service.
+/// A command of the orchestrator, which goes to one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Command {
     Charge,
@@ -67,7 +67,7 @@ pub enum Command {
     Tell(News),
 }
 
-/// What became of a participant's part.
+/// The outcome of undoing a participant's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Became {
     Undone,
@@ -75,7 +75,7 @@ pub enum Became {
     Settled,
 }
 
-/// What the customer is told. The later one is the newer.
+/// The news for a customer, the older ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum News {
     Confirmed,
@@ -93,7 +93,7 @@ impl From<Became> for Undo {
 }
 
 impl Became {
-    /// As the orchestrator tells it from the saga's own entry.
+    /// Returns the outcome that the orchestrator reads from the saga's status of the step.
     fn of(mark: &Mark) -> Self {
         let kind = mark.answer().map(|answer| answer.kind.as_str());
         match (mark, kind) {
@@ -107,8 +107,8 @@ impl Became {
     }
 }
 
-/// What a step is asked by, in a saga that stands so. The names are those of the definitions, and a test holds that what
-/// they send is this.
+/// Returns the command of a step, in a saga with this state. The names are those of the definitions, and a test checks
+/// that production sends the same commands.
 pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction) -> Command {
     let became = |names: [&str; 2]| {
         let mark = |name| plan.step(name).map(|step| &state.marks[step]);
@@ -131,7 +131,7 @@ pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction)
         },
         ("tell_customer", Direction::Undo) => Command::Tell(News::Cancelled),
         ("send_notification", Direction::Do) => {
-            // Only one of the sagas has to charge first.
+            // Only `place_order` has a step that charges.
             if plan.step("charge_payment").is_some() {
                 Command::Tell(News::Confirmed)
             } else {
@@ -142,7 +142,7 @@ pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction)
     }
 }
 
-/// What an answer is to who asked: done, or a promise that it will not be.
+/// Returns the meaning of a reply for the saga: done, or refused, which promises that it will not be done.
 pub(super) fn outcome(answer: Fact) -> Outcome {
     match answer {
         Fact::PaymentDeclined | Fact::InventoryRejected | Fact::OrderConfirmRejected => {
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// What the saga just sent is what the model says; then that is answered so.
+    /// Checks that the model says what the saga has just sent, and replies with `fact`.
     #[track_caller]
     fn sends(plan: &Plan, saga: Started, fact: Fact) -> Started {
         let (step, asked, sent) = saga.sent().expect("something is sent");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_sends_is_what_the_sagas_send() {
+    fn model_and_sagas_send_the_same_commands() {
         use Fact as F;
         let (place, undo) = (PLACE_ORDER.plan(), UNDO_ORDER.plan());
         let reserved = [F::PaymentCompleted, F::InventoryReserved];

@@ -17,7 +17,7 @@ pub(super) struct Plans {
     without: Without,
 }
 
-/// Where the sagas stand. Shared between the worlds of a search: most steps leave them as they are.
+/// The states of both sagas. Shared between the worlds of a search, because most steps leave them as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sagas {
     pub place: Option<Arc<State>>,
@@ -25,8 +25,8 @@ pub struct Sagas {
 }
 
 impl Plans {
-    /// Those of the definitions; but whatever is not asked for ever is asked for no more than `attempts` times, so that
-    /// giving up happens within a search.
+    /// Returns the plans of the definitions. A step that is not asked for without a limit is asked for at most
+    /// `attempts` times, so that giving up happens within a search.
     pub(super) fn new(attempts: u32, without: Without) -> Self {
         let within = |plan: Plan| {
             let mut plan = without.plan(plan);
@@ -53,14 +53,14 @@ impl Plans {
 }
 
 impl Sagas {
-    /// Those that were started.
+    /// Returns the sagas that were started.
     pub fn started(&self) -> impl Iterator<Item = (Saga, &State)> {
         let both = [(Saga::Place, &self.place), (Saga::Undo, &self.undo)];
         both.into_iter()
             .filter_map(|(saga, state)| Some((saga, &**state.as_ref()?)))
     }
 
-    /// Whether one of them goes on, by itself or by an operator.
+    /// Returns whether a saga goes on, by itself or by an operator.
     pub fn go_on(&self) -> bool {
         self.started().any(|(_, state)| !state.is_ended())
     }
@@ -72,7 +72,7 @@ impl Sagas {
         }
     }
 
-    /// Starts a saga, unless it was started before.
+    /// Starts a saga, unless it was started before. Returns the key of the command that it sends.
     pub(super) fn start(&mut self, saga: Saga, plans: &Plans) -> Option<Key> {
         if self.get(saga).is_some() {
             return None;
@@ -81,7 +81,7 @@ impl Sagas {
         self.hears(saga, Input::Start, plans)
     }
 
-    /// A saga that was started hears something; answers what it sends because of that.
+    /// Gives an input to a saga that was started. Returns the key of the command that it sends.
     pub(super) fn hears(&mut self, saga: Saga, input: Input, plans: &Plans) -> Option<Key> {
         let (state, plan) = (self.get(saga)?, plans.of(saga));
         let input = plans.without.saga_hears(plan, state, input);
@@ -105,8 +105,8 @@ impl Sagas {
     }
 }
 
-/// The state without what decides nothing: the text of an error, and how often was asked what is asked for ever. Worlds that
-/// differ in no more than that are one.
+/// Removes from a state what decides nothing: the text of an error, and the number of attempts where there is no limit.
+/// Worlds that differ only in those are one.
 fn shortened(plan: &Plan, mut state: State) -> State {
     state.error = None;
     let step = &plan.steps[state.at];
@@ -120,7 +120,7 @@ fn shortened(plan: &Plan, mut state: State) -> State {
     state
 }
 
-/// The timeout of what a saga waits for.
+/// Returns the timeout of the command that a saga waits for.
 pub(super) fn timed_out(state: &State) -> Input {
     Input::TimedOut {
         step: state.at,
@@ -129,7 +129,7 @@ pub(super) fn timed_out(state: &State) -> Input {
     }
 }
 
-/// The operator: who it is decides nothing.
+/// Returns an operator, whose name decides nothing.
 pub(super) fn somebody() -> By {
     By {
         operator: String::new(),

@@ -1,4 +1,4 @@
-//! What can happen next to an orchestrated order.
+//! The steps that can happen next to an orchestrated order.
 
 use holdfast::saga::{Action, Direction, Phase, State};
 
@@ -11,20 +11,20 @@ use super::{
     message::{Message, Saga},
 };
 
-/// What happens next.
+/// A step of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A service handles a message, and acknowledges it.
     Deliver(Message),
-    /// A service handles a message, and it comes again.
+    /// A service handles a message, and the broker delivers it again.
     DeliverAndKeep(Message),
     /// A message is lost, or parked and dropped.
     Lose(Message),
-    /// Payment's worker asks the card company.
+    /// Payment's worker calls the card processor.
     AskCard(Ask),
-    /// An answer of the card company arrives.
+    /// A response of the card processor arrives.
     CardAnswers(CardAnswer),
-    /// An answer of the card company does not arrive.
+    /// A response of the card processor is lost.
     AnswerLost(CardAnswer),
     /// A saga has waited for too long.
     TimeOut(Saga),
@@ -37,7 +37,7 @@ pub enum Step {
 }
 
 impl World {
-    /// Whether nothing comes any more but by the clock, or by an operator.
+    /// Returns whether only the clock and operators can move anything.
     pub fn is_quiet(&self) -> bool {
         let company = &self.books.company;
         self.on_the_way.is_empty()
@@ -45,8 +45,8 @@ impl World {
             && company.asks(self.books.payment).is_empty()
     }
 
-    /// What has to happen, sooner or later: what is on its way arrives. Where nothing is, the clock goes on: what is waited
-    /// for is overdue, an operator finds what is stuck, the order service asks what became of its order.
+    /// Returns the steps that have to happen, sooner or later: everything on its way arrives. If nothing is on its way,
+    /// the clock goes on: waiting sagas time out, an operator decides about stuck ones, the order service sweeps.
     pub(super) fn musts(&self, without: Without) -> Vec<Step> {
         if self.is_quiet() {
             return self.by_the_clock(without);
@@ -94,7 +94,7 @@ impl World {
         })
     }
 
-    /// What may happen.
+    /// Returns the steps that may happen, within the budget.
     pub(super) fn mays(&self, without: Without) -> Vec<Step> {
         let mut mays = Vec::new();
         let budget = &self.budget;
@@ -127,11 +127,11 @@ impl World {
     }
 }
 
-/// What an operator does with a stuck saga.
+/// Returns the actions of an operator on a stuck saga.
 ///
-/// Who has had a step written off, and is not answered, can go on all the same. Then nobody but the operator knows what became
-/// of it; the order says that it is settled, and reconcile names it, because its participant says something else. That is not
-/// what is searched here, except as a guard that is missing.
+/// An operator whose settlement gets no reply can go on all the same. Then only the operator knows the outcome: the
+/// order says that the part is settled, and `reconcile` reports it, because its participant says something else. This
+/// search leaves that out, except as a missing guard.
 fn actions(state: &State, without: Without) -> &'static [Action] {
     if state.asked == Direction::Settle && without != Without::AnsweredSettlement {
         &[Action::Resume]

@@ -27,8 +27,8 @@ fn scenario(card: bool, funds: bool, in_stock: bool, budget: Budget) -> Scenario
     }
 }
 
-/// Ways to pay and what there is, with as much trouble as can be searched in a minute; with `HOLDFAST_MODEL=deep` more of it,
-/// which takes ten.
+/// Returns ways to pay, with money and goods, and as much trouble as can be searched in a minute. With
+/// `HOLDFAST_MODEL=deep` there is more of it, which takes ten.
 fn scenarios() -> Vec<(&'static str, Scenario)> {
     let deep = std::env::var("HOLDFAST_MODEL").is_ok_and(|depth| depth == "deep");
     let trouble = Budget {
@@ -103,7 +103,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
     ]
 }
 
-/// Some properties are examples to be found, the others are laws.
+/// Returns whether a property is an example to be found. The others are laws.
 fn is_example(property: &str) -> bool {
     property.starts_with("an order is")
 }
@@ -126,7 +126,7 @@ fn every_interleaving_comes_to_rest() {
         for (property, path) in &discoveries {
             assert!(is_example(property), "{name}: not true: {property}\n{path}");
         }
-        // And the search did see both ends, where both are possible.
+        // The search saw both ends, where both are possible.
         assert!(discoveries.contains_key("an order is cancelled"), "{name}");
         assert_eq!(
             discoveries.contains_key("an order is confirmed"),
@@ -138,7 +138,7 @@ fn every_interleaving_comes_to_rest() {
     println!("model: {total} distinct states in all");
 }
 
-/// The search finds what each guard is there for.
+/// Without any one guard the search finds a failure.
 #[test]
 fn a_missing_guard_is_found() {
     for without in Without::CHOREOGRAPHY {

@@ -7,13 +7,13 @@ use model::{
 use proptest::prelude::*;
 use stateright::Model;
 
-/// Many repeats: each message of an order may come a dozen times.
+/// Many repeats: each message of an order may be delivered a dozen times.
 const PLENTY: u8 = 40;
 
 #[derive(Clone, Debug)]
 struct Case {
     scenario: Scenario,
-    /// What is chosen among what may happen next.
+    /// The choices among the steps that may happen next.
     choices: Vec<u16>,
 }
 
@@ -48,7 +48,7 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|(scenario, choices)| Case { scenario, choices })
 }
 
-/// Walks by the choices; when they are used up, does what has to be done, and nothing else.
+/// Walks by the choices. When they are used up, takes only the steps that have to happen.
 fn walk(case: &Case) -> (World, Vec<Step>) {
     let scenario = &case.scenario;
     let mut world = scenario.init_states().remove(0);
@@ -94,7 +94,7 @@ proptest! {
         prop_assert!(world.books_agree(case.scenario.terms), "{world:?}\nafter {steps:?}");
     }
 
-    /// And if nobody cancels, with the same end, the same money and the same stock as if every message had come once and in
+    /// Without cancels, the end, the money and the stock are the same as if every message had arrived once and in
     /// order.
     #[test]
     fn repeats_and_reordering_do_not_change_the_end(mut case in cases()) {
@@ -102,7 +102,7 @@ proptest! {
         let (world, steps) = walk(&case);
         let calm = Case { choices: Vec::new(), ..case.clone() };
         let (mut expected, _) = walk(&calm);
-        // The card company decides by itself; compare with a calm run in which it decided the same.
+        // The card processor decides by itself: compare with a calm run in which it decided the same.
         if case.scenario.terms.card && world.books.company.charge != expected.books.company.charge {
             let mut calm = case.scenario.init_states().remove(0);
             while let Some(step) = calm.musts().into_iter().rev().find(|step| match step {

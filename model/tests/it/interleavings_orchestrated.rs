@@ -7,10 +7,10 @@ use model::{
 use proptest::prelude::*;
 use stateright::{Expectation, Model};
 
-/// Many of everything: each message of an order may come, and be lost, a dozen times.
+/// Many of everything: each message of an order may be delivered, and be lost, a dozen times.
 const PLENTY: u8 = 40;
 
-/// More than what has to happen can take, once nothing else goes wrong.
+/// A bound above the number of steps that have to happen, once nothing else goes wrong.
 const LONG: usize = 1000;
 
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ struct Case {
     terms: Terms,
     budget: Budget,
     attempts: u32,
-    /// What is chosen among what may happen next.
+    /// The choices among the steps that may happen next.
     choices: Vec<u16>,
 }
 
@@ -50,7 +50,7 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Walks by the choices; when they are used up, does what has to be done, and nothing else, until nothing has to.
+/// Walks by the choices. When they are used up, takes only the steps that have to happen, until there are none.
 fn walk(case: &Case) -> Result<(World, Vec<Step>), TestCaseError> {
     let scenario = Scenario::new(case.terms, case.budget, case.attempts, Without::Nothing);
     let laws = scenario.properties();
@@ -91,21 +91,21 @@ fn walk(case: &Case) -> Result<(World, Vec<Step>), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 50_000, ..ProptestConfig::default() })]
 
-    /// However the messages of an order are repeated, lost, delayed and reordered, and whatever operators do, it ends at rest,
-    /// and all books agree: that is one of the laws.
+    /// However the messages of an order are repeated, lost, delayed and reordered, and whatever operators do, it ends
+    /// at rest, and all books agree: that is one of the laws.
     #[test]
     fn any_interleaving_of_an_orchestrated_order_ends_at_rest(case in cases()) {
         let (world, _) = walk(&case)?;
         prop_assert!(world.order.is_at_rest() && !world.sagas.go_on());
     }
 
-    /// And if nobody cancels, and nothing is given up, with the same end, the same money and the same stock as if every message
-    /// had come once and in order.
+    /// Without cancels, and if no saga gives up, the end, the money and the stock are the same as if every message had
+    /// arrived once and in order.
     #[test]
     fn repeats_and_losses_do_not_change_the_end(mut case in cases()) {
         case.attempts = u32::MAX;
         case.terms.card = false;
-        // Fewer than the definitions allow to one step.
+        // Fewer than the attempts that the definitions allow for one step.
         case.budget = Budget { cancels: 0, losses: 4, timeouts: 4, ..case.budget };
         let (world, steps) = walk(&case)?;
         let (expected, _) = walk(&Case { choices: Vec::new(), ..case })?;

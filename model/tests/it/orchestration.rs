@@ -31,7 +31,7 @@ const CARD: Terms = Terms {
     in_stock: true,
 };
 
-/// What is asked for is asked for once, or a second time, before it is given up.
+/// The attempts after which a saga gives up.
 const ONCE: u32 = 1;
 const TWICE: u32 = 2;
 
@@ -57,7 +57,8 @@ impl Case {
     }
 }
 
-/// As much trouble as can be searched in half a minute; with `HOLDFAST_MODEL=deep` more of it, which takes ten.
+/// Returns 0 for as much trouble as can be searched in half a minute, or, with `HOLDFAST_MODEL=deep`, 1 for more of it,
+/// which takes ten.
 fn more() -> u8 {
     u8::from(std::env::var("HOLDFAST_MODEL").is_ok_and(|depth| depth == "deep"))
 }
@@ -155,8 +156,8 @@ fn by_card() -> Vec<Case> {
     ]
 }
 
-/// Every interleaving of everything that may happen ends, at rest, with money and stock where they belong. Answers what was
-/// searched.
+/// Checks that every interleaving of everything that may happen ends at rest, with money and stock where they belong.
+/// Returns the size of the search.
 fn ends(case: &Case) -> String {
     let Case {
         name,
@@ -169,7 +170,7 @@ fn ends(case: &Case) -> String {
         let way: Vec<String> = way.iter().map(|step| format!("{step:?}")).collect();
         panic!("{name}: not true: {property}, after\n{}", way.join("\n"));
     }
-    // And the search did see what there is to see.
+    // The search saw what there is to see.
     let mut expected = BTreeSet::from(["an order is cancelled", "a saga is compensated"]);
     if terms.in_stock && (terms.card || terms.funds) {
         expected.extend(["an order is confirmed", "both sagas are at work"]);
@@ -196,9 +197,9 @@ fn every_interleaving_of_an_order_paid_by_card_ends() {
     }
 }
 
-/// What this search looks at is what stateright looks at.
+/// This search and stateright's see the same states.
 #[test]
-fn another_search_sees_as_many_states() {
+fn stateright_sees_as_many_states() {
     let case = case("card", CARD, ONCE, CALM);
     let scenario = case.scenario(Without::Nothing);
     let found = search(&scenario, Until::All);
@@ -209,7 +210,7 @@ fn another_search_sees_as_many_states() {
     );
 }
 
-/// The search finds what each guard is there for.
+/// Without any one guard the search finds a failure.
 #[test]
 fn a_missing_guard_is_found() {
     for without in Without::ORCHESTRATION {

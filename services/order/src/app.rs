@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! The assembly of the service's parts.
 
 use std::net::SocketAddr;
 
@@ -70,7 +70,7 @@ impl App {
         Ok(Self(chassis))
     }
 
-    /// The address that it listens on.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
@@ -86,33 +86,33 @@ impl App {
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric, for the readers of `/metrics`.
 fn describe_metrics() {
     describe_counter!(
         "orders_accepted_total",
         Unit::Count,
-        "Orders that were accepted; a request that was repeated is counted once"
+        "Accepted orders; a repeated request is counted once"
     );
     describe_counter!(
         "orders_priced_from_cache_total",
         Unit::Count,
-        "Orders that were given the prices which inventory last named, because it could not be asked"
+        "Orders with the prices that inventory last named, because inventory was unavailable"
     );
     describe_counter!(
         "orders_ended_total",
         Unit::Count,
-        "Orders that came to rest: confirmed, cancelled, or settled by an operator; and why, if not confirmed. An order \
+        "Orders that came to rest: confirmed, cancelled, or settled by an operator, with the reason of a cancel. An order \
          that its customer cancels after it was confirmed comes to rest twice"
     );
     describe_histogram!(
         "order_duration_seconds",
         Unit::Seconds,
-        "From an order's acceptance to its rest"
+        "The time from an order's acceptance until it is at rest"
     );
     describe_gauge!(
         "orders_stuck",
         Unit::Count,
-        "Orders that wait for an operator: nobody answered, however often they were asked"
+        "Orders that wait for an operator, because none of the allowed sweeps got an answer"
     );
     describe_gauge!(
         "orders_awaiting_answer",
@@ -122,6 +122,6 @@ fn describe_metrics() {
     describe_gauge!(
         "orders_oldest_unrested_seconds",
         Unit::Seconds,
-        "Of all orders that are not at rest: the longest time since one last changed its state"
+        "The longest time since an order that is not at rest last changed its state"
     );
 }

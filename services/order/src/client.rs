@@ -1,5 +1,5 @@
-//! Prices, from inventory. Asking twice does no harm, so it is retried, within the customer's deadline; and when it cannot be
-//! asked, what it last said will do for a while.
+//! Prices, from inventory. The request has no effect, so it is retried within the customer's deadline. While inventory
+//! is unavailable, the prices that it last named are used for a while.
 
 mod cache;
 
@@ -28,23 +28,23 @@ use tracing::warn;
 use self::cache::Cache;
 use crate::config::PriceSettings;
 
-/// Asks inventory for prices.
+/// A client for inventory's prices.
 #[derive(Clone, Debug)]
 pub(crate) struct Prices {
     client: Client,
     pipeline: Pipeline,
     timeout: Duration,
     cache: Arc<Cache>,
-    /// The oldest price that will do when inventory cannot be asked; zero: none will.
+    /// The greatest age of the prices that are used while inventory is unavailable; zero: none are used.
     age: Duration,
 }
 
-/// Prices, and whether they are inventory's word of now.
+/// Prices, and their time if inventory did not name them just now.
 #[derive(Debug)]
 pub(crate) struct Priced {
-    /// What is not in it does not exist.
+    /// A product that is not in it does not exist.
     pub(crate) prices: HashMap<Sku, Money>,
-    /// Inventory could not be asked: of when they are.
+    /// The time of the oldest price, if inventory was unavailable.
     pub(crate) as_of: Option<OffsetDateTime>,
 }
 
@@ -80,12 +80,13 @@ impl Prices {
         })
     }
 
-    /// How inventory is asked.
+    /// Returns the pipeline through which inventory is called.
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// The prices of the products that there are.
+    /// Returns the prices of those of `skus` that exist. While inventory is unavailable, returns the prices that it
+    /// last named, or, if those are unknown or too old, the problem 503.
     pub(crate) async fn of(&self, skus: &[&Sku], deadline: Deadline) -> Result<Priced, Problem> {
         let asked = Instant::now();
         let ask = |attempt: Attempt| async move {
@@ -110,18 +111,18 @@ impl Prices {
         }
     }
 
-    /// The last word of inventory, if it is not too old.
+    /// Returns the prices that inventory last named, if none of them is too old.
     fn without_inventory(
         &self,
         skus: &[&Sku],
         error: GaveUp<Error<client::Error>>,
     ) -> Result<Priced, Problem> {
-        // It answered that it will not: then what it said before does not count any more either.
+        // Inventory refused the request. Then the prices that it named before do not count any more, either.
         let refused = matches!(error.last, Error::Call(client::Error::Refused { .. }));
         let may = !refused && self.pipeline.may_fall_back();
         let known = may.then(|| self.cache.recall(skus, self.age)).flatten();
         let Some((prices, as_of)) = known else {
-            warn!(%error, "no prices");
+            warn!(%error, "inventory named no prices, and no known prices may be used");
             let unavailable = Problem::unavailable(
                 "the catalogue cannot be reached, so the order cannot be priced",
             );
@@ -130,7 +131,7 @@ impl Prices {
                 None => unavailable,
             });
         };
-        warn!(%error, %as_of, "inventory cannot be asked: the prices that it last named");
+        warn!(%error, %as_of, "inventory is unavailable: using the prices that it last named");
         counter!("orders_priced_from_cache_total").increment(1);
         Ok(Priced {
             prices,
@@ -139,7 +140,7 @@ impl Prices {
     }
 }
 
-/// Returns when asking again has a chance: when the breaker lets a call through, or when inventory said.
+/// Returns how long to wait until asking again has a chance: as the breaker or inventory says.
 fn when_again(error: &Error<client::Error>) -> Option<Duration> {
     match error {
         Error::Open(rejected) => rejected.retry_after,
@@ -148,7 +149,7 @@ fn when_again(error: &Error<client::Error>) -> Option<Duration> {
     }
 }
 
-/// What stands between us and inventory.
+/// Returns the pipeline of calls to inventory.
 fn pipeline(settings: &PriceSettings) -> anyhow::Result<Pipeline> {
     const NAME: &str = "inventory";
     let backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500))?;
@@ -171,6 +172,6 @@ fn pipeline(settings: &PriceSettings) -> anyhow::Result<Pipeline> {
         .retry(retry)
         .breaker(CircuitBreaker::new(NAME, breaker)?)
         .bulkhead(Bulkhead::new(NAME, limits)?)
-        // So that a second try has time left.
+        // A second attempt needs time, too.
         .attempt_timeout(Duration::from_millis(settings.price_timeout_ms / 2)))
 }

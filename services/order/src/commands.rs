@@ -1,10 +1,10 @@
 //! The use cases, each on the caller's transaction.
 //!
-//! - `place`, `cancel`: what a customer does; `operator`: what operators do; `sweep`: what is done when nobody answers.
-//!   They are the same for every order, and turn to the way that it takes:
-//! - `choreography`, `orchestration`: the two ways to an order's end: how it begins, what moves it, how it is cancelled,
-//!   what is said again;
-//! - `batch`: many orders moved at once, and what is counted; `trace`: what traces say of it.
+//! - `place`, `cancel`: a customer's requests; `operator`: operator actions; `sweep`: asking again for missing answers.
+//!   They are the same for every order, and call the module of its coordination:
+//! - `choreography`, `orchestration`: the two ways to an order's end: what starts it, moves it, cancels it, and asks
+//!   again;
+//! - `batch`: many orders changed at once, and what is counted; `trace`: the attributes of spans.
 
 mod batch;
 mod cancel;

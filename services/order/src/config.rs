@@ -5,28 +5,29 @@ use std::{path::PathBuf, time::Duration};
 use chassis::settings::{BrokerSettings, Settings, TelemetrySettings};
 use clap::{Args, Parser};
 
-/// Takes orders over HTTP, keeps their state, and begins and ends their choreography, or leaves them to the orchestrator
+/// Takes orders over HTTP, keeps their state, and begins and ends their choreography, or leaves them to the
+/// orchestrator
 #[derive(Clone, Debug, Parser)]
 #[command(name = "order")]
 pub struct Config {
-    /// What every service has.
+    /// The settings of every service.
     #[command(flatten)]
     pub chassis: Settings,
-    /// RabbitMQ.
+    /// The connections to RabbitMQ.
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// Logs.
+    /// The settings of logs and spans.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
-    /// Prices.
+    /// The settings of the calls for prices.
     #[command(flatten)]
     pub prices: PriceSettings,
-    /// How long to wait for whom.
+    /// The times for which orders wait.
     #[command(flatten)]
     pub waiting: WaitingSettings,
 }
 
-/// Where prices come from.
+/// The settings of the calls for prices.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Prices")]
 pub struct PriceSettings {
@@ -38,44 +39,46 @@ pub struct PriceSettings {
     #[arg(long, env = "SERVICE_TOKEN_FILE")]
     pub service_token_file: PathBuf,
 
-    /// Longest that asking for prices may take, its retries included, in milliseconds
+    /// The longest time for asking inventory for prices, retries included, in milliseconds
     #[arg(long, env = "PRICE_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub price_timeout_ms: u64,
 
-    /// Most questions for prices that are under way at a time, in number; twice as many may wait for a place
+    /// The most concurrent calls for prices; twice as many may wait for a permit
     #[arg(long, env = "PRICE_MAX_CONCURRENT", default_value_t = 32, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub price_max_concurrent: usize,
 
-    /// How long the circuit breaker before inventory stays open before it tries again, in milliseconds
+    /// The time for which the circuit breaker before inventory stays open before it probes, in milliseconds
     #[arg(long, env = "PRICE_BREAKER_OPEN_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub price_breaker_open_ms: u64,
 
-    /// The oldest prices that will do while inventory cannot be asked, in seconds; 0: none, the order is refused
+    /// The greatest age of the prices that are used while inventory is unavailable, in seconds; 0: none are used, and
+    /// orders are refused
     #[arg(long, env = "PRICE_MAX_AGE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub price_max_age_seconds: u64,
 }
 
-/// How long an order waits, and for what.
+/// The times for which orders wait.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Waiting")]
 pub struct WaitingSettings {
-    /// How long a choreographed order may stay pending, in seconds, counted from when the broker is known to have it; then it is cancelled
+    /// The time for which a choreographed order may stay pending, in seconds, counted from when the broker is known to
+    /// have it; then it is cancelled
     #[arg(long, env = "ORDER_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub order_deadline_seconds: u64,
 
-    /// How long to wait for an answer before asking again, in milliseconds; from the third time on twice as long each time
+    /// The wait for an answer before asking again, in milliseconds; from the third time on twice as long each time
     #[arg(long, env = "SWEEP_AFTER_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub sweep_after_ms: u64,
 
-    /// How often to ask again, in number; after that the order is stuck, and an operator's
+    /// The number of times to ask again; after them the order is stuck, and waits for an operator
     #[arg(long, env = "SWEEPS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=30))]
     pub sweeps: u32,
 
-    /// How often to look for deadlines and unanswered questions, in milliseconds
+    /// The pause between two looks for deadlines and missing answers, in milliseconds
     #[arg(long, env = "WORKER_POLL_MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub worker_poll_ms: u64,
 
-    /// How long answers under an Idempotency-Key are kept, in hours
+    /// The time for which responses under an Idempotency-Key are kept, in hours
     #[arg(long, env = "IDEMPOTENCY_RETENTION_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     pub idempotency_retention_hours: u64,
 }
@@ -84,17 +87,17 @@ pub struct WaitingSettings {
 pub(crate) const LONGEST_SWEEP: Duration = Duration::from_secs(600);
 
 impl WaitingSettings {
-    /// How long an order may stay pending.
+    /// Returns the time for which an order may stay pending.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.order_deadline_seconds)
     }
 
-    /// How long to wait for an answer before asking again for the first time.
+    /// Returns the wait for an answer before asking again for the first time.
     pub fn sweep_after(&self) -> Duration {
         Duration::from_millis(self.sweep_after_ms)
     }
 
-    /// How long to wait after having asked again `sweeps` times; `None`: not any more.
+    /// Returns the wait after the next sweep of an order that was swept `sweeps` times; `None`: it is stuck instead.
     pub fn sweep_again(&self, sweeps: u32) -> Option<Duration> {
         (sweeps < self.sweeps).then(|| {
             self.sweep_after()

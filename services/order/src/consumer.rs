@@ -1,5 +1,5 @@
-//! Messages -> commands. Three queues: what moves choreographed orders, what the orchestrator asks of the others, and
-//! everything there is to hear, for the timeline.
+//! Messages -> commands. Three queues: the events that move choreographed orders, the orchestrator's commands, and
+//! every message about orders, for the timeline.
 
 use chassis::{
     events::{check_source, decode, key_of, source_of},
@@ -31,18 +31,18 @@ use crate::{
     store::{self, Fact},
 };
 
-/// The queue of what moves choreographed orders.
+/// The queue of the events that move choreographed orders.
 pub(crate) const CHOREOGRAPHY: &str = "order.choreography";
-/// The queue of what the orchestrator asks.
+/// The queue of the orchestrator's commands.
 pub(crate) const COMMANDS: &str = "order.commands";
-/// The queue of everything.
+/// The queue of every message about orders.
 pub(crate) const TIMELINE: &str = "order.timeline";
 
-/// What moves choreographed orders.
+/// The handler of the events that move choreographed orders.
 pub(crate) struct Choreography {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
-    /// What the batch in hand will have done.
+    /// The counts of the batch in hand, until it is committed.
     pub(crate) held: Held,
 }
 
@@ -87,9 +87,9 @@ impl Handler for Choreography {
     }
 }
 
-/// What a message means to a choreographed order.
+/// Returns the order that an event is about, and the event's meaning to it.
 fn input(event: &Incoming) -> Result<(OrderId, Input), Undecodable> {
-    /// Decodes the payload as `M`; the order is all that we need of it.
+    /// Decodes the payload as `M`, of which only the order is needed.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
         decode::<M>(event).map(|message| message.order_id())
     }
@@ -127,15 +127,15 @@ fn input(event: &Incoming) -> Result<(OrderId, Input), Undecodable> {
     })
 }
 
-/// What the orchestrator asks.
+/// The handler of the orchestrator's commands.
 pub(crate) struct Commands {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
-    /// What the batch in hand will have done.
+    /// The counts of the batch in hand, until it is committed.
     pub(crate) held: Held,
 }
 
-/// A command to an order, and the key under which it is answered.
+/// A command to an order, and the key of its reply.
 pub(crate) struct Command {
     order: OrderId,
     input: orchestrated::Input,
@@ -184,7 +184,7 @@ impl Handler for Commands {
     }
 }
 
-/// What a command means to an orchestrated order.
+/// Returns the command in a message.
 fn command(event: &Incoming) -> Result<Command, Undecodable> {
     let undo = |undoing| match undoing {
         Undoing::Undone => Undo::Undone,
@@ -215,14 +215,14 @@ fn command(event: &Incoming) -> Result<Command, Undecodable> {
     Ok(Command { order, input, key })
 }
 
-/// Everything there is to hear about orders.
+/// The handler that records every message about orders.
 pub(crate) struct Timeline;
 
 impl Handler for Timeline {
     type Message = (Uuid, serde_json::Value);
 
-    /// Takes every type, also of versions that this service does not know yet: it keeps what was said, and decides nothing by
-    /// it. What is said in another's name is not kept: customers read the timeline.
+    /// Accepts every type, also in versions that this service does not know yet: it records the message, and decides
+    /// nothing by it. A message in another service's name is rejected, because customers read the timeline.
     fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
         check_source(event)?;
         let malformed = |error: &dyn std::fmt::Display| Undecodable::Malformed(error.to_string());
@@ -261,7 +261,7 @@ impl Handler for Timeline {
     fn committed(&self) {}
 }
 
-/// What the operator's edits are checked against.
+/// The check of operators' edits.
 pub(crate) struct Messages;
 
 impl Schema for Messages {

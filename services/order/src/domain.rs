@@ -1,5 +1,5 @@
-//! A choreographed order's life, as one total function: [`decide`]. No I/O. An orchestrated order's is beside it, in
-//! [`orchestrated`], with the same states.
+//! The life of a choreographed order, as one total function without I/O: [`decide`]. An orchestrated order's is beside
+//! it, in [`orchestrated`], with the same states.
 //!
 //! ```text
 //!  pending ───────── reserved ─────────► confirmed ──── committed ───► confirmed, at rest
@@ -16,144 +16,145 @@ pub mod orchestrated;
 
 use contracts::order::{CancelReason, Participant};
 
-/// How the services agree on an order's end.
+/// The way in which services agree on an order's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coordination {
-    /// Each reacts to the events of the others: [`decide`].
+    /// Each service reacts to the events of the others: [`decide`].
     Choreography,
-    /// A saga orchestrator asks each in turn: [`orchestrated::decide`].
+    /// A saga orchestrator asks each service in turn: [`orchestrated::decide`].
     Orchestration,
 }
 
-/// Where an order stands.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Accepted; waits for payment and inventory.
+    /// Accepted, and waiting for payment and inventory.
     Pending,
     /// Paid and reserved. At rest once inventory has committed the reservation.
     Confirmed {
-        /// Whether it has.
+        /// Set once it has.
         committed: bool,
     },
-    /// Being undone. Ends only when both have answered.
+    /// Being undone. Ends only when both participants have answered.
     Cancelling(Undoing),
     /// Undone. At rest.
     Cancelled(Undoing),
 }
 
-/// An order that is being undone: why, and who has answered.
+/// The undoing of an order: its reason, and the answers so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Undoing {
-    /// Why.
+    /// The reason of the cancel.
     pub reason: CancelReason,
-    /// What payment answered.
+    /// Payment's answer, if it has come.
     pub payment: Option<Undo>,
-    /// What inventory answered.
+    /// Inventory's answer, if it has come.
     pub inventory: Option<Undo>,
 }
 
-/// What a participant answered to `order.cancelling`. It answers the same for ever: its row is permanent.
+/// A participant's answer to `order.cancelling`. It stays the same for ever, because the participant's row is
+/// permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Undo {
-    /// Refunded; released.
+    /// The part was refunded or released.
     Undone,
-    /// It had done nothing, and will do nothing.
+    /// The participant had done nothing, and will do nothing.
     NothingToUndo,
-    /// An operator wrote it off.
+    /// An operator wrote the part off.
     Settled,
 }
 
-/// An order's state, and how often it has changed.
+/// An order's state, and its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Order {
-    /// Where it stands.
+    /// The state after the last change.
     pub state: State,
-    /// 1 at first, one more for each change that is published.
+    /// The version: 1 at first, one more for each published change.
     pub version: u32,
 }
 
-/// What can happen to an order.
+/// An input to a choreographed order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// Our own `order.created` came back from the broker: now somebody can have heard of the order.
+    /// Our own `order.created` came back from the broker, so other services can have received it.
     Heard,
-    /// `payment.declined`
+    /// The event `payment.declined`.
     PaymentDeclined,
-    /// `inventory.reserved`
+    /// The event `inventory.reserved`.
     Reserved,
-    /// `inventory.rejected`
+    /// The event `inventory.rejected`.
     Rejected,
-    /// `inventory.committed`
+    /// The event `inventory.committed`.
     Committed,
-    /// `payment.refunded`, `payment.nothing_to_undo`, `payment.settled`
+    /// The events `payment.refunded`, `payment.nothing_to_undo`, `payment.settled`.
     PaymentUndo(Undo),
-    /// `inventory.released`, `inventory.nothing_to_undo`, `inventory.settled`
+    /// The events `inventory.released`, `inventory.nothing_to_undo`, `inventory.settled`.
     InventoryUndo(Undo),
-    /// Somebody asked to cancel it: the customer, or an operator, or (by the clock) the deadline.
+    /// A cancel by the customer, by an operator, or, by the clock, at the deadline.
     Cancel(CancelReason),
-    /// What is awaited has not come for a while.
+    /// A wait for answers that has lasted too long.
     Sweep,
-    /// An operator writes off what a participant cannot undo.
+    /// An operator's request that a participant write off what it cannot undo.
     Settle(Participant),
 }
 
-/// What a change leads to.
+/// An effect of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// The clock of the deadline starts.
     StartDeadline,
-    /// The others hear of it.
+    /// A fact is published.
     Publish(Fact),
 }
 
-/// What the others hear.
+/// A fact that is published about an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
-    /// `order.created`
+    /// The event `order.created`.
     Created,
-    /// `order.confirmed`
+    /// The event `order.confirmed`.
     Confirmed,
-    /// `order.cancelling`
+    /// The event `order.cancelling`.
     Cancelling(CancelReason),
-    /// `order.settling`, to this participant
+    /// The event `order.settling`, for this participant.
     Settling(Participant),
-    /// `order.cancelled`
+    /// The event `order.cancelled`.
     Cancelled {
-        /// Why.
+        /// The reason of the cancel.
         reason: CancelReason,
-        /// What became of what payment had taken.
+        /// The outcome at payment.
         payment: Undo,
     },
 }
 
-/// What [`decide`] decided.
+/// A decision of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// The order as it is now.
     pub order: Order,
-    /// What follows.
+    /// The effect, if there is one.
     pub effect: Option<Effect>,
 }
 
-/// That cannot happen in this state. From a message: it contradicts what we know, so a person must look at it. From a
-/// request: the answer is 409.
+/// An input that is not possible in the order's state. A message contradicts what we know, so it is parked for a person
+/// to look at; a request is answered 409.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the order is {state:?}")]
 pub struct Illegal {
-    /// The state.
+    /// The state of the order.
     pub state: State,
-    /// What came.
+    /// The input that is not possible.
     pub input: Input,
 }
 
 impl Order {
-    /// A new order.
+    /// A new order: pending, version 1.
     pub const NEW: Self = Self {
         state: State::Pending,
         version: 1,
     };
 
-    /// Whether nothing more will happen to it by itself.
+    /// Returns whether nothing more will happen to the order by itself.
     pub fn is_at_rest(&self) -> bool {
         matches!(
             self.state,
@@ -162,10 +163,10 @@ impl Order {
     }
 }
 
-/// What becomes of `order` by `input`.
+/// Returns the decision that `input` leads to in the state of `order`.
 ///
-/// Messages come late, twice and in any order. Whatever can still arrive from the past of an order is ignored in every
-/// later state; only what contradicts the order's state is [`Illegal`].
+/// Messages come late, twice and in any order. An input that can still arrive from an order's past is ignored in every
+/// later state; only an input that contradicts the order's state is [`Illegal`].
 pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
     use Fact as F;
     use Input as I;
@@ -185,7 +186,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
         state: order.state,
         input,
     });
-    // A change that others hear of.
+    // A change that is published.
     let change = |state, fact| {
         let order = Order {
             state,
@@ -196,7 +197,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
             effect: Some(Effect::Publish(fact)),
         })
     };
-    // A change that only we need to know.
+    // A change that only this service needs to know.
     let note = |state| {
         Ok(Decision {
             order: Order { state, ..order },
@@ -213,7 +214,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
             F::Cancelling(reason),
         )
     };
-    // An answer to `order.cancelling`; with the second of the two it is over.
+    // An answer to `order.cancelling`. The second of the two ends the order.
     let answered = |undoing: Undoing| match undoing {
         Undoing {
             reason,
@@ -236,7 +237,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
         (S::Pending, I::PaymentDeclined) => cancelling(CancelReason::PaymentDeclined),
         (S::Pending, I::Rejected) => cancelling(CancelReason::OutOfStock),
         (S::Pending, I::Cancel(reason)) => cancelling(reason),
-        // Nobody was asked to commit or to undo anything yet.
+        // No participant was asked to commit or to undo anything yet.
         (S::Pending, I::Committed | I::PaymentUndo(_) | I::InventoryUndo(_) | I::Settle(_)) => {
             illegal
         }
@@ -248,7 +249,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
         (S::Confirmed { .. }, I::Cancel(CancelReason::Customer)) => {
             cancelling(CancelReason::Customer)
         }
-        // The deadline passed just when it was confirmed.
+        // The deadline passed just when the order was confirmed.
         (S::Confirmed { .. }, I::Cancel(CancelReason::Deadline)) => ignore,
         (S::Confirmed { .. }, I::Heard | I::Reserved) => ignore,
         (S::Confirmed { committed: true }, I::Committed | I::Sweep) => ignore,

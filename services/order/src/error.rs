@@ -1,4 +1,4 @@
-//! What can go wrong in a use case, and what it means to whoever asked: a problem over HTTP, an outcome of a message.
+//! The errors of use cases, with their meaning to the caller: a problem over HTTP, an outcome of a message.
 
 use chassis::http::Problem;
 use contracts::value::OrderId;
@@ -6,32 +6,33 @@ use holdfast::messaging;
 
 use crate::domain::{Coordination, Illegal, orchestrated};
 
-/// Why a use case did not happen. Nothing was changed.
+/// The reason for which a use case was not carried out. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// There is no such order. From a message: parked, as nobody publishes about an order that we did not commit.
+    /// The order does not exist. A message about it is parked, because no service publishes about an order that was not
+    /// committed here.
     #[error("there is no order {0}")]
     UnknownOrder(OrderId),
-    /// Not in the state that the order is in. From a message: parked, a person must look at it.
+    /// The input is not possible in the order's state. A message is parked for a person to look at.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-    /// The same, of an orchestrated order.
+    /// The same, for an orchestrated order.
     #[error(transparent)]
     IllegalCommand(#[from] orchestrated::Illegal),
-    /// A message of choreography about an orchestrated order, or a command about a choreographed one. Parked: nobody who
-    /// had the order from us would have sent it.
-    #[error("the order is one of {0:?}: this message is not")]
+    /// A message of choreography about an orchestrated order, or a command about a choreographed one. It is parked: a
+    /// service that has the order from us would not have sent it.
+    #[error("the order is one of {0:?}, and this message is not")]
     OtherWay(Coordination),
     /// The Idempotency-Key was used for another request.
-    #[error("it was first used for another request body")]
+    #[error("the Idempotency-Key was first used with another request body")]
     KeyReused,
     /// Only a stuck order is written off: until then its participants may still answer by themselves.
     #[error("the order is not stuck")]
     NotStuck,
-    /// Nothing is awaited by an order at rest.
+    /// An order at rest awaits nothing.
     #[error("the order is at rest")]
     AtRest,
-    /// An orchestrated order's participants answer to its saga, so an operator turns to that.
+    /// The participants of an orchestrated order answer to its saga, so an operator settles it there.
     #[error("an orchestrated order is settled at its saga: cargo xtask sagas")]
     SettledAtSaga,
     /// The database failed.

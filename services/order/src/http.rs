@@ -1,4 +1,4 @@
-//! The API.
+//! The HTTP API: the routes, and what their handlers share.
 
 mod operator;
 mod orders;
@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 
 use crate::{client::Prices, config::WaitingSettings};
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,

@@ -1,12 +1,12 @@
-//! The order service: takes orders over HTTP, keeps their state, and sets each on its way: that of choreography, which it
-//! begins and ends, or that of a saga, which the orchestrator carries out.
+//! The order service: takes orders over HTTP, keeps their state, and starts each on its way to an end: by choreography,
+//! which this service begins and ends, or by a saga, which the orchestrator carries out.
 //!
-//! Where to look:
+//! The modules:
 //!
-//! - [`domain`]: an order's life as one pure function, one for each way;
-//! - `http`: the API; `consumer`: what it hears from the broker; `worker`: deadlines and sweeps;
+//! - [`domain`]: the life of an order as one pure function for each way of coordination;
+//! - `http`: the API; `consumer`: the messages from the broker; `worker`: deadlines and sweeps;
 //! - `commands`: the use cases that these three have in common, on the caller's transaction;
-//! - `client`: prices from inventory; `store`: all SQL; `app`: how the parts are put together.
+//! - `client`: prices from inventory; `store`: all SQL; `app`: the assembly of the parts.
 
 mod app;
 mod client;

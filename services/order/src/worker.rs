@@ -1,8 +1,8 @@
-//! What no message leads to: deadlines, and asking again for what was not answered.
+//! Work that no message causes: deadlines and sweeps.
 //!
-//! Both only while messages come in, and have come in for as long as the wait itself: time in which an answer could not have
-//! reached us does not count. So an outage of the broker, or of our database, or a queue that an operator paused, gives up no order and calls
-//! no operator.
+//! Both need messages to come in, for as long as the wait itself: time in which an answer could not have arrived does
+//! not count. So an outage of the broker or of our database, or a queue that an operator paused, cancels no order and
+//! calls no operator.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use tracing::warn;
 
 use crate::{commands, config::WaitingSettings, error::Error, store};
 
-/// Orders per transaction.
+/// The most orders in one transaction.
 const BATCH: u16 = 100;
 
-/// Looks for deadlines and unanswered questions.
+/// A task that looks for deadlines and missing answers.
 pub(crate) struct Sweeper {
     pub(crate) pool: PgPool,
     pub(crate) waker: Waker,
@@ -31,7 +31,7 @@ impl Sweeper {
     /// Runs until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let poll = Duration::from_millis(self.waiting.worker_poll_ms);
-        // Since when messages have come in without a break; `None` while they do not.
+        // The time since which messages have come in without a break; `None` while they do not.
         let mut hearing_since: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -41,7 +41,7 @@ impl Sweeper {
                 () = pause(poll) => {
                     if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
                         warn!(%error, "cannot look for deadlines and sweeps");
-                        // Nor could an answer be taken in: the wait begins anew.
+                        // Answers could not be handled, either: the wait begins anew.
                         hearing_since = hearing_since.map(|_| Instant::now());
                     }
                 }
@@ -68,7 +68,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Does a batch after the other, each in a transaction of its own, until one is not full.
+    /// Handles one batch after the other, each in a transaction of its own, until one is not full.
     async fn until_none(&self, chore: Chore) -> Result<(), Error> {
         loop {
             let mut tx = database::begin(&self.pool, chore.name()).await?;
@@ -98,7 +98,7 @@ enum Chore {
 }
 
 impl Chore {
-    /// The name of its transaction's span.
+    /// Returns the name of its transaction's span.
     fn name(self) -> &'static str {
         match self {
             Self::GiveUpOverdue => "give up overdue",

@@ -1,4 +1,4 @@
-//! The orchestrated way's tables: the order's states, and the sagas' steps.
+//! The tables of orchestration: the order's states, and the sagas' steps.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use order::domain::{
 
 use super::{or_dash, table, word};
 
-/// An orchestrated order: rows are inputs, columns are states.
+/// Returns the table of an orchestrated order, with a row for each input and a column for each state.
 pub(super) fn order_table() -> String {
     let undoing = |answer| Undoing {
         reason: CancelReason::Customer,
@@ -122,7 +122,7 @@ pub(super) fn order_table() -> String {
     table(&states.map(|(label, ..)| label), &rows)
 }
 
-/// Every saga's steps, as its definition has them.
+/// Returns a table of every saga's steps, from its definition.
 pub(super) fn definitions() -> String {
     let tables: Vec<String> = orchestrator::domain::DEFINITIONS
         .iter()
@@ -158,7 +158,7 @@ fn steps<D, C>(definition: &Definition<D, C>) -> String {
     text
 }
 
-/// `10 times, first for 20 s, then for up to 120 s each`
+/// Returns a step's retries in words: `10 times, waiting 20 s and up to 120 s`.
 fn patience(retry: Retry) -> String {
     let often = retry.attempts.map_or("for ever".to_owned(), |attempts| {
         format!("{attempts} times")

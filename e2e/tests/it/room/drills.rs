@@ -1,4 +1,4 @@
-//! Drills that are begun from the page: told as they happen, one at a time, and everything is mended after them.
+//! Drills begun from the page: told as they happen, one at a time, with every fault removed after them.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn told_to_the_end(watcher: &mut Watcher) -> Value {
             }
         }
     };
-    // It takes half a minute, and then waits for its orders.
+    // A drill takes half a minute, and then waits for its orders.
     timeout(2 * PATIENCE, end).await.expect("a drill ends")
 }
 
@@ -25,7 +25,7 @@ fn lines(told: &Value) -> Vec<&str> {
     lines.iter().filter_map(Value::as_str).collect()
 }
 
-/// The numbers of a table's row.
+/// Returns the numbers of the last row with this name.
 fn row(lines: &[&str], name: &str) -> Vec<u32> {
     let row = lines.iter().rev().find(|line| line.contains(name));
     let row = row.unwrap_or_else(|| panic!("no {name}: {lines:#?}"));
@@ -63,7 +63,7 @@ async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
     let lines = lines(&told);
     let text = lines.join("\n");
     assert_eq!(lines.last(), Some(&"the books agree"), "{text}");
-    // With the pattern nobody is refused, and without it everybody is.
+    // With the pattern no order is refused, and without it every order is.
     let (with, without) = (
         row(&lines, "last known prices on"),
         row(&lines, "last known prices off"),
@@ -71,7 +71,7 @@ async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
     assert!(with[0] > 50 && with[0] == with[1] && with[2] == 0, "{text}");
     assert!(without[0] == 0 && without[2] > 50, "{text}");
 
-    // Mended, and somebody else's turn.
+    // The fault is removed, and the pattern is on again.
     let dependencies: Value = system
         .api
         .get("order", "/operator/dependencies")
@@ -86,7 +86,7 @@ async fn a_drill_is_told_line_by_line_and_ends_with_the_books() {
 }
 
 #[tokio::test]
-async fn a_redis_that_forgets_everything_is_drilled_with_fencing_and_without() {
+async fn drill_empties_redis_with_fencing_and_without() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let system = open_with(&[("REDIS_URL", url.as_str())]).await;
@@ -96,7 +96,7 @@ async fn a_redis_that_forgets_everything_is_drilled_with_fencing_and_without() {
     let told = told_to_the_end(&mut watcher).await;
     let lines = lines(&told);
     assert_eq!(lines.last(), Some(&"the books agree"), "{lines:#?}");
-    // Times emptied, calls at once, refused, written, charged twice.
+    // The columns: times emptied, calls at once, refused, written, charged twice.
     let (with, without) = (row(&lines, "fencing on"), row(&lines, "fencing off"));
     assert!(with[0] > 5 && without[0] > 5, "{lines:#?}");
     assert!(with[2] > 0 && with[3] == 0, "{lines:#?}");

@@ -1,4 +1,4 @@
-//! Orchestrated orders in the control room: seen step by step, and got going again when they are stuck.
+//! Orchestrated orders in the control room: shown step by step, and resumed or skipped when they are stuck.
 
 use contracts::value::OrderId;
 use load_tests::traffic::{Coordination, Ending};
@@ -9,7 +9,8 @@ use testkit::{answer, eventually};
 use super::{DEMO, ROOM, Watcher, ask, get, open, place_by};
 use crate::system::System;
 
-/// What was asked, of whom, and what was answered: an order's steps as the room tells them, without what comes by chance.
+/// Returns an order's steps as the room tells them: the message's type, its participant, and the type of the reply. Ids
+/// and times are left out.
 fn asks(order: &Value) -> Vec<(String, String, Option<String>)> {
     let steps = order["steps"].as_array().expect("steps");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -31,7 +32,7 @@ fn is_like(asks: &[(String, String, Option<String>)], wanted: &[(&str, &str, &st
     asks.eq(wanted.iter().copied())
 }
 
-/// What becomes of an order that ends well.
+/// The steps of an order that ends confirmed.
 const CONFIRMED: [(&str, &str, &str); 7] = [
     ("order.start_saga.v1", "orchestrator", ""),
     (
@@ -66,7 +67,7 @@ const CONFIRMED: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// And then, if its customer cancels it after all.
+/// The steps that follow if its customer then cancels it.
 const UNDONE: [(&str, &str, &str); 5] = [
     ("order.start_saga.v1", "orchestrator", ""),
     (
@@ -91,7 +92,7 @@ const UNDONE: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// The sagas of an order, once the newest of them is over.
+/// Waits until the newest saga of an order is in `phase`, and returns the order's sagas.
 async fn sagas(system: &System, id: OrderId, phase: &str) -> Vec<Value> {
     eventually(&format!("a saga of order {id} is {phase}"), || async {
         let answer = get(system, &format!("/room/orders/{id}/sagas")).await;
@@ -144,7 +145,7 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
         "{order}"
     );
 
-    // Opened: its saga, as the orchestrator shows it.
+    // The opened order shows its saga, as the orchestrator returns it.
     let completed = sagas(&system, id, "completed").await;
     let [saga] = &completed[..] else {
         panic!("one saga: {completed:?}");
@@ -162,7 +163,7 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
         "{saga}"
     );
 
-    // Undone: the steps that undo it are marked.
+    // After a cancel, the steps that undo the order are marked.
     let cancel = format!("/room/orders/{id}/cancel");
     ask(&system, Method::POST, &cancel, json!({ "customer": "bob" }))
         .await
@@ -185,7 +186,7 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
     let names: Vec<&Value> = both.iter().map(|saga| &saga["definition"]).collect();
     assert_eq!(names, ["undo_order", "place_order"]);
 
-    // A choreographed order has none, and says which way it goes.
+    // A choreographed order has no saga, and names its coordination.
     let other = place_by(&system, "bob", &wallet, "choreography").await;
     let order = watcher
         .order(other, "it comes to rest", |order| order["at_rest"] == true)
@@ -195,7 +196,7 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
     let none = get(&system, &format!("/room/orders/{other}/sagas")).await;
     assert_eq!(none["sagas"], json!([]));
 
-    // A room that saw nothing of it asks for its timeline, and shows the same steps.
+    // A restarted room asks for the order's timeline, and shows the same steps.
     system.stop(ROOM).await;
     system.open_room().await;
     let mut watcher = Watcher::watch(&system).await;
@@ -221,7 +222,8 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
     system.end().await;
 }
 
-/// Ends the messages that payment has parked: what they ask for was asked for again, or is not wanted any more.
+/// Drops the messages that payment has parked: their commands were resent, or are not wanted any more. Errors with the
+/// report while the books do not agree.
 async fn drop_parked(system: &System) -> Result<(), Value> {
     let rows = get(system, "/room/parked").await;
     for row in rows.as_array().expect("a list") {
@@ -241,13 +243,13 @@ async fn drop_parked(system: &System) -> Result<(), Value> {
 
 #[tokio::test]
 async fn stuck_sagas_are_listed_skipped_and_resumed() {
-    // A hundredth of the patience: a saga asks ten times within ten seconds, and gives up.
+    // A hundredth of the default patience: a saga asks ten times within ten seconds, and is then stuck.
     let hasty = [("SAGA_PACE", "1"), ("SAGA_POLL_MS", "50")];
     let settings: Vec<_> = DEMO.iter().copied().chain(hasty).collect();
     let system = System::start_with(&settings).await;
     system.open_room().await;
     let mut watcher = Watcher::watch(&system).await;
-    // Payment charges, and cannot refund.
+    // Payment charges, and fails at refunds.
     system.stop("payment").await;
     system.revive("payment", &[("FAILPOINTS", "payment.cancel=return")]);
     system.ready("payment").await;
@@ -273,7 +275,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
             (&saga["phase"], &saga["step"], &saga["direction"]),
             (&json!("stuck"), &json!("charge_payment"), &json!("undo"))
         );
-        // Its order is marked, and shows how often the refund was asked for.
+        // Its order is shown as stuck, with the number of times that the refund was asked for.
         let id = order.to_string();
         let is_it = |order: &Value| {
             let steps = order["steps"].as_array().expect("steps");
@@ -305,7 +307,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
         let path = format!("/room/sagas/{id}/{deed}");
         ask(&system, Method::POST, &path, json!({ "note": note })).await
     };
-    // Nothing without a note. Written off by who would have undone it, and so the order ends.
+    // An action needs a note. A skipped step is settled by its participant, and so the order ends.
     decide(skipped, "skip", "").await.expect(422);
     decide(skipped, "skip", "paid back by bank transfer")
         .await
@@ -322,7 +324,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
     assert_eq!(over[0]["deeds"][0]["note"], "paid back by bank transfer");
     decide(skipped, "resume", "once more").await.expect(409);
 
-    // Asked again, once payment is mended.
+    // Resumed, the saga asks again, now that payment is repaired.
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;
@@ -344,7 +346,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
             event == "trouble" && data["stuck_sagas"] == 0
         })
         .await;
-    // Each refund that payment could not do was parked; the last of them may still be on its way there.
+    // Each refund at which payment failed was parked; the last may still be on its way to the parking lot.
     eventually("nothing is left of it", || drop_parked(&system)).await;
     system.end().await;
 }

@@ -1,4 +1,4 @@
-//! Rows that cannot be read stop nobody else; and go on when they are mended.
+//! Sagas whose rows cannot be read. They do not delay other sagas, and go on when their rows are repaired.
 
 use chassis::events::{COMMANDS, REPLIES};
 use contracts::{order::Saga, value::OrderId};
@@ -17,11 +17,11 @@ use super::{
 use crate::system::System;
 
 #[tokio::test]
-async fn rows_that_cannot_be_read_stop_nobody_else() {
+async fn unreadable_rows_do_not_delay_other_sagas() {
     let system = System::start().await;
     let between = Interposer::attach(&system.vhost, &BINDINGS).await;
     let pool = system.databases["orchestrator"].pool();
-    // Charged; that they are reserved, too, nobody has heard yet.
+    // All orders are charged, and the replies that their goods are reserved are held back.
     let mut orders = Vec::new();
     for _ in 0..5 {
         let order = system.place_this("alice", &order_of("TEA-ASSAM")).await;
@@ -43,7 +43,7 @@ async fn rows_that_cannot_be_read_stop_nobody_else() {
     write(&pool, unknown, "definition_version", &json!(99)).await;
     write(&pool, no_data, "data", &json!({ "order": "gone" })).await;
     write(&pool, no_state, "state", &json!(["who", "knows"])).await;
-    // An operator is told what is wrong, also before anybody else has come by.
+    // An operator is told what is wrong, even before a message or a sweep has reached the saga.
     let told = told::ask(&system, unknown, Saga::PlaceOrder).await;
     assert_eq!(told.phase, "running");
     assert!(
@@ -54,7 +54,7 @@ async fn rows_that_cannot_be_read_stop_nobody_else() {
         between.release(REPLIES, &reserved(*order)).await;
     }
 
-    // The others end; also the one whose log says what its state should be.
+    // The other sagas end, and so does the one whose state can be restored from its log.
     let ended = [good, another, no_state].map(|order| (Ending::ConfirmedWallet, order));
     system.ended_as_expected(&ended).await;
     for order in [good, another, no_state] {
@@ -89,7 +89,7 @@ async fn rows_that_cannot_be_read_stop_nobody_else() {
     })
     .await;
 
-    // Mended, they are taken up where they were: what was answered meanwhile is asked again.
+    // Repaired, the sagas go on where they were: the step that was answered meanwhile is asked for again.
     write(&pool, unknown, "definition_version", &json!(1)).await;
     write(&pool, no_data, "data", &data).await;
     for order in [unknown, no_data] {
@@ -110,12 +110,12 @@ async fn rows_that_cannot_be_read_stop_nobody_else() {
     system.end().await;
 }
 
-/// The name of the step that they are at.
+/// Returns the key of the step that the sagas are at.
 fn reserved(order: OrderId) -> String {
     key(order, Saga::PlaceOrder, "reserve_inventory", "do")
 }
 
-/// Writes into a saga's row what should not be there, or should.
+/// Overwrites a column of a saga's row.
 async fn write(pool: &PgPool, order: OrderId, column: &str, value: &Value) {
     let statement = if column == "definition_version" {
         "update saga set definition_version = ($2::jsonb)::integer where id = $1".to_owned()

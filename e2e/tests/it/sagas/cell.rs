@@ -1,5 +1,5 @@
-//! What can go wrong, and with what: the cells that must be tried. They follow from the definitions, so that a new step
-//! without cells is found.
+//! The cells that must be tried: every step and every compensation with each of its faults. They follow from the
+//! definitions, so that a new step without cells is found.
 
 use std::{
     collections::BTreeSet,
@@ -10,37 +10,37 @@ use std::{
 use contracts::{order::Saga, value::OrderId};
 use orchestrator::domain::{Command, DEFINITIONS, Data, definition, saga_id};
 
-/// Something that goes wrong.
+/// A fault of a step or of a compensation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
-    /// It is refused; where that cannot be, from the pivot on, whoever is asked fails at first.
+    /// A refusal; from the pivot on, where a step cannot be refused, a failure of the participant at first.
     Fails,
-    /// It is not answered: until the pivot never, from the pivot on not at first.
+    /// No reply: never before the pivot, and from the pivot on not at first.
     TimesOut,
-    /// The answer comes three times, once of them as a new message.
+    /// Three copies of the reply, one of them as a new message.
     RepliesTwice,
-    /// The answer comes when nobody waits for it any more: the compensation has begun, or a later answer was quicker.
+    /// A reply that is no longer awaited: the compensation has begun, or a later reply was faster.
     RepliesLate,
-    /// The customer cancels the order while the step is asked for.
+    /// A cancel by the customer while the step is in flight.
     Cancelled,
-    /// The orchestrator aborts before it has committed what leads to the step.
+    /// An abort of the orchestrator before it commits the transition that leads to the step.
     AbortsBeforeCommit,
-    /// It has committed, and has neither acknowledged nor published anything.
+    /// An abort after that commit, before it has acknowledged or published anything.
     AbortsAfterCommit,
-    /// Its relay is about to publish the step's command.
+    /// An abort when its relay is about to publish the step's command.
     AbortsBeforePublish,
-    /// The command is published, and its row is still there.
+    /// An abort after the publish, while the command's row is still in the outbox.
     AbortsAfterPublish,
-    /// The compensation is asked for once in vain.
+    /// A compensation whose first command is lost.
     UndoFailsOnce,
-    /// It is asked for in vain, however often.
+    /// A compensation whose commands are lost, however often they are resent.
     UndoFailsAlways,
-    /// Nobody knows what the step that it undoes came to.
+    /// A compensation of a step whose outcome is unknown.
     UndoOfUnknown,
 }
 
 impl Fault {
-    /// What can go wrong with a step.
+    /// The faults of a step.
     const OF_STEPS: [Self; 9] = [
         Self::Fails,
         Self::TimesOut,
@@ -53,7 +53,7 @@ impl Fault {
         Self::AbortsAfterPublish,
     ];
 
-    /// What can go wrong with a compensation.
+    /// The faults of a compensation.
     const OF_COMPENSATIONS: [Self; 3] = [
         Self::UndoFailsOnce,
         Self::UndoFailsAlways,
@@ -78,7 +78,7 @@ impl Fault {
     }
 }
 
-/// A step, or its compensation, and what goes wrong with it.
+/// A step, or its compensation, with a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
     pub(super) saga: &'static str,
@@ -93,7 +93,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Every cell.
+/// Returns every cell, by the sagas' definitions.
 pub(super) fn all() -> BTreeSet<Cell> {
     let mut cells = BTreeSet::new();
     for of in DEFINITIONS {
@@ -126,24 +126,24 @@ impl Ran {
         assert!(ran.insert(cell), "{cell} was tried before");
     }
 
-    /// Those of `all` that were not tried, by name.
+    /// Returns the names of those of `all` that were not tried.
     pub(super) fn missing(&self, all: &BTreeSet<Cell>) -> Vec<String> {
         let ran = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.difference(&ran).map(Cell::to_string).collect()
     }
 }
 
-/// The name of what a saga asks of a step, which command and answer carry as their idempotency key.
+/// Returns the idempotency key of a command to a step, which its reply carries, too.
 pub(super) fn key(order: OrderId, saga: Saga, step: &str, asked: &str) -> String {
     format!("{}/{step}/{asked}", saga_id(order, saga))
 }
 
-/// The name of the message that starts a saga.
+/// Returns the idempotency key of the message that starts a saga.
 pub(super) fn start_key(order: OrderId, saga: Saga) -> String {
     format!("{order}/{}", definition(saga).name)
 }
 
-/// The saga of this name.
+/// Returns the saga of this name.
 pub(super) fn saga_named(name: &str) -> Saga {
     [Saga::PlaceOrder, Saga::UndoOrder]
         .into_iter()
@@ -151,7 +151,7 @@ pub(super) fn saga_named(name: &str) -> Saga {
         .unwrap_or_else(|| panic!("there is no saga {name}"))
 }
 
-/// The steps that are asked for, in order.
+/// Returns the steps of a saga that have an action, in order.
 pub(super) fn asked_of(
     saga: Saga,
 ) -> impl Iterator<Item = &'static holdfast::saga::Step<Data, Command>> {

@@ -1,4 +1,4 @@
-//! Many orders at once, each with something else that goes wrong.
+//! Many orders at once, each with a fault of its own.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::system::System;
 
-/// Who has one euro, and who has more.
+/// A customer with one euro, and one with more.
 const POOR: &str = "dave";
 const RICH: &str = "alice";
-/// What there is, and what there is not.
+/// Goods in stock, and goods out of stock.
 const IN_STOCK: &str = "TEA-ASSAM";
 const OUT_OF_STOCK: &str = "SAMOVAR";
 
-/// Where every saga stands.
+/// The phase of every saga, by its id.
 pub(super) type Phases = Arc<HashMap<String, String>>;
 
 /// The system that the crowd is in.
@@ -34,9 +34,9 @@ pub(super) struct Crowd<'a> {
     pub(super) phases: watch::Receiver<Phases>,
 }
 
-/// Tries every cell of the table.
+/// Tries every cell of the table, all at once.
 pub(super) async fn run(ran: &Ran) {
-    // Sagas give up after 20 s instead of 1000.
+    // Sagas give up after 20 s instead of 1000 s.
     let settings = [
         ("SAGA_PACE", "2"),
         ("SAGA_POLL_MS", "50"),
@@ -59,13 +59,16 @@ pub(super) async fn run(ran: &Ran) {
         _ = cells => {}
         () = look(&system, &found) => {}
     }
-    // What came twice as a new message, and what came too late, was taken in, and had no effect.
+    // Replies that were repeated as new messages or came too late were handled, and had no effect.
     let repeated = rows.iter().filter(|row| {
         let fault = row.cell.fault;
         fault == Fault::RepliesTwice || fault == Fault::RepliesLate
     });
     let ignored = ignored(&system).await;
-    assert!(ignored >= repeated.count(), "{ignored} were ignored");
+    assert!(
+        ignored >= repeated.count(),
+        "only {ignored} replies were ignored"
+    );
     eventually(
         "no saga is stuck any more, and a metric says so",
         || async {
@@ -78,7 +81,7 @@ pub(super) async fn run(ran: &Ran) {
     system.end_with_deadlines().await;
 }
 
-/// How many answers had no effect.
+/// Returns the number of replies that had no effect.
 async fn ignored(system: &System) -> usize {
     let metrics = system.metrics("orchestrator").await;
     let name = "saga_replies_ignored_total{service=\"orchestrator\"} ";
@@ -87,7 +90,7 @@ async fn ignored(system: &System) -> usize {
     value.parse().expect("a number")
 }
 
-/// Looks where all sagas stand, again and again.
+/// Polls the phases of all sagas, every 200 ms.
 async fn look(system: &System, found: &watch::Sender<Phases>) {
     loop {
         let path = "/operator/sagas?limit=200";
@@ -102,7 +105,7 @@ async fn look(system: &System, found: &watch::Sender<Phases>) {
 }
 
 impl Crowd<'_> {
-    /// One cell.
+    /// Tries one cell.
     async fn one(self, row: &Row) {
         let cell = row.cell;
         let (customer, sku) = match (cell.step, cell.fault) {

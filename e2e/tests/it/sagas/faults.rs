@@ -1,4 +1,4 @@
-//! What goes wrong with an order of the crowd: lets it begin, and does what must be done until it ends.
+//! The faults of the crowd's orders: each lets its order begin, and does what the cell needs until the order ends.
 
 use chassis::events::COMMANDS;
 use contracts::order::Saga;
@@ -17,11 +17,11 @@ use super::{
 };
 
 impl One<'_> {
-    /// Begins, with everything that the cell says.
+    /// Lets the order begin, with the fault of its cell.
     pub(super) async fn suffers(&self) {
         match self.cell.fault {
             Fault::Fails if self.cell.step == "confirm_order" => self.is_refused_to_confirm().await,
-            // It follows from what is ordered, and by whom.
+            // The refusal follows from the goods and the customer.
             Fault::Fails => self.begins().await,
             Fault::TimesOut => self.times_out().await,
             Fault::RepliesTwice => {
@@ -36,11 +36,12 @@ impl One<'_> {
             Fault::AbortsBeforeCommit
             | Fault::AbortsAfterCommit
             | Fault::AbortsBeforePublish
-            | Fault::AbortsAfterPublish => panic!("{} is not the crowd's", self.cell),
+            | Fault::AbortsAfterPublish => panic!("{} is not a cell of the crowd", self.cell),
         }
     }
 
-    /// The pivot can only be refused by the order's row: here an operator is quicker.
+    /// Makes the order refuse its confirmation. Only the order's row can refuse the pivot: here an operator cancels it
+    /// first.
     async fn is_refused_to_confirm(&self) {
         let confirm = self.command("do");
         confirm.rule(&[], Hold);
@@ -66,7 +67,7 @@ impl One<'_> {
     async fn replies_late(&self) {
         let reply = self.reply("do");
         if self.is_from_pivot_on() {
-            // There is no compensation to be late for. A later answer is quicker.
+            // There is no compensation to be late for. A later reply is faster.
             reply.rule(&[Hold], Forward);
             self.begins().await;
             self.comes_too_late(async || reply.release().await).await;
@@ -99,7 +100,7 @@ impl One<'_> {
             command.held().await;
             self.cancel().await;
             undo.held().await;
-            // It is done all the same, and undone after that.
+            // The step is done all the same, and undone after that.
             command.release().await;
             let done = self.crowd.system.probe.wait_for_reply(&command.key).await;
             self.taken_in("orchestrator.replies", &[done.id]).await;
@@ -109,7 +110,7 @@ impl One<'_> {
             command.held().await;
             self.cancel().await;
             if self.cell.step != "confirm_order" {
-                // It was confirmed: another saga undoes it, while this one waits for its answer.
+                // The order was confirmed: another saga undoes it, while this one waits for its reply.
                 let undoing = self.ends(Saga::UndoOrder).await;
                 let usual = table::usual(Saga::UndoOrder).iter();
                 let usual: Vec<&str> = usual.map(|(_, said)| *said).collect();
@@ -119,7 +120,7 @@ impl One<'_> {
         command.release().await;
     }
 
-    /// What makes the saga turn around where the cell's compensation comes first.
+    /// Makes the saga compensate, with the compensation of the cell first.
     async fn turns_around(&self) {
         let confirm = self.lane(COMMANDS, key(self.order, self.saga, "confirm_order", "do"));
         if self.cell.step == "reserve_inventory" {
@@ -138,8 +139,8 @@ impl One<'_> {
         self.turns_around().await;
     }
 
-    /// Stuck, seen as such, and written off by an operator. What nobody can write off is asked for until it is done, more often
-    /// than anything else.
+    /// Loses the commands of a compensation: the saga is stuck, is shown as stuck, and is skipped by an operator. A
+    /// compensation without a settlement is asked for until it is done, here more often than any other.
     async fn undo_fails_always(&self) {
         let Self { cell, order, .. } = self;
         let (saga, system) = (saga_id(*order, self.saga), self.crowd.system);
@@ -178,10 +179,10 @@ impl One<'_> {
         assert_eq!(done, 202, "{cell}");
     }
 
-    /// Nobody knows what the step came to when it is undone; and its command comes after that.
+    /// Undoes a step whose outcome is unknown, and whose command arrives after that.
     ///
-    /// Two compensations undo what no command of the saga did. The order was accepted by the order service: what the saga does
-    /// not know is what has become of it since. And the customer is told what became of a charge that nobody answered for.
+    /// Two compensations undo what no command of the saga did. The order was accepted by the order service: the saga
+    /// does not know what happened to it since. And the customer is told the outcome of a charge that was not answered.
     async fn undo_of_unknown(&self) {
         let probe = &self.crowd.system.probe;
         match self.cell.step {
@@ -191,7 +192,7 @@ impl One<'_> {
                 self.begins().await;
                 start.held().await;
                 self.cancel().await;
-                // The hint comes to nobody.
+                // The request to cancel arrives before there is a saga.
                 let hint = probe
                     .wait_for("order.cancel_requested.v1", self.order)
                     .await;

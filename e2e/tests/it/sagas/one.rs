@@ -13,7 +13,7 @@ use super::{
     told::{self, Told},
 };
 
-/// An order's saga, and the step of it that a cell is about.
+/// An order's saga, and the step of it that the cell is about.
 pub(super) struct One<'a> {
     pub(super) crowd: Crowd<'a>,
     pub(super) order: OrderId,
@@ -22,7 +22,7 @@ pub(super) struct One<'a> {
     pub(super) cell: Cell,
 }
 
-/// The messages of one name.
+/// The messages of one exchange with one idempotency key.
 pub(super) struct Lane<'a> {
     between: &'a Interposer,
     exchange: &'static str,
@@ -38,24 +38,25 @@ impl<'a> One<'a> {
         }
     }
 
-    /// The commands that ask the step.
+    /// Returns the lane of the commands to the step.
     pub(super) fn command(&self, asked: &str) -> Lane<'a> {
         self.lane(COMMANDS, key(self.order, self.saga, self.cell.step, asked))
     }
 
-    /// What the step answers.
+    /// Returns the lane of the step's replies.
     pub(super) fn reply(&self, asked: &str) -> Lane<'a> {
         self.lane(REPLIES, key(self.order, self.saga, self.cell.step, asked))
     }
 
-    /// Whether nothing can be refused, and nothing is given up: from the pivot on.
+    /// Returns whether the step is the pivot or after it, where a saga accepts no refusal and does not give up.
     pub(super) fn is_from_pivot_on(&self) -> bool {
         let steps = definition(self.saga).steps;
         let pivot = steps.iter().position(|step| step.pivot);
         steps.iter().position(|step| step.name == self.cell.step) >= pivot
     }
 
-    /// The order goes its way; all rules must be there. Its saga begins with that, or with the customer's cancel.
+    /// Lets the order begin; all rules must have been set. `undo_order` begins with the customer's cancel, after
+    /// `place_order`.
     pub(super) async fn begins(&self) {
         self.crowd.between.admit(self.order).await;
         if self.saga == Saga::UndoOrder {
@@ -69,7 +70,7 @@ impl<'a> One<'a> {
         self.crowd.system.cancel(self.customer, self.order).await;
     }
 
-    /// Waits until the order's saga is in one of these phases.
+    /// Waits until the order's saga is in one of these phases, and returns the phase.
     pub(super) async fn comes_to(&self, saga: Saga, wanted: &[&str]) -> String {
         let id = saga_id(self.order, saga).to_string();
         let mut phases = self.crowd.phases.clone();
@@ -79,7 +80,7 @@ impl<'a> One<'a> {
                 if let Some(phase) = phase.filter(|phase| wanted.contains(&phase.as_str())) {
                     return phase;
                 }
-                phases.changed().await.expect("somebody looks");
+                phases.changed().await.expect("the phases are polled");
             }
         });
         if let Ok(phase) = waited.await {
@@ -92,7 +93,7 @@ impl<'a> One<'a> {
         )
     }
 
-    /// Waits until the order's saga is over.
+    /// Waits until the order's saga has ended, and returns what is told of it.
     pub(super) async fn ends(&self, saga: Saga) -> Told {
         self.comes_to(saga, &["completed", "compensated", "abandoned"])
             .await;
@@ -103,10 +104,10 @@ impl<'a> One<'a> {
         told::ask(self.crowd.system, self.order, saga).await
     }
 
-    /// Waits until the orchestrator has taken in these messages.
+    /// Waits until the orchestrator has handled these messages.
     pub(super) async fn taken_in(&self, queue: &str, ids: &[Uuid]) {
         let pool = self.crowd.system.databases["orchestrator"].pool();
-        eventually("the orchestrator takes it in", || async {
+        eventually("the orchestrator handles them", || async {
             let taken: i64 = sqlx::query_scalar(
                 "select count(*) from inbox where queue = $1 and message_id = any($2)",
             )
@@ -124,11 +125,11 @@ impl<'a> One<'a> {
         .await;
     }
 
-    /// Replies that come when the saga is over change nothing: `late` lets them come, and answers which they are.
+    /// Checks that replies after the saga's end change nothing. `late` lets them arrive, and returns their message ids.
     pub(super) async fn comes_too_late(&self, late: impl AsyncFnOnce() -> Vec<Uuid>) {
         let before = self.ends(self.saga).await;
         let ids = late().await;
-        assert!(!ids.is_empty(), "{}: nothing comes late", self.cell);
+        assert!(!ids.is_empty(), "{}: no reply is late", self.cell);
         self.taken_in("orchestrator.replies", &ids).await;
         assert_eq!(self.told(self.saga).await, before, "{}", self.cell);
     }

@@ -1,4 +1,4 @@
-//! A refund that always fails: the saga waits for an operator, who has three ways to end it; and nobody else waits.
+//! A refund that always fails: the saga waits for an operator, who has three ways to end it, and no other saga waits.
 
 use contracts::{order::Saga, value::OrderId};
 use load_tests::traffic::{Coordination, Ending};
@@ -17,14 +17,14 @@ const NOTE: &str = "paid back by bank transfer";
 
 #[tokio::test]
 async fn a_refund_that_always_fails_is_ended_by_an_operator() {
-    // Gives up after 10 s instead of 1000.
+    // Sagas give up after 10 s instead of 1000 s.
     let settings = [("SAGA_PACE", "1"), ("SAGA_POLL_MS", "50")];
     let system = System::start_with(&settings).await;
     system.stop("payment").await;
     system.revive("payment", &[("FAILPOINTS", "payment.cancel=return")]);
     system.ready("payment").await;
 
-    // Charged, and then out of stock.
+    // The orders are charged, and then out of stock.
     let mut orders = Vec::new();
     for _ in 0..3 {
         orders.push(system.place_this("alice", &order_of("SAMOVAR")).await);
@@ -33,7 +33,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
         come_to(&system, *order, "compensating").await;
     }
 
-    // Others come and end meanwhile, as always.
+    // Other orders come to rest meanwhile, as always.
     let mut others = Vec::new();
     for ending in [
         Ending::ConfirmedWallet,
@@ -74,7 +74,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
         assert!(is_found, "{id} is stuck: {report}");
     }
 
-    // Written off: of two of them nothing else remains that could be.
+    // Skip and abandon do the same to these sagas: only one step is left that could be settled.
     let [skipped, abandoned, resumed] = orders[..] else {
         panic!("three orders");
     };
@@ -87,7 +87,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
     assert_eq!((&*told.marks, &*told.log[3]), ("uutrwwww", "skip"));
     let told = come_to(&system, abandoned, "abandoned").await;
     assert_eq!((&*told.marks, &*told.log[3]), ("uutrwwww", "abandon"));
-    // Asked again, when it can be refunded again.
+    // The third saga asks again, when payment can refund again.
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;
@@ -98,7 +98,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
         assert_eq!(operate(resumed, action).await, 409, "it is over");
     }
 
-    // All that was asked for in vain is answered now, and nobody needs it any more.
+    // The parked refunds are handled now, when no saga needs them any more.
     let ended = async |order| told::ask(&system, order, Saga::PlaceOrder).await;
     let before = [
         ended(skipped).await,
@@ -131,7 +131,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
         );
     }
 
-    // And it is written down who did it, and why.
+    // The operator and the note are recorded.
     let fact = |part: &str| report.facts.iter().any(|fact| fact.contains(part));
     for (order, action) in [(skipped, "skip"), (abandoned, "abandon")] {
         let saga = saga_id(order, Saga::PlaceOrder);
@@ -182,7 +182,7 @@ async fn shows(system: &System, line: &str) {
     .await;
 }
 
-/// Sends every message again that payment could not handle, until nothing is parked; answers how many.
+/// Requeues every message that payment could not handle, until none is parked. Returns how many it requeued.
 async fn requeue_all(system: &System) -> usize {
     let mut requeued = 0;
     loop {

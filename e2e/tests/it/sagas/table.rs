@@ -1,4 +1,4 @@
-//! How each cell must end.
+//! The end of each cell.
 
 use contracts::order::Saga;
 use serde_json::Value;
@@ -8,12 +8,12 @@ use super::{
     told::Told,
 };
 
-/// A line for each cell that an order of the crowd goes through. The others are not here: where processes fail or abort,
-/// everything must end as if nothing had happened ([`usual`]).
+/// A line for each cell that an order of the crowd goes through. The cells in which processes fail or abort have no
+/// line: there everything must end as if nothing had happened ([`usual`]).
 ///
-/// Marks: [`Told::marks`]. Log: what happened, in order; `..` at its beginning stands for what usually comes before the step, at
-/// its end for what usually comes after it, or, if the saga is undone, for the order's cancel and the customer's mail. Asked: how
-/// often, at least, the command was sent that the cell is about; a busy machine may lead to more.
+/// Marks: [`Told::marks`]. Log: the entries, in order. `..` at its beginning stands for the usual entries before the
+/// step, at its end for the usual entries after it, or, if the saga is undone, for the order's cancel and the
+/// customer's mail. Asked: the least number of times that the cell's command is sent; a busy machine may lead to more.
 const TABLE: &str = "
 saga        | step              | what goes wrong   | saga ends   | order ends                 | marks    | asked | log
 place_order | charge_payment    | fails             | compensated | cancelled payment_declined | uurwwwww |  1 | charge_payment/do payment.declined > ..
@@ -84,7 +84,7 @@ pub(super) struct Row {
     log: Vec<String>,
 }
 
-/// The table, read.
+/// Returns the lines of the table.
 pub(super) fn rows() -> Vec<Row> {
     let all = all();
     let lines = TABLE.trim().lines().skip(1);
@@ -109,7 +109,7 @@ pub(super) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// A saga that nothing goes wrong with, or nothing that shows: what it answers to, in order.
+/// Returns the steps and the log of a saga without faults, or without visible ones.
 pub(super) fn usual(saga: Saga) -> &'static [(&'static str, &'static str)] {
     match saga {
         Saga::PlaceOrder => &[
@@ -144,13 +144,13 @@ pub(super) fn usual(saga: Saga) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The end of every saga that is undone.
+/// The end of the log of every saga that is undone.
 const UNDONE: [&str; 2] = [
     "create_order/undo order.cancelled",
     "tell_customer/undo notification.queued",
 ];
 
-/// A log of the table, with what its dots stand for.
+/// Returns a log of the table with its dots replaced by the entries that they stand for.
 fn in_full(cell: Cell, saga_ends: &str, log: &str) -> Vec<String> {
     let usual = usual(saga_named(cell.saga));
     let place = usual.iter().position(|(step, _)| *step == cell.step);
@@ -176,7 +176,7 @@ fn in_full(cell: Cell, saga_ends: &str, log: &str) -> Vec<String> {
 }
 
 impl Row {
-    /// Whether saga and order ended like this.
+    /// Checks that the saga and the order ended as this line says.
     #[track_caller]
     pub(super) fn check(&self, told: &Told, order: &Value) {
         let Self { cell, .. } = self;

@@ -1,4 +1,4 @@
-//! What an operator is told about a saga, in as few words as a table has room for.
+//! An operator's view of a saga, in as few words as a table has room for.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use uuid::Uuid;
 
 use crate::system::System;
 
-/// What `GET /operator/sagas/{id}` says.
+/// The response of `GET /operator/sagas/{id}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    /// Nothing, if it has not begun.
+    /// The phase; empty, if the saga has not begun.
     pub(super) phase: String,
     pub(super) error: Option<String>,
-    /// A letter for each step: what became of it. `w`aiting, `s`ent, `d`one, `r`efused, `u`ndone, se`t`tled, s`k`ipped.
+    /// The steps' statuses, a letter each: `w`aiting, `s`ent, `d`one, `r`efused, `u`ndone, se`t`tled, s`k`ipped.
     pub(super) marks: String,
-    /// What happened, without what was only asked again.
+    /// The entries of the log that led to more than a resend.
     pub(super) log: Vec<String>,
-    /// How often each was asked.
+    /// The number of attempts, by step and direction: `charge_payment/undo`.
     pub(super) asked: BTreeMap<String, u64>,
 }
 
-/// Asks about an order's saga.
+/// Returns an operator's view of an order's saga.
 pub(super) async fn ask(system: &System, order: OrderId, saga: Saga) -> Told {
     let path = format!("/operator/sagas/{}", saga_id(order, saga));
     let shown = answer(system.as_operator("orchestrator", Method::GET, &path)).await;
@@ -35,7 +35,7 @@ pub(super) async fn ask(system: &System, order: OrderId, saga: Saga) -> Told {
     Told::new(&shown.expect(200))
 }
 
-/// The sagas in this phase.
+/// Returns the sagas in this phase.
 pub(super) async fn in_phase(system: &System, phase: &str) -> Vec<Value> {
     let path = format!("/operator/sagas?limit=200&phase={phase}");
     let page = answer(system.as_operator("orchestrator", Method::GET, &path)).await;
@@ -43,7 +43,7 @@ pub(super) async fn in_phase(system: &System, phase: &str) -> Vec<Value> {
     page["sagas"].as_array().expect("a list").clone()
 }
 
-/// Does what an operator does; answers the status.
+/// Sends an operator action on a saga, and returns the response's status.
 pub(super) async fn operate(system: &System, saga: Uuid, action: &str, note: &str) -> u16 {
     let path = format!("/operator/sagas/{saga}/{action}");
     let request = system.as_operator("orchestrator", Method::POST, &path);
@@ -85,12 +85,12 @@ fn letter(mark: &str) -> char {
     }
 }
 
-/// An entry of the log in words; `None`, if it begins the saga, or is an answer that did not come and was asked for again.
+/// Returns an entry of the log in words; `None`, if it begins the saga, or is a timeout that only led to a resend.
 fn happened(entry: &Value, steps: &[Value]) -> Option<String> {
     let input = &entry["input"];
     let asked = |of: &Value| {
         let place = usize::try_from(of["step"].as_u64().expect("a step")).expect("small");
-        // Of a saga that cannot be read nobody knows the steps.
+        // The steps of a saga that cannot be read are unknown.
         let name = steps.get(place).and_then(|step| step["name"].as_str());
         let name = name.map_or_else(|| place.to_string(), str::to_owned);
         format!("{name}/{}", of["asked"].as_str().expect("a direction"))
@@ -114,6 +114,6 @@ fn happened(entry: &Value, steps: &[Value]) -> Option<String> {
     } else if let Some(deed) = input.get("operator") {
         Some(word(&deed["action"]))
     } else {
-        panic!("what is this? {entry}")
+        panic!("not a known entry: {entry}")
     }
 }

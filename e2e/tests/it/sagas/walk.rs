@@ -1,4 +1,4 @@
-//! One order at a time walks through all steps of both sagas, and at each of them a process fails, or aborts.
+//! Single orders that walk through all steps of both sagas, while at each step a process fails or aborts.
 
 use chassis::events::{COMMANDS, REPLIES};
 use contracts::{order::Saga, value::OrderId};
@@ -14,13 +14,13 @@ use crate::system::System;
 
 const SAGAS: [Saga; 2] = [Saga::PlaceOrder, Saga::UndoOrder];
 
-/// From the pivot on whoever is asked something for the first time by an order that walks alone fails at it twice.
+/// The failpoints by which every participant fails twice at each command from the pivot on, if an order walks alone.
 const FAILING: &str = "order.handle=2*return->1*off->2*return->1*off->2*return->off;\
                        inventory.handle=1*off->2*return->1*off->2*return->off;\
                        payment.cancel=2*return->off;\
                        notification.handle=2*return->1*off->2*return->off";
 
-/// How often that is, by service.
+/// The number of these failures, by service.
 const FAILURES: [(&str, usize); 4] = [
     ("order", 6),
     ("inventory", 4),
@@ -28,20 +28,20 @@ const FAILURES: [(&str, usize); 4] = [
     ("notification", 4),
 ];
 
-/// Where the orchestrator aborts; and how often it comes by there before it comes to the next step, once it was revived:
-/// within a saga, and from the end of one to the beginning of the next.
+/// The failpoints at which the orchestrator aborts, and how often a revived one passes its failpoint before the next
+/// step: within a saga, and from the end of one saga to the beginning of the next.
 const ABORTS: [(Fault, &str, u32, u32); 4] = [
-    // The message that it died of comes again; the last answer leads to no step.
+    // The message at which it died is delivered again; the last reply leads to no step.
     (Fault::AbortsBeforeCommit, "consumer.before_commit", 1, 2),
     (Fault::AbortsAfterCommit, "consumer.after_commit", 1, 2),
-    // The row that it died of is still there.
+    // The outbox row at which it died is still there.
     (Fault::AbortsBeforePublish, "outbox.before_publish", 1, 1),
     (Fault::AbortsAfterPublish, "outbox.after_publish", 1, 1),
 ];
 
-/// Walks for every fault.
+/// Walks once for every fault.
 pub(super) async fn run(ran: &Ran) {
-    // Nobody asks again by itself: what comes by a failpoint can be counted.
+    // Without sweeps, the passes of a failpoint can be counted.
     let settings = [("FAILPOINTS", FAILING), ("SWEEP_AFTER_MS", "600000")];
     let system = System::start_with(&settings).await;
     let between = Interposer::attach(&system.vhost, &BINDINGS).await;
@@ -61,7 +61,7 @@ pub(super) async fn run(ran: &Ran) {
     system.end().await;
 }
 
-/// Whoever is asked fails, and does it when the message comes again.
+/// Walks through both sagas while every participant fails twice at each command, and then handles it.
 async fn fails(system: &System, between: &Interposer, ran: &Ran) {
     let order = system.place_this("alice", &order_of("TEA-ASSAM")).await;
     between.admit(order).await;
@@ -76,7 +76,7 @@ async fn fails(system: &System, between: &Interposer, ran: &Ran) {
     for saga in SAGAS {
         let steps = definition(saga).steps;
         let pivot = steps.iter().position(|step| step.pivot).expect("a pivot");
-        // The pivot itself can be refused: that is another cell, and a worse fault.
+        // The pivot itself can be refused, which is another cell and a worse fault.
         let later = steps[pivot + 1..].iter();
         for step in later.filter(|step| step.action.is_some()) {
             ran.add(Cell {
@@ -88,7 +88,7 @@ async fn fails(system: &System, between: &Interposer, ran: &Ran) {
     }
 }
 
-/// Waits until an order's saga is over: as if nothing had happened, and everything was asked once.
+/// Waits until an order's saga has ended as if nothing had happened, with every command sent once.
 async fn ended(system: &System, order: OrderId, saga: Saga) {
     let wanted: Vec<&str> = table::usual(saga).iter().map(|(_, said)| *said).collect();
     let told = eventually("the saga ends", || async {
@@ -116,7 +116,7 @@ async fn ended(system: &System, order: OrderId, saga: Saga) {
     assert_eq!(order["at_rest"], true, "{order}");
 }
 
-/// The orchestrator aborts at every step of an order.
+/// A walk on which the orchestrator aborts at every step of an order.
 struct Walk<'a> {
     system: &'a System,
     between: &'a Interposer,
@@ -127,7 +127,7 @@ struct Walk<'a> {
     across: u32,
 }
 
-/// What the orchestrator has written down, and what it has sent.
+/// The log entries and outbox rows that the orchestrator has committed, and whether a step's command was published.
 #[derive(Debug, PartialEq, Eq)]
 struct Written {
     entries: i64,
@@ -157,7 +157,8 @@ impl Walk<'_> {
         self.through(order, Saga::UndoOrder, None).await;
     }
 
-    /// Through a saga; `after` is how often the last process comes by the point before it is to abort, if ever.
+    /// Walks through a saga. `after` is how often the last process passes the failpoint before it aborts; `None`: it
+    /// does not.
     async fn through(&self, order: OrderId, saga: Saga, after: Option<u32>) {
         let Self {
             system,
@@ -191,7 +192,7 @@ impl Walk<'_> {
         ended(system, order, saga).await;
     }
 
-    /// Starts the orchestrator, to abort when it has come by the point so often; or not at all.
+    /// Starts the orchestrator. It aborts after it has passed the failpoint `times` times; `None`: never.
     fn revive(&self, times: Option<u32>) {
         let point = match times {
             None => format!("{}=off", self.point),
@@ -202,8 +203,8 @@ impl Walk<'_> {
             .revive("orchestrator", &[("FAILPOINTS", &point)]);
     }
 
-    /// Waits until everything has come by the point that will, so that it comes by alone what is released now: the row is gone
-    /// of what was published, and what an orchestrator died of after its commit has come `again`.
+    /// Waits until only the message that is released next will pass the failpoint: published rows are deleted, and the
+    /// message at which an orchestrator died after its commit has been delivered `again`.
     async fn is_calm(&self, again: bool) {
         let pool = self.system.databases["orchestrator"].pool();
         eventually("nothing moves", || async {
@@ -232,7 +233,7 @@ impl Walk<'_> {
         .await;
     }
 
-    /// It died where it should have: what is committed, what is in the outbox and what is published say so.
+    /// Checks that the orchestrator died where it should have, by what is committed, in the outbox and published.
     async fn has_left(&self, order: OrderId, saga: Saga, step: &str, place: usize) {
         let before = i64::try_from(place).expect("small");
         let (entries, rows, published) = match self.fault {

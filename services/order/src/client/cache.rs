@@ -1,4 +1,4 @@
-//! The prices that inventory last named: for when it cannot be asked.
+//! The prices that inventory last named, for the time while it is unavailable.
 
 use std::{
     collections::HashMap,
@@ -10,26 +10,27 @@ use contracts::value::{Money, Sku};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Products that are remembered, in number.
+/// The number of products that are remembered at most.
 const MOST: usize = 10_000;
 
-/// What is known of prices.
+/// The known prices, by product.
 #[derive(Debug, Default)]
 pub(super) struct Cache(Mutex<HashMap<Sku, Known>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
     price: Money,
-    /// When it was asked for: it was true then or a little later.
+    /// The time of the request: the price was valid then or a little later.
     asked: Instant,
     as_of: OffsetDateTime,
 }
 
 impl Cache {
-    /// Takes in what was just answered to a question asked at `asked`.
+    /// Remembers prices that inventory returned to a request made at `asked`. Newer prices are kept.
     pub(super) fn remember(&self, prices: &HashMap<Sku, Money>, asked: Instant) {
         let as_of = OffsetDateTime::now_utc() - asked.elapsed();
-        // As exact as the database keeps it: an order says the same when it is placed and when it is read.
+        // As exact as the database keeps it, so that an order shows the same time when it is placed and when it is
+        // read.
         let as_of = as_of.truncate_to_microsecond();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (sku, price) in prices {
@@ -54,8 +55,8 @@ impl Cache {
         }
     }
 
-    /// The prices of all of these, if none is older than `age`; and of when the oldest is. Of a product that is not
-    /// known, nobody can say now whether it exists.
+    /// Returns the prices of all of these, and the time of the oldest; `None` if one is unknown or older than `age`. An
+    /// unknown product may exist or not.
     pub(super) fn recall(
         &self,
         skus: &[&Sku],
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_of_them_and_none_too_old_or_nothing() {
+    async fn recall_needs_every_price_and_none_too_old() {
         let (tea, cup) = (sku("TEA"), sku("CUP"));
         let cache = Cache::default();
         let age = Duration::from_secs(60);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_comes_late_does_not_replace_a_newer_one() {
+    async fn a_late_answer_does_not_replace_a_newer_one() {
         let tea = sku("TEA");
         let cache = Cache::default();
         let earlier = Instant::now();
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_does_not_grow_without_bound() {
+    async fn the_cache_is_bounded() {
         let cache = Cache::default();
         let first = sku("SKU-0");
         for number in 0..=MOST {

@@ -1,4 +1,4 @@
-//! Many orders moved at once: locked in one order, changed in memory, each written once.
+//! Many orders changed at once: locked in one order, changed in memory, each written once.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -16,9 +16,9 @@ use crate::{
     store::{self, Saved, StoredOrder},
 };
 
-/// The orders of a batch, locked, and what is to be written when it is through.
+/// The locked orders of a batch, with what is to be written at its end.
 pub(super) struct Batch {
-    /// Only orders of this way: a message of one way cannot be about an order of the other.
+    /// The coordination of all orders in it: a message of one kind cannot be about an order of the other.
     coordination: Coordination,
     orders: BTreeMap<OrderId, StoredOrder>,
     changed: BTreeMap<OrderId, Saved>,
@@ -27,7 +27,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Locks these orders.
+    /// Locks these orders, in the order of their ids.
     pub(super) async fn lock(
         conn: &mut PgConnection,
         coordination: Coordination,
@@ -45,7 +45,7 @@ impl Batch {
         })
     }
 
-    /// An order, as the messages before left it.
+    /// Returns an order as the messages before left it. Errors if it is unknown, or has the other coordination.
     pub(super) fn order(&self, id: OrderId) -> Result<&StoredOrder, Error> {
         let stored = self.orders.get(&id).ok_or(Error::UnknownOrder(id))?;
         if stored.coordination != self.coordination {
@@ -54,7 +54,7 @@ impl Batch {
         Ok(stored)
     }
 
-    /// An order of the batch changes.
+    /// Changes an order of the batch, in memory.
     pub(super) fn change(&mut self, saved: Saved) {
         let Some(stored) = self.orders.get_mut(&saved.id) else {
             return;
@@ -78,12 +78,12 @@ impl Batch {
         }
     }
 
-    /// A message follows from it.
+    /// Adds a message that follows from the change.
     pub(super) fn publish(&mut self, message: outbox::Message) {
         self.messages.push(message);
     }
 
-    /// Writes each order once, and the messages. Answers what to count once that is committed.
+    /// Writes each changed order once, and the messages. Returns what to count once that is committed.
     pub(super) async fn write(
         self,
         conn: &mut PgConnection,
@@ -97,7 +97,7 @@ impl Batch {
     }
 }
 
-/// Counts an order's end.
+/// Counts an order's end, and its duration.
 fn came_to_rest(tally: &mut Tally, stored: &StoredOrder, state: State) {
     let (end, reason) = match state {
         State::Cancelled(undoing) => {

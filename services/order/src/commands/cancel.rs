@@ -11,7 +11,7 @@ use crate::{
     store::{self, StoredOrder},
 };
 
-/// Cancels an order for a reason; answers it as it is then. Asked again, it answers the same.
+/// Cancels an order for a reason, and returns it as it is then. A repeated cancel changes nothing.
 pub(crate) async fn cancel(
     conn: &mut PgConnection,
     id: OrderId,

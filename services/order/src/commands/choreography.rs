@@ -30,12 +30,12 @@ pub(crate) struct Told<'a> {
     pub(crate) order: OrderId,
     pub(crate) input: Input,
     pub(crate) event: &'a Incoming,
-    /// What is published because of it belongs to this trace.
+    /// The span whose trace the published messages belong to.
     pub(crate) span: &'a Span,
 }
 
-/// Applies a batch of messages: locks the orders in one order, folds the messages over them in memory, writes each order
-/// once. Answers what to count once that is committed.
+/// Applies a batch of messages: locks the orders in one order, folds the messages over them in memory, writes each
+/// order once. Returns what to count once that is committed.
 pub(crate) async fn hear(
     conn: &mut PgConnection,
     messages: &[Told<'_>],
@@ -71,7 +71,7 @@ pub(crate) async fn hear(
     batch.write(conn, waiting).await
 }
 
-/// What sets a new order on its way.
+/// Returns the message that starts a new order.
 pub(super) fn begin(stored: &StoredOrder) -> outbox::Message {
     message(&PUBLISHING, stored, stored.order, Fact::Created, None)
 }
@@ -100,7 +100,7 @@ pub(super) async fn cancel(
     Ok(())
 }
 
-/// Gives up pending orders whose deadline has passed; answers how many.
+/// Cancels up to `limit` pending orders whose deadline has passed. Returns how many.
 pub(crate) async fn give_up_overdue(
     conn: &mut PgConnection,
     limit: i64,
@@ -118,12 +118,12 @@ pub(crate) async fn give_up_overdue(
     Ok(count)
 }
 
-/// What is said again to whoever has not answered.
+/// Returns the messages that ask again for missing answers.
 pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     published(stored, Input::Sweep, None)
 }
 
-/// What has participants write off what they cannot undo.
+/// Returns the messages by which participants write off what they cannot undo.
 pub(super) fn settle(
     stored: &StoredOrder,
     participants: &[Participant],
@@ -136,7 +136,7 @@ pub(super) fn settle(
     Ok(messages)
 }
 
-/// What is published by an input that changes no order.
+/// Returns what an input publishes without changing the order.
 fn published(
     stored: &StoredOrder,
     input: Input,
@@ -149,7 +149,7 @@ fn published(
     })
 }
 
-/// The outbox row for a fact.
+/// Returns the outbox row for a fact.
 fn message(
     publishing: &Publishing<'_>,
     stored: &StoredOrder,

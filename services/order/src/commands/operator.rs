@@ -1,4 +1,4 @@
-//! What operators do to an order. Everything is recorded with name and note.
+//! Operator actions on an order. Each is recorded with the operator's name and note.
 
 use contracts::{
     order::{CancelReason, Participant},
@@ -15,13 +15,13 @@ use crate::{
     store::{self, StoredOrder},
 };
 
-/// Who does something by hand, and why.
+/// The operator of an action, with the note that explains it.
 pub(crate) struct ByOperator<'a> {
     pub(crate) operator: &'a str,
     pub(crate) note: &'a str,
 }
 
-/// Cancels a pending order at an operator's word.
+/// Cancels a pending order for an operator.
 pub(crate) async fn cancel_by_operator(
     conn: &mut PgConnection,
     id: OrderId,
@@ -32,14 +32,14 @@ pub(crate) async fn cancel_by_operator(
         .await?
         .ok_or(Error::UnknownOrder(id))?;
     let stored = cancel(conn, id, CancelReason::Operator, waiting).await?;
-    // What is being cancelled already was not cancelled by this operator.
+    // An order that was being cancelled already is not this operator's action.
     if stored.order != before.order {
         store::record_deed(conn, id, "cancelled", by.operator, by.note).await?;
     }
     Ok(stored)
 }
 
-/// Asks at once for what an order awaits, and starts its wait anew.
+/// Asks at once for the answers that an order awaits, and starts its wait anew.
 pub(crate) async fn resume(
     conn: &mut PgConnection,
     id: OrderId,
@@ -58,8 +58,8 @@ pub(crate) async fn resume(
     Ok(stored)
 }
 
-/// Has participants write off what they cannot undo. The order ends when they have answered that they did: only then is it
-/// sure that none of them will undo it later after all.
+/// Has participants write off what they cannot undo. The order ends when they have answered that they did: until then
+/// one of them could still undo its part.
 pub(crate) async fn settle(
     conn: &mut PgConnection,
     id: OrderId,
@@ -70,7 +70,7 @@ pub(crate) async fn settle(
     let stored = store::lock_one(conn, id)
         .await?
         .ok_or(Error::UnknownOrder(id))?;
-    // Its participants answer to the saga, so it is the saga that is told.
+    // The participants of an orchestrated order answer to its saga, so an operator settles it there.
     if stored.coordination == Coordination::Orchestration {
         return Err(Error::SettledAtSaga);
     }

@@ -1,4 +1,4 @@
-//! Orders whose services are asked in turn by the orchestrator, this one too.
+//! Orders whose services are asked in turn by the orchestrator, this service among them.
 
 use chassis::{
     events::{ORCHESTRATOR, Publishing, idempotency_key},
@@ -30,15 +30,15 @@ use crate::{
 pub(crate) struct Asked<'a> {
     pub(crate) order: OrderId,
     pub(crate) input: Input,
-    /// The command's idempotency key, under which it is answered.
+    /// The command's idempotency key, which the reply carries, too.
     pub(crate) key: &'a str,
     pub(crate) event: &'a Incoming,
-    /// What is answered belongs to this trace.
+    /// The span whose trace the reply belongs to.
     pub(crate) span: &'a Span,
 }
 
-/// Applies a batch of commands, as [`hear`](super::hear) does with messages, and answers each. Answers what to count once
-/// that is committed.
+/// Applies a batch of commands, as [`hear`](super::hear) does with messages, and replies to each. Returns what to count
+/// once that is committed.
 pub(crate) async fn obey(
     conn: &mut PgConnection,
     commands: &[Asked<'_>],
@@ -56,7 +56,7 @@ pub(crate) async fn obey(
                 .span
                 .in_scope(|| answer(&publishing, stored, reply, asked.key))
         });
-        // What was confirmed was so with a change of the order.
+        // `was_confirmed` changes only together with the order.
         if decision.order != stored.order {
             batch.change(saved(stored, &decision));
         }
@@ -67,7 +67,7 @@ pub(crate) async fn obey(
     batch.write(conn, waiting).await
 }
 
-/// What sets a new order on its way.
+/// Returns the message that starts a new order's saga.
 pub(super) fn begin(stored: &StoredOrder) -> outbox::Message {
     start(stored, stored.order, Saga::PlaceOrder)
 }
@@ -94,7 +94,7 @@ pub(super) async fn cancel(
     Ok(())
 }
 
-/// What is said again to the orchestrator.
+/// Returns the messages that ask the orchestrator again.
 pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     let decision = decide(stored.order, stored.was_confirmed, Input::Sweep)?;
     Ok(requests(stored, &decision))
@@ -109,7 +109,7 @@ fn saved(stored: &StoredOrder, decision: &Decision) -> Saved {
     }
 }
 
-/// What the orchestrator is asked for: first to begin, then to give up.
+/// Returns the requests to the orchestrator: first to start a saga, then to give one up.
 fn requests(stored: &StoredOrder, decision: &Decision) -> Vec<outbox::Message> {
     let order = decision.order;
     let start = decision.start.map(|saga| start(stored, order, saga));
@@ -126,7 +126,7 @@ fn requests(stored: &StoredOrder, decision: &Decision) -> Vec<outbox::Message> {
     start.into_iter().chain(give_up).collect()
 }
 
-/// The outbox row that asks for a saga.
+/// Returns the outbox row that asks for a saga.
 fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
     let NewOrder {
         id: order_id,
@@ -136,7 +136,7 @@ fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
         payment,
         ..
     } = stored.new.clone();
-    // The version that led to the saga, whatever the order's is when it is asked for again.
+    // The version that led to the saga, also if the order has changed when the saga is asked for again.
     let (step, order_version) = match saga {
         Saga::PlaceOrder => ("place_order", Order::NEW.version),
         Saga::UndoOrder => ("undo_order", order.version),
@@ -153,7 +153,7 @@ fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
     PUBLISHING.command(&start, ORCHESTRATOR, idempotency_key(order_id, step))
 }
 
-/// The outbox row that answers a command.
+/// Returns the outbox row of the reply to a command.
 fn answer(
     publishing: &Publishing<'_>,
     stored: &StoredOrder,

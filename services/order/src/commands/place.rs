@@ -11,15 +11,15 @@ use crate::{
     store::{self, Answered, NewOrder, StoredOrder},
 };
 
-/// What became of a request to place an order.
+/// The result of a request to place an order.
 pub(crate) enum Placed {
     /// A new order.
     New(StoredOrder),
-    /// The same request was answered before, or just now by another server: the same answer.
+    /// The response to an earlier request under the same key, which another server may have committed just now.
     Before(Answered),
 }
 
-/// What was answered before to this request, if it was made before.
+/// Returns the response to an earlier request under this key. Errors if that request was a different one.
 pub(crate) async fn placed_before(
     db: impl sqlx::PgExecutor<'_>,
     customer: &contracts::value::CustomerId,
@@ -32,7 +32,7 @@ pub(crate) async fn placed_before(
     }
 }
 
-/// Accepts an order: the order, the answer under its key, and the message that sets it on its way, all or none.
+/// Accepts an order. Writes the order, the response under its key, and the message that starts it, all or none.
 pub(crate) async fn place(
     conn: &mut PgConnection,
     order: &NewOrder,
@@ -49,7 +49,7 @@ pub(crate) async fn place(
         response: answer(&stored),
     };
     if !store::answer(conn, &order.customer.id, key, &answered).await? {
-        // Another server was faster with the same key: the caller rolls back the order of this one.
+        // Another server was faster with the same key. The caller rolls back the order of this request.
         let before = placed_before(conn, &order.customer.id, key, request_hash).await?;
         return before.map(Placed::Before).ok_or(Error::KeyReused);
     }

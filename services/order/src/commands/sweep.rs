@@ -1,4 +1,4 @@
-//! Asking again for what has not been answered.
+//! Sweeps: asking again for answers that have not come.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::{
     store::{self, StoredOrder},
 };
 
-/// Asks again for what has not been answered, or calls an operator; answers how many orders it was. Only of those whose
-/// answer could have come in: `heard_for` is since when messages have.
+/// Asks again for missing answers, or marks the order as stuck. Returns the number of orders. Leaves out the orders
+/// whose answer could not have arrived: `heard_for` is the time for which messages have come in without a break.
 pub(crate) async fn sweep(
     conn: &mut PgConnection,
     limit: i64,
@@ -40,7 +40,7 @@ pub(crate) async fn sweep(
     Ok(due.len())
 }
 
-/// What is said again to whoever has not answered.
+/// Returns the messages that ask again for what an order awaits.
 pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     match stored.coordination {
         Coordination::Choreography => choreography::again(stored),

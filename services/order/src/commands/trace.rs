@@ -1,4 +1,4 @@
-//! What traces say about what is done to an order.
+//! The spans of what is done to an order.
 
 use chassis::trace::OrderFacts;
 use holdfast::telemetry;
@@ -6,7 +6,7 @@ use tracing::{Span, field::Empty, info_span};
 
 use crate::store::{NewOrder, StoredOrder};
 
-/// What traces say about an order.
+/// Returns the attributes that describe an order on a span.
 pub(super) fn facts(stored: &StoredOrder) -> OrderFacts<'_> {
     let NewOrder {
         id,
@@ -21,7 +21,7 @@ pub(super) fn facts(stored: &StoredOrder) -> OrderFacts<'_> {
         .payment(payment)
 }
 
-/// The span of what no message led to: it begins a trace of its own.
+/// Returns the span of work that no message caused. It begins a trace of its own.
 pub(super) fn unasked(stored: &StoredOrder, name: &'static str) -> Span {
     let span = info_span!(parent: None, "unasked", order.id = %stored.new.id, trace_id = Empty);
     telemetry::adopt(&span, None);

@@ -11,97 +11,99 @@
 //!
 //! The states are those of [`choreography`](super), but what happens between them is the orchestrator's work: its saga
 //! asks payment and inventory, and asks this service to confirm, to complete or to cancel. The order's row arbitrates
-//! between being confirmed and being cancelled: who comes first wins. Each command is answered, and answered alike however
-//! often and however late it comes again; that is what `was_confirmed` remembers when the order has moved on.
+//! between confirming and cancelling: the first one wins. Each command gets a reply, and the same reply however often
+//! and however late it comes again; `was_confirmed` remembers what that needs once the order has moved on.
 
 use contracts::order::{CancelReason, Saga};
 
 use super::{Order, State, Undo, Undoing};
 
-/// Whether an order is confirmed is decided by its first change. What it answers about that carries this version for ever.
+/// The version of an order's first change, which decides whether it is confirmed. Replies about that carry this version
+/// for ever.
 const DECIDED: u32 = Order::NEW.version + 1;
 
-/// What can happen to an orchestrated order.
+/// An input to an orchestrated order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `orchestrator.confirm_order`: paid and reserved.
+    /// The command `orchestrator.confirm_order`: the order is paid and reserved.
     Confirm,
-    /// `orchestrator.complete_order`: everything is done that a confirmed order leads to.
+    /// The command `orchestrator.complete_order`: everything is done that a confirmed order leads to.
     Complete,
-    /// `orchestrator.cancel_order`: everything is undone.
+    /// The command `orchestrator.cancel_order`: everything is undone.
     Cancel {
-        /// Why the saga undid it.
+        /// The saga's reason for undoing it.
         reason: CancelReason,
-        /// What became of payment's part.
+        /// The outcome at payment.
         payment: Undo,
-        /// What became of inventory's part.
+        /// The outcome at inventory.
         inventory: Undo,
     },
-    /// The customer, or an operator, wants it cancelled.
+    /// A request to cancel, by the customer or an operator.
     AskedToCancel(CancelReason),
-    /// Nothing was heard from the orchestrator for a while.
+    /// A wait for the orchestrator that has lasted too long.
     Sweep,
 }
 
-/// What is answered to a command.
+/// A reply to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reply {
-    /// The answer.
+    /// The answer, by its message type.
     pub answer: Answer,
     /// The version of the order that decided it.
     pub version: u32,
 }
 
-/// The answers.
+/// An answer to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// `order.confirmed`
+    /// The reply `order.confirmed`.
     Confirmed,
-    /// `order.confirm_rejected`
+    /// The reply `order.confirm_rejected`.
     ConfirmRejected(CancelReason),
-    /// `order.completed`
+    /// The reply `order.completed`.
     Completed,
-    /// `order.cancelled`
+    /// The reply `order.cancelled`.
     Cancelled {
-        /// Why, as the order has it.
+        /// The order's own reason for the cancel.
         reason: CancelReason,
-        /// What became of what payment had taken.
+        /// The outcome at payment.
         payment: Undo,
     },
 }
 
-/// What [`decide`] decided.
+/// A decision of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// The order as it is now.
     pub order: Order,
-    /// Whether it is, or was, confirmed.
+    /// Set if the order is, or was, confirmed.
     pub was_confirmed: bool,
-    /// The answer, to a command; to nothing else.
+    /// The reply, if the input was a command.
     pub reply: Option<Reply>,
-    /// `order.start_saga`: the orchestrator is asked to start this, unless it has before.
+    /// The saga that the orchestrator is asked to start, unless it has before: `order.start_saga`.
     pub start: Option<Saga>,
-    /// `order.cancel_requested`: and then to give up what it is at.
+    /// The reason for which the orchestrator is then asked to give the saga up: `order.cancel_requested`.
     pub give_up: Option<CancelReason>,
 }
 
-/// That cannot happen in this state. From a command: it contradicts what we know, so a person must look at it. From a
-/// request: the answer is 409.
+/// An input that is not possible in the order's state. A command contradicts what we know, so it is parked for a person
+/// to look at; a request is answered 409.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the order is {state:?}{}", if *.was_confirmed { ", and was confirmed" } else { "" })]
 pub struct Illegal {
-    /// The state.
+    /// The state of the order.
     pub state: State,
-    /// Whether it is, or was, confirmed.
+    /// Set if the order is, or was, confirmed.
     pub was_confirmed: bool,
-    /// What came.
+    /// The input that is not possible.
     pub input: Input,
 }
 
-/// What becomes of `order` by `input`. `was_confirmed` is what the decision before said of it; false at first.
+/// Returns the decision that `input` leads to in the state of `order`. `was_confirmed` comes from the decision before;
+/// it is false at first.
 ///
-/// Commands come late, twice and in any order, and each is answered; only what contradicts the order's state is
-/// [`Illegal`].
+/// Commands come late, twice and in any order, and each gets a reply; only an input that contradicts the order's state
+/// is [`Illegal`].
 pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decision, Illegal> {
     use Input as I;
     use State as S;
@@ -118,7 +120,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
         was_confirmed,
         input,
     });
-    // A change that others hear of.
+    // A change that other services are told of.
     let change = |state| Decision {
         order: Order {
             state,
@@ -126,7 +128,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
         },
         ..same
     };
-    // An answer to what its first change decided, and nothing can change any more.
+    // A reply about what the first change decided, which no later change alters.
     let answer = |decision, answer| {
         let version = DECIDED;
         Ok(Decision {
@@ -134,7 +136,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             ..decision
         })
     };
-    // It is undone; the order as it is then says why, and what became of what.
+    // The reply that the order is cancelled, with its reason and outcome.
     let cancelled = |decision: Decision, undoing: Undoing| match undoing.payment {
         Some(payment) => Ok(Decision {
             reply: Some(Reply {
@@ -146,7 +148,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             }),
             ..decision
         }),
-        // Only what both have undone is cancelled.
+        // Only an order with both outcomes is cancelled.
         None => illegal,
     };
     let cancelling = |reason| {
@@ -174,7 +176,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             give_up: Some(reason),
             ..cancelling(reason)
         }),
-        // Pending, Cancelling -> Cancelled. Who asked first keeps the reason.
+        // Pending, Cancelling -> Cancelled. The first cancel keeps its reason.
         (
             S::Pending,
             I::Cancel {
@@ -197,7 +199,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             cancelled(change(S::Cancelled(undoing)), undoing)
         }
         (S::Cancelled(undoing), I::Cancel { .. }) => cancelled(same, undoing),
-        // Its saga cannot have given up what we told it is confirmed.
+        // A saga cannot have given up an order that it was told is confirmed.
         (S::Confirmed { .. }, I::Cancel { .. }) => illegal,
 
         (S::Confirmed { .. }, I::Confirm) => answer(same, Answer::Confirmed),
@@ -216,7 +218,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             ..cancelling(CancelReason::Customer)
         }),
 
-        // A saga that asks about the past of an order hears what it would have heard then.
+        // A saga that asks about the past of an order gets the reply that it would have got then.
         (S::Cancelling(_) | S::Cancelled(_), I::Confirm) if was_confirmed => {
             answer(same, Answer::Confirmed)
         }
@@ -226,14 +228,14 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
         (S::Cancelling(_) | S::Cancelled(_), I::Complete) if was_confirmed => {
             answer(same, Answer::Completed)
         }
-        // Nobody can complete what was never confirmed.
+        // An order that was never confirmed cannot be completed.
         (S::Pending | S::Cancelling(_) | S::Cancelled(_), I::Complete) => illegal,
 
         (
             S::Cancelling(_) | S::Cancelled(_),
             I::AskedToCancel(CancelReason::Customer | CancelReason::Operator),
         ) => Ok(same),
-        // Only the customer undoes a confirmed order; and nobody else asks for it here.
+        // Only the customer undoes a confirmed order, and no other reason is requested here.
         (_, I::AskedToCancel(_)) => illegal,
 
         (S::Pending | S::Confirmed { committed: false }, I::Sweep) => Ok(Decision {
@@ -244,7 +246,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             start: Some(Saga::UndoOrder),
             ..same
         }),
-        // Also the start: it undoes nothing that was never begun, and its end is the order's.
+        // Asks for the saga, too: a saga that was never begun has nothing to undo, and its end is the order's.
         (S::Cancelling(undoing), I::Sweep) => Ok(Decision {
             start: Some(Saga::PlaceOrder),
             give_up: Some(undoing.reason),

@@ -1,4 +1,4 @@
-//! Every state with every input: the domain is small enough to leave nothing to chance.
+//! Every state with every input: the domain is small enough to test it whole.
 
 use super::*;
 
@@ -64,7 +64,7 @@ fn every() -> impl Iterator<Item = (Order, Input)> {
 }
 
 #[test]
-fn what_comes_twice_changes_nothing_the_second_time() {
+fn repeated_inputs_change_nothing() {
     for (order, input) in every() {
         if let Ok(first) = decide(order, input) {
             let second =
@@ -75,7 +75,7 @@ fn what_comes_twice_changes_nothing_the_second_time() {
 }
 
 #[test]
-fn the_version_counts_exactly_the_changes_that_are_published() {
+fn version_counts_exactly_the_published_changes() {
     for (order, input) in every() {
         let Ok(Decision {
             order: next,
@@ -92,7 +92,7 @@ fn the_version_counts_exactly_the_changes_that_are_published() {
         );
         assert!(
             !moved || matches!(effect, Some(Effect::Publish(_))),
-            "{order:?}, {input:?}: nobody hears of it"
+            "{order:?}, {input:?}: it is not published"
         );
     }
 }
@@ -120,7 +120,7 @@ fn only_the_customer_wakes_an_order_at_rest() {
 }
 
 #[test]
-fn an_order_is_cancelled_by_the_second_answer_and_keeps_its_reason() {
+fn second_answer_cancels_the_order_with_its_first_reason() {
     for (order, input) in every() {
         let Ok(Decision {
             order: next,
@@ -162,6 +162,6 @@ fn an_answer_that_contradicts_an_earlier_one_is_illegal() {
     assert!(decide(order, Input::PaymentUndo(Undo::Undone)).is_err());
     assert!(
         decide(Order::NEW, Input::Committed).is_err(),
-        "nobody was asked to commit"
+        "no commit was asked for"
     );
 }

@@ -1,4 +1,5 @@
-//! What operators do to orders that do not come to rest by themselves. Everything is recorded with name and note.
+//! The operators' routes, for orders that do not come to rest by themselves. Every action is recorded with name and
+//! note.
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -27,35 +28,35 @@ struct ListQuery {
     /// Only orders that wait for an operator.
     #[param(default = true)]
     stuck: Option<bool>,
-    /// Whose orders.
+    /// Only orders of this customer.
     #[param(inline)]
     customer: Option<CustomerId>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     before: Option<Uuid>,
-    /// How many (default 50).
+    /// The most orders to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Why it is done.
+/// The note on an operator action.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
     note: Note,
 }
 
-/// What is written off, and why.
+/// The parts of an order that are written off, and the note.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Settlement {
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     note: Note,
-    /// Who writes off its part.
+    /// The participants that write off their parts.
     #[schema(min_items = 1, max_items = 2)]
     participants: Vec<Participant>,
 }
 
-/// Orders that wait for an operator, newest first.
+/// Lists orders that wait for an operator, newest first.
 #[utoipa::path(tag = "operator", operation_id = "list_orders_as_operator", params(ListQuery), responses(
     (status = 200, body = super::view::OrderPage),
 ))]
@@ -75,7 +76,7 @@ pub(super) async fn list(
     .await
 }
 
-/// An order, what it awaits, and what operators did to it.
+/// Returns an order, with what it awaits and the operator actions on it.
 #[utoipa::path(tag = "operator", operation_id = "show_order_as_operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     (status = 200, body = OperatorView),
 ))]
@@ -94,7 +95,7 @@ pub(super) async fn show(
 /// Cancels a pending order.
 #[utoipa::path(
     tag = "operator", operation_id = "cancel_order_as_operator", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Reason,
-    responses((status = 202, body = OperatorView), (status = 409, description = "Not in the state that the order is in.")),
+    responses((status = 202, body = OperatorView), (status = 409, description = "Not possible in the order's state.")),
 )]
 #[post("/operator/orders/{id}/cancel")]
 pub(super) async fn cancel(
@@ -113,10 +114,10 @@ pub(super) async fn cancel(
     done(&state, id).await
 }
 
-/// Asks again for what the order awaits, and starts its wait anew.
+/// Asks again for the answers that the order awaits, and starts its wait anew.
 #[utoipa::path(
     tag = "operator", operation_id = "resume_order", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Reason,
-    responses((status = 202, body = OperatorView), (status = 409, description = "Not in the state that the order is in.")),
+    responses((status = 202, body = OperatorView), (status = 409, description = "Not possible in the order's state.")),
 )]
 #[post("/operator/orders/{id}/resume")]
 pub(super) async fn resume(
@@ -135,11 +136,11 @@ pub(super) async fn resume(
     done(&state, id).await
 }
 
-/// Has participants write off what they cannot undo; the order ends when they have.
+/// Has participants write off what they cannot undo. The order ends when they have.
 ///
 /// For a stuck order. What is written off was, or will be, put right outside of this system: by a bank transfer, say. A
-/// participant that has undone its part meanwhile answers so, and writes off nothing. An orchestrated order's participants
-/// answer to its saga: 409, settle it there.
+/// participant that has undone its part meanwhile answers so, and writes off nothing. The participants of an
+/// orchestrated order answer to its saga: 409, settle it there.
 #[utoipa::path(
     tag = "operator", operation_id = "settle_order", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Settlement,
     responses(
@@ -177,7 +178,7 @@ pub(super) async fn settle(
     done(&state, id).await
 }
 
-/// Answers the order as it is after the deed.
+/// Responds with the order as it is after the action.
 async fn done(state: &State, id: Uuid) -> Result<HttpResponse, Problem> {
     state.waker.wake();
     let stored = store::find(&state.pool, OrderId(id)).await?;

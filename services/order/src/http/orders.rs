@@ -1,4 +1,4 @@
-//! What customers do.
+//! The customers' routes.
 
 use std::collections::HashMap;
 
@@ -30,18 +30,18 @@ use crate::{
     store::{self, Filter, NewOrder, StoredOrder},
 };
 
-/// What to order.
+/// The order to place.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PlaceOrder {
-    /// How the services agree on the order's end.
+    /// The way in which the services agree on the order's end.
     #[serde(default)]
     coordination: Coordination,
     lines: Lines,
     payment: PaymentMethod,
 }
 
-/// Places an order. Safe to repeat under the same Idempotency-Key: it is one order, and the same answer.
+/// Places an order. A repetition under the same Idempotency-Key is the same order, and gets the same response.
 #[utoipa::path(
     tag = "orders",
     operation_id = "place_order",
@@ -51,7 +51,7 @@ struct PlaceOrder {
     })),
     responses(
         (
-            status = 202, description = "It is accepted.", body = OrderView,
+            status = 202, description = "The order is accepted.", body = OrderView,
             headers(("Location" = String, description = "The order's path.")),
         ),
     ),
@@ -65,7 +65,7 @@ pub(super) async fn place(
 ) -> Result<HttpResponse, Problem> {
     let key = IdempotencyKey::of(&request)?;
     let key = key.as_str();
-    // Of the parsed request, so that spaces and the order of fields make no other request.
+    // Of the parsed request, so that spaces and the order of fields do not make another request.
     let request_hash =
         Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
     if let Some(before) = commands::placed_before(&state.pool, &principal.id, key, &request_hash)
@@ -135,7 +135,8 @@ fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
         .json(view)
 }
 
-/// Puts prices to the lines. One currency for all: an order is paid in one piece.
+/// Returns the lines with their prices, and the total. All must have one currency, because an order is paid in one
+/// piece.
 fn price(lines: &Lines, prices: &HashMap<Sku, Money>) -> Result<(Vec<PricedLine>, Money), Problem> {
     let mut priced: Vec<PricedLine> = Vec::with_capacity(lines.as_slice().len());
     let mut total: Option<Money> = None;
@@ -160,12 +161,12 @@ fn price(lines: &Lines, prices: &HashMap<Sku, Money>) -> Result<(Vec<PricedLine>
         });
         priced.push(line);
     }
-    // `Lines` has at least one.
+    // `Lines` has at least one line.
     let total = total.ok_or_else(|| Problem::invalid_field("lines", "must not be empty"))?;
     Ok((priced, total))
 }
 
-/// Where an order stands.
+/// Returns an order.
 #[utoipa::path(tag = "orders", operation_id = "show_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     (status = 200, body = OrderView), (status = 404, description = "There is no such order, or it is not yours."),
 ))]
@@ -181,7 +182,8 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(OrderView::from(&visible(stored, &principal)?)))
 }
 
-/// A stranger's order is none at all: the answer must not tell that it exists.
+/// Returns the order if this principal may see it. Another customer's order is missing: the response must not tell that
+/// it exists.
 fn visible(stored: Option<StoredOrder>, principal: &Principal) -> Result<StoredOrder, Problem> {
     stored
         .filter(|stored| principal.may_see(&stored.new.customer.id))
@@ -192,17 +194,17 @@ fn visible(stored: Option<StoredOrder>, principal: &Principal) -> Result<StoredO
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
-    /// Whose orders; a customer's own, if not given.
+    /// Only orders of this customer; a customer sees only its own.
     #[param(inline)]
     customer: Option<CustomerId>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     before: Option<Uuid>,
-    /// How many (default 50).
+    /// The most orders to return (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Orders, newest first.
+/// Lists orders, newest first.
 #[utoipa::path(tag = "orders", operation_id = "list_orders", params(ListQuery), responses((status = 200, body = OrderPage)))]
 #[get("/orders")]
 pub(super) async fn list(
@@ -220,7 +222,7 @@ pub(super) async fn list(
     page(&state, customer, false, query.before, query.limit).await
 }
 
-/// A page of orders.
+/// Responds with a page of orders.
 pub(super) async fn page(
     state: &State,
     customer: Option<CustomerId>,
@@ -239,9 +241,9 @@ pub(super) async fn page(
     Ok(HttpResponse::Ok().json(OrderPage::new(stored, limit)))
 }
 
-/// Cancels an order, also after it was confirmed. Asked again, it answers the same.
+/// Cancels an order, also after it was confirmed. A repeated cancel changes nothing.
 #[utoipa::path(tag = "orders", operation_id = "cancel_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
-    (status = 202, description = "It is being undone, or is undone already.", body = OrderView),
+    (status = 202, description = "The order is being undone, or is undone already.", body = OrderView),
     (status = 404, description = "There is no such order, or it is not yours."),
     (status = 409, description = "The order cannot be cancelled any more."),
 ))]
@@ -261,7 +263,7 @@ pub(super) async fn cancel(
     Ok(HttpResponse::Accepted().json(OrderView::from(&stored)))
 }
 
-/// What happened to an order, in the order in which it was heard.
+/// Returns what happened to an order, in the sequence in which this service heard of it.
 #[utoipa::path(tag = "orders", operation_id = "show_timeline", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     (status = 200, body = Vec<EntryView>), (status = 404, description = "There is no such order, or it is not yours."),
 ))]

@@ -1,4 +1,4 @@
-//! What the API answers with.
+//! The bodies of the API's responses.
 
 use chassis::http::page_of;
 use contracts::{
@@ -15,7 +15,7 @@ use crate::{
     store::{self, Deed, Entry, StoredOrder},
 };
 
-/// How the services agree on an order's end.
+/// The way in which the services agree on an order's end.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Coordination {
@@ -44,7 +44,7 @@ impl From<domain::Coordination> for Coordination {
     }
 }
 
-/// An order.
+/// An order, as its customer sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OrderView {
     id: OrderId,
@@ -53,16 +53,16 @@ pub(super) struct OrderView {
     /// service in turn.
     coordination: Coordination,
     state: StateName,
-    /// Why it is, or was, undone.
+    /// The reason of the cancel, if the order is or was being undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<CancelReason>,
-    /// Whether nothing more will happen to it by itself: confirmed and committed, or cancelled and undone.
+    /// Set if nothing more will happen to the order by itself: it is confirmed and committed, or cancelled and undone.
     at_rest: bool,
-    /// Counts the changes of its state.
+    /// The version, which counts the changes of the state.
     version: u32,
     lines: Vec<PricedLine>,
     amount: Money,
-    /// Inventory could not be asked when it was placed: the prices are those of this time.
+    /// The time of the prices, if inventory was unavailable when the order was placed.
     #[serde(
         with = "time::serde::rfc3339::option",
         skip_serializing_if = "Option::is_none"
@@ -114,13 +114,13 @@ impl From<&StoredOrder> for OrderView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderPage {
     orders: Vec<OrderView>,
-    /// What to send as `before` for the next page; absent on the last one.
+    /// The value of `before` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<OrderId>,
 }
 
 impl OrderPage {
-    /// From one order more than the page has, which tells whether there is a next one.
+    /// Builds a page from up to one order more than `limit`, which tells whether there is a next page.
     pub(super) fn new(stored: Vec<StoredOrder>, limit: i64) -> Self {
         let (stored, next) = page_of(stored, limit, |last| last.new.id);
         Self {
@@ -130,27 +130,27 @@ impl OrderPage {
     }
 }
 
-/// Something that happened to an order.
+/// A message about an order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntryView {
     #[serde(rename = "type")]
     kind: String,
-    /// Which service said it.
+    /// The service that published the message.
     source: String,
     message_id: Uuid,
-    /// The message that led to it.
+    /// The message that led to this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<Uuid>,
-    /// The trace that it is part of.
+    /// The trace context of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-    /// When it was said, by the clock of the service that said it.
+    /// The time of the message, by its publisher's clock.
     #[serde(with = "time::serde::rfc3339::option")]
     occurred_at: Option<OffsetDateTime>,
-    /// When it was heard here.
+    /// The time at which the order service recorded the message.
     #[serde(with = "time::serde::rfc3339")]
     recorded_at: OffsetDateTime,
-    /// What was said in full; for operators.
+    /// The payload of the message; for operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
@@ -176,27 +176,27 @@ impl EntryView {
 pub(super) struct OperatorView {
     #[serde(flatten)]
     order: OrderView,
-    /// What is awaited: `heard`, `payment`, `inventory`; or, of an orchestrated order, `orchestrator`.
+    /// The parties that must answer: `heard`, `payment`, `inventory`; for an orchestrated order, `orchestrator`.
     awaits: Vec<&'static str>,
-    /// What payment answered, if it did: undone, nothing_to_undo, settled.
+    /// The answer of payment, if it has come: undone, nothing_to_undo, settled.
     payment_answer: Option<&'static str>,
-    /// What inventory answered, if it did: undone, nothing_to_undo, settled.
+    /// The answer of inventory, if it has come: undone, nothing_to_undo, settled.
     inventory_answer: Option<&'static str>,
-    /// How often it was asked for again.
+    /// The number of sweeps since the last change, including the one that found the order stuck.
     sweeps: i32,
-    /// Since when it waits for an operator.
+    /// The time since which the order waits for an operator.
     #[serde(with = "time::serde::rfc3339::option")]
     stuck_since: Option<OffsetDateTime>,
-    /// When it is given up, while it is pending.
+    /// The time at which the order is cancelled, if it is still pending.
     #[serde(with = "time::serde::rfc3339::option")]
     deadline_at: Option<OffsetDateTime>,
-    /// What operators did to it.
+    /// The operator actions on the order.
     deeds: Vec<DeedView>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 struct DeedView {
-    /// cancelled, resumed or settled.
+    /// The action: cancelled, resumed or settled.
     action: String,
     operator: String,
     note: String,
@@ -234,7 +234,7 @@ impl OperatorView {
     }
 }
 
-/// Who is to move the order on.
+/// Returns the parties that have to move the order on.
 fn awaits(stored: &StoredOrder) -> Vec<&'static str> {
     use domain::Coordination as C;
 

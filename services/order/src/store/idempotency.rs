@@ -1,18 +1,18 @@
-//! What was answered under an Idempotency-Key.
+//! The responses under Idempotency-Keys.
 
 use std::time::Duration;
 
 use contracts::value::{CustomerId, OrderId};
 use sqlx::{PgConnection, PgExecutor, types::Json};
 
-/// What was answered before.
+/// A response under an Idempotency-Key, and the hash of its request.
 pub(crate) struct Answered {
     pub(crate) request_hash: Vec<u8>,
     pub(crate) order_id: OrderId,
     pub(crate) response: serde_json::Value,
 }
 
-/// What was answered to this customer under this key.
+/// Returns the response that this customer got under this key.
 pub(crate) async fn lookup(
     db: impl PgExecutor<'_>,
     customer: &CustomerId,
@@ -32,7 +32,8 @@ pub(crate) async fn lookup(
     }))
 }
 
-/// Keeps an answer; false if there is one already. A request under the same key that is not committed yet is waited for.
+/// Stores a response. Returns false if the key has one already. Waits for a request under the same key that is not
+/// committed yet.
 pub(crate) async fn answer(
     conn: &mut PgConnection,
     customer: &CustomerId,
@@ -54,7 +55,7 @@ pub(crate) async fn answer(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Forgets up to `limit` answers that are older than `retention`; answers how many.
+/// Deletes up to `limit` responses that are older than `retention`. Returns how many.
 pub(crate) async fn forget_old(
     db: impl PgExecutor<'_>,
     retention: Duration,

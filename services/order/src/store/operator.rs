@@ -1,10 +1,10 @@
-//! What operators did, and what waits for them.
+//! Operator actions, and the orders that wait for operators.
 
 use contracts::value::OrderId;
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 
-/// What an operator did to an order.
+/// An operator action on an order.
 pub(crate) struct Deed {
     pub(crate) action: String,
     pub(crate) operator: String,
@@ -12,7 +12,7 @@ pub(crate) struct Deed {
     pub(crate) at: OffsetDateTime,
 }
 
-/// Records what an operator does, in the transaction in which it is done.
+/// Records an operator action, in the transaction that carries it out.
 pub(crate) async fn record_deed(
     conn: &mut PgConnection,
     order: OrderId,
@@ -32,7 +32,7 @@ pub(crate) async fn record_deed(
     Ok(())
 }
 
-/// What operators did to an order.
+/// Returns the operator actions on an order, in their sequence.
 pub(crate) async fn deeds(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Result<Vec<Deed>> {
     sqlx::query_as!(
         Deed,
@@ -43,15 +43,15 @@ pub(crate) async fn deeds(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Resu
     .await
 }
 
-/// How many orders are not at rest, for the gauges.
+/// The numbers of orders that are not at rest, for the gauges.
 pub(crate) struct Counts {
     pub(crate) stuck: i64,
     pub(crate) awaiting: i64,
-    /// Since the one of them last changed its state that did so longest ago.
+    /// The longest time since one of them last changed its state.
     pub(crate) oldest_seconds: f64,
 }
 
-/// Counts what is stuck and what awaits an answer.
+/// Counts the orders that are stuck, and those that await an answer.
 pub(crate) async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
     sqlx::query_as!(
         Counts,

@@ -1,4 +1,4 @@
-//! Orders.
+//! The table of orders.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,14 +13,14 @@ use uuid::Uuid;
 use super::row::{Flat, Row, coordination_name};
 use crate::domain::{Coordination, Order, State};
 
-/// What a customer ordered.
+/// An order as its customer placed it.
 #[derive(Clone, Debug)]
 pub(crate) struct NewOrder {
     pub(crate) id: OrderId,
     pub(crate) customer: Customer,
     pub(crate) lines: Vec<PricedLine>,
     pub(crate) amount: Money,
-    /// Inventory could not be asked: of when the prices are.
+    /// The time of the prices, if inventory was unavailable.
     pub(crate) prices_as_of: Option<OffsetDateTime>,
     pub(crate) payment: PaymentMethod,
 }
@@ -30,19 +30,19 @@ pub(crate) struct NewOrder {
 pub(crate) struct StoredOrder {
     pub(crate) new: NewOrder,
     pub(crate) coordination: Coordination,
-    /// Its state.
+    /// The state, and its version.
     pub(crate) order: Order,
-    /// Of an orchestrated order: whether it is, or was, confirmed.
+    /// Set if an orchestrated order is, or was, confirmed. False for a choreographed order.
     pub(crate) was_confirmed: bool,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) updated_at: OffsetDateTime,
     pub(crate) deadline_at: Option<OffsetDateTime>,
     pub(crate) stuck_since: Option<OffsetDateTime>,
-    /// How often what is awaited was asked for again.
+    /// The number of sweeps since the last change, including the one that found the order stuck.
     pub(crate) sweeps: i32,
 }
 
-/// What a transition leaves to be written.
+/// A change of an order that is to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Saved {
     pub(crate) id: OrderId,
@@ -68,8 +68,8 @@ macro_rules! select_orders {
     };
 }
 
-/// Writes a new order. It is swept if nobody is known to have heard of it by then; if it is orchestrated, whenever it has
-/// not come on by then.
+/// Writes a new order. A choreographed order is swept after `sweep_after` unless its own event has come back by then;
+/// an orchestrated order, unless it has moved on.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     order: &NewOrder,
@@ -107,7 +107,7 @@ pub(crate) async fn insert(
     })
 }
 
-/// Locks these orders, in the order of their ids.
+/// Locks these orders, in the order of their ids, and returns those that exist.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
@@ -121,7 +121,7 @@ pub(crate) async fn lock(
         .collect()
 }
 
-/// Locks one order.
+/// Locks one order; `None` if it does not exist.
 pub(crate) async fn lock_one(
     conn: &mut PgConnection,
     id: OrderId,
@@ -129,7 +129,7 @@ pub(crate) async fn lock_one(
     Ok(lock(conn, &[id]).await?.remove(&id))
 }
 
-/// Reads one order.
+/// Reads one order, without a lock.
 pub(crate) async fn find(
     db: impl PgExecutor<'_>,
     id: OrderId,
@@ -141,12 +141,12 @@ pub(crate) async fn find(
         .transpose()
 }
 
-/// Which orders to list.
+/// The selection of orders for a list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) customer: Option<CustomerId>,
     pub(crate) stuck: bool,
-    /// The last one of the page before.
+    /// The last order of the previous page.
     pub(crate) before: Option<OrderId>,
     pub(crate) limit: i64,
 }
@@ -172,7 +172,7 @@ pub(crate) async fn list(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Locks up to `limit` pending orders whose deadline has passed; skips what somebody else has locked.
+/// Locks up to `limit` pending orders whose deadline has passed. Skips orders that another transaction has locked.
 pub(crate) async fn overdue(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<StoredOrder>> {
     let rows = select_orders!(
         "where state = 'pending' and deadline_at < now() order by deadline_at limit $1 for update skip locked",
@@ -183,10 +183,11 @@ pub(crate) async fn overdue(conn: &mut PgConnection, limit: i64) -> sqlx::Result
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Locks up to `limit` orders that have waited for an answer long enough; skips what somebody else has locked.
+/// Locks up to `limit` orders that have waited for an answer long enough. Skips orders that another transaction has
+/// locked.
 ///
-/// Those are orders whose wait was no longer than `heard_for`, since when answers could come in: `first` before it is asked
-/// again, and once more after that; then twice as long each time, up to `longest`.
+/// Returns only orders whose wait was no longer than `heard_for`, the time for which answers could arrive. The wait is
+/// `first` before the first and the second sweep, then twice as long each time, up to `longest`.
 pub(crate) async fn due_for_sweep(
     conn: &mut PgConnection,
     limit: i64,
@@ -210,8 +211,8 @@ pub(crate) async fn due_for_sweep(
 
 /// Writes the new states of locked orders: one final row per order.
 ///
-/// Each starts a new wait for its next answer, of `sweep_after`, or none if nothing is awaited, or if the deadline is what
-/// ends the wait.
+/// Each starts a new wait for its next answer, of `sweep_after`. An order that awaits nothing, or whose wait is ended
+/// by the deadline, has none.
 pub(crate) async fn save(
     conn: &mut PgConnection,
     orders: &[Saved],
@@ -280,7 +281,7 @@ pub(crate) async fn save(
     Ok(())
 }
 
-/// Notes that what an order awaits was asked for again: the next time is `next` from now, or never, as it is stuck.
+/// Records a sweep of an order. The next sweep is `next` from now; `None`: the order is stuck.
 pub(crate) async fn swept(
     conn: &mut PgConnection,
     id: OrderId,
@@ -300,14 +301,14 @@ pub(crate) async fn swept(
     Ok(())
 }
 
-/// Starts the wait for an answer anew, at an operator's word.
+/// Starts the wait for an answer anew, for an operator.
 pub(crate) async fn unstick(
     conn: &mut PgConnection,
     id: OrderId,
     sweep_after: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        // A pending order that was heard waits for its deadline. An orchestrated one has none.
+        // A pending order that was heard waits for its deadline. An orchestrated order has no deadline.
         "update orders
          set sweeps = 0,
              stuck_since = null,

@@ -1,4 +1,4 @@
-//! An order as the table has it: flat, and by name.
+//! An order as a row of the table: flat, with names for its states.
 
 use contracts::{
     order::{CancelReason, Customer},
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::orders::{NewOrder, StoredOrder};
 use crate::domain::{Coordination, Order, State, Undo, Undoing};
 
-/// The columns of `orders`, as they come.
+/// The columns of `orders`.
 pub(super) struct Row {
     pub(super) id: Uuid,
     pub(super) customer_id: String,
@@ -36,7 +36,7 @@ pub(super) struct Row {
     pub(super) sweeps: i32,
 }
 
-/// A state, flat.
+/// A state as columns of the table.
 pub(super) struct Flat {
     pub(super) state: &'static str,
     pub(super) version: i32,
@@ -144,7 +144,7 @@ impl TryFrom<Row> for StoredOrder {
     }
 }
 
-/// A value that the table's checks should have kept out.
+/// Returns the error for a value that the table's checks should have kept out.
 fn damaged(column: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(
         format!("orders.{column} holds a value that this version does not know").into(),

@@ -1,11 +1,11 @@
-//! What happened to an order, as it was heard here.
+//! The timeline of orders: what happened, as this service heard of it.
 
 use contracts::value::OrderId;
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A fact, to be recorded.
+/// A fact to be recorded.
 pub(crate) struct Fact {
     pub(crate) order_id: Uuid,
     pub(crate) message_id: Uuid,
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) data: serde_json::Value,
 }
 
-/// Records facts in the order given.
+/// Records facts, in the sequence given.
 pub(crate) async fn record(conn: &mut PgConnection, facts: &[Fact]) -> sqlx::Result<()> {
     let order_ids: Vec<Uuid> = facts.iter().map(|fact| fact.order_id).collect();
     let message_ids: Vec<Uuid> = facts.iter().map(|fact| fact.message_id).collect();
@@ -57,7 +57,7 @@ pub(crate) async fn record(conn: &mut PgConnection, facts: &[Fact]) -> sqlx::Res
     Ok(())
 }
 
-/// What happened to an order.
+/// Returns the first 1000 entries of an order's timeline.
 pub(crate) async fn timeline(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Result<Vec<Entry>> {
     sqlx::query_as!(
         Entry,

@@ -1,4 +1,4 @@
-//! What the order service makes of the others' events.
+//! Choreographed orders: the transitions that the other services' events cause.
 
 use contracts::{
     inventory::{
@@ -46,7 +46,7 @@ async fn confirm(orders: &Orders, order_id: OrderId) {
 }
 
 #[tokio::test]
-async fn reserved_and_committed_it_is_at_rest() {
+async fn reserved_and_committed_order_is_at_rest() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     let created = &orders.probe.seen(id)[0];
@@ -91,7 +91,7 @@ async fn reserved_and_committed_it_is_at_rest() {
 }
 
 #[tokio::test]
-async fn declined_or_rejected_it_is_undone_by_both() {
+async fn declined_or_rejected_order_is_undone_by_both() {
     let orders = spawn_app().await;
     for (reason, payment_did) in [("payment_declined", false), ("out_of_stock", true)] {
         let id = orders.place("alice", &tea()).await;
@@ -209,12 +209,12 @@ async fn the_customer_cancels_before_and_after_confirmation() {
 }
 
 #[tokio::test]
-async fn what_comes_late_or_twice_changes_nothing() {
+async fn late_and_repeated_events_change_nothing() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     orders.cancel("alice", id).await.expect(202);
     for _ in 0..2 {
-        // Both had worked on it when the cancel came.
+        // Both had worked on the order when the cancel came.
         orders
             .probe
             .publish(&InventoryReserved {
@@ -251,11 +251,11 @@ async fn what_comes_late_or_twice_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_contradicts_the_books_is_parked() {
+async fn contradicting_messages_are_parked() {
     let mut orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     let stranger = OrderId::new();
-    // Nobody was asked to commit it; and nobody placed the other one.
+    // No commit was asked for, and the other order does not exist.
     orders
         .probe
         .publish(&InventoryCommitted {
@@ -306,11 +306,11 @@ async fn what_contradicts_the_books_is_parked() {
 }
 
 #[tokio::test]
-async fn everything_that_is_said_is_on_the_timeline() {
+async fn timeline_has_every_message() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     confirm(&orders, id).await;
-    // Also a type that nobody here knows, and of another way of coordination: nobody acts on it.
+    // Also a type that no service knows, of another way of coordination: no service acts on it.
     let data = json!({ "order_id": id, "order_version": 9 })
         .to_string()
         .into_bytes();
@@ -345,11 +345,7 @@ async fn everything_that_is_said_is_on_the_timeline() {
     .await;
     for (entry, kind) in timeline.as_array().expect("a list").iter().zip(kinds) {
         assert_eq!(entry["type"], kind);
-        assert_eq!(
-            entry["data"],
-            json!(null),
-            "what was said in full is for operators"
-        );
+        assert_eq!(entry["data"], json!(null), "payloads are for operators");
     }
     let confirmed_by: Uuid = timeline[2]["causation_id"]
         .as_str()
@@ -359,7 +355,7 @@ async fn everything_that_is_said_is_on_the_timeline() {
     assert_eq!(
         timeline[1]["message_id"],
         confirmed_by.to_string(),
-        "each says what led to it"
+        "each names its cause"
     );
     let in_full = answer(orders.app.as_operator(Method::GET, &path))
         .await

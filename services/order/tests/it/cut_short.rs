@@ -20,13 +20,13 @@ use crate::helpers::{Orders, spawn_app, tea};
 
 const CUSTOMERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
-/// How many requests, and how many messages for the parking lot.
+/// Returns the number of requests, and of messages for the parking lot.
 fn cuts() -> usize {
     std::env::var("HOLDFAST_CUTS")
         .map_or(400, |cuts| cuts.parse().expect("HOLDFAST_CUTS is a number"))
 }
 
-/// What was promised by a 2xx.
+/// The effects that a 2xx response promised.
 #[derive(Default)]
 struct Promised {
     placed: Mutex<Vec<(OrderId, &'static str)>>,
@@ -34,8 +34,8 @@ struct Promised {
     dropped: Mutex<Vec<Uuid>>,
 }
 
-/// Sends `request` with a deadline of its own, or hangs up after a moment. Returns the status and body of an answer that
-/// came in time.
+/// Sends `request` with a deadline of its own, or hangs up after a moment. Returns the status and body of a response
+/// that came in time.
 async fn cut_short(request: RequestBuilder) -> Option<(StatusCode, serde_json::Value)> {
     let moment = fastrand::u64(1..60);
     let (request, patience) = match fastrand::u8(0..3) {
@@ -55,7 +55,7 @@ async fn cut_short(request: RequestBuilder) -> Option<(StatusCode, serde_json::V
 }
 
 impl Orders {
-    /// One request of a customer or an operator.
+    /// Sends one request of a customer or an operator.
     async fn one_request(&self, promised: &Promised) {
         let customer = CUSTOMERS[fastrand::usize(..CUSTOMERS.len())];
         let placed = {
@@ -114,7 +114,7 @@ impl Orders {
         }
     }
 
-    /// Puts `count` messages that are not JSON straight into the dead-letter queue. Returns when the broker has them all.
+    /// Publishes `count` messages that are not JSON straight to the dead-letter queue. Returns once all are confirmed.
     async fn fill_the_dead_letters(&self, count: usize) {
         let publisher = Publisher::new(self.vhost.url("order"), "a test");
         for start in (0..count).step_by(20) {
@@ -146,7 +146,7 @@ fn server_log() -> Vec<u8> {
     std::fs::read(&log).unwrap_or_else(|error| panic!("{log}: {error}"))
 }
 
-/// Returns the lines that tell of a transaction that was not where its session believed it to be.
+/// Returns the lines about a transaction that was not where its session believed it to be.
 fn misplaced_transactions(log: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(log)
         .lines()
@@ -155,7 +155,7 @@ fn misplaced_transactions(log: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Deadlines and clients that hang up drop requests at every wait. Rows that others write meanwhile on the same
+/// Deadlines and clients that hang up drop requests at every wait. Rows that other requests write meanwhile on the same
 /// connections stay, and each success that a client was told of is true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_requests_undo_nothing_for_others() {

@@ -1,4 +1,4 @@
-//! Inventory cannot be asked for prices: what it last said will do for a while, and the order says so.
+//! Orders while inventory is unavailable: the prices that it last named are used for a while, and the order says so.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ impl Orders {
 }
 
 #[tokio::test]
-async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
+async fn order_gets_the_last_known_prices_with_their_time() {
     let orders = spawn_app_with(&["--price-timeout-ms=10000"]).await;
     let fresh = orders.try_place("alice", &tea()).await.expect(202);
     assert_eq!(fresh["prices_as_of"], Value::Null);
@@ -29,7 +29,7 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
     let degraded = orders.try_place("alice", &tea()).await.expect(202);
     assert!(degraded["prices_as_of"].is_string(), "{degraded}");
     assert_eq!(degraded["amount"], fresh["amount"]);
-    // It is stored, and not only said once.
+    // The time is stored, and not only in the first response.
     let id = degraded["id"].as_str().expect("an id");
     let id = id.parse().expect("a UUID");
     assert_eq!(
@@ -37,7 +37,7 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
         degraded["prices_as_of"]
     );
 
-    // Of a product that nobody has asked for, nothing is known: not even that there is none.
+    // Nothing is known of a product whose price was never asked for, not even that it does not exist.
     let unknown =
         json!({ "lines": [{ "sku": "CUP", "quantity": 1 }], "payment": { "method": "wallet" } });
     orders
@@ -45,7 +45,8 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
         .await
         .expect_problem(503, "unavailable", None);
 
-    // Somebody else has inventory's address meanwhile, and says that it is not inventory: no reason to give up either.
+    // Another service has inventory's address meanwhile, and says that it is not inventory. The order is accepted all
+    // the same.
     orders.prices.restore();
     orders.prices.lead_to(orders.app.address());
     let degraded = orders.try_place("alice", &tea()).await.expect(202);
@@ -65,7 +66,7 @@ async fn an_order_has_the_last_known_prices_and_says_of_when_they_are() {
 }
 
 #[tokio::test]
-async fn prices_that_are_too_old_are_none_and_so_are_those_that_are_switched_off() {
+async fn prices_too_old_or_switched_off_are_not_used() {
     let orders = spawn_app_with(&["--price-timeout-ms=10000", "--price-max-age-seconds=0"]).await;
     orders.place("alice", &tea()).await;
     orders.prices.cut();
@@ -89,7 +90,7 @@ async fn prices_that_are_too_old_are_none_and_so_are_those_that_are_switched_off
 }
 
 #[tokio::test]
-async fn the_breaker_opens_and_closes_again_and_an_operator_sees_and_switches_it() {
+async fn breaker_opens_and_closes_and_an_operator_switches_it() {
     let orders = spawn_app_with(&["--price-timeout-ms=10000", "--price-breaker-open-ms=200"]).await;
     orders.place("alice", &tea()).await;
     assert_eq!(orders.dependency().await["breaker"]["state"], "closed");
@@ -128,7 +129,7 @@ async fn the_breaker_opens_and_closes_again_and_an_operator_sees_and_switches_it
 }
 
 #[tokio::test]
-async fn what_is_switched_must_be_there_and_is_an_operators() {
+async fn only_an_operator_switches_a_known_dependency() {
     let orders = spawn_app_with(&[]).await;
     let path = "/operator/dependencies/inventory";
     let body = json!({ "breaker": "force_open" });
@@ -142,7 +143,7 @@ async fn what_is_switched_must_be_there_and_is_an_operators() {
     answer(unknown.json(&body))
         .await
         .expect_problem(404, "not-found", None);
-    // What is for drills alone is refused, and then nothing is switched.
+    // A switch for drills is refused, and then nothing is switched.
     let drill = json!({ "breaker": "force_open", "cut_off": "on" });
     let refused = orders.app.as_operator(Method::POST, path).json(&drill);
     answer(refused)

@@ -17,23 +17,23 @@ pub(crate) struct Orders {
     pub(crate) vhost: Vhost,
     pub(crate) probe: Probe,
     pub(crate) inventory: TestApp,
-    /// The line to inventory.
+    /// The proxy to inventory.
     pub(crate) prices: Proxy,
-    /// The line to the broker.
+    /// The proxy to the broker.
     pub(crate) broker: Proxy,
-    /// The line to the database.
+    /// The proxy to the database.
     pub(crate) database: Proxy,
 }
 
-/// Where the inventories of all tests are: nobody tells them anything.
+/// The virtual host of all tests' inventories, to which no test publishes.
 static ELSEWHERE: OnceCell<Vhost> = OnceCell::const_new();
 
 pub(crate) async fn spawn_app() -> Orders {
-    // Longer than a busy machine may take: who tests the timeout sets it.
+    // Longer than a busy machine may take. Tests of the timeout set it themselves.
     spawn_app_with(&["--price-timeout-ms=10000"]).await
 }
 
-/// With more arguments for the order service.
+/// Starts the service with additional arguments.
 pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
     let (database, stock, vhost, elsewhere) = tokio::join!(
         Database::create("order"),
@@ -41,7 +41,7 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
         Vhost::of("order"),
         ELSEWHERE.get_or_init(|| Vhost::of("inventory"))
     );
-    // Another virtual host: here inventory only knows prices, and the tests answer for it.
+    // On another virtual host: here inventory only knows prices, and the tests publish its events.
     let mut all = arguments("inventory", stock.url());
     all.extend(broker_arguments(elsewhere, "inventory"));
     let inventory =
@@ -74,7 +74,8 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
         ),
         "--worker-poll-ms=20".to_owned(),
     ]);
-    // Who tests the sweep sets it: to the others it would hide a message that is lost, before their patience is over.
+    // Tests of the sweep set it themselves. In the others a sweep would hide a lost message before their patience is
+    // over.
     if !more
         .iter()
         .any(|argument| argument.starts_with("--sweep-after-ms"))
@@ -96,13 +97,13 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
     }
 }
 
-/// Two teas from the wallet.
+/// Returns an order of two teas, paid from the wallet.
 pub(crate) fn tea() -> Value {
     json!({ "lines": [{ "sku": "TEA", "quantity": 2 }], "payment": { "method": "wallet" } })
 }
 
 impl Orders {
-    /// A request to place this order, under this key.
+    /// Returns a request to place this order under this key.
     pub(crate) fn request(&self, customer: &str, key: &str, order: &Value) -> RequestBuilder {
         self.app
             .as_customer(customer, Method::POST, "/orders")
@@ -115,7 +116,7 @@ impl Orders {
         answer(self.request(customer, &Uuid::now_v7().to_string(), order)).await
     }
 
-    /// Places an order, and answers its id once it was published.
+    /// Places an order, and returns its id once it was published.
     pub(crate) async fn place(&self, customer: &str, order: &Value) -> OrderId {
         let placed = self.try_place(customer, order).await;
         let location = placed.header("location").map(str::to_owned);
@@ -152,7 +153,7 @@ impl Orders {
         .await
     }
 
-    /// Waits until an order is in this state, and answers it.
+    /// Waits until an order is in this state, and returns it.
     pub(crate) async fn wait_for(&self, id: OrderId, state: &str, at_rest: bool) -> Value {
         eventually(&format!("{id} is {state}, at rest: {at_rest}"), || async {
             let order = self.order(id).await;
@@ -165,7 +166,7 @@ impl Orders {
         .await
     }
 
-    /// How many orders there are.
+    /// Returns the number of orders.
     pub(crate) async fn count(&self) -> i64 {
         sqlx::query_scalar("select count(*) from orders")
             .fetch_one(&self.app.pool)

@@ -1,4 +1,4 @@
-//! One key, one order, one answer.
+//! One key, one order, one response.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -7,12 +7,12 @@ use testkit::{answer, eventually};
 use crate::helpers::{spawn_app, tea};
 
 #[tokio::test]
-async fn the_same_request_under_the_same_key_is_the_same_answer() {
+async fn same_request_and_key_get_the_same_response() {
     let orders = spawn_app().await;
     let first = answer(orders.request("alice", "k-1", &tea())).await;
     let location = first.header("location").map(str::to_owned);
     let first = first.expect(202);
-    // Spaces and the order of fields make no other request, and neither does a default that is spelt out.
+    // Spaces, the order of fields and a default that is spelt out do not make another request.
     let respelt = r#"{ "payment": { "method": "wallet" }, "coordination": "choreography",
                        "lines": [ { "quantity": 2, "sku": "TEA" } ] }"#;
     let again = orders
@@ -25,7 +25,7 @@ async fn the_same_request_under_the_same_key_is_the_same_answer() {
     assert_eq!(again.header("location").map(str::to_owned), location);
     assert_eq!(again.expect(202), first);
 
-    // It is answered also when inventory is away, and whatever became of the order since.
+    // The response stays the same while inventory is unavailable, and after the order has changed.
     orders.prices.cut();
     let id = first["id"]
         .as_str()
@@ -54,7 +54,7 @@ async fn another_request_under_the_same_key_is_refused() {
     answer(orders.request("alice", "k-1", &other))
         .await
         .expect_problem(422, "idempotency-key-reused", None);
-    // Keys are each customer's own.
+    // Each customer has keys of its own.
     answer(orders.request("bob", "k-1", &other))
         .await
         .expect(202);
@@ -63,7 +63,7 @@ async fn another_request_under_the_same_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_that_failed_leaves_no_trace_under_its_key() {
+async fn a_failed_request_does_not_use_up_its_key() {
     let orders = spawn_app().await;
     let unknown =
         json!({ "lines": [{ "sku": "NOPE", "quantity": 1 }], "payment": { "method": "wallet" } });
@@ -83,9 +83,10 @@ async fn a_request_that_failed_leaves_no_trace_under_its_key() {
 }
 
 #[tokio::test]
-async fn thirty_at_once_are_one_order() {
+async fn thirty_concurrent_requests_are_one_order() {
     let orders = spawn_app().await;
-    // Who is told to come back (thirty are more than there are connections) comes back under the same key.
+    // Thirty requests are more than there are connections. A client that is answered 503 sends its request again, under
+    // the same key.
     let insist = || async {
         eventually("it is accepted", || async {
             let answer = answer(orders.request("alice", "k-1", &tea())).await;

@@ -1,4 +1,4 @@
-//! Who may see and do what, and that nothing is told to anybody else.
+//! The roles' rights, and the secrecy of other customers' orders.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::helpers::{spawn_app, tea};
 const ISSUER: &str = "https://issuer.holdfast.example";
 
 #[tokio::test]
-async fn only_a_token_that_is_signed_for_us_now_is_believed() {
+async fn only_a_token_signed_for_us_and_valid_now_is_accepted() {
     let orders = spawn_app().await;
     let get = async |authorization: Option<String>| {
         let mut request = orders.app.request(Method::GET, "/orders");
@@ -87,7 +87,7 @@ async fn only_a_token_that_is_signed_for_us_now_is_believed() {
         .await
         .expect_problem(400, "bad-request", None);
 
-    // What is for everybody needs none.
+    // Public paths need no token.
     for path in [
         "/health/live",
         "/health/ready",
@@ -102,15 +102,15 @@ async fn only_a_token_that_is_signed_for_us_now_is_believed() {
     orders.stop().await;
 }
 
-/// A token of the past, signed with the right key: made by hand, as our tools make none.
+/// Returns an expired token, signed with the right key. No tool makes one.
 fn expired() -> String {
-    // The leeway for clocks is 30 s, so a token that was valid for one second an hour ago is needed; the signer takes its
-    // times from the clock, so this one was made on 2026-11-22, and was valid for a second.
+    // The leeway for clocks is 30 s, and the signer takes its times from the clock. So this token was made by hand on
+    // 2026-11-22, and was valid for one second.
     include_str!("expired.token").trim().to_owned()
 }
 
 #[tokio::test]
-async fn a_strangers_order_is_none_at_all() {
+async fn another_customers_order_looks_missing() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     let nobodys = OrderId::new();
@@ -156,7 +156,7 @@ async fn a_strangers_order_is_none_at_all() {
 }
 
 #[tokio::test]
-async fn roles_do_what_they_are_for() {
+async fn each_role_has_its_own_rights() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     let note = json!({ "note": "why" });
@@ -188,7 +188,7 @@ async fn roles_do_what_they_are_for() {
             .await
             .expect_problem(401, "unauthenticated", None);
     }
-    // An operator sees everything, and orders nothing.
+    // An operator sees every order, and places none.
     assert_eq!(orders.order(id).await["customer"], "alice");
     let as_operator = orders
         .app

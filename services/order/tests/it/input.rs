@@ -16,7 +16,7 @@ fn order(lines: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_wrong_body_is_told_its_field_and_its_limit() {
+async fn a_wrong_body_is_answered_with_field_and_limit() {
     let orders = spawn_app().await;
     let line = |sku: &str, quantity: Value| json!({ "sku": sku, "quantity": quantity });
     let many: Vec<Value> = (0..101)
@@ -159,7 +159,7 @@ async fn a_wrong_body_is_told_its_field_and_its_limit() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_at_all_is_a_bad_request() {
+async fn a_body_that_is_not_json_is_a_bad_request() {
     let orders = spawn_app().await;
     let post = async |content_type: &str, body: Vec<u8>| {
         let request = orders
@@ -228,7 +228,7 @@ async fn a_body_that_is_too_large_is_not_read() {
         .expect_problem(413, "too-large", None);
     assert!(detail.contains("65536 bytes"), "{detail}");
 
-    // Also if it does not say how large it is: in chunks, over a connection of our own.
+    // Also if its size is not announced: in chunks, over a connection of our own.
     let address = orders.app.url.trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(&address).await.expect("it answers");
     let token = token("alice", chassis::identity::Role::Customer);
@@ -239,7 +239,7 @@ async fn a_body_that_is_too_large_is_not_read() {
     stream.write_all(head.as_bytes()).await.expect("written");
     let chunk = [b"8000\r\n".as_slice(), &[b' '].repeat(0x8000), b"\r\n"].concat();
     for _ in 0..4 {
-        // The server may answer, and hang up, before it has read everything.
+        // The server may answer and hang up before it has read everything.
         if stream.write_all(&chunk).await.is_err() {
             break;
         }
@@ -336,13 +336,13 @@ async fn head_is_answered_as_get_without_a_body() {
         assert_eq!(head.status, get.status, "{path}");
         let kind = |answer: &Answer| answer.header("content-type").map(str::to_owned);
         assert_eq!(kind(&head), kind(&get), "{path}");
-        // An order's times need not be as long the next time.
+        // The length may differ, because an order's times need not be as long the next time.
         assert!(head.header("content-length").is_some(), "{path}");
         assert_eq!(head.body, Value::Null, "{path}");
     }
     let metrics = answer(orders.app.request(Method::HEAD, "/metrics")).await;
     assert_eq!(metrics.expect(200), Value::Null);
-    // Where there is no GET there is no HEAD.
+    // A path without GET has no HEAD.
     let path = format!("/orders/{id}/cancel");
     let head = answer(orders.app.as_customer("alice", Method::HEAD, &path)).await;
     assert_eq!(head.header("allow"), Some("OPTIONS, POST"));
@@ -375,7 +375,7 @@ async fn options_and_405_name_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_is_meant_for_another_service_is_told_to_come_back() {
+async fn requests_for_another_service_are_answered_503() {
     let orders = spawn_app().await;
     let meant_for = |service: &str| {
         let request = orders.request("alice", "k", &tea());
@@ -388,12 +388,12 @@ async fn what_is_meant_for_another_service_is_told_to_come_back() {
         assert!(detail.starts_with("this is order,"), "{detail}");
     }
     assert_eq!(orders.count().await, 0);
-    // Also where there is no such path: 404 would be an answer.
+    // Also where there is no such path: 404 would be taken for an answer.
     let nowhere = orders.app.request(Method::GET, "/charges");
     answer(nowhere.header(chassis::http::DESTINATION, "card-processor"))
         .await
         .expect_problem(503, "unavailable", None);
-    // Whether a service lives is asked of the address, whoever has it.
+    // Liveness is asked of the address, whichever service has it.
     let live = orders.app.request(Method::GET, "/health/live");
     answer(live.header(chassis::http::DESTINATION, "payment"))
         .await
@@ -431,7 +431,7 @@ async fn pages_go_on_where_the_last_one_ended() {
 #[tokio::test]
 async fn a_cursor_without_its_row_is_refused() {
     let orders = spawn_app().await;
-    // Of messages: another service's list is the same code. Orders go on by their ids, with or without the row.
+    // The list of messages, which all services share. Lists of orders go on by their ids, with or without the row.
     let path = format!("/operator/parked?after={}", Uuid::now_v7());
     answer(orders.app.as_operator(Method::GET, &path))
         .await
@@ -444,14 +444,14 @@ async fn a_cursor_without_its_row_is_refused() {
 }
 
 #[tokio::test]
-async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
+async fn requests_beyond_the_limit_are_answered_503() {
     let orders = spawn_app_with(&[
         "--http-max-concurrent=1",
         "--price-timeout-ms=30000",
         "--http-request-timeout-ms=30000",
     ])
     .await;
-    // One that waits for prices takes all the room, once it got in.
+    // A request that waits for prices takes all the room, once it is let in.
     orders.prices.pause();
     let busy = |answer: &Answer| answer.body["detail"] == "too many requests are in progress";
     let waiting = async {
@@ -474,7 +474,7 @@ async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
         .await;
         assert_eq!(refused.header("retry-after"), Some("1"));
         refused.expect_problem(503, "unavailable", None);
-        // Whoever asks whether the service lives still hears so.
+        // Readiness is answered all the same.
         answer(orders.app.request(Method::GET, "/health/ready"))
             .await
             .expect(200);

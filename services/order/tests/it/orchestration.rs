@@ -1,5 +1,5 @@
-//! What the order service makes of the orchestrator's commands, and what it asks of the orchestrator. The tests are the
-//! orchestrator.
+//! Orchestrated orders: the replies to the orchestrator's commands, and the requests to the orchestrator. The tests
+//! play the orchestrator.
 
 use contracts::{
     Message,
@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use crate::helpers::{Orders, spawn_app, spawn_app_with, tea};
 
-/// Two teas from the wallet, the orchestrated way.
+/// Returns an orchestrated order of two teas, paid from the wallet.
 fn orchestrated_tea() -> Value {
     let mut order = tea();
     order["coordination"] = json!("orchestration");
     order
 }
 
-/// Places an orchestrated order, and answers its id once its saga was asked for.
+/// Places an orchestrated order, and returns its id once its saga was asked for.
 async fn place(orders: &Orders) -> OrderId {
     let placed = orders.try_place("alice", &orchestrated_tea()).await;
     let id = placed.expect(202)["id"]
@@ -59,7 +59,7 @@ fn cancel(order_id: OrderId, reason: CancelReason, payment: Undoing) -> CancelOr
     }
 }
 
-/// Sends a command under this key, and answers what it was answered with.
+/// Sends a command under this key, and returns its reply.
 async fn ask<M: Message>(orders: &Orders, command: &M, key: &str) -> Seen {
     let before = orders.probe.replies(key).len();
     let asked = orders.probe.command("order", command, key).await;
@@ -71,12 +71,12 @@ async fn ask<M: Message>(orders: &Orders, command: &M, key: &str) -> Seen {
     assert_eq!(
         reply.headers["cloudEvents_causationid"],
         asked.to_string(),
-        "each ask is answered"
+        "each command gets a reply"
     );
     reply
 }
 
-/// The messages of this type about an order that were sent to the orchestrator.
+/// Returns the messages of this type about an order that were sent to the orchestrator.
 fn requests(orders: &Orders, id: OrderId, kind: &str) -> Vec<Seen> {
     let mut requests = orders.probe.seen(id);
     requests.retain(|seen| seen.kind == kind);
@@ -94,7 +94,7 @@ async fn operator(orders: &Orders, id: OrderId, what: &str, body: Value) -> Answ
     answer(orders.app.as_operator(Method::POST, &path).json(&body)).await
 }
 
-/// Nothing of an orchestrated order is an event: the others would act on it by themselves.
+/// Checks that an orchestrated order publishes no event: other services would act on it by themselves.
 fn no_event(orders: &Orders, id: OrderId) {
     let mut seen = orders.probe.seen(id);
     seen.retain(|seen| seen.exchange == "events");
@@ -102,7 +102,7 @@ fn no_event(orders: &Orders, id: OrderId) {
 }
 
 #[tokio::test]
-async fn its_saga_is_asked_for_with_all_that_it_needs() {
+async fn saga_is_requested_with_all_that_it_needs() {
     let orders = spawn_app().await;
     let placed = orders.try_place("alice", &orchestrated_tea()).await;
     let placed = placed.expect(202);
@@ -139,7 +139,7 @@ async fn its_saga_is_asked_for_with_all_that_it_needs() {
 }
 
 #[tokio::test]
-async fn confirmed_and_completed_it_is_at_rest_and_each_ask_is_answered() {
+async fn confirm_and_complete_get_a_reply_each_time() {
     let orders = spawn_app().await;
     let id = place(&orders).await;
     for key in ["confirm", "confirm", "confirm by hand"] {
@@ -165,7 +165,7 @@ async fn confirmed_and_completed_it_is_at_rest_and_each_ask_is_answered() {
     assert_eq!(orders.operator_view(id).await["awaits"], json!([]));
     no_event(&orders, id);
 
-    // Everything that was said is on the timeline.
+    // The timeline has all of these messages.
     let path = format!("/orders/{id}/timeline");
     eventually("it is on the timeline", || async {
         let timeline = answer(orders.app.as_customer("alice", Method::GET, &path)).await;
@@ -192,7 +192,7 @@ async fn confirmed_and_completed_it_is_at_rest_and_each_ask_is_answered() {
 }
 
 #[tokio::test]
-async fn what_its_saga_has_given_up_is_cancelled() {
+async fn order_is_cancelled_when_its_saga_has_given_up() {
     let orders = spawn_app().await;
     for (reason, payment, refunded, settled) in [
         (
@@ -229,7 +229,7 @@ async fn what_its_saga_has_given_up_is_cancelled() {
             (&view["payment_answer"], &view["inventory_answer"]),
             (&json!(payment), &json!("nothing_to_undo"))
         );
-        // Now it is too late.
+        // Now a confirm comes too late.
         let rejected = ask(&orders, &confirm(id), &format!("{id}/confirm")).await;
         assert_eq!(rejected.kind, "order.confirm_rejected.v1");
         assert_eq!(rejected.data["reason"], json!(reason));
@@ -241,7 +241,7 @@ async fn what_its_saga_has_given_up_is_cancelled() {
 }
 
 #[tokio::test]
-async fn cancelled_by_its_customer_first_it_is_not_confirmed() {
+async fn order_cancelled_first_is_not_confirmed() {
     let orders = spawn_app().await;
     let id = place(&orders).await;
     for _ in 0..2 {
@@ -271,7 +271,7 @@ async fn cancelled_by_its_customer_first_it_is_not_confirmed() {
         json!(["orchestrator"])
     );
 
-    // The saga may have given it up for a reason of its own meanwhile: who came first gives the reason.
+    // The saga may have given the order up for a reason of its own meanwhile: the first cancel gives the reason.
     let command = cancel(id, CancelReason::OutOfStock, Undoing::Undone);
     let cancelled = ask(&orders, &command, "cancel").await;
     assert_eq!(
@@ -285,7 +285,7 @@ async fn cancelled_by_its_customer_first_it_is_not_confirmed() {
     let order = orders.wait_for(id, "cancelled", true).await;
     assert_eq!(order["reason"], "customer");
 
-    // Asked again, it answers as it did.
+    // A repeated command gets the same reply.
     let again = ask(&orders, &confirm(id), "confirm").await;
     assert_eq!((again.kind, again.data), (rejected.kind, rejected.data));
     assert_eq!(ask(&orders, &command, "again").await.data, cancelled.data);
@@ -297,7 +297,7 @@ async fn cancelled_by_its_customer_first_it_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn cancelled_after_confirmation_it_is_undone_by_a_second_saga() {
+async fn confirmed_order_is_undone_by_a_second_saga() {
     let orders = spawn_app().await;
     for completed in [false, true] {
         let id = place(&orders).await;
@@ -324,7 +324,7 @@ async fn cancelled_after_confirmation_it_is_undone_by_a_second_saga() {
         );
         assert_eq!(start.data["lines"][0]["sku"], "TEA");
 
-        // The first saga ends well all the same: what it was told stays true for it.
+        // The first saga ends well all the same: what it was told stays true.
         let completed = ask(&orders, &complete(id), &key("complete")).await;
         assert_eq!(completed.kind, "order.completed.v1");
         assert_eq!(completed.data["order_version"], 2);
@@ -353,10 +353,10 @@ async fn cancelled_after_confirmation_it_is_undone_by_a_second_saga() {
     orders.stop().await;
 }
 
-/// All that can come of one order, for many orders, at once and more than once: each is written once, and each command
-/// answered.
+/// Every course of an order, for many orders at once and more than once: each order is written once, and each command
+/// gets a reply.
 #[tokio::test]
-async fn a_batch_is_answered_command_by_command() {
+async fn each_command_of_a_batch_gets_a_reply() {
     const ASKS: usize = 3;
     let orders = spawn_app().await;
     let mut ids = Vec::new();
@@ -402,7 +402,7 @@ async fn a_batch_is_answered_command_by_command() {
 }
 
 #[tokio::test]
-async fn what_contradicts_the_books_is_parked() {
+async fn contradicting_messages_are_parked() {
     let mut orders = spawn_app().await;
     let choreographed = orders.place("alice", &tea()).await;
     let (pending, confirmed) = (place(&orders).await, place(&orders).await);
@@ -410,7 +410,7 @@ async fn what_contradicts_the_books_is_parked() {
     let stranger = OrderId::new();
 
     let expected = [
-        // Each way has its own messages.
+        // Each way of coordination has its own messages.
         (choreographed, "order.commands", "one of Choreography"),
         (pending, "order.choreography", "one of Orchestration"),
         (
@@ -434,7 +434,7 @@ async fn what_contradicts_the_books_is_parked() {
     let undone = cancel(confirmed, CancelReason::PaymentDeclined, Undoing::Undone);
     orders.probe.command("order", &undone, "b").await;
     orders.probe.command("order", &confirm(stranger), "c").await;
-    // Nobody could tell to which ask the answer belongs.
+    // Without a key the reply would belong to no command.
     let keyless = OrderId::new();
     let data = serde_json::to_vec(&confirm(keyless)).expect("it serializes");
     let event = Event::new(
@@ -480,7 +480,7 @@ async fn what_contradicts_the_books_is_parked() {
     }
     assert_eq!(orders.order(confirmed).await["state"], "confirmed");
 
-    // A command is edited as a command.
+    // A command is checked as a command when it is edited.
     let id = about(confirmed)["id"].as_str().expect("an id");
     let path = format!("/operator/parked/{id}");
     let edit = async |data: Value| {
@@ -499,7 +499,7 @@ async fn what_contradicts_the_books_is_parked() {
 }
 
 #[tokio::test]
-async fn the_orchestrator_is_asked_again_and_then_an_operator() {
+async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
     let orders = spawn_app_with(&["--sweep-after-ms=50", "--sweeps=3"]).await;
     let (pending, confirmed, cancelled, undone) = (
         place(&orders).await,
@@ -524,7 +524,7 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
         .await;
         assert_eq!(view["awaits"], json!(["orchestrator"]));
     }
-    // Each was asked for three times after its last change, in the same words and under the same key.
+    // Each was asked for three times after its last change, with the same content and under the same key.
     let starts = |id: OrderId, saga: &str| {
         let mut starts = requests(&orders, id, "order.start_saga.v1");
         starts.retain(|start| start.data["saga"] == saga);
@@ -538,7 +538,7 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
         assert_eq!(ids.len(), starts.len(), "each is a new send with a new id");
         starts.len()
     };
-    // Stuck is committed before the last ask is published.
+    // That an order is stuck is committed before its last request is published.
     let all = async |what: &str, count: &dyn Fn() -> usize, least: usize| {
         eventually(what, || async {
             if count() >= least {
@@ -551,7 +551,7 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
     };
     let asks = all("pending", &|| starts(pending, "place_order"), 4).await;
     assert_eq!(asks, 4);
-    // Before it was confirmed it may have been asked for again.
+    // Before it was confirmed or cancelled, a sweep may have asked for it, too.
     for id in [confirmed, cancelled] {
         all("to be placed", &|| starts(id, "place_order"), 4).await;
     }
@@ -564,7 +564,7 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
         assert_eq!(starts(id, "undo_order"), 0);
     }
 
-    // What its participants did is the saga's to know.
+    // The saga knows what its participants did, so it is settled there.
     let settle = json!({ "note": "n", "participants": ["payment"] });
     let detail = operator(&orders, cancelled, "settle", settle)
         .await
@@ -575,7 +575,7 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
     assert_eq!(resumed.expect(202)["stuck_since"], json!(null));
     all("to be undone at last", &|| starts(undone, "undo_order"), 5).await;
 
-    // An answer un-sticks it.
+    // After a command that moves it on, the order is no longer stuck.
     ask(&orders, &complete(confirmed), "confirmed at last").await;
     let view = orders.operator_view(confirmed).await;
     assert_eq!(
@@ -589,11 +589,11 @@ async fn the_orchestrator_is_asked_again_and_then_an_operator() {
 }
 
 #[tokio::test]
-async fn it_has_no_deadline_of_its_own() {
+async fn orchestrated_order_has_no_deadline() {
     let orders = spawn_app_with(&["--order-deadline-seconds=1"]).await;
     let orchestrated = place(&orders).await;
     let choreographed = orders.place("alice", &tea()).await;
-    // When the younger one is given up, this one would have been too.
+    // When the younger order is cancelled, this one would have been, too.
     orders
         .probe
         .wait_for("order.cancelling.v1", choreographed)
@@ -603,7 +603,7 @@ async fn it_has_no_deadline_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_operator_cancels_what_is_pending_and_nothing_else() {
+async fn operator_cancels_only_pending_orders() {
     let orders = spawn_app().await;
     let (pending, confirmed) = (place(&orders).await, place(&orders).await);
     ask(&orders, &confirm(confirmed), "confirm").await;

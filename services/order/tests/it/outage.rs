@@ -1,4 +1,4 @@
-//! What is away for a while, and what is told to whom meanwhile.
+//! Outages, and the responses during them.
 
 use contracts::inventory::{InventoryCommitted, InventoryReserved};
 use reqwest::Method;
@@ -8,13 +8,13 @@ use testkit::{Answer, answer, eventually};
 use crate::helpers::{Orders, spawn_app, spawn_app_with, tea};
 
 #[tokio::test]
-async fn without_prices_an_order_is_told_to_come_back() {
+async fn orders_without_prices_are_answered_503() {
     let orders = spawn_app_with(&["--price-timeout-ms=10000"]).await;
     orders.prices.cut();
     let refused = orders.try_place("alice", &tea()).await;
     assert!(refused.header("retry-after").is_some());
     refused.expect_problem(503, "unavailable", None);
-    // Everything else goes on.
+    // Other requests go on.
     answer(orders.app.as_customer("alice", Method::GET, "/orders"))
         .await
         .expect(200);
@@ -29,7 +29,7 @@ async fn without_prices_an_order_is_told_to_come_back() {
     orders.stop().await;
 }
 
-/// Checks that an answer blames the server of the database: not the pool, though that is what waited for it.
+/// Checks that a response blames the database server, and not the pool that waited for it.
 fn is_away(answer: &Answer) {
     let kind = answer.body["type"].as_str().unwrap_or_default();
     let kinds =
@@ -38,7 +38,7 @@ fn is_away(answer: &Answer) {
     assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
 }
 
-/// Runs a statement in the service's database, as somebody who disturbs it.
+/// Runs a statement in the service's database, to disturb the service.
 async fn execute(orders: &Orders, statement: &str) -> PgConnection {
     let mut connection = PgConnection::connect(orders.app.database.url())
         .await
@@ -51,7 +51,7 @@ async fn execute(orders: &Orders, statement: &str) -> PgConnection {
 }
 
 #[tokio::test]
-async fn a_full_pool_is_told_from_a_server_that_is_away() {
+async fn a_full_pool_differs_from_an_unavailable_server() {
     // Long enough for waiting statements to hold all connections: a lock is waited for half as long.
     let orders = spawn_app_with(&["--database-statement-timeout-ms=60000"]).await;
     let locker = execute(&orders, "begin; lock table orders in access exclusive mode").await;
@@ -86,8 +86,8 @@ async fn a_full_pool_is_told_from_a_server_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_longer_than_its_limit_is_named() {
-    // Not by a lock: those are waited for half as long, and end otherwise.
+async fn a_statement_beyond_its_limit_is_reported_as_slow() {
+    // Not by a lock: a lock is waited for half as long, and ends otherwise.
     const SLOW: &str = "create function slow() returns trigger language plpgsql as
         $$ begin perform pg_sleep(600); return new; end $$;
         create trigger slow before insert on orders for each row execute function slow()";
@@ -101,7 +101,7 @@ async fn a_statement_that_takes_longer_than_its_limit_is_named() {
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     let detail = refused.expect_problem(503, "database-slow", None);
     assert_eq!(detail, "the database took too long");
-    // What is not slow is answered, and nothing is left of what was.
+    // Requests that need not wait are answered, and nothing is left of the slow one.
     let list = || answer(orders.app.as_customer("alice", Method::GET, "/orders"));
     let page = list().await.expect(200);
     assert_eq!(page["orders"], serde_json::json!([]));
@@ -117,7 +117,7 @@ async fn a_standby_is_not_ready() {
     let name = orders.app.database.name().to_owned();
     let read_only = format!("alter database {name} set default_transaction_read_only = on");
     execute(&orders, &read_only).await;
-    // As after a failover: the sessions are new ones, on a server that does not write.
+    // As after a failover: new sessions, on a server that does not write.
     let others = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()"
     );
@@ -141,7 +141,7 @@ async fn a_standby_is_not_ready() {
 }
 
 #[tokio::test]
-async fn without_its_database_it_says_so_and_comes_back_by_itself() {
+async fn service_recovers_from_a_database_outage() {
     let orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     orders.database.cut();
@@ -166,7 +166,7 @@ async fn without_its_database_it_says_so_and_comes_back_by_itself() {
     answer(orders.app.request(Method::GET, "/health/live"))
         .await
         .expect(200);
-    // What is said meanwhile is waited with.
+    // The event waits until the database is back.
     orders
         .probe
         .publish(&InventoryReserved {
@@ -183,7 +183,7 @@ async fn without_its_database_it_says_so_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
-async fn without_the_broker_orders_are_taken_and_their_deadline_does_not_run() {
+async fn no_deadline_runs_during_a_broker_outage() {
     let orders = spawn_app_with(&[
         "--order-deadline-seconds=1",
         "--sweep-after-ms=200",
@@ -206,7 +206,7 @@ async fn without_the_broker_orders_are_taken_and_their_deadline_does_not_run() {
         .expect("an id")
         .parse()
         .expect("a UUID");
-    // For longer than any deadline and any sweep.
+    // Longer than the deadline and every sweep.
     eventually("an old order", || async {
         let age: f64 =
             sqlx::query_scalar("select extract(epoch from now() - created_at)::float8 from orders")

@@ -1,4 +1,4 @@
-//! Requests that arrive slowly keep nobody out.
+//! Requests that arrive slowly keep no other client out.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,7 +30,7 @@ async fn send_slowly(orders: &Orders, customer: &str, more: &str) -> TcpStream {
     stream
 }
 
-/// Reads the answer, to where the server hangs up.
+/// Reads the response, until the server hangs up.
 async fn read_answer(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     let read = tokio::time::timeout(SOME_TIME, stream.read_to_end(&mut text)).await;
@@ -39,7 +39,7 @@ async fn read_answer(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn slow_bodies_of_one_customer_keep_nobody_out() {
+async fn slow_bodies_of_one_customer_block_no_other() {
     const SLOW: usize = 60;
     const ARRIVING: usize = 8;
     let orders = spawn_app_with(&[
@@ -53,7 +53,7 @@ async fn slow_bodies_of_one_customer_keep_nobody_out() {
         let stream = send_slowly(&orders, "mallory", "").await;
         answers.spawn(read_answer(stream));
     }
-    // Those beyond mallory's bound are told so; when the last of them is, all others are held.
+    // Requests beyond mallory's limit are rejected. Once the last of them is, the others are held.
     for _ in 0..SLOW - ARRIVING {
         let refused = answers.join_next().await.expect("one more");
         let refused = refused.expect("it does not panic");
@@ -67,7 +67,7 @@ async fn slow_bodies_of_one_customer_keep_nobody_out() {
             .await
             .expect(200);
     }
-    // What comes whole, and asks for nothing slow, is also mallory's to ask.
+    // A request of mallory's that arrives whole, and needs no slow body, is accepted.
     orders.try_place("mallory", &tea()).await.expect(202);
     assert!(answers.try_join_next().is_none(), "the others are held");
     answers.abort_all();
@@ -78,7 +78,7 @@ async fn slow_bodies_of_one_customer_keep_nobody_out() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_answered_408() {
     const SLOW: usize = 30;
-    // The same time for the body as for the whole request: only one of them runs before it is whole.
+    // The body and the whole request have the same limit, of which only one runs before the body is whole.
     let orders = spawn_app_with(&[
         "--http-body-timeout-ms=500",
         "--http-request-timeout-ms=500",
@@ -112,7 +112,7 @@ async fn a_callers_own_deadline_is_named_with_its_number() {
         "{late}"
     );
 
-    // A whole request that waits for prices.
+    // A whole request, which waits for prices.
     orders.prices.pause();
     let waiting = orders
         .request("alice", "k", &tea())
@@ -126,7 +126,7 @@ async fn a_callers_own_deadline_is_named_with_its_number() {
     );
     orders.prices.restore();
 
-    // All places for slow bodies are taken: one that comes at once needs none.
+    // All places for slow bodies are taken. A body that comes at once needs none.
     let held = send_slowly(&orders, "bob", "").await;
     let refused = read_answer(send_slowly(&orders, "alice", "").await).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");

@@ -1,4 +1,4 @@
-//! Deadlines, asking again, and orders that wait for an operator.
+//! Deadlines, sweeps, and orders that wait for an operator.
 
 use contracts::{
     inventory::{InventoryNothingToUndo, InventoryReserved},
@@ -11,7 +11,7 @@ use testkit::{answer, eventually};
 use crate::helpers::{spawn_app_with, tea};
 
 #[tokio::test]
-async fn a_pending_order_is_given_up_at_its_deadline() {
+async fn a_pending_order_is_cancelled_at_its_deadline() {
     let orders = spawn_app_with(&["--order-deadline-seconds=1"]).await;
     let id = orders.place("alice", &tea()).await;
     let cancelling = orders.probe.wait_for("order.cancelling.v1", id).await;
@@ -52,18 +52,18 @@ async fn a_confirmed_order_has_no_deadline() {
         })
         .await;
     orders.probe.wait_for("order.confirmed.v1", confirmed).await;
-    // When the other one is given up, this one would have been too.
+    // When the other order is cancelled, this one would have been, too.
     orders.probe.wait_for("order.cancelling.v1", given_up).await;
     assert_eq!(orders.order(confirmed).await["state"], "confirmed");
     orders.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
+async fn unanswered_order_is_swept_and_then_stuck() {
     let orders = spawn_app_with(&["--sweep-after-ms=50", "--sweeps=3"]).await;
     let id = orders.place("alice", &tea()).await;
     orders.cancel("alice", id).await.expect(202);
-    // Once for the cancel, and three times again.
+    // Once for the cancel, and three times by sweeps.
     orders
         .probe
         .wait_for_nth("order.cancelling.v1", id, 4)
@@ -91,7 +91,7 @@ async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
         .collect();
     assert_eq!(ids.len(), 4, "each is a new send with a new id");
 
-    // An answer un-sticks it.
+    // After an answer the order is no longer stuck.
     orders
         .probe
         .publish(&InventoryNothingToUndo {
@@ -133,7 +133,7 @@ async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
     deed("settle", json!({ "note": "", "participants": ["payment"] }))
         .await
         .expect_problem(422, "invalid-field", Some("note"));
-    // Inventory has answered: there is nothing to settle.
+    // Inventory has answered, so it has nothing to settle.
     deed(
         "settle",
         json!({ "note": "n", "participants": ["inventory"] }),
@@ -181,7 +181,7 @@ async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
             &json!("paid by bank transfer")
         )
     );
-    // It ends when payment says that it will not act on it any more, not before.
+    // The order ends only when payment has answered that it will not act on it any more.
     assert_eq!(orders.order(id).await["state"], "cancelling");
     orders
         .probe
@@ -207,7 +207,7 @@ async fn what_is_not_answered_is_asked_again_and_then_an_operators() {
 }
 
 #[tokio::test]
-async fn an_operator_cancels_what_is_pending_and_nothing_else() {
+async fn operator_cancels_only_pending_orders() {
     let orders = spawn_app_with(&[]).await;
     let (pending, confirmed) = (
         orders.place("alice", &tea()).await,
@@ -241,7 +241,7 @@ async fn an_operator_cancels_what_is_pending_and_nothing_else() {
         .expect_problem(409, "conflict", None);
     assert_eq!(orders.order(confirmed).await["state"], "confirmed");
     assert_eq!(orders.operator_view(confirmed).await["deeds"], json!([]));
-    // What is not stuck is not written off.
+    // An order that is not stuck is not settled.
     let settle = json!({ "note": "n", "participants": ["payment"] });
     let path = format!("/operator/orders/{pending}/settle");
     answer(orders.app.as_operator(Method::POST, &path).json(&settle))
@@ -252,7 +252,7 @@ async fn an_operator_cancels_what_is_pending_and_nothing_else() {
 
 /// After an outage, whose time does not count, each order gets the whole of its own wait again.
 #[tokio::test]
-async fn nobody_is_asked_again_before_an_answer_could_have_come() {
+async fn no_sweep_comes_before_an_answer_could_have_come() {
     let orders = spawn_app_with(&["--sweep-after-ms=200", "--sweeps=30"]).await;
     let (long, short) = (
         orders.place("alice", &tea()).await,
@@ -262,8 +262,8 @@ async fn nobody_is_asked_again_before_an_answer_could_have_come() {
         orders.cancel("alice", id).await.expect(202);
         orders.probe.wait_for("order.cancelling.v1", id).await;
     }
-    // Both waits are over by the clock. One was asked for ten times, so it has waited for 102 s; but messages have come in
-    // for seconds only.
+    // Both waits are over by the clock. One order was swept ten times, so its wait was 102 s; but messages have come in
+    // only for seconds.
     for (id, sweeps) in [(long, 10), (short, 1)] {
         sqlx::query(
             "update orders set sweeps = $2, sweep_at = now() - interval '1 s' where id = $1",
@@ -280,7 +280,7 @@ async fn nobody_is_asked_again_before_an_answer_could_have_come() {
         .await;
     let asked = orders.probe.kinds(long);
     let asked = asked.iter().filter(|kind| *kind == "order.cancelling.v1");
-    // Before the update it may have been asked again once or twice.
+    // Before the update it may have been asked for again once or twice.
     assert!(asked.count() <= 3);
     let sweeps: i32 = sqlx::query_scalar("select sweeps from orders where id = $1")
         .bind(long.0)

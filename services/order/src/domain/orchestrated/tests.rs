@@ -41,7 +41,7 @@ fn known(decision: &Decision) -> Known {
     (decision.order, decision.was_confirmed)
 }
 
-/// Everything that can become of an order.
+/// Returns every state that an order can reach.
 fn reachable_from(start: Known) -> HashSet<Known> {
     let mut found = HashSet::from([start]);
     let mut ahead = vec![start];
@@ -57,7 +57,7 @@ fn reachable_from(start: Known) -> HashSet<Known> {
     found
 }
 
-/// Every decision that can come about, with what it was about.
+/// Returns every possible decision, with the order and the input that led to it.
 fn every() -> impl Iterator<Item = (Known, Input, Decision)> {
     reachable_from(NEW).into_iter().flat_map(|before| {
         inputs().into_iter().filter_map(move |input| {
@@ -68,7 +68,7 @@ fn every() -> impl Iterator<Item = (Known, Input, Decision)> {
 }
 
 #[test]
-fn an_answer_is_the_same_whatever_happens_after_it() {
+fn a_reply_is_the_same_whatever_happens_after_it() {
     for (before, command, decision) in every() {
         if decision.reply.is_none() {
             continue;
@@ -85,7 +85,7 @@ fn an_answer_is_the_same_whatever_happens_after_it() {
 }
 
 #[test]
-fn what_comes_twice_changes_nothing_the_second_time() {
+fn repeated_inputs_change_nothing() {
     for (before, input, first) in every() {
         let second = decide(first.order, first.was_confirmed, input)
             .unwrap_or_else(|illegal| panic!("{before:?}: {illegal}"));
@@ -94,7 +94,7 @@ fn what_comes_twice_changes_nothing_the_second_time() {
 }
 
 #[test]
-fn commands_are_answered_and_nothing_else_is() {
+fn only_commands_get_replies() {
     for (before, input, decision) in every() {
         let is_command = commands().contains(&input);
         assert_eq!(
@@ -105,13 +105,13 @@ fn commands_are_answered_and_nothing_else_is() {
         let asks = decision.start.is_some() || decision.give_up.is_some();
         assert!(
             !(is_command && asks),
-            "{before:?}, {input:?}: its sender knows"
+            "{before:?}, {input:?}: a command must ask for nothing"
         );
     }
 }
 
 #[test]
-fn the_version_counts_exactly_the_changes_that_are_told() {
+fn version_counts_exactly_the_changes_that_are_told() {
     for (before, input, decision) in every() {
         let (order, after) = (before.0, decision.order);
         let moved = std::mem::discriminant(&after.state) != std::mem::discriminant(&order.state);
@@ -122,12 +122,12 @@ fn the_version_counts_exactly_the_changes_that_are_told() {
         );
         let told =
             decision.reply.is_some() || decision.start.is_some() || decision.give_up.is_some();
-        assert!(!moved || told, "{before:?}, {input:?}: nobody hears of it");
+        assert!(!moved || told, "{before:?}, {input:?}: it is not told");
     }
 }
 
 #[test]
-fn an_order_that_was_confirmed_is_so_for_ever() {
+fn was_confirmed_is_never_forgotten() {
     for (before, input, decision) in every() {
         let confirmed = matches!(decision.order.state, State::Confirmed { .. });
         assert_eq!(
@@ -155,7 +155,7 @@ fn only_the_customer_wakes_an_order_at_rest() {
 }
 
 #[test]
-fn every_order_that_is_not_at_rest_is_somebodys() {
+fn sweep_asks_for_the_saga_of_every_unfinished_order() {
     for (order, was_confirmed) in reachable_from(NEW) {
         let swept = decide(order, was_confirmed, Input::Sweep).expect("it can always be swept");
         assert_eq!(known(&swept), (order, was_confirmed));
@@ -172,7 +172,7 @@ fn every_order_that_is_not_at_rest_is_somebodys() {
 }
 
 #[test]
-fn who_cancels_first_gives_the_reason() {
+fn first_cancel_gives_the_reason() {
     for (before, input, decision) in every() {
         if let State::Cancelled(undoing) = decision.order.state {
             let Input::Cancel {
@@ -201,7 +201,7 @@ fn who_cancels_first_gives_the_reason() {
 }
 
 #[test]
-fn what_contradicts_the_order_is_illegal() {
+fn contradicting_inputs_are_illegal() {
     let undone = Input::Cancel {
         reason: CancelReason::PaymentDeclined,
         payment: Undo::NothingToUndo,
