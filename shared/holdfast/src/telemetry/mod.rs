@@ -169,7 +169,7 @@ pub fn init(
     metrics::describe_counter!(
         "spans_exported_total",
         metrics::Unit::Count,
-        "Spans that the exporter was done with, by what became of them: sent, lost"
+        "Spans that the exporter is done with, by outcome: sent, lost"
     );
     Ok(())
 }
