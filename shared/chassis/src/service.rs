@@ -111,7 +111,7 @@ impl Chassis {
         })
     }
 
-    /// Like [`Chassis::new`], for a service that keeps nothing.
+    /// Does the same as [`Chassis::new`], for a service that keeps nothing.
     pub fn without_database(
         name: &'static str,
         http: HttpSettings,

@@ -83,7 +83,7 @@ macro_rules! messages {
         /// Every type that this publisher writes, in the order of an order's life.
         pub const TYPES: &[&str] = &[$($kind),+];
 
-        /// Every type that this publisher writes, with the schema of its payload.
+        /// Returns every type that this publisher writes, with the schema of its payload.
         #[cfg(feature = "schema")]
         pub fn schemas() -> Vec<$crate::message::Documented> {
             vec![$($crate::message::Documented::of::<$name>($kind, stringify!($name))),+]

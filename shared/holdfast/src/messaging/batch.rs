@@ -47,7 +47,7 @@ const LOCKED_OUT: Duration = Duration::from_secs(10);
 /// The number of messages in a row, each locked out alone, from which on no single row can be at fault.
 const LOCKED_IN_A_ROW: u32 = 3;
 
-/// Consumes a queue with a [`Handler`].
+/// The consumer of a queue with a [`Handler`].
 pub(super) struct Processor<H> {
     queue: String,
     retries: u32,

@@ -528,7 +528,7 @@ impl Opened<'_> {
         Ok(delivery.ok_or_else(|| Ended::Stream(self.queue.subscription.queue.clone()))??)
     }
 
-    /// Like [`Self::run`], but through a [`Mixer`]. Acknowledges a delivery when its last copy has been handled.
+    /// Runs like [`Self::run`], but through a [`Mixer`]. Acknowledges a delivery when its last copy has been handled.
     async fn run_with(
         mut self,
         mut mixer: Mixer,

@@ -8,7 +8,7 @@ use tracing::Span;
 use super::event::{Incoming, Malformed};
 use crate::failpoint::Injected;
 
-/// Handles the messages of one queue.
+/// A handler of the messages of one queue.
 pub trait Handler: Send + Sync + 'static {
     /// The messages that this queue may bring, decoded.
     type Message: Send + Sync;

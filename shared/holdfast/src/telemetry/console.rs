@@ -9,7 +9,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::{Map, Value, json};
 
-/// Writes each ended span to standard output.
+/// An exporter that writes each ended span to standard output.
 #[derive(Debug)]
 pub(super) struct Console {
     pub(super) service: &'static str,
