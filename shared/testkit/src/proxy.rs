@@ -117,7 +117,7 @@ impl Proxy {
     pub fn say(&self, bytes: &[u8]) {
         self.said
             .send(bytes.to_vec())
-            .expect("somebody is connected");
+            .expect("a client is connected");
     }
 
     /// Passes everything on again.
