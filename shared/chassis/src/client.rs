@@ -1,8 +1,8 @@
-//! Calling another service: within the caller's deadline, in the caller's trace, under our own token.
+//! Calls to another service: within the caller's deadline, in the caller's trace, under our own token.
 //!
-//! A service of ours is called directly, whatever `HTTP_PROXY` says: it is in the same private network, and a proxy that is
-//! meant for the internet may not reach it. What belongs to somebody else is called through the proxy that the environment
-//! names ([`Client::outside`]).
+//! A service of ours is called directly, whatever `HTTP_PROXY` says: it is in the same private network, and a proxy
+//! that is meant for the internet may not reach it. Services of others are called through the proxy that the
+//! environment names ([`Client::outside`]).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,23 +23,23 @@ use crate::http::DESTINATION;
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// Its name, and its address.
+    /// The service's name; its address is `base`.
     service: &'static str,
     base: String,
     token: TokenFile,
 }
 
-/// A file that holds our service token. Whoever issues tokens rewrites it before the old one expires.
+/// A file that holds our service token. The issuer rewrites it before the old token expires.
 #[derive(Clone, Debug)]
 pub struct TokenFile(PathBuf);
 
 impl TokenFile {
-    /// The token in the file at `path`.
+    /// Returns the token file at `path`, without reading it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Reads it. Each time: it is small, and it is renewed while we run.
+    /// Reads the token, anew for each call: the file is small, and its token is renewed while we run.
     pub async fn read(&self) -> Result<String, Error> {
         let token = tokio::fs::read_to_string(&self.0)
             .await
@@ -48,48 +48,49 @@ impl TokenFile {
     }
 }
 
-/// Why there is no answer.
+/// A call without a successful response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It answered that it will not, and would answer the same again: give up.
+    /// The service refused the request, and would refuse it again: give up.
     #[error("{service} answered {status}: {body}")]
     Refused {
-        /// Whom we asked.
+        /// The service that was called.
         service: String,
-        /// What it answered.
+        /// The status that it answered with.
         status: StatusCode,
-        /// Why.
+        /// The body of its response.
         body: String,
     },
-    /// It cannot now; `retry_after` is what it said about when it can. Try again, if the call is safe to repeat.
+    /// The service cannot serve the request now; `retry_after` is the wait that it asks for. Try again, if the call is
+    /// safe to repeat.
     #[error("{service} is not available ({status})")]
     Unavailable {
-        /// Whom we asked.
+        /// The service that was called.
         service: String,
-        /// What it answered.
+        /// The status that it answered with.
         status: StatusCode,
-        /// When to come back.
+        /// The time after which to call again, if the service gave one.
         retry_after: Option<Duration>,
     },
-    /// No connection, or it broke. Try again, if the call is safe to repeat.
+    /// There was no connection, or it broke. Try again, if the call is safe to repeat.
     #[error("{service} cannot be reached: {source}")]
     Unreachable {
-        /// Whom we asked.
+        /// The service that was called.
         service: String,
-        /// What happened.
+        /// The client's error, without the URL.
         #[source]
         source: reqwest::Error,
     },
-    /// The answer did not come in time. What was asked for may have happened.
+    /// The response did not come in time. The request may have taken effect.
     #[error(transparent)]
     Late(#[from] deadline::Exceeded),
-    /// We have no token to show.
+    /// The service token could not be read.
     #[error("no service token: {0}")]
     Token(String),
 }
 
 impl Retryable for Error {
-    /// For calls that are safe to repeat.
+    /// Returns the advice for calls that are safe to repeat.
     fn advice(&self) -> Advice {
         match self {
             Self::Refused { .. } | Self::Late(_) => Advice::Never,
@@ -107,7 +108,7 @@ impl Retryable for Error {
 }
 
 impl Client {
-    /// A client for the service of that name at `base` (`http://host:port`), one of ours: no proxy is asked.
+    /// Makes a client for the service of that name at `base` (`http://host:port`), one of ours: no proxy is used.
     pub fn new(
         service: &'static str,
         base: &str,
@@ -116,7 +117,7 @@ impl Client {
         Self::build(reqwest::Client::builder().no_proxy(), service, base, token)
     }
 
-    /// A client for somebody else's service: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed.
+    /// Makes a client for a service of others: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed.
     pub fn outside(
         service: &'static str,
         base: &str,
@@ -133,7 +134,8 @@ impl Client {
     ) -> Result<Self, reqwest::Error> {
         let http = http
             .connect_timeout(Duration::from_secs(1))
-            // Sooner than servers hang up on us (actix after 5 s): else a request could meet the hanging up half way.
+            // Sooner than servers close idle connections (actix after 5 s): otherwise a request could be sent while its
+            // connection is being closed.
             .pool_idle_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
@@ -145,20 +147,20 @@ impl Client {
         })
     }
 
-    /// A request to `path`, to be finished and given to [`Self::send`].
+    /// Begins a request to `path`, to be finished and given to [`Self::send`].
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.base))
     }
 
-    /// Sends a request and decodes the answer, all by `deadline`, whose rest travels along.
+    /// Sends a request and decodes the response, all by `deadline`. The time that is left is sent along in a header.
     ///
-    /// Dropping it, like [`Error::Late`], leaves the outcome unknown.
+    /// Dropping the future, like [`Error::Late`], leaves the outcome unknown.
     pub async fn send<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
         deadline: Deadline,
     ) -> Result<T, Error> {
-        // Its name, and no URL: errors are kept and shown, and the address is in the span.
+        // The name, and no URL: errors are kept and shown, and the address is in the span.
         let service = || self.service.to_owned();
         let (http, request) = request.build_split();
         let unreachable = |source: reqwest::Error| Error::Unreachable {
@@ -206,8 +208,8 @@ impl Client {
     }
 }
 
-/// Returns how long an answer asks to wait: in seconds, or until a date (RFC 9110, 10.2.3), which is the answerer's and so
-/// is compared with its own `Date`.
+/// Returns the wait that a response asks for: in seconds, or until a date (RFC 9110, 10.2.3), which is by the server's
+/// clock and so is compared with the response's own `Date`.
 pub fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
     let text = |name: header::HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let asked = text(header::RETRY_AFTER)?;
@@ -220,7 +222,7 @@ pub fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
 }
 
 impl Error {
-    /// Returns when the other service wants to be asked again, if it said so.
+    /// Returns the wait that the other service asked for, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => *retry_after,
@@ -228,7 +230,7 @@ impl Error {
         }
     }
 
-    /// For traces: the status, or what there was instead of one.
+    /// Returns the status, or a word in its place, for traces.
     fn kind(&self) -> String {
         match self {
             Self::Refused { status, .. } | Self::Unavailable { status, .. } => {
@@ -251,7 +253,7 @@ pub fn traced(request: RequestBuilder) -> RequestBuilder {
         })
 }
 
-/// The span of a request that is about to be sent. Paths have ids in them, so it is named by the method alone.
+/// Makes the span of a request that is about to be sent. Paths have ids in them, so it is named by the method alone.
 fn span_of(request: &reqwest::Request) -> tracing::Span {
     let (method, url) = (request.method().as_str(), request.url());
     let server = url.host_str().unwrap_or_default();

@@ -25,7 +25,8 @@ pub use trouble::{Look, Trouble};
 
 use crate::settings::DatabaseSettings;
 
-/// A pool that connects when it must: a database that is away for a moment, also at the start, is no reason to die.
+/// Makes a pool that connects on demand: a database that is unavailable for a moment, even at the start, is no reason
+/// to end the process.
 pub fn pool(name: &str, settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(&settings.url()?)?
         .application_name(name)
@@ -34,27 +35,27 @@ pub fn pool(name: &str, settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
                 "statement_timeout",
                 settings.database_statement_timeout_ms.to_string(),
             ),
-            // Before the statement's own limit: a row that somebody holds is a lost race, a slow statement is a database in need.
+            // Shorter than the limit of a statement: so a held row counts as a lost race, and not as a slow statement.
             (
                 "lock_timeout",
                 (settings.database_statement_timeout_ms / 2)
                     .max(1)
                     .to_string(),
             ),
-            // A process that was frozen in a transaction does not hold its locks for ever.
+            // A process that is frozen in a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
         ]);
     Ok(PgPoolOptions::new()
         .max_connections(settings.database_max_connections)
         .acquire_timeout(Duration::from_millis(settings.database_acquire_timeout_ms))
-        // A connection that the server closed shows at its first use; a ping before each use would cost more.
+        // A connection that the server closed is found at its first use; a ping before each use would cost more.
         .test_before_acquire(false)
         .connect_lazy_with(options))
 }
 
 /// Brings the schema up to date; waits for the database for as long as it takes.
 ///
-/// Fails only on what waiting cannot mend: a migration that is wrong, or that was changed after it ran.
+/// Fails only where waiting cannot help: at a migration that is wrong, or that was changed after it ran.
 pub async fn migrate(
     pool: &PgPool,
     migrators: &[Migrator],
@@ -80,7 +81,7 @@ pub async fn migrate(
     Ok(())
 }
 
-/// A transaction, and the span that lasts as long.
+/// A transaction, with a span of the same duration.
 #[derive(Debug)]
 pub struct Transaction {
     transaction: Inner,
@@ -103,7 +104,7 @@ pub async fn begin(pool: &PgPool, what: &str) -> sqlx::Result<Transaction> {
 }
 
 impl Transaction {
-    /// Commits. After an error the outcome is unknown. Cancel safe: a commit that was begun ends.
+    /// Commits. After an error the outcome is unknown. Cancel safe: a commit that has begun goes on to its end.
     pub async fn commit(self) -> sqlx::Result<()> {
         let committed = self.transaction.commit().await;
         if let Err(error) = &committed {
@@ -112,7 +113,7 @@ impl Transaction {
         committed
     }
 
-    /// Rolls back, and waits for it; dropping does the same without waiting.
+    /// Rolls back, and waits for that; dropping the transaction rolls back without waiting.
     pub async fn rollback(self) -> sqlx::Result<()> {
         self.transaction.rollback().await
     }
@@ -140,7 +141,7 @@ pub fn sample(pool: &PgPool) {
     gauge!("database_connections_max").set(f64::from(pool.options().get_max_connections()));
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric, for readers of `/metrics`.
 pub(crate) fn describe() {
     trouble::describe();
     describe_gauge!(
@@ -151,16 +152,16 @@ pub(crate) fn describe() {
     describe_gauge!(
         "database_connections_idle",
         Unit::Count,
-        "Connections of the pool that nobody uses"
+        "Idle connections of the pool"
     );
     describe_gauge!(
         "database_connections_max",
         Unit::Count,
-        "How many connections the pool may have"
+        "The most connections that the pool may have"
     );
     describe_histogram!(
         "database_begin_duration_seconds",
         Unit::Seconds,
-        "How long a request or a worker waited for its transaction to begin: for a connection of the pool, and for BEGIN"
+        "Time that a request or a worker waited for its transaction to begin: for a connection of the pool, and for BEGIN"
     );
 }

@@ -1,5 +1,6 @@
-//! What a demonstration may do to a service: pause a queue, damage a message, crash or wait at a line, switch something off. For
-//! operators, and only with `DEMO_MODE=true`: without it these routes do not exist.
+//! The faults that a demonstration may cause in a service: pause a queue, damage a message, crash or wait at a
+//! failpoint, switch a feature off. For operators, and only with `DEMO_MODE=true`: without it these routes do not
+//! exist.
 
 mod faults;
 mod switches;
@@ -26,7 +27,7 @@ use crate::{
     openapi::Routes,
 };
 
-/// The failpoints of everything that sends and receives messages.
+/// The failpoints of every service that sends and receives messages.
 pub(crate) const MESSAGING: [&str; 4] = [
     "consumer.before_commit",
     "consumer.after_commit",
@@ -34,18 +35,18 @@ pub(crate) const MESSAGING: [&str; 4] = [
     "outbox.after_publish",
 ];
 
-/// What the routes work on.
+/// The state that the routes work on.
 #[derive(Clone)]
 pub(crate) struct Stage {
-    /// The switches of its queues, and what publishes; a service without messages has neither.
+    /// The switches of its queues, and its publisher; `None` in a service without messages.
     pub(crate) queues: Option<(Controls, Publisher)>,
-    /// Where it can be made to crash, or to wait.
+    /// The failpoints at which it can be made to crash, or to wait.
     pub(crate) failpoints: Arc<[&'static str]>,
-    /// What is wrong with its HTTP server.
+    /// The faults of its HTTP server.
     pub(crate) faults: Faults,
-    /// What it can be made to do without.
+    /// The features that can be switched off.
     pub(crate) switches: Arc<[Switch]>,
-    /// Which process this is: another one for each.
+    /// The id of this process, new at each start.
     pub(crate) process: Uuid,
 }
 
@@ -58,7 +59,7 @@ impl Stage {
             .ok_or_else(|| Problem::not_found(format!("this service consumes no queue {queue:?}")))
     }
 
-    /// Sets what a failpoint does.
+    /// Sets the actions of a failpoint.
     fn set(&self, failpoint: &str, actions: &str) -> Result<(), Problem> {
         if !self.failpoints.contains(&failpoint) {
             return Err(Problem::not_found(format!(
@@ -69,7 +70,7 @@ impl Stage {
         if failpoint::ENABLED {
             return failpoint::set(failpoint, actions).map_err(Problem::internal);
         }
-        // Who is held nowhere need not be let go on.
+        // Without failpoints no thread is held, so there is nothing to release.
         if actions == "off" {
             return Ok(());
         }
@@ -92,29 +93,29 @@ pub(crate) fn routes(routes: &mut Routes) {
         .service(turn);
 }
 
-/// What can be broken here, and what is.
+/// The faults that can be caused in a service, and those that are.
 #[derive(Debug, Serialize, ToSchema)]
 struct Broken {
-    /// Which process answers: what is broken is broken in that one alone.
+    /// The id of the process that answers: faults are of this process alone.
     process: Uuid,
     /// The queues that it consumes.
     queues: Vec<String>,
-    /// Those that are paused.
+    /// The queues that are paused.
     paused: Vec<String>,
-    /// Where it can be made to crash, or to wait.
+    /// The failpoints at which it can be made to crash, or to wait.
     #[schema(value_type = Vec<String>)]
     failpoints: Arc<[&'static str]>,
-    /// Whether the build has failpoints at all.
+    /// True if the build has failpoints.
     failpoints_compiled_in: bool,
-    /// What it can be made to do without.
+    /// The features that can be switched off.
     switches: Vec<SwitchView>,
 }
 
-/// Something that can be switched off.
+/// A feature that can be switched off.
 #[derive(Debug, Serialize, ToSchema)]
 struct SwitchView {
     name: &'static str,
-    /// What is on while it is.
+    /// The feature that is on while the switch is on.
     what: &'static str,
     on: bool,
 }
@@ -129,49 +130,49 @@ impl From<&Switch> for SwitchView {
     }
 }
 
-/// What a switch is to be.
+/// The new state of a switch.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Switching {
     on: bool,
 }
 
-/// Whether threads are to wait.
+/// A request to hold threads at a failpoint, or to release them.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Holding {
     hold: bool,
 }
 
-/// Which message to damage.
+/// The choice of the message to damage.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Damage {
-    /// A text that its payload contains: a customer's name, say. At least 4 characters.
+    /// A text that the payload contains: a customer's name, say. At least 4 characters.
     #[schema(min_length = 4, max_length = 100)]
     containing: String,
 }
 
-/// What is to be wrong with the service.
+/// The faults that the service is to have.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Fault {
-    /// How much longer each request takes, in milliseconds: 0 to 60000.
+    /// The delay of each request, in milliseconds: 0 to 60000.
     #[serde(default)]
     #[schema(maximum = 60000)]
     latency_ms: u64,
-    /// Whether each request then fails with 500.
+    /// True if each request then fails with 500.
     #[serde(default)]
     unavailable: bool,
 }
 
-/// A message that nobody can read.
+/// A message that cannot be read.
 #[derive(Debug, Serialize, ToSchema)]
 struct Poisoned {
     message_id: Uuid,
 }
 
-/// What can be broken here, and what is.
+/// Shows the faults that can be caused in this service, and those that are.
 #[utoipa::path(tag = "demo", operation_id = "show_broken", responses((status = 200, body = Broken)))]
 #[get("/demo")]
 async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
@@ -208,12 +209,12 @@ async fn pause(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Goes on consuming a queue.
+/// Resumes consuming a queue.
 #[utoipa::path(
     tag = "demo",
     operation_id = "resume_queue",
     params(("queue" = String, Path, description = "The queue's name.")),
-    responses((status = 204, description = "It goes on.")),
+    responses((status = 204, description = "It is consumed again.")),
 )]
 #[post("/demo/queues/{queue}/resume")]
 async fn resume(
@@ -226,7 +227,7 @@ async fn resume(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Damages the next message of a queue that contains a text: it is parked, and an operator can mend it.
+/// Damages the next message of a queue that contains a text: it is parked, and an operator can repair it.
 #[utoipa::path(
     tag = "demo",
     operation_id = "damage_message",
@@ -252,7 +253,7 @@ async fn damage(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Puts bytes on a queue that are no message: all that can be done with them is to drop them.
+/// Publishes to a queue bytes that are not a message: they are parked, and can only be dropped.
 #[utoipa::path(
     tag = "demo",
     operation_id = "poison_queue",
@@ -288,7 +289,7 @@ async fn poison(
     Ok(HttpResponse::Accepted().json(Poisoned { message_id }))
 }
 
-/// Makes the process abort the next time that it comes to a line.
+/// Makes the process abort when it next reaches a failpoint.
 #[utoipa::path(
     tag = "demo",
     operation_id = "crash_at_failpoint",
@@ -309,8 +310,7 @@ async fn crash(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Has each thread that comes to a line wait there, as long as it takes, and all that it would do besides wait with it; or lets
-/// them go on.
+/// Holds every thread that reaches a failpoint, and with it all other work of the thread; or releases the threads.
 #[utoipa::path(
     tag = "demo",
     operation_id = "hold_at_failpoint",
@@ -333,12 +333,12 @@ async fn hold(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Makes every request slow, or fail, but for those of operators and demonstrations. `{}` mends it.
+/// Makes every request slow, or makes it fail, except those of operators and demonstrations. `{}` ends the faults.
 #[utoipa::path(
     tag = "demo",
     operation_id = "set_faults",
     request_body = Fault,
-    responses((status = 204, description = "The faults are as asked.")),
+    responses((status = 204, description = "The faults are set.")),
 )]
 #[put("/demo/faults")]
 async fn fail(
@@ -350,11 +350,11 @@ async fn fail(
         return Err(Problem::invalid_field("latency_ms", "is from 0 to 60000"));
     }
     stage.faults.set(fault.latency_ms, fault.unavailable);
-    warn!(?fault, operator = %operator.id, "broken, or mended");
+    warn!(?fault, operator = %operator.id, "faults are set");
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Switches something off in this process, or on again.
+/// Switches a feature of this process off, or on again.
 #[utoipa::path(
     tag = "demo",
     operation_id = "turn_switch",

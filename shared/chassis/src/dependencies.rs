@@ -1,6 +1,6 @@
-//! What a service depends on, each behind a [`Pipeline`]: shown to operators, and switched by them.
+//! The dependencies of a service, each behind a [`Pipeline`]: shown to operators, and switched by them.
 //!
-//! Switches are of this process and of now: they are gone with it, and other replicas have their own.
+//! A switch holds in this process, until it ends; other replicas have their own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,12 @@ use crate::{
     openapi::Routes,
 };
 
-/// Longest that a breaker stays open before it tries again: whoever waits for what is back already waits for no longer.
+/// The longest that a breaker stays open before a probe, and so the longest that a call waits for a dependency that is
+/// available again.
 pub const LONGEST_OPEN: Duration = Duration::from_secs(10);
 
-/// A circuit breaker that opens as `policy` says, for `open_for`; twice as long each time that trying again fails, up to [`LONGEST_OPEN`].
+/// Returns the settings of a circuit breaker that opens as `policy` says, for `open_for`; twice as long after each
+/// failed probe, up to [`LONGEST_OPEN`].
 pub fn breaker(policy: Policy, open_for: Duration) -> Config {
     let growth = Growth {
         multiplier: 2.0,
@@ -41,8 +43,9 @@ pub fn breaker(policy: Policy, open_for: Duration) -> Config {
     }
 }
 
-/// How many of `wanted` calls there is a point in making now: for whoever claims work that needs the dependency. While its
-/// breaker is open nobody needs to claim work to be told so; then, as many as are let through to see whether it is back.
+/// Returns how many of `wanted` calls are worth making now, for a worker that claims work for the dependency. While the
+/// breaker is open that is zero: the work would be claimed only to be rejected. After that it is at most the number of
+/// probes that the breaker permits.
 pub fn worth_asking(pipeline: &Pipeline, wanted: i64) -> i64 {
     let Some(breaker) = pipeline.get_breaker() else {
         return wanted;
@@ -62,7 +65,7 @@ pub fn worth_asking(pipeline: &Pipeline, wanted: i64) -> i64 {
 #[derive(Clone)]
 pub(crate) struct Dependencies {
     pipelines: Arc<[Pipeline]>,
-    /// Whether drills may cut them off.
+    /// Set if drills may cut them off.
     demo: bool,
 }
 
@@ -88,7 +91,7 @@ impl Dependencies {
         })
     }
 
-    /// Sets the gauges of all of them.
+    /// Sets the gauges of all dependencies.
     pub(crate) fn publish(&self) {
         for pipeline in self.pipelines.iter() {
             if let Some(breaker) = pipeline.get_breaker() {
@@ -105,24 +108,24 @@ impl Dependencies {
     }
 }
 
-/// What a call's failure says about the health of whom we asked.
+/// The class of a failed call, by what it shows about the health of the service that was called.
 impl Classify for client::Error {
     fn class(&self) -> Class {
         match self {
-            // It is alive, and says that the question is wrong.
+            // The service is alive, and says that the request is wrong.
             Self::Refused { .. } => Class::Success,
-            // It is alive, and says that we ask too often: for the retry's patience, not for the breaker.
+            // The service is alive, and says that we call too often: the retry waits, and the breaker ignores it.
             Self::Unavailable { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
                 Class::Ignored
             }
             Self::Unavailable { .. } | Self::Unreachable { .. } | Self::Late(_) => Class::Failure,
-            // Ours.
+            // The fault is ours.
             Self::Token(_) => Class::Ignored,
         }
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric, for readers of `/metrics`.
 pub(crate) fn describe_metrics() {
     describe_gauge!(
         "circuit_breaker_state",
@@ -171,7 +174,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.service(list).service(switch);
 }
 
-/// A dependency, as it looks from this process.
+/// A dependency, as this process sees it.
 #[derive(Debug, Serialize, ToSchema)]
 struct Dependency {
     name: String,
@@ -181,9 +184,9 @@ struct Dependency {
     bulkhead: Option<BulkheadView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_budget: Option<BudgetView>,
-    /// Whether a drill has cut it off.
+    /// True if a drill has cut it off.
     cut_off: bool,
-    /// Whether this service answers without it, where it can.
+    /// True if this service answers without it, where it can.
     fallback: bool,
 }
 
@@ -192,11 +195,11 @@ struct Dependency {
 struct BreakerView {
     /// closed, open, half_open, forced_open or forced_closed.
     state: &'static str,
-    /// How long until it lets calls through again, if that is known.
+    /// The time until it permits calls again, in milliseconds, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     succeeded: u64,
-    /// Succeeded, but too slowly.
+    /// Calls that succeeded, but too slowly.
     slow: u64,
     failed: u64,
     ignored: u64,
@@ -204,7 +207,7 @@ struct BreakerView {
     rejected: u64,
 }
 
-/// A bulkhead.
+/// A bulkhead, with its bounds and its use.
 #[derive(Debug, Serialize, ToSchema)]
 struct BulkheadView {
     enabled: bool,
@@ -218,32 +221,32 @@ struct BulkheadView {
 #[derive(Debug, Serialize, ToSchema)]
 struct BudgetView {
     enabled: bool,
-    /// Retries in hand.
+    /// The retries that may be made now.
     available: f64,
 }
 
-/// What to switch. What is left out stays as it is.
+/// The switches of a dependency. A switch that is left out stays as it is.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Switches {
     breaker: Option<BreakerSwitch>,
     bulkhead: Option<OnOff>,
     retry_budget: Option<OnOff>,
-    /// Whether to answer without it, where that is possible.
+    /// On: this service answers without the dependency, where it can.
     fallback: Option<OnOff>,
-    /// On: every call fails at once, as if its time were over. For drills, with `DEMO_MODE` alone.
+    /// On: every call fails at once, as if its deadline had passed. For drills, with `DEMO_MODE` alone.
     cut_off: Option<OnOff>,
 }
 
-/// What a circuit breaker is to do.
+/// The mode of a circuit breaker.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum BreakerSwitch {
-    /// Let nobody through.
+    /// Rejects every call.
     ForceOpen,
-    /// Let everybody through: as if it were not there.
+    /// Permits every call.
     ForceClosed,
-    /// Decide by itself, beginning with closed.
+    /// Decides by itself, beginning with closed.
     Automatic,
 }
 
@@ -307,7 +310,7 @@ impl From<&Budget> for BudgetView {
     }
 }
 
-/// What this service depends on, and how it gets on with it.
+/// Lists the dependencies of this service, with the state of their breakers, bulkheads and retry budgets.
 #[utoipa::path(tag = "operator", operation_id = "list_dependencies", responses((status = 200, body = Vec<Dependency>)))]
 #[get("/operator/dependencies")]
 async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpResponse {
@@ -319,7 +322,7 @@ async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpRespons
     HttpResponse::Ok().json(all)
 }
 
-/// Switches what stands between this process and a dependency.
+/// Switches the breaker, the bulkhead, the retry budget or the fallback of a dependency.
 #[utoipa::path(
     tag = "operator",
     operation_id = "switch_dependency",
@@ -345,7 +348,7 @@ async fn switch(
     if cut_off.is_some() && !dependencies.demo {
         return Err(Problem::invalid_field("cut_off", "is for DEMO_MODE alone"));
     }
-    // All of it, or nothing.
+    // Each switch is checked before any is set: all of them, or none.
     let none = |what: &str| {
         Problem::invalid_field(what, format!("there is none before {}", pipeline.name()))
     };

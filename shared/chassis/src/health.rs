@@ -1,4 +1,4 @@
-//! Health: whether the process lives, and whether it can do its work.
+//! Health: the liveness of the process, and its readiness for work.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -14,25 +14,25 @@ use utoipa::ToSchema;
 
 use crate::{database::Look, openapi::Routes};
 
-/// How long a look at everything is good. Readiness wants no token, so nobody may make work by asking for it often.
+/// The time for which a look at everything is good. Readiness needs no token, so frequent requests must not make work.
 const FRESH: Duration = Duration::from_secs(1);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// What a service needs to do its work, and how to ask whether it is there.
+/// The dependencies that a service needs to do its work, and a check for each.
 ///
-/// Asked for by many at a time it looks once: a look is good for a second, and all who ask meanwhile share it.
+/// Concurrent requests share one look: it is good for a second, and requests during it wait for its result.
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Vec<(&'static str, Check)>,
-    /// The database, if there is one: also for telling a busy pool from a server that is away.
+    /// The database, if there is one; also used to tell a busy pool from an unavailable server.
     database: Option<Look>,
-    /// The last look. A tokio Mutex, held during a look: who comes meanwhile waits for its result.
+    /// The last look. A tokio Mutex, held during a look: requests meanwhile wait for its result.
     last: Arc<Mutex<Option<(Instant, Readiness)>>>,
 }
 
 impl Health {
-    /// Adds a check; it has two seconds to answer.
+    /// Adds a check, which has two seconds to return.
     #[must_use]
     pub fn with<F>(
         mut self,
@@ -47,7 +47,7 @@ impl Health {
         self
     }
 
-    /// Ready while the database answers and writes. A pool that is busy is ready: it is not away.
+    /// Adds a check that the database answers and takes writes. A busy pool is ready: the server is available.
     #[must_use]
     pub fn with_database(mut self, look: Look) -> Self {
         self.database = Some(look.clone());
@@ -57,24 +57,24 @@ impl Health {
         })
     }
 
-    /// The look at the database.
+    /// Returns the look at the database.
     pub(crate) fn database(&self) -> Option<&Look> {
         self.database.as_ref()
     }
 
-    /// Ready while the broker is connected.
+    /// Adds a check that the broker is connected.
     #[must_use]
     pub fn with_link(self, name: &'static str, link: Link) -> Self {
         self.with(name, move || std::future::ready(link.is_up()))
     }
 
-    /// Ready once the flag is set.
+    /// Adds a check that the flag is set.
     #[must_use]
     pub fn with_flag(self, name: &'static str, flag: watch::Receiver<bool>) -> Self {
         self.with(name, move || std::future::ready(*flag.borrow()))
     }
 
-    /// Returns how things stand: as of the last look, if that is fresh.
+    /// Returns the state of all checks: that of the last look, if it is fresh.
     ///
     /// Cancel safe: the next caller looks.
     async fn check(&self) -> Readiness {
@@ -106,35 +106,35 @@ impl Health {
     }
 }
 
-/// Adds what every service's API has.
+/// Adds the routes of health and metrics.
 pub(crate) fn routes(routes: &mut Routes) {
     routes.service(live).service(ready).service(metrics);
 }
 
-/// The process lives.
+/// The liveness of the process.
 #[derive(Debug, Serialize, ToSchema)]
 struct Liveness {
-    /// `live`.
+    /// Always the text `live`.
     status: &'static str,
 }
 
-/// Whether the service can do its work now.
+/// The readiness of the service for its work.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Readiness {
     /// `ready` or `not ready`.
     status: &'static str,
-    /// Each thing it needs: `up` or `down`.
+    /// Each dependency that it needs: `up` or `down`.
     checks: BTreeMap<String, &'static str>,
 }
 
-/// Whether the process lives. It says so as long as it can answer: restart it if it does not.
+/// Answers 200 while the process lives. Restart it if it does not answer.
 #[utoipa::path(tag = "health", security(()), responses((status = 200, body = Liveness)))]
 #[get("/health/live")]
 pub(crate) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Liveness { status: "live" })
 }
 
-/// Whether the service can do its work: send it none while it is not.
+/// Answers 200 while the service can do its work. Send it no requests while it cannot.
 #[utoipa::path(tag = "health", security(()), responses(
     (status = 200, description = "It is ready.", body = Readiness),
     (status = 503, description = "It is not ready; `checks` says what is down.", body = Readiness),
@@ -150,7 +150,7 @@ pub(crate) async fn ready(health: web::Data<Health>) -> HttpResponse {
     response.json(readiness)
 }
 
-/// The process's metrics in Prometheus' text format.
+/// Returns the process's metrics in Prometheus' text format.
 #[utoipa::path(tag = "health", security(()), responses(
     (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
 ))]

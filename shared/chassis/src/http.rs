@@ -1,4 +1,4 @@
-//! The HTTP side of a service: limits, problems, and extractors that say what is wrong with a request.
+//! The HTTP side of a service: limits, problems, and extractors that name what is invalid in a request.
 
 mod arriving;
 mod body;

@@ -1,8 +1,9 @@
-//! Who is asking.
+//! The caller of a request, and its role.
 //!
-//! Every endpoint but health, metrics and documentation wants a bearer token: a JWT, signed with Ed25519 (`EdDSA`, and
-//! nothing else), by a key of the configured JWKS, for the configured audience and from the configured issuer. A token has
-//! one [`Role`]. The extractors [`Customer`], [`Operator`], [`Service`] and [`Anyone`] let a handler say who may call it.
+//! Every endpoint except health, metrics and documentation needs a bearer token: a JWT, signed with Ed25519 (`EdDSA`,
+//! and nothing else), by a key of the configured JWKS, for the configured audience and from the configured issuer. A
+//! token has one [`Role`]. The extractors [`Customer`], [`Operator`], [`Service`] and [`Anyone`] let a handler declare
+//! the roles that may call it.
 
 mod development;
 mod ed25519;
@@ -19,33 +20,33 @@ pub use verifier::{ConfigurationError, Verifier};
 
 use crate::http::Problem;
 
-/// What a token lets its bearer do.
+/// The role that a token gives to its bearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Sees and changes what is its own.
+    /// A customer, who sees and changes only its own data.
     Customer,
-    /// Uses the operator APIs, and sees everything.
+    /// An operator, who uses the operator APIs, and sees everything.
     Operator,
-    /// Another service.
+    /// Another service of this system.
     Service,
 }
 
-/// Who is asking.
+/// The bearer of a token: the caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// The subject of the token.
     #[serde(rename = "sub")]
     pub id: CustomerId,
-    /// What it may do.
+    /// The bearer's role.
     pub role: Role,
-    /// Where to write to.
+    /// The address for mails to the bearer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
 }
 
 impl Principal {
-    /// Whether it may see what belongs to `customer`.
+    /// Returns whether the bearer may see the data of `customer`.
     pub fn may_see(&self, customer: &CustomerId) -> bool {
         match self.role {
             Role::Customer => self.id == *customer,
@@ -82,19 +83,19 @@ macro_rules! extractor {
 }
 
 extractor! {
-    /// A customer.
+    /// The bearer of a customer's token.
     Customer: Customer
 }
 extractor! {
-    /// An operator.
+    /// The bearer of an operator's token.
     Operator: Operator
 }
 extractor! {
-    /// Another service.
+    /// The bearer of a service's token.
     Service: Service
 }
 extractor! {
-    /// A customer, who sees what is its own, or an operator, who sees everything.
+    /// The bearer of a customer's token, who sees its own data, or of an operator's, who sees everything.
     Anyone: Customer | Operator
 }
 
@@ -107,16 +108,16 @@ async fn authenticate(request: &HttpRequest) -> Result<Principal, Problem> {
     verifier.verify(token).await
 }
 
-/// Returns the bearer token that a request shows; fails if it shows several, as nobody could say which one counts.
+/// Returns the bearer token of a request. Fails if there are several, because it is undefined which one counts.
 pub(crate) fn bearer_token(headers: &header::HeaderMap) -> Result<Option<&str>, Problem> {
     let mut shown = headers.get_all(header::AUTHORIZATION);
     let (shown, another) = (shown.next(), shown.next());
     if another.is_some() {
         return Err(Problem::bad_request(
-            "the header Authorization stands there more than once",
+            "the header Authorization is given more than once",
         ));
     }
-    // The scheme has no case (RFC 9110, 11.1).
+    // The scheme is case-insensitive (RFC 9110, 11.1).
     let credentials = shown.and_then(|shown| shown.to_str().ok()?.split_once(' '));
     let bearer = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     Ok(bearer.map(|(_, token)| token.trim()))

@@ -1,12 +1,13 @@
-//! Outward work that must not be lost: rows that are claimed by leases, worked on outside of any transaction, and answered.
+//! Outward work that must not be lost: rows that are claimed by leases, worked on outside of any transaction, and
+//! updated with the outcome.
 //!
-//! A claim sets a row's due time to the end of its lease, on the database's clock. A worker that dies says nothing: the
-//! lease ends, and the row is due again. So the work may be done twice, and must be idempotent.
+//! A claim sets a row's due time to the end of its lease, on the database's clock. A worker that dies need not report
+//! it: the lease ends, and the row is due again. So the work may be done twice, and must be idempotent.
 //!
-//! A worker that was stopped for longer than its lease comes late: the row may be another worker's by then. So what it writes
-//! about the row's future (when it is due again, that it has failed) names the lease that it was claimed by, and matches no
-//! other; only a fact that ends the work for everybody, such as a delivery, is written in any case. What came of the work is
-//! stored with [`insist`]: work that was done and not recorded is done again.
+//! A worker that was stopped for longer than its lease comes late: the row may be another worker's by then. So its
+//! writes about the row's future (when it is due again, that it has failed) name the lease that it was claimed by, and
+//! match no other; only a fact that ends the work for every worker, such as a delivery, is written in any case. The
+//! outcome is stored with [`insist`]: work that was done and not recorded is done again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -20,36 +21,36 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-/// What is worked on.
+/// A kind of work on leased rows.
 pub trait LeasedWork: Send + Sync + 'static {
     /// A claimed row.
     type Claimed: Send + 'static;
 
-    /// Claims up to `limit` rows that are due, for as long as working on one can take.
+    /// Claims up to `limit` rows that are due, for the longest that the work on one can take.
     fn claim(&self, limit: i64) -> impl Future<Output = sqlx::Result<Vec<Self::Claimed>>> + Send;
 
-    /// Works on a row, and stores what came of it. Must be idempotent: after a crash it is done again.
+    /// Works on a row, and stores the outcome. Must be idempotent: after a crash it is done again.
     fn work(&self, claimed: Self::Claimed) -> impl Future<Output = ()> + Send;
 
     /// Sets gauges. Called now and then while there is little to do.
     fn sample(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// How it is worked on.
+/// The concurrency of the work, and its wake-ups.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// Rows that are worked on at a time.
+    /// The number of rows that are worked on at a time.
     pub concurrency: usize,
-    /// How often to look for rows when nobody wakes the worker.
+    /// The time between two looks for due rows, if nothing wakes the worker.
     pub poll: Duration,
-    /// Wakes the worker.
+    /// The waker of the worker.
     pub waker: Waker,
 }
 
-/// Stores what came of a row's work: tries until that is done or the row's lease is over. `store` is told whether a try came
-/// before, which may have committed although its answer was lost.
+/// Stores the outcome of a row's work: tries until that succeeds or the row's lease is over. `store` is told whether an
+/// earlier try may have committed although its reply was lost.
 ///
-/// Returns the last try's error; at once, if trying again cannot help.
+/// Returns the last try's error; at once, if another try cannot help.
 pub async fn insist<F: Future<Output = sqlx::Result<()>>>(
     lease: Deadline,
     store: impl Fn(Try) -> F,
@@ -61,7 +62,7 @@ pub async fn insist<F: Future<Output = sqlx::Result<()>>>(
             Err(error) if classify(&error) != Class::Other && lease.remaining().is_some() => error,
             stored => return stored,
         };
-        warn!(%error, "what came of it is not stored yet");
+        warn!(%error, "the outcome is not stored yet");
         this = Try::Again;
         // At the end of the lease there is one last try.
         let _ = lease.run(delays.wait()).await;
@@ -71,18 +72,18 @@ pub async fn insist<F: Future<Output = sqlx::Result<()>>>(
 /// One of the tries of [`insist`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Try {
-    /// Nothing was stored before.
+    /// The first try: nothing was stored before.
     First,
-    /// One before may have committed: store only what it has not.
+    /// A later try: an earlier one may have committed, so store only what is missing.
     Again,
 }
 
-/// Works until `shutdown`; then finishes what is in hand.
+/// Works until `shutdown`; then finishes the rows in hand.
 pub async fn run<W: LeasedWork>(work: W, pace: Pace, shutdown: CancellationToken) {
     let work = Arc::new(work);
     let mut in_hand = JoinSet::new();
     let mut away = Backoff::RECONNECT.delays();
-    // Whether more may be due than what was claimed. A place that is free again is no reason to look.
+    // Set if more rows may be due than were claimed. A place that becomes free is no reason to look.
     let mut more = true;
     let mut polled = Instant::now();
     while !shutdown.is_cancelled() {

@@ -1,21 +1,21 @@
-//! The chassis: what every Holdfast service has in common, so that a service's own code is about its own subject.
+//! The chassis: the parts that every Holdfast service has, so that a service's own code is about its own subject.
 //!
 //! *Microservice chassis* is the field's name for it (Chris Richardson, "Microservices Patterns", 11.4).
 //!
 //! - [`settings`]: the environment variables that all services share;
 //! - [`Chassis`]: database, broker, HTTP server and background work, started and stopped in the right order;
-//! - [`http`]: limits, problem+json, request extractors that say what is wrong with a request;
+//! - [`http`]: limits, problem+json, request extractors that name what is invalid in a request;
 //! - [`Routes`]: serves handlers and documents them, as OpenAPI, in one step;
-//! - [`identity`]: who is asking;
+//! - [`identity`]: the caller of a request, and its role;
 //! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
 //! - [`events`]: from a typed message to an outbox row;
-//! - [`client`]: calling another service within the caller's deadline;
-//! - [`dependencies`]: what it depends on, shown to operators and switched by them;
-//! - `demo`: what a demonstration may break, with `DEMO_MODE=true` alone;
+//! - [`client`]: calls to another service within the caller's deadline;
+//! - [`dependencies`]: the dependencies of a service, shown to operators and switched by them;
+//! - `demo`: faults that a demonstration may cause, with `DEMO_MODE=true` alone;
 //! - [`leased`]: outward work that survives the death of its worker;
-//! - [`tally`]: counting what is committed, once it is;
-//! - [`trace`]: what traces say about orders;
-//! - `wording`: what is wrong with what people send, in their words.
+//! - [`tally`]: metrics that are counted once the transaction has committed;
+//! - [`trace`]: the attributes of orders in traces;
+//! - `wording`: errors about invalid input, in the words of its sender.
 
 #![warn(missing_docs)]
 

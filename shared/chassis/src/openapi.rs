@@ -1,7 +1,7 @@
 //! The OpenAPI document of a service: collected from the routes that are served, and completed by one set of rules.
 //!
-//! A handler's annotation says what is particular to it. What every operation of its kind answers as well follows from what the
-//! operation has, so that no handler repeats it:
+//! A handler's annotation documents what is particular to it. The responses that all operations of a kind have follow
+//! from the operation's parts, so that no handler repeats them:
 //!
 //! | an operation with | also answers |
 //! | --- | --- |
@@ -11,10 +11,11 @@
 //! | a parameter in its query or headers | 422 |
 //! | anything but health and metrics | 500, 503 |
 //!
-//! An error without a content is a [`Problem`] as `application/problem+json`. A success without a description has that of its
-//! schema. 405 belongs to no operation: it answers a method that the path does not have.
+//! An error without a content is a [`Problem`] as `application/problem+json`. A success without a description has that
+//! of its schema. 405 belongs to no operation: it answers a method that the path does not have.
 //!
-//! Routes are added by [`Routes::service`], which serves a handler and documents it: there is no second list to forget it in.
+//! Routes are added by [`Routes::service`], which serves a handler and documents it: there is no second list to forget
+//! it in.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ const BEARER: &str = "bearer";
 /// The media type that utoipa assumes.
 const JSON: &str = "application/json";
 
-/// Adds routes to the server and to its document.
+/// A collector of routes, for the server and for its document.
 pub struct Routes<'r> {
     config: &'r mut web::ServiceConfig,
     document: &'r mut OpenApi,
@@ -60,13 +61,13 @@ impl Routes<'_> {
         self
     }
 
-    /// Serves what is no part of the API: files of a page.
+    /// Serves routes that are not part of the API: files of a page.
     pub fn undocumented<F: HttpServiceFactory + 'static>(&mut self, handler: F) -> &mut Self {
         self.config.service(handler);
         self
     }
 
-    /// Gives the handlers something to work with.
+    /// Gives the handlers shared data to work with.
     pub fn app_data<T: 'static>(&mut self, data: T) -> &mut Self {
         self.config.app_data(data);
         self
@@ -77,7 +78,7 @@ impl Routes<'_> {
 ///
 /// # Panics
 ///
-/// If another type goes by the same name already: one of the two would be documented as the other.
+/// If another type has the same name already: one of the two would be documented as the other.
 fn add_schema(schemas: &mut BTreeMap<String, RefOr<Schema>>, name: String, schema: RefOr<Schema>) {
     if let Some(before) = schemas.get(&name) {
         assert!(
@@ -92,13 +93,13 @@ fn add_schema(schemas: &mut BTreeMap<String, RefOr<Schema>>, name: String, schem
 /// Routes that are served together, under the same security.
 #[derive(Clone)]
 pub(crate) struct Part {
-    /// What its operations ask for, where they do not say it themselves.
+    /// The security of operations that declare none themselves.
     security: Vec<SecurityRequirement>,
     routes: std::sync::Arc<dyn Fn(&mut Routes) + Send + Sync>,
 }
 
 impl Part {
-    /// Routes that want a token.
+    /// Makes a part whose routes need a token.
     pub(crate) fn new(routes: impl Fn(&mut Routes) + Send + Sync + 'static) -> Self {
         Self {
             security: vec![SecurityRequirement::new(BEARER, [""; 0])],
@@ -106,7 +107,7 @@ impl Part {
         }
     }
 
-    /// Under another security: that of an `OpenApi` that says so.
+    /// Replaces the security by that of an `OpenApi`, if it has one.
     pub(crate) fn secured_as(self, security: Option<Vec<SecurityRequirement>>) -> Self {
         Self {
             security: security.unwrap_or(self.security),
@@ -121,7 +122,8 @@ impl Part {
     }
 }
 
-/// Describes `parts`: `api` says what the service is, and which tags it has beside those of every service.
+/// Returns the document of `parts`. `api` describes the service, and the tags that it has beside those of every
+/// service.
 pub(crate) fn document(api: OpenApi, parts: &[Part]) -> OpenApi {
     let mut whole = api;
     whole.security = None;
@@ -148,7 +150,7 @@ pub(crate) fn document(api: OpenApi, parts: &[Part]) -> OpenApi {
     whole
 }
 
-/// The operations of a path.
+/// Returns the operations of a path.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let PathItem {
         get,
@@ -161,12 +163,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, patch].into_iter().flatten()
 }
 
-/// Says what holds for every service, and for every operation of a kind.
+/// Adds what holds for every service, and for every operation of a kind.
 fn complete(document: &mut OpenApi) {
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     document.info.license = Some(license);
-    // Relative to this document: right at the service's own port, and behind the front door.
+    // Relative to this document: correct at the service's own port, and behind the front door.
     document.servers = Some(vec![Server::new(".")]);
 
     let components = document.components.get_or_insert_default();
@@ -208,19 +210,19 @@ fn complete(document: &mut OpenApi) {
 const TAGS: [(&str, &str); 3] = [
     (
         "operator",
-        "Operations for operators: what waits for a person, and what a person can do about it.",
+        "Operations for operators: whatever waits for a person, and the actions on it.",
     ),
     (
         "demo",
-        "What a demonstration may break. These routes exist with `DEMO_MODE=true` alone.",
+        "Faults that a demonstration may cause. These routes exist with `DEMO_MODE=true` alone.",
     ),
     ("health", "Health and metrics. No token is needed."),
 ];
 
-/// An answer that follows from what an operation has.
+/// A response that follows from an operation's parts.
 struct Rule {
     status: &'static str,
-    /// Its name among the components.
+    /// The response's name among the components.
     name: &'static str,
     description: &'static str,
     applies: fn(&Operation, &str) -> bool,
@@ -288,7 +290,7 @@ const RULES: [Rule; 10] = [
     Rule {
         status: "503",
         name: "Unavailable",
-        description: "Not now: too much is in progress, or something that the service needs is away. Repeat the request \
+        description: "Not now: too much is in progress, or a dependency of the service is unavailable. Repeat the request \
                       after `Retry-After`, under the same Idempotency-Key if it has one.",
         applies: |_, path| !is_health(path),
     },
@@ -311,7 +313,7 @@ fn has_parameter(operation: &Operation, place: &ParameterIn) -> bool {
     )
 }
 
-/// Adds what the rules say, and gives every error its form. What the rules say is written once, to `shared`.
+/// Adds the responses of the rules, and gives every error its form. The rules' responses are written once, to `shared`.
 fn add_errors(
     operation: &mut Operation,
     path: &str,
@@ -339,7 +341,7 @@ fn add_errors(
     }
 }
 
-/// Makes an error without a content a problem, with the headers that its status has.
+/// Turns an error without a content into a problem, with the headers of its status.
 fn as_problem(status: &str, response: &mut Response) {
     if !response.content.is_empty() {
         return;
@@ -360,7 +362,10 @@ fn as_problem(status: &str, response: &mut Response) {
             response.headers.insert("WWW-Authenticate".to_owned(), says);
         }
         "503" => {
-            let says = header(Type::Integer, "In how many seconds to come back.");
+            let says = header(
+                Type::Integer,
+                "The number of seconds after which to repeat the request.",
+            );
             response.headers.insert("Retry-After".to_owned(), says);
         }
         _ => {}

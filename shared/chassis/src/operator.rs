@@ -1,6 +1,6 @@
-//! What an operator can do on every service: see and end what could not be handled.
+//! The operator's routes of every service: to see and end messages that could not be handled.
 //!
-//! Everything here is recorded with the operator's name and a note.
+//! Every action on a parked message is recorded with the operator's name and a note.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     openapi::Routes,
 };
 
-/// What the operator's routes work on.
+/// The state that the operator's routes work on.
 #[derive(Clone)]
 pub struct Desk {
     pool: PgPool,
@@ -31,7 +31,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk for the parked messages and the outbox in `pool`, whose messages look as `schema` says.
+    /// Makes a desk for the parked messages and the outbox in `pool`; `schema` describes the messages.
     pub fn new(pool: PgPool, waker: Waker, schema: Arc<dyn Schema>) -> Self {
         Self {
             pool,
@@ -56,7 +56,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 /// A message that could not be handled.
 #[derive(Debug, Serialize, ToSchema)]
 struct ParkedView {
-    /// The id of this parked message: what the other calls take.
+    /// The id of this parked message, which the other calls take.
     id: Uuid,
     /// The queue that could not handle it.
     queue: String,
@@ -67,9 +67,10 @@ struct ParkedView {
     kind: Option<String>,
     /// The order that it is about, if the envelope could be read.
     subject: Option<String>,
-    /// Why it was parked: malformed, unknown_type, contract_violation, forged_source, rejected, exhausted, delivery_limit, dead_lettered.
+    /// The cause, in one word: malformed, unknown_type, contract_violation, forged_source, rejected, exhausted,
+    /// delivery_limit, dead_lettered.
     cause: String,
-    /// Why, in full.
+    /// The cause, explained.
     detail: String,
     /// parked, requeued or dropped.
     state: String,
@@ -77,7 +78,7 @@ struct ParkedView {
     parked_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
     resolved_at: Option<OffsetDateTime>,
-    /// The id under which it was sent again.
+    /// The id under which it was requeued.
     requeued_as: Option<Uuid>,
 }
 
@@ -109,13 +110,13 @@ struct ParkedDetail {
     /// Its payload, if that is JSON.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
-    /// Its payload as text, with the bytes that are none replaced, if it is not JSON.
+    /// Its payload as text, with invalid bytes replaced, if it is not JSON.
     text: Option<String>,
-    /// What operators did to it.
+    /// The operator actions on it, oldest first.
     deeds: Vec<DeedView>,
 }
 
-/// What an operator did to a parked message.
+/// An operator action on a parked message.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ParkedDeed)]
 struct DeedView {
@@ -145,17 +146,17 @@ impl From<Deed> for DeedView {
     }
 }
 
-/// Which parked messages to list.
+/// The choice of parked messages to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ParkedQuery {
-    /// Which state they have (default parked).
+    /// The state of the messages (default parked).
     #[param(inline)]
     state: Option<ParkedState>,
-    /// The id of the last one of the page before.
+    /// The id of the last entry of the page before.
     after: Option<Uuid>,
-    /// How many (default 50).
+    /// The number of entries (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
@@ -168,7 +169,7 @@ enum ParkedState {
     Dropped,
 }
 
-/// Why it is done.
+/// The operator's reason for an action.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ParkedReason)]
 #[serde(deny_unknown_fields)]
@@ -182,10 +183,10 @@ struct Reason {
 #[serde(deny_unknown_fields)]
 struct Edit {
     note: Note,
-    /// The type; as it is, if it is not given.
+    /// The type; unchanged if it is not given.
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// The payload. Ids and amounts must stay.
+    /// The payload. It must keep every id and amount.
     #[schema(value_type = Object)]
     data: serde_json::Value,
 }
@@ -233,7 +234,7 @@ impl From<parking::Error> for Problem {
     }
 }
 
-/// The messages that this service could not handle, oldest first.
+/// Lists the messages that this service could not handle, oldest first.
 #[utoipa::path(tag = "operator", params(ParkedQuery), responses((status = 200, body = Vec<ParkedView>)))]
 #[get("/operator/parked")]
 async fn list_parked(
@@ -257,7 +258,7 @@ async fn list_parked(
     Ok(HttpResponse::Ok().json(parked.iter().map(ParkedView::from).collect::<Vec<_>>()))
 }
 
-/// One of them, whole.
+/// Shows one parked message, with its payload and the operator actions on it.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), responses((status = 200, body = ParkedDetail)))]
 #[get("/operator/parked/{id}")]
 async fn show_parked(
@@ -280,7 +281,7 @@ async fn show_parked(
     }))
 }
 
-/// Repairs one. The result must fit its type, and must keep every id and amount.
+/// Repairs a parked message. The result must fit its type, and must keep every id and amount.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Edit, responses(
     (status = 204, description = "It is edited."),
     (status = 409, description = "It was requeued or dropped already."),
@@ -313,7 +314,7 @@ async fn edit_parked(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Sends one again, to the queue that could not handle it.
+/// Requeues a parked message to the queue that could not handle it.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Reason, responses(
     (status = 202, body = Requeued),
     (status = 409, description = "It was requeued or dropped already."),
@@ -333,7 +334,7 @@ async fn requeue_parked(
     Ok(HttpResponse::Accepted().json(Requeued { message_id }))
 }
 
-/// Ends one without handling it. The order that it is about becomes stuck, if it depends on it.
+/// Drops a parked message without handling it. An order that depends on it becomes stuck.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The id of the parked message.")), request_body = Reason, responses(
     (status = 204, description = "It is dropped."),
     (status = 409, description = "It was requeued or dropped already."),
@@ -351,7 +352,7 @@ async fn drop_parked(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The outbox rows that the broker refused too often.
+/// Lists the outbox rows that the broker refused too often, at most 200.
 #[utoipa::path(tag = "operator", responses((status = 200, body = Vec<QuarantinedView>)))]
 #[get("/operator/outbox")]
 async fn list_quarantined(_: Operator, desk: web::Data<Desk>) -> Result<HttpResponse, Problem> {
@@ -363,7 +364,7 @@ async fn list_quarantined(_: Operator, desk: web::Data<Desk>) -> Result<HttpResp
     ))
 }
 
-/// Lets one of them try again.
+/// Releases an outbox row from quarantine: it is published again.
 #[utoipa::path(tag = "operator", params(("message_id" = Uuid, Path, description = "The id of the message.")), responses((status = 202, description = "It is published again.")))]
 #[post("/operator/outbox/{message_id}/release")]
 async fn release_quarantined(

@@ -41,21 +41,21 @@ use crate::{
 type Work =
     Box<dyn FnOnce(CancellationToken) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// How long the last spans may take to be sent.
+/// The time limit for sending the last spans.
 const SPANS: Duration = Duration::from_secs(4);
-/// How long each stage of stopping may take before what is left is abandoned.
+/// The time limit of each stage of stopping, after which the rest of the stage is abandoned.
 const STAGE: Duration = Duration::from_secs(12);
 
 /// A service being put together: its database, its connections to the broker, its HTTP server and its background work.
 ///
-/// Nothing runs before [`Chassis::run`]. Then the HTTP server answers at once (503 where the database is needed and away);
-/// everything else starts when the schema is up to date. Stopping goes from the entrance to the exit: no more requests,
-/// no more messages, no more work, then the outbox is drained once more and the connections are closed.
+/// Nothing runs before [`Chassis::run`]. Then the HTTP server answers at once (503 where it needs a database that is
+/// unavailable); everything else starts when the schema is up to date. Stopping goes from the entrance to the exit: no
+/// more requests, no more messages, no more work, then the outbox is drained once more and the connections are closed.
 pub struct Chassis {
     name: &'static str,
     environment: Environment,
     http: HttpSettings,
-    /// `None`: it keeps nothing.
+    /// `None` in a service that keeps nothing.
     pool: Option<PgPool>,
     messaging: Option<Messaging>,
     listener: TcpListener,
@@ -63,24 +63,24 @@ pub struct Chassis {
     verifier: Verifier,
     migrators: Vec<Migrator>,
     work: Vec<(&'static str, Work)>,
-    /// What serves requests.
+    /// The routes that are served.
     parts: Vec<Part>,
-    /// What the service is called, and what it is for.
+    /// The name and the purpose of the service, for its document.
     api: OpenApi,
-    /// Patterns of paths that can be got and are not in the document.
+    /// Patterns of paths that have a `GET` and are not in the document.
     pages: &'static [&'static str],
-    /// Whether things may be broken.
+    /// Set in demo mode.
     demo: bool,
-    /// Where it can be made to crash.
+    /// The failpoints at which it can be made to crash.
     failpoints: Vec<&'static str>,
     dependencies: Vec<Pipeline>,
-    /// What a demonstration has broken.
+    /// The faults that a demonstration has set.
     faults: Faults,
-    /// What a demonstration may do without.
+    /// The features that a demonstration may switch off.
     switches: Vec<Switch>,
 }
 
-/// What a service has that sends and receives messages.
+/// The parts of a service that sends and receives messages.
 struct Messaging {
     settings: BrokerSettings,
     publisher: Publisher,
@@ -111,7 +111,7 @@ impl Chassis {
         })
     }
 
-    /// As [`Chassis::new`], for a service that keeps nothing.
+    /// Does the same as [`Chassis::new`], for a service that keeps nothing.
     pub fn without_database(
         name: &'static str,
         http: HttpSettings,
@@ -120,7 +120,7 @@ impl Chassis {
     ) -> anyhow::Result<Self> {
         let environment = Environment::of(identity);
         let is_demo = demo.is_on(identity)?;
-        // Refused by its name, also where there is nothing that it would open.
+        // Production refuses this switch by its name, even if it would open nothing.
         let is_meant = demo.is_for_the_network(environment)?;
         let verifier = Verifier::new(identity)?;
         let opening = if is_demo {
@@ -155,47 +155,51 @@ impl Chassis {
         })
     }
 
-    /// The service's database. For a service that has one.
+    /// Returns the service's database.
+    ///
+    /// # Panics
+    ///
+    /// If the service was made without a database.
     pub fn pool(&self) -> &PgPool {
         self.pool
             .as_ref()
             .expect("a service that was made with a database")
     }
 
-    /// Adds to what [`Health`] asks.
+    /// Adds a link to the checks of [`Health`]: the service is ready while it is up.
     #[must_use]
     pub fn ready_while(mut self, name: &'static str, link: Link) -> Self {
         self.health = self.health.with_link(name, link);
         self
     }
 
-    /// Names lines at which a demonstration may make it crash.
+    /// Adds failpoints at which a demonstration may make it crash.
     #[must_use]
     pub fn failpoints(mut self, names: &[&'static str]) -> Self {
         self.failpoints.extend(names);
         self
     }
 
-    /// Names something that it depends on: shown and switched under `/operator/dependencies`, and measured.
+    /// Adds a dependency: shown and switched under `/operator/dependencies`, and measured.
     #[must_use]
     pub fn depends_on(mut self, dependency: &Pipeline) -> Self {
         self.dependencies.push(dependency.clone());
         self
     }
 
-    /// Names something that a demonstration may switch off.
+    /// Adds a feature that a demonstration may switch off.
     #[must_use]
     pub fn may_switch_off(mut self, switch: &Switch) -> Self {
         self.switches.push(switch.clone());
         self
     }
 
-    /// The address that was bound.
+    /// Returns the address that was bound.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Consumes `queue` with `handler`. After [`Chassis::with_messaging`].
+    /// Consumes `queue` with `handler`. Call it after [`Chassis::with_messaging`].
     #[must_use]
     pub fn consume(mut self, queue: &str, handler: impl Handler) -> Self {
         self.messaging = self.messaging.map(|messaging| {
@@ -209,7 +213,7 @@ impl Chassis {
         self
     }
 
-    /// Runs background work.
+    /// Adds background work, which must run until its token is cancelled.
     #[must_use]
     pub fn work<F>(
         mut self,
@@ -224,15 +228,15 @@ impl Chassis {
         self
     }
 
-    /// Names paths that are pages for people, so that they are in no document.
+    /// Sets the patterns of pages for people, which are in no document.
     #[must_use]
     pub fn pages(mut self, patterns: &'static [&'static str]) -> Self {
         self.pages = patterns;
         self
     }
 
-    /// Serves `routes`. `api` says what the service is, and which tags its operations have; they want a bearer token, unless
-    /// it says otherwise.
+    /// Serves `routes`. `api` describes the service, and the tags of its operations. They need a bearer token, unless
+    /// `api` says otherwise.
     #[must_use]
     pub fn serve(
         mut self,
@@ -245,15 +249,16 @@ impl Chassis {
         self
     }
 
-    /// Describes what would be served, without serving it.
+    /// Returns the document of the routes that would be served, without serving them.
     pub fn document(self) -> OpenApi {
         let Self { api, parts, .. } = self.completed();
         openapi::document(api, &parts)
     }
 
-    /// Makes it a service that sends and receives messages: an outbox with its relay, an inbox with its pruning, consumers,
-    /// and the operator's routes for parked messages, which look as `schema` says. Answers also what wakes the relay (to be
-    /// called after each commit that wrote to the outbox), and whether messages come in: not while a queue is paused. Fails if there is no such password file.
+    /// Makes it a service that sends and receives messages: adds an outbox with its relay, an inbox with its pruning,
+    /// consumers, and the operator's routes for parked messages, which `schema` describes. Returns also the waker of
+    /// the relay (to be called after each commit that wrote to the outbox), and a link that is up while messages come
+    /// in, so not while a queue is paused. Fails if the password file cannot be read.
     pub fn with_messaging(
         mut self,
         settings: BrokerSettings,
@@ -306,14 +311,15 @@ impl Chassis {
         Ok((chassis, waker, receiving))
     }
 
-    /// Shows the auditor what `migrator` says, in the schema `audit`. After [`Chassis::with_messaging`], whose tables it may look at.
+    /// Adds the migrations of the schema `audit`, whose views `reconcile` reads. Call it after
+    /// [`Chassis::with_messaging`], to whose tables they may refer.
     #[must_use]
     pub fn audited(mut self, migrator: Migrator) -> Self {
         self.migrators.push(migrator);
         self
     }
 
-    /// Adds the routes by which it can be broken.
+    /// Adds the routes by which faults can be caused.
     fn with_demo(mut self) -> Self {
         warn!(
             service = self.name,
@@ -336,7 +342,7 @@ impl Chassis {
         self
     }
 
-    /// Adds what an operator sees of its dependencies.
+    /// Adds the operator's routes for its dependencies, and their gauges.
     fn with_dependencies(self) -> Self {
         let dependencies = Dependencies::new(self.dependencies.clone(), self.demo);
         let (sampled, shown) = (dependencies.clone(), web::Data::new(dependencies));
@@ -349,7 +355,7 @@ impl Chassis {
         chassis
     }
 
-    /// Adds what follows from the rest.
+    /// Adds the routes that follow from the other settings.
     fn completed(mut self) -> Self {
         if !self.dependencies.is_empty() {
             self = self.with_dependencies();
@@ -360,7 +366,8 @@ impl Chassis {
         self
     }
 
-    /// Runs until `shutdown`; returns when everything has stopped in good order, or fails if it cannot start.
+    /// Runs until `shutdown`; returns when everything has stopped in good order. Fails if it cannot start, or if a part
+    /// ends early.
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         if failpoint::ENABLED {
             self.environment.refuse("a build with failpoints")?;
@@ -412,7 +419,7 @@ impl Chassis {
         let mut relay_tasks = JoinSet::new();
         let mut publishers = Vec::new();
 
-        // From the first request on, so also while the database is waited for.
+        // From the first request on, so even while the database is awaited.
         let fresh = working.clone();
         work_tasks.spawn(async move {
             keys.keep_fresh(fresh).await;
@@ -491,7 +498,7 @@ impl Chassis {
             publisher.close().await;
         }
         if let Some(look) = look {
-            // One connection, and nothing is asked of it.
+            // A timeout here leaves one idle connection, which ends with the process.
             let _ = timeout(STAGE, look.close()).await;
         }
         if let Some(pool) = pool
@@ -499,7 +506,7 @@ impl Chassis {
         {
             warn!("abandoned connections to the database");
         }
-        // It blocks. A panic in it would have lost these spans, and nothing else.
+        // It blocks, so it runs in another thread. A panic in it loses these spans, and nothing else.
         let _ = tokio::task::spawn_blocking(|| holdfast::telemetry::shutdown(SPANS)).await;
         match failed {
             None => {

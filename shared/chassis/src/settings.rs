@@ -13,19 +13,19 @@ use clap::Args;
 pub use guards::{Environment, NotForProduction, Opens};
 use holdfast::telemetry::{self, Exporter, Format, Sampling, Traces};
 
-/// Everything that a service needs whatever it does.
+/// The settings that every service has.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// HTTP.
+    /// The HTTP server.
     #[command(flatten)]
     pub http: HttpSettings,
-    /// PostgreSQL.
+    /// The service's own database.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// Tokens.
+    /// The tokens that are accepted.
     #[command(flatten)]
     pub identity: IdentitySettings,
-    /// What a demonstration may do.
+    /// The rights of demonstrations.
     #[command(flatten)]
     pub demo: DemoSettings,
 }
@@ -50,11 +50,13 @@ pub struct HttpSettings {
     #[arg(long, env = "HTTP_MAX_BODY_BYTES", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub http_max_body_bytes: u32,
 
-    /// Bodies that may be arriving at a time, in number; more are answered 503 with Retry-After. A body that came with its head is not counted
+    /// Bodies that may be arriving at a time, in number; more are answered 503 with Retry-After. A body that came with
+    /// its head is not counted
     #[arg(long, env = "HTTP_MAX_ARRIVING", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub http_max_arriving: u32,
 
-    /// Those of one customer, or without a token of one address, in number; more are answered 408 at once
+    /// Bodies of one customer, or without a token of one address, that may be arriving at a time, in number; more are
+    /// answered 408 at once
     #[arg(long, env = "HTTP_MAX_ARRIVING_PER_CLIENT", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub http_max_arriving_per_client: u32,
 
@@ -68,12 +70,12 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
-    /// Longest that a body may take to arrive.
+    /// Returns the longest that a body may take to arrive.
     pub fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.http_body_timeout_ms)
     }
 
-    /// Longest that a whole request may take.
+    /// Returns the longest that a whole request may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.http_request_timeout_ms)
     }
@@ -105,7 +107,7 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// The database's URL, with the password of the file if there is one.
+    /// Returns the database's URL, with the password of the file if there is one.
     pub fn url(&self) -> anyhow::Result<String> {
         with_password(&self.database_url, self.database_password_file.as_deref())
     }
@@ -117,7 +119,7 @@ impl std::fmt::Debug for DatabaseSettings {
     }
 }
 
-/// The broker.
+/// The broker, and the way in which queues are consumed.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerSettings {
@@ -133,7 +135,7 @@ pub struct BrokerSettings {
     #[arg(long, env = "CONSUMER_BATCH", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub consumer_batch: u16,
 
-    /// How long to wait for a batch to fill if the last one had more than one message, in milliseconds
+    /// Longest to wait for a batch to fill if the last one had more than one message, in milliseconds
     #[arg(long, env = "CONSUMER_LINGER_MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1000))]
     pub consumer_linger_ms: u64,
 
@@ -141,18 +143,18 @@ pub struct BrokerSettings {
     #[arg(long, env = "CONSUMER_RETRIES", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=20))]
     pub consumer_retries: u32,
 
-    /// How long the ids of consumed messages are kept, in hours; longer than a message can wait anywhere
+    /// Time for which the ids of consumed messages are kept, in hours; longer than a message can wait anywhere
     #[arg(long, env = "INBOX_RETENTION_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     pub inbox_retention_hours: u64,
 }
 
 impl BrokerSettings {
-    /// The broker's URL, with the password of the file if there is one.
+    /// Returns the broker's URL, with the password of the file if there is one.
     pub fn url(&self) -> anyhow::Result<String> {
         with_password(&self.amqp_url, self.amqp_password_file.as_deref())
     }
 
-    /// How `queue` is consumed.
+    /// Returns a subscription to `queue` with these settings.
     pub fn subscription(&self, queue: &str) -> holdfast::messaging::Subscription {
         holdfast::messaging::Subscription {
             batch: self.consumer_batch,
@@ -170,23 +172,24 @@ impl std::fmt::Debug for BrokerSettings {
     }
 }
 
-/// `url` with the password that `file` holds; a line end after it is none of it. Without a file, `url` as it is.
+/// Returns `url` with the password from `file`, without a line end after it; `url` as it is, if there is no file.
 ///
-/// Files are how container platforms hand over secrets: an environment can be read by whoever may inspect the container.
+/// Container platforms hand over secrets in files, because everybody who may inspect a container can read its
+/// environment.
 pub fn with_password(url: &str, file: Option<&Path>) -> anyhow::Result<String> {
     let Some(file) = file else {
         return Ok(url.to_owned());
     };
     let password = std::fs::read_to_string(file)
         .with_context(|| format!("the password file {}", file.display()))?;
-    // Not shown with the error: there may be a password in it.
+    // The error does not show the URL: there may be a password in it.
     let mut url = reqwest::Url::parse(url).context("a URL that is to get a password")?;
     url.set_password(Some(password.trim_end_matches(['\r', '\n'])))
         .map_err(|()| anyhow::anyhow!("a URL without a host takes no password"))?;
     Ok(url.into())
 }
 
-/// Whose tokens to believe.
+/// The tokens that are accepted.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentitySettings {
@@ -194,11 +197,13 @@ pub struct IdentitySettings {
     #[arg(long, env = "JWKS", default_value = "deploy/development/jwks.json")]
     pub jwks: String,
 
-    /// How often the keys that sign tokens are loaded again, in seconds: a key that was taken out of the JWKS is believed for as long
+    /// Time after which the keys that sign tokens are loaded again, in seconds: a key that was removed from the JWKS is
+    /// trusted for as long
     #[arg(long, env = "JWKS_REFRESH_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=3600))]
     pub jwks_refresh_seconds: u64,
 
-    /// How long the last known keys are believed while the JWKS cannot be loaded, in seconds; after that every token is answered 503
+    /// Longest that the last known keys are trusted while the JWKS cannot be loaded, in seconds; after that every token
+    /// is answered 503
     #[arg(long, env = "JWKS_MAX_AGE_SECONDS", default_value_t = 43_200, value_parser = clap::value_parser!(u64).range(3600..=2_592_000))]
     pub jwks_max_age_seconds: u64,
 
@@ -214,12 +219,13 @@ pub struct IdentitySettings {
     #[arg(long, env = "TOKEN_AUDIENCE", default_value = "holdfast")]
     pub token_audience: String,
 
-    /// Where this runs; `production` refuses demo mode, development keys and passwords, failpoints, and every switch that opens a guard
+    /// The environment; `production` refuses demo mode, development keys and passwords, failpoints, and every switch
+    /// that opens a guard
     #[arg(long, env = "ENVIRONMENT", default_value = "development", value_parser = ["development", "production"])]
     pub environment: String,
 }
 
-/// What a demonstration may do.
+/// The rights of demonstrations.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Demonstration")]
 pub struct DemoSettings {
@@ -231,13 +237,14 @@ pub struct DemoSettings {
     #[arg(long, env = "FRONT_DOOR")]
     pub front_door: Option<String>,
 
-    /// Let everybody who reaches FRONT_DOOR from the network be an operator: with demo mode or the development key they are; not for ENVIRONMENT=production
+    /// Allow FRONT_DOOR to be reached from the network, although with demo mode or the development key everybody who
+    /// reaches it is an operator; not for ENVIRONMENT=production
     #[arg(long, env = "DEMO_FOR_THE_NETWORK", value_parser = Opens::parser(), action = clap::ArgAction::SetTrue)]
     pub demo_for_the_network: Opens,
 }
 
-/// Whoever reaches this process is an operator, and the network reaches it. Publish it on a loopback address, end demo mode
-/// and use keys of your own, or say that this is meant.
+/// A process that the network reaches, and in which everybody who reaches it is an operator. Publish it on a loopback
+/// address, end demo mode and use keys of your own, or set `DEMO_FOR_THE_NETWORK`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{opening} makes an operator of everybody who reaches {published}: publish it on 127.0.0.1, or set DEMO_FOR_THE_NETWORK=true"
@@ -248,13 +255,14 @@ pub struct OpenToTheNetwork {
 }
 
 impl DemoSettings {
-    /// Returns whether things may be broken. Fails in production.
+    /// Returns whether demo mode is on. Fails in production if it is.
     pub fn is_on(&self, identity: &IdentitySettings) -> Result<bool, NotForProduction> {
         self.demo_mode
             .is_open("DEMO_MODE", Environment::of(identity))
     }
 
-    /// Returns whether the network may reach what demo mode and the development key open. Fails in production if it may.
+    /// Returns whether the network may reach what demo mode and the development key open. Fails in production if it
+    /// may.
     pub(crate) fn is_for_the_network(
         &self,
         environment: Environment,
@@ -263,7 +271,7 @@ impl DemoSettings {
             .is_open("DEMO_FOR_THE_NETWORK", environment)
     }
 
-    /// Fails if the network reaches what `opening` opens to everybody, and that is not meant.
+    /// Fails if the network reaches what `opening` opens to everybody, unless `is_meant`.
     pub(crate) fn keep_from_the_network(
         &self,
         opening: &'static str,
@@ -283,7 +291,7 @@ impl DemoSettings {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Telemetry")]
 pub struct TelemetrySettings {
-    /// What to log: a level, and levels of modules
+    /// Filter of the log: a level, and levels of modules
     #[arg(
         long,
         env = "LOG",
@@ -291,11 +299,11 @@ pub struct TelemetrySettings {
     )]
     pub log: String,
 
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
 
-    /// Where spans go: to a collector, to a Jaeger agent (if the build has that), to Zipkin, to standard output, nowhere
+    /// Destination of spans: a collector, a Jaeger agent (if the build has that), Zipkin, standard output, or none
     #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_parser = ["otlp", "jaeger", "zipkin", "console", "none"])]
     pub otel_traces_exporter: String,
 
@@ -307,7 +315,7 @@ pub struct TelemetrySettings {
     )]
     pub otel_exporter_otlp_endpoint: String,
 
-    /// Where zipkin takes spans: the whole URL
+    /// The whole URL at which zipkin takes spans
     #[arg(
         long,
         env = "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
@@ -327,7 +335,8 @@ pub struct TelemetrySettings {
     #[arg(long, env = "OTEL_EXPORTER_JAEGER_AGENT_PORT", default_value_t = 6831)]
     pub otel_exporter_jaeger_agent_port: u16,
 
-    /// Which traces are kept: always_on, always_off or traceidratio, with parentbased_ before it if the caller decides
+    /// Choice of traces that are kept: always_on, always_off or traceidratio, with parentbased_ before it if the caller
+    /// decides
     #[arg(
         long,
         env = "OTEL_TRACES_SAMPLER",
@@ -341,7 +350,7 @@ pub struct TelemetrySettings {
 }
 
 impl TelemetrySettings {
-    /// How log lines look.
+    /// Returns the format of log lines.
     pub fn format(&self) -> Format {
         if self.log_format == "json" {
             Format::Json
@@ -350,7 +359,7 @@ impl TelemetrySettings {
         }
     }
 
-    /// Where spans go, and which.
+    /// Returns the settings of tracing.
     pub fn traces(&self) -> Result<Traces, telemetry::Error> {
         let exporter = match self.otel_traces_exporter.as_str() {
             "otlp" => Exporter::Otlp {

@@ -7,9 +7,9 @@ use tracing::info;
 
 use crate::settings::TelemetrySettings;
 
-/// Sets up what the process has one of: telemetry, failpoints, and the cryptography of TLS.
+/// Sets up the globals of the process: telemetry, failpoints, and the cryptography of TLS.
 pub fn start(service: &'static str, settings: &TelemetrySettings) -> Result<(), telemetry::Error> {
-    // An error means that there is a provider already: that is what we want.
+    // An error means that a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     failpoint::setup();
     telemetry::init(
@@ -22,7 +22,7 @@ pub fn start(service: &'static str, settings: &TelemetrySettings) -> Result<(), 
     )
 }
 
-/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+/// Returns a token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
 pub fn on_signal() -> anyhow::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! What a transaction is about to bring about, to be counted when it has: a counter must not say what was rolled back.
+//! Counts that wait for a transaction to commit: a counter must not include work that was rolled back.
 
 use std::{
     mem,
@@ -7,7 +7,7 @@ use std::{
 
 use metrics::{Counter, Histogram};
 
-/// What is counted if the transaction commits.
+/// The counts to be made if the transaction commits.
 #[derive(Default)]
 #[must_use = "it counts nothing until the transaction has committed and `count` is called"]
 pub struct Tally {
@@ -16,17 +16,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds to a counter, later.
+    /// Adds `by` to a counter, once [`Tally::count`] is called.
     pub fn add(&mut self, counter: Counter, by: u64) {
         self.counters.push((counter, by));
     }
 
-    /// Records in a histogram, later.
+    /// Records `value` in a histogram, once [`Tally::count`] is called.
     pub fn record(&mut self, histogram: Histogram, value: f64) {
         self.histograms.push((histogram, value));
     }
 
-    /// The transaction has committed.
+    /// Makes the counts. Call it after the commit.
     pub fn count(self) {
         for (counter, by) in self.counters {
             counter.increment(by);
@@ -39,18 +39,18 @@ impl Tally {
 
 /// The tally of a consumer's batch, between the handler's end and the commit.
 ///
-/// A queue has one batch in hand at a time, and its handler one of these. A batch that runs again replaces what its first
-/// run left: what was rolled back is never counted.
+/// A queue has one batch in hand at a time, and its handler has one of these. A batch that runs again replaces the
+/// tally of its first run, so work that was rolled back is never counted.
 #[derive(Default)]
 pub struct Held(Mutex<Tally>);
 
 impl Held {
-    /// The handler is through with a batch.
+    /// Keeps the tally of a batch that the handler has finished.
     pub fn hold(&self, tally: Tally) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tally;
     }
 
-    /// The batch has committed.
+    /// Counts the batch. Call it after the commit.
     pub fn count(&self) {
         mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).count();
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_rolled_back_is_not_counted_and_a_commit_only_once() {
+    fn only_a_committed_run_is_counted_and_only_once() {
         let seen = Arc::new(Seen::default());
         let tally = |by| {
             let mut tally = Tally::default();

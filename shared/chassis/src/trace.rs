@@ -1,24 +1,24 @@
-//! What traces say about orders, under the same names in every service.
+//! The attributes of orders in traces, under the same names in every service.
 
 use contracts::value::{Money, OrderId, PaymentMethod};
 use holdfast::telemetry;
 use tracing::Span;
 
-/// What is known of an order.
+/// The facts about an order that traces show.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderFacts<'a> {
-    /// `order.id`
+    /// The order's id, as `order.id`.
     pub id: OrderId,
-    /// `order.amount`, in minor units, and `order.currency`
+    /// The amount, as `order.amount`, in minor units, and `order.currency`.
     pub amount: Option<Money>,
-    /// `order.items_count`: units of goods
+    /// The units of goods, as `order.items_count`.
     pub items: Option<u64>,
-    /// `payment.method`: `wallet` or `card`
+    /// The payment method, as `payment.method`: `wallet` or `card`.
     pub payment: Option<&'a PaymentMethod>,
 }
 
 impl<'a> OrderFacts<'a> {
-    /// An order of which nothing else is known.
+    /// Makes the facts of an order of which only the id is known.
     pub fn of(id: OrderId) -> Self {
         Self {
             id,
@@ -28,7 +28,7 @@ impl<'a> OrderFacts<'a> {
         }
     }
 
-    /// With its amount.
+    /// Adds the amount.
     #[must_use]
     pub fn amount(self, amount: Money) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl<'a> OrderFacts<'a> {
         }
     }
 
-    /// With the quantities of its lines.
+    /// Adds the units of goods, from the quantities of the lines.
     #[must_use]
     pub fn items(self, quantities: impl Iterator<Item = u32>) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl<'a> OrderFacts<'a> {
         }
     }
 
-    /// With how it is paid.
+    /// Adds the payment method.
     #[must_use]
     pub fn payment(self, method: &'a PaymentMethod) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<'a> OrderFacts<'a> {
         }
     }
 
-    /// Says so on a span. Never who ordered, nor which card: traces are read by more people than orders are.
+    /// Sets the attributes on a span. The customer and the card are left out: more people read traces than orders.
     pub fn describe(&self, span: &Span) {
         if !telemetry::is_recorded(span) {
             return;

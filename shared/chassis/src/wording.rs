@@ -1,7 +1,7 @@
-//! Decodes what people send, and says what is wrong with it in their words.
+//! The decoding of input from people and services, with errors in its sender's words.
 //!
-//! Serde's messages are for programmers: ``invalid type: integer `0`, expected struct Note at line 1 column 54``. A client
-//! reads: the field, what it must be, and what was sent instead. Messages of our own types pass as they are.
+//! Serde's messages are for programmers: ``invalid type: integer `0`, expected struct Note at line 1 column 54``. A
+//! client gets the field, the valid form, and the value that was sent. Messages of our own types pass unchanged.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use serde::{Deserializer, de::DeserializeOwned};
 /// A field that cannot be decoded, and what would be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Undecodable {
-    /// The path of the field, as in `lines[2].quantity`; `None`: the whole.
+    /// The path of the field, as in `lines[2].quantity`; `None` for the whole.
     pub(crate) field: Option<String>,
-    /// What is wrong with it.
+    /// The fault, and what would be valid.
     pub(crate) detail: String,
 }
 
@@ -32,10 +32,10 @@ pub(crate) fn from_json<T: DeserializeOwned>(data: &[u8]) -> Result<T, Undecodab
         let message = error.to_string();
         let position = format!(" at line {} column {}", error.line(), error.column());
         match message.strip_suffix(&position) {
-            // It says of an enum's value that it is neither text nor an object, and calls that syntax.
+            // serde_json reports an enum's value that is neither text nor an object as a syntax error.
             Some("expected value") if is_named => "must be text or an object".to_owned(),
             Some(text) if error.is_data() => text.to_owned(),
-            // What is not JSON has no fields: the position is all there is.
+            // Text that is not JSON has no fields: there is only the position to give.
             _ => message,
         }
     })?;
@@ -59,7 +59,7 @@ fn decode<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     message: impl Fn(&D::Error, bool) -> String,
 ) -> Result<T, Undecodable> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        // What stands inside of an enum, or is no field at all, has the path `?`.
+        // A value inside an enum, or outside of any field, has the path `?`.
         let path = error.path().to_string();
         let path = path.trim_end_matches(['.', '?']);
         let message = message(error.inner(), !path.is_empty());
@@ -77,7 +77,7 @@ fn decode<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     })
 }
 
-/// Puts one of serde's messages into people's words.
+/// Returns one of serde's messages in plain words.
 fn plain(message: &str) -> String {
     let ticked = |prefix| {
         let rest = message.strip_prefix(prefix)?;
@@ -87,7 +87,7 @@ fn plain(message: &str) -> String {
         return format!("the field {field} is missing");
     }
     if message.starts_with("duplicate field ") {
-        return "stands there more than once".to_owned();
+        return "is given more than once".to_owned();
     }
     if let Some((field, rest)) = ticked("unknown field `") {
         let field = shortened(field);
@@ -133,12 +133,12 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// ``one of `a`, `b` `` as `a, b`.
+/// Returns ``one of `a`, `b` `` as `a, b`.
 fn alternatives(known: &str) -> String {
     known.trim_start_matches("one of ").replace('`', "")
 }
 
-/// What came, as its sender wrote it.
+/// Returns the value that was sent, as its sender wrote it.
 fn found(unexpected: &str) -> String {
     match unexpected {
         "sequence" => "a list".to_owned(),
@@ -157,7 +157,7 @@ fn found(unexpected: &str) -> String {
     }
 }
 
-/// What was wanted. Names of our types mean nothing to whoever sent it.
+/// Returns the valid form. Names of our types mean nothing to the sender.
 fn expected(expected: &str) -> &str {
     match expected {
         "a sequence" => "a list",
@@ -179,7 +179,7 @@ fn expected(expected: &str) -> &str {
     }
 }
 
-/// So much of what somebody sent as helps to find it.
+/// Returns as much of a text that was sent as helps to find it.
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
@@ -296,11 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_stands_twice_is_refused() {
+    fn duplicate_field_is_refused() {
         let wrong = from_json::<Sent>(br#"{"limit":1,"limit":2}"#).expect_err("which of the two?");
-        assert_eq!(wrong.to_string(), "limit: stands there more than once");
+        assert_eq!(wrong.to_string(), "limit: is given more than once");
         let wrong = from_query::<Sent>("limit=1&limit=2").expect_err("which of the two?");
-        assert_eq!(wrong.to_string(), "limit: stands there more than once");
+        assert_eq!(wrong.to_string(), "limit: is given more than once");
     }
 
     #[test]

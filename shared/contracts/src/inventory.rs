@@ -1,4 +1,4 @@
-//! What the inventory service publishes.
+//! The messages that the inventory service publishes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::{
     value::{OrderId, Sku},
 };
 
-/// Every line is set aside for the order. The order confirms.
+/// Every line is reserved for the order. The order service confirms it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InventoryReserved {
@@ -15,14 +15,14 @@ pub struct InventoryReserved {
     pub order_version: u32,
 }
 
-/// Nothing was set aside, and nothing will be.
+/// Nothing was reserved, and nothing will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InventoryRejected {
     pub order_id: OrderId,
     pub order_version: u32,
     pub reason: RejectReason,
-    /// The first line that could not be served.
+    /// The product of the first line that could not be reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sku: Option<Sku>,
 }
@@ -35,17 +35,17 @@ pub struct InventoryCommitted {
     pub order_version: u32,
 }
 
-/// Answer to `order.cancelling`: what was set aside, or sold, is available again.
+/// Answer to `order.cancelling`: the units that were reserved, or sold, are available again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InventoryReleased {
     pub order_id: OrderId,
     pub order_version: u32,
-    /// Whether the units had been sold already and were put back on the shelf.
+    /// True if the units had been sold already and were put back on the shelf.
     pub restocked: bool,
 }
 
-/// Answer to `order.cancelling`: nothing was set aside, and nothing will be.
+/// Answer to `order.cancelling`: nothing was reserved, and nothing will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InventoryNothingToUndo {
@@ -53,7 +53,7 @@ pub struct InventoryNothingToUndo {
     pub order_version: u32,
 }
 
-/// Answer to `order.settling`: an operator wrote the units off; they will not be released by message any more.
+/// Answer to `order.settling`: an operator wrote the units off; no message will release them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct InventorySettled {
@@ -70,15 +70,15 @@ messages! {
     InventorySettled = "inventory.settled.v1",
 }
 
-/// Why nothing was set aside.
+/// The reason for which nothing was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
     /// Fewer units are available than were ordered.
     OutOfStock,
-    /// The catalogue does not have the product (any more).
+    /// The catalogue does not have the product, or no longer has it.
     UnknownSku,
-    /// The order was cancelled before anything was set aside.
+    /// The order was cancelled before anything was reserved.
     OrderCancelled,
 }

@@ -1,4 +1,4 @@
-//! What every message has in common.
+//! The trait of every message, and the catalogue of their types.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -9,20 +9,20 @@ pub trait Message: Serialize + DeserializeOwned {
     /// The `CloudEvents` type, which ends with the version: `order.created.v1`. Its first segment is the publisher.
     const TYPE: &'static str;
 
-    /// The order that this is about: the `CloudEvents` subject.
+    /// Returns the order that the message is about: the `CloudEvents` subject.
     fn order_id(&self) -> OrderId;
 
-    /// The order's state version that led to this message: how old what it says is. Who has no state of its own to decide by
-    /// ignores what is older than what it has.
+    /// Returns the version of the order's state that led to this message. A consumer without a state of its own to
+    /// decide by ignores a message that is older than what it has.
     fn order_version(&self) -> u32;
 
-    /// Checks what the contract promises beyond the form of each field: that an amount is the sum of its lines, say.
+    /// Checks the promises of the contract beyond the form of each field: that an amount is the sum of its lines, say.
     fn check(&self) -> Result<(), Violation> {
         Ok(())
     }
 }
 
-/// A message's type and what its payload looks like.
+/// A message's type, and the schema of its payload.
 #[cfg(feature = "schema")]
 #[expect(
     missing_debug_implementations,
@@ -44,7 +44,7 @@ type Schema = utoipa::openapi::RefOr<utoipa::openapi::Schema>;
 
 #[cfg(feature = "schema")]
 impl Documented {
-    /// The documentation of `M`.
+    /// Returns the documentation of `M`.
     pub fn of<M: utoipa::ToSchema>(kind: &'static str, name: &'static str) -> Self {
         let mut refers_to = Vec::new();
         M::schemas(&mut refers_to);
@@ -57,8 +57,8 @@ impl Documented {
     }
 }
 
-/// Implements [`Message`] for types that have the fields `order_id` and `order_version`. A check follows the type whose
-/// contract promises more than its form.
+/// Implements [`Message`] for types that have the fields `order_id` and `order_version`. A check follows each type
+/// whose contract promises more than its form.
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident = $kind:literal $(=> $check:expr)?),+ $(,)?) => {
         $(
@@ -83,7 +83,7 @@ macro_rules! messages {
         /// Every type that this publisher writes, in the order of an order's life.
         pub const TYPES: &[&str] = &[$($kind),+];
 
-        /// Every type that this publisher writes, with the schema of its payload.
+        /// Returns every type that this publisher writes, with the schema of its payload.
         #[cfg(feature = "schema")]
         pub fn schemas() -> Vec<$crate::message::Documented> {
             vec![$($crate::message::Documented::of::<$name>($kind, stringify!($name))),+]

@@ -1,5 +1,5 @@
-//! What the orchestrator sends: commands, each to one service. Every one of them is answered to the exchange `replies.SERVICE`,
-//! under the command's idempotency key, and answered again, alike, when it comes again.
+//! The commands that the orchestrator sends, each to one service. Each is answered on the exchange `replies.SERVICE`,
+//! under the command's idempotency key; a command that is delivered again gets the same answer again.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,8 @@ use crate::{
     value::{Money, OrderId, PaymentMethod, PricedLine},
 };
 
-/// To payment: take the money. Answered by `payment.completed` or `payment.declined`, when it is known which.
+/// Command to payment: take the money. Answered by `payment.completed` or `payment.declined`, once the outcome is
+/// known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChargePayment {
@@ -22,8 +23,8 @@ pub struct ChargePayment {
     pub payment: PaymentMethod,
 }
 
-/// To payment: undo the charge. Answered by `payment.refunded` or `payment.nothing_to_undo`; by `payment.settled`, if an
-/// operator wrote it off before.
+/// Command to payment: undo the charge. Answered by `payment.refunded` or `payment.nothing_to_undo`; by
+/// `payment.settled`, if an operator wrote it off before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RefundPayment {
@@ -31,20 +32,20 @@ pub struct RefundPayment {
     pub order_version: u32,
 }
 
-/// To payment: write the charge off, unless it is undone already. Answered by `payment.settled`, `payment.refunded` or
-/// `payment.nothing_to_undo`.
+/// Command to payment: write the charge off, unless it is undone already. Answered by `payment.settled`,
+/// `payment.refunded` or `payment.nothing_to_undo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SettlePayment {
     pub order_id: OrderId,
     pub order_version: u32,
-    /// Who decided it.
+    /// The operator who decided it.
     pub operator: String,
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     pub note: String,
 }
 
-/// To inventory: set every line aside. Answered by `inventory.reserved` or `inventory.rejected`.
+/// Command to inventory: reserve every line. Answered by `inventory.reserved` or `inventory.rejected`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReserveInventory {
@@ -53,8 +54,8 @@ pub struct ReserveInventory {
     pub lines: Vec<PricedLine>,
 }
 
-/// To inventory: the reserved units are sold. Answered by `inventory.committed`; by `inventory.released` or
-/// `inventory.settled`, if they were undone before this came.
+/// Command to inventory: sell the reserved units. Answered by `inventory.committed`; by `inventory.released` or
+/// `inventory.settled`, if they were undone before this arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CommitInventory {
@@ -62,8 +63,8 @@ pub struct CommitInventory {
     pub order_version: u32,
 }
 
-/// To inventory: give back what was set aside, or sold. Answered by `inventory.released` or `inventory.nothing_to_undo`; by
-/// `inventory.settled`, if an operator wrote it off before.
+/// Command to inventory: release the units that were reserved, or sold. Answered by `inventory.released` or
+/// `inventory.nothing_to_undo`; by `inventory.settled`, if an operator wrote them off before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReleaseInventory {
@@ -71,21 +72,21 @@ pub struct ReleaseInventory {
     pub order_version: u32,
 }
 
-/// To inventory: write the units off, unless they are released already. Answered by `inventory.settled`,
+/// Command to inventory: write the units off, unless they are released already. Answered by `inventory.settled`,
 /// `inventory.released` or `inventory.nothing_to_undo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SettleInventory {
     pub order_id: OrderId,
     pub order_version: u32,
-    /// Who decided it.
+    /// The operator who decided it.
     pub operator: String,
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     pub note: String,
 }
 
-/// To order: paid and reserved, so confirm it. Answered by `order.confirmed`; by `order.confirm_rejected`, if somebody
-/// cancelled it first: the order's row arbitrates.
+/// Command to order: confirm the order, which is paid and reserved. Answered by `order.confirmed`; by
+/// `order.confirm_rejected`, if it was cancelled first: the order's row decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ConfirmOrder {
@@ -93,7 +94,8 @@ pub struct ConfirmOrder {
     pub order_version: u32,
 }
 
-/// To order: everything that a confirmed order leads to is done. Answered by `order.completed`.
+/// Command to order: complete the order, because everything that a confirmed order leads to is done. Answered by
+/// `order.completed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CompleteOrder {
@@ -101,25 +103,25 @@ pub struct CompleteOrder {
     pub order_version: u32,
 }
 
-/// To order: everything is undone, so it is cancelled. Answered by `order.cancelled`.
+/// Command to order: cancel the order, because everything is undone. Answered by `order.cancelled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CancelOrder {
     pub order_id: OrderId,
     pub order_version: u32,
     pub reason: CancelReason,
-    /// What became of payment's part.
+    /// The outcome of payment's part.
     pub payment: Undoing,
-    /// What became of inventory's part.
+    /// The outcome of inventory's part.
     pub inventory: Undoing,
 }
 
-/// To notification: tell the customer. Answered by `notification.queued` as soon as it cannot be lost any more.
+/// Command to notification: tell the customer. Answered by `notification.queued` as soon as the mail is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SendNotification {
     pub order_id: OrderId,
-    /// How old the news is: what is older than what the customer was told is not sent.
+    /// The version of the order that the news is about: news that is older than what the customer was told is not sent.
     pub order_version: u32,
     pub customer: Customer,
     pub amount: Money,
@@ -140,12 +142,12 @@ messages! {
     SendNotification = "orchestrator.send_notification.v1" => |m| positive(m.amount),
 }
 
-/// What became of a participant's part of an order that is undone.
+/// The outcome of a participant's part of an order that is undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Undoing {
-    /// It was done, and is undone.
+    /// The part was done, and is undone.
     Undone,
     /// Nothing was done, and nothing will be.
     NothingToUndo,
@@ -153,7 +155,7 @@ pub enum Undoing {
     Settled,
 }
 
-/// What the customer is to hear.
+/// The news for the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -162,9 +164,9 @@ pub enum News {
     Confirmed,
     /// The order is cancelled.
     Cancelled {
-        /// Why.
+        /// The reason of the cancellation.
         reason: CancelReason,
-        /// What became of the money.
+        /// The outcome of payment's part: what happened to the money.
         payment: Undoing,
     },
 }

@@ -1,4 +1,4 @@
-//! What the order service publishes.
+//! The messages that the order service publishes.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +15,15 @@ pub struct OrderCreated {
     pub order_id: OrderId,
     pub order_version: u32,
     pub customer: Customer,
-    /// What was ordered, at the prices that inventory gave when the order was accepted: 1 to 100 lines, each of another
-    /// product, all in one currency.
+    /// The lines of the order, at the prices that inventory gave when the order was accepted: 1 to 100 lines, each of
+    /// another product, all in one currency.
     pub lines: Vec<PricedLine>,
     /// The sum of the lines, in their currency.
     pub amount: Money,
     pub payment: PaymentMethod,
 }
 
-/// Paid and reserved. Inventory commits the reservation, notification tells the customer.
+/// The order is paid and reserved. Inventory commits the reservation, notification tells the customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderConfirmed {
@@ -33,7 +33,7 @@ pub struct OrderConfirmed {
     pub amount: Money,
 }
 
-/// The order is being undone. Payment refunds, inventory releases; both answer, also when they have nothing to undo.
+/// The order is being undone. Payment refunds, inventory releases; both answer, even if they have nothing to undo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderCancelling {
@@ -42,22 +42,22 @@ pub struct OrderCancelling {
     pub reason: CancelReason,
 }
 
-/// An operator ends what could not be undone by message: the participants that are named write it off, unless they have
-/// undone it meanwhile, and never act on this order again.
+/// An operator ends an order that could not be undone by message: the named participants write their parts off, unless
+/// they have undone them meanwhile, and never act on this order again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderSettling {
     pub order_id: OrderId,
     pub order_version: u32,
-    /// Who writes it off.
+    /// The participants that write their parts off.
     pub participants: Vec<Participant>,
-    /// Who decided it.
+    /// The operator who decided it.
     pub operator: String,
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     pub note: String,
 }
 
-/// Undone: the money is back and the stock is free.
+/// The order is undone: the money is back and the stock is free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderCancelled {
@@ -66,15 +66,15 @@ pub struct OrderCancelled {
     pub reason: CancelReason,
     pub customer: Customer,
     pub amount: Money,
-    /// Whether money had been taken and was given back.
+    /// True if money had been taken and was given back.
     pub refunded: bool,
-    /// Whether an operator wrote payment's part off: what had been taken, if anything, is put right outside of this system.
+    /// True if an operator wrote payment's part off: any money that had been taken is put right outside of this system.
     #[serde(default)]
     pub settled: bool,
 }
 
-/// To the orchestrator: an order takes the orchestrated way, or is cancelled after that ended well. One saga for each, however
-/// often this comes.
+/// Command to the orchestrator: carry out a new orchestrated order, or cancel one after it was confirmed. There is one
+/// saga for each, however often this is delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StartSaga {
@@ -87,8 +87,8 @@ pub struct StartSaga {
     pub payment: PaymentMethod,
 }
 
-/// To the orchestrator: the order was cancelled before it was confirmed, so it need not try any longer. Only a hint: the order
-/// will not be confirmed whether or not this arrives.
+/// Command to the orchestrator: stop trying, because the order was cancelled before it was confirmed. Only a hint: the
+/// order will not be confirmed, whether or not this arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CancelRequested {
@@ -97,7 +97,7 @@ pub struct CancelRequested {
     pub reason: CancelReason,
 }
 
-/// Answer to `orchestrator.confirm_order`: it was cancelled before.
+/// Answer to `orchestrator.confirm_order`: the order was cancelled before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ConfirmRejected {
@@ -106,7 +106,7 @@ pub struct ConfirmRejected {
     pub reason: CancelReason,
 }
 
-/// Answer to `orchestrator.complete_order`: it knows.
+/// Answer to `orchestrator.complete_order`: the order is completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderCompleted {
@@ -126,18 +126,18 @@ messages! {
     OrderCompleted = "order.completed.v1",
 }
 
-/// What the orchestrator can be asked to do with an order.
+/// The kinds of saga that the orchestrator can run for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Saga {
-    /// Carry a new order to its end.
+    /// Carries a new order to its end.
     PlaceOrder,
-    /// Undo an order that was confirmed.
+    /// Undoes an order that was confirmed.
     UndoOrder,
 }
 
-/// Who ordered, and where to write to.
+/// The customer who placed the order, and their mail address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Customer {
@@ -146,30 +146,30 @@ pub struct Customer {
     pub email: Option<Email>,
 }
 
-/// Who has to undo its part of an order.
+/// A participant that has to undo its part of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Participant {
-    /// The money.
+    /// Payment, which refunds the money.
     Payment,
-    /// The stock.
+    /// Inventory, which releases the stock.
     Inventory,
 }
 
-/// Why an order is undone.
+/// The reason for which an order is undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
-    /// The wallet or the card said no.
+    /// The wallet or the card was declined.
     PaymentDeclined,
     /// Inventory could not reserve every line.
     OutOfStock,
-    /// The customer asked.
+    /// The customer cancelled it.
     Customer,
-    /// An operator asked.
+    /// An operator cancelled it.
     Operator,
-    /// Nobody answered in time.
+    /// A participant did not answer in time.
     Deadline,
 }

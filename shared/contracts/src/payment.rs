@@ -1,4 +1,4 @@
-//! What the payment service publishes.
+//! The messages that the payment service publishes.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::{
     value::{Money, OrderId, PricedLine},
 };
 
-/// The money was taken. Inventory reserves the lines, which travel along so that it needs to ask nobody.
+/// The money was taken. Inventory reserves the lines, which are sent along so that it needs no other service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PaymentCompleted {
@@ -27,7 +27,7 @@ pub struct PaymentDeclined {
     pub reason: DeclineReason,
 }
 
-/// Answer to `order.cancelling`: what was taken is back.
+/// Answer to `order.cancelling`: the money that was taken is back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PaymentRefunded {
@@ -44,7 +44,7 @@ pub struct PaymentNothingToUndo {
     pub order_version: u32,
 }
 
-/// Answer to `order.settling`: an operator wrote off what was taken; it will not be refunded by message any more.
+/// Answer to `order.settling`: an operator wrote off the money that was taken; no message will refund it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PaymentSettled {
@@ -60,18 +60,18 @@ messages! {
     PaymentSettled = "payment.settled.v1",
 }
 
-/// Why the money was not taken.
+/// The reason for which the money was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
     /// The wallet or the card does not hold that much.
     InsufficientFunds,
-    /// The card company refused.
+    /// The card processor declined the card.
     CardDeclined,
     /// The card is past its date.
     CardExpired,
-    /// The card company does not know the card.
+    /// The card processor does not know the card.
     InvalidCard,
     /// The customer has no wallet in the currency of the order.
     NoAccount,

@@ -1,5 +1,5 @@
-//! What a message promises beyond the form of its fields. The publisher keeps it; each consumer checks it, because a consumer
-//! that charges a total or reserves lines acts on more than the form says.
+//! The promises of a message beyond the form of its fields. The publisher keeps them; each consumer checks them,
+//! because a consumer that charges a total or reserves lines acts on more than the form says.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use crate::{
     value::{MAX_LINES, Money, PricedLine},
 };
 
-/// A promise that a payload breaks, though each of its fields is valid. It never will be kept: park the message.
+/// A promise that a payload breaks, although each of its fields is valid. It will never be kept: park the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct Violation {
     /// The field that is at fault.
     pub field: &'static str,
-    /// What the contract promises of it.
+    /// The promise of the contract about the field, and the value that was found.
     pub problem: String,
 }
 
-/// Each source, and the types that it alone publishes: who may say what.
+/// Each source, and the types that it alone may publish.
 pub const SOURCES: [(&str, &[&str]); 5] = [
     ("/order", order::TYPES),
     ("/payment", payment::TYPES),
@@ -27,8 +27,8 @@ pub const SOURCES: [(&str, &[&str]); 5] = [
     ("/orchestrator", orchestrator::TYPES),
 ];
 
-/// Returns the source that alone may publish a type, whatever its version: the type's first segment names it. `None` if no
-/// source of ours has that name.
+/// Returns the source that alone may publish a type, whatever its version: the type's first segment names it. `None` if
+/// no source of ours has that name.
 pub fn source_of(kind: &str) -> Option<&'static str> {
     let publisher = kind.split('.').next();
     SOURCES
@@ -37,7 +37,7 @@ pub fn source_of(kind: &str) -> Option<&'static str> {
         .find(|source| source.strip_prefix('/') == publisher)
 }
 
-/// Checks what is to be paid: the lines of an order, and an amount that is their sum.
+/// Checks the lines of an order, and an amount that must be their sum.
 pub(crate) fn total(lines: &[PricedLine], amount: Money) -> Result<(), Violation> {
     positive(amount)?;
     goods(lines)?;

@@ -1,4 +1,4 @@
-//! Values: each parses at the edge, names the limit it holds to, and cannot be invalid after that.
+//! Values: each parses at the edge, names its limits in its errors, and cannot be invalid after that.
 
 mod card;
 mod id;

@@ -13,45 +13,45 @@ use crate::{Database, Vhost, client, eventually, token};
 
 /// A service under test.
 pub struct TestApp {
-    /// Where it answers.
+    /// The URL at which it answers.
     pub url: String,
     address: SocketAddr,
-    /// Its database.
+    /// The service's own database.
     pub database: Database,
-    /// A look into its database.
+    /// A pool of connections to its database, for the test to look.
     pub pool: PgPool,
     http: reqwest::Client,
     shutdown: CancellationToken,
     task: Option<JoinHandle<anyhow::Result<()>>>,
-    /// Whether it is to be checked that it left nothing undone.
+    /// Set if the end of the test is to check that it left nothing undone.
     expects_calm: bool,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
+    /// The HTTP headers.
     pub headers: reqwest::header::HeaderMap,
-    /// The body; null if there is none, a string if it is no JSON.
+    /// The body; null if there is none, a string if it is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// A header's text.
+    /// Returns a header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body, if the status is this; panics with the body if it is not.
+    /// Returns the body if the status is this; panics with the body if it is not.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self.body
     }
 
-    /// Checks that it is a problem of this status, of this kind, about this field; answers its detail.
+    /// Checks that it is a problem of this status, of this kind, about this field; returns its detail.
     #[track_caller]
     pub fn expect_problem(self, status: u16, kind: &str, field: Option<&str>) -> String {
         assert_eq!(
@@ -71,7 +71,7 @@ impl Answer {
     }
 }
 
-/// The arguments that every service takes, for a test.
+/// Returns the arguments that every service takes, for a test.
 pub fn arguments(service: &str, database_url: &str) -> Vec<String> {
     let jwks = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -90,7 +90,7 @@ pub fn arguments(service: &str, database_url: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// The arguments that every service takes that has messages.
+/// Returns the arguments that every service with messages takes.
 pub fn broker_arguments(vhost: &Vhost, user: &str) -> Vec<String> {
     vec![format!("--amqp-url={}", vhost.url(user))]
 }
@@ -138,35 +138,35 @@ impl TestApp {
         .await;
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A request without a token.
+    /// Begins a request without a token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
-    /// A request as this customer.
+    /// Begins a request as this customer.
     pub fn as_customer(&self, name: &str, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path)
             .bearer_auth(token(name, Role::Customer))
     }
 
-    /// A request as an operator.
+    /// Begins a request as an operator.
     pub fn as_operator(&self, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path)
             .bearer_auth(token("olga", Role::Operator))
     }
 
-    /// A request as a service.
+    /// Begins a request as a service.
     pub fn as_service(&self, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path)
             .bearer_auth(token("tester", Role::Service))
     }
 
-    /// Puts up with parked messages and rows in the outbox at the end.
+    /// Allows parked messages and rows in the outbox at the end.
     pub fn expect_trouble(&mut self) {
         self.expects_calm = false;
     }
@@ -214,7 +214,7 @@ impl Drop for TestApp {
     }
 }
 
-/// Sends a request and reads the answer.
+/// Sends a request and reads the response.
 pub async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("the service answers");
     let (status, headers) = (response.status(), response.headers().clone());

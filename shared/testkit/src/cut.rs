@@ -1,4 +1,4 @@
-//! Cutting a call short, at each place where it can be.
+//! Calls that are cut short, at each place where that can happen.
 
 use std::{
     future::{Future, poll_fn},
@@ -8,8 +8,8 @@ use std::{
 
 /// Polls `call` at most `polls` times, then drops it. Returns its result if it ended before that.
 ///
-/// A future is dropped only where it waits, so that calling this with 0, 1, 2, … until it returns a result has dropped the
-/// call at each of its waits: what a deadline, a client that hangs up and a shutdown do.
+/// A future is dropped only where it waits. So calling this with 0, 1, 2, … until it returns a result has dropped the
+/// call at each of its waits, as a deadline, a client that hangs up or a shutdown would.
 ///
 /// ```
 /// # use testkit::cut;

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::setting;
 
-/// A database of its own. It is left behind, for a look at it after a failure; the server goes when the tests are over.
+/// A database of a test's own. It is left behind, for a look at it after a failure; the server goes when the tests are
+/// over.
 #[derive(Clone, Debug)]
 pub struct Database {
     name: String,
@@ -30,17 +31,18 @@ impl Database {
         }
     }
 
-    /// What it is called: a name that no other test has.
+    /// Returns the database's name, which no other test has.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How a service connects to it.
+    /// Returns the URL by which a service connects to it.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How another role of `deploy/postgres/roles.sql` connects to it, with its development password.
+    /// Returns the URL by which another role of `deploy/postgres/roles.sql` connects to it, with its development
+    /// password.
     pub fn url_of(&self, role: &str) -> String {
         format!(
             "postgres://{role}:development-{role}@{}/{}",
@@ -49,20 +51,20 @@ impl Database {
         )
     }
 
-    /// How a service connects to it through a proxy at `address`.
+    /// Returns the URL by which a service connects to it through a proxy at `address`.
     pub fn url_via(&self, address: std::net::SocketAddr) -> String {
         let (credentials, _) = self.url.split_once('@').expect("the URL has credentials");
         format!("{credentials}@{address}/{}", self.name)
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     pub fn server(&self) -> std::net::SocketAddr {
         let (_, rest) = self.url.split_once('@').expect("the URL has credentials");
         let (address, _) = rest.split_once('/').expect("the URL has a name");
         address.parse().expect("the URL has an address")
     }
 
-    /// A pool of a few connections, for looking.
+    /// Makes a pool of a few connections, for looking.
     pub fn pool(&self) -> PgPool {
         PgPoolOptions::new()
             .max_connections(3)

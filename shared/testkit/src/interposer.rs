@@ -1,4 +1,4 @@
-//! Stands between exchanges and queues, and decides of each message whether it goes on, is lost, waits, or goes on twice.
+//! A consumer between exchanges and queues, which forwards, loses, holds or repeats each message.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -21,26 +21,26 @@ use uuid::Uuid;
 
 use crate::{PATIENCE, Vhost, probe::family};
 
-/// What becomes of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
-    /// It goes on.
+    /// It is forwarded.
     Forward,
     /// It is lost.
     Drop,
     /// It waits until it is released.
     Hold,
-    /// It goes on three times: as it is, as it is once more, and as if it had been sent anew.
+    /// It is forwarded three times: as it is, as it is once more, and as if it had been resent under a new id.
     Repeat,
 }
 
-/// Stands between exchanges and queues. Of each message it asks two things:
+/// A consumer between exchanges and queues. It decides about each message by two properties:
 ///
-/// - What is it about? It waits until the test has [admitted](Self::admit) that: a test learns an order's id when its first
-///   message is on the way.
-/// - What is its idempotency key? A [rule](Self::rule) says what becomes of it; without one it goes on.
+/// - Its subject: the message waits until the test has [admitted](Self::admit) that. A test learns an order's id only
+///   when its first message is on the way.
+/// - Its idempotency key: a [rule](Self::rule) says what to do with the message; without one it is forwarded.
 ///
-/// What goes on keeps all of its properties.
+/// A message that is forwarded keeps all of its properties.
 #[derive(Debug)]
 pub struct Interposer {
     desk: Arc<Desk>,
@@ -51,29 +51,29 @@ pub struct Interposer {
 #[derive(Debug)]
 struct Desk {
     channel: Channel,
-    /// By exchange and routing key.
+    /// The queue for each exchange and routing key.
     routes: HashMap<(String, String), String>,
-    /// Held for a look, never across an await.
+    /// The state that the test changes. A std lock: held for a look, never across an await.
     book: Mutex<Book>,
-    /// Changes when something is held.
+    /// Changes when a message is held.
     held: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
     admitted: HashSet<String>,
-    /// What came about subjects that nobody has admitted yet.
+    /// The messages about subjects that are not admitted yet.
     waiting: HashMap<String, Vec<Passing>>,
-    /// By exchange, whichever service's, and idempotency key.
+    /// The rules, by family of exchanges (`commands`, say) and idempotency key.
     rules: HashMap<(String, String), Rule>,
 }
 
-/// What becomes of the messages of one exchange and idempotency key.
+/// The fate of the messages of one exchange and idempotency key.
 #[derive(Debug)]
 struct Rule {
-    /// Of the first ones, one by one.
+    /// For the first messages, one by one.
     first: VecDeque<Passage>,
-    /// Of all others.
+    /// For all others.
     then: Passage,
     held: Vec<Passing>,
 }
@@ -166,8 +166,8 @@ impl Interposer {
         }
     }
 
-    /// What becomes of the messages that come by `exchange` under the idempotency key `key`: of the first ones as in `first`,
-    /// of all others as in `then`.
+    /// Sets the fate of the messages that come by `exchange` under the idempotency key `key`: of the first ones as in
+    /// `first`, of all others as in `then`.
     pub fn rule(&self, exchange: &str, key: &str, first: &[Passage], then: Passage) {
         let rule = Rule {
             first: first.iter().copied().collect(),
@@ -179,7 +179,7 @@ impl Interposer {
         assert!(before.is_none(), "there is a rule for {key} already");
     }
 
-    /// From now on messages about this go their way, and those that came before.
+    /// Admits a subject: messages about it pass from now on, and those that came before pass now.
     pub async fn admit(&self, subject: impl ToString) {
         let subject = subject.to_string();
         let waiting = {
@@ -193,7 +193,7 @@ impl Interposer {
         }
     }
 
-    /// How many messages are held under this key.
+    /// Returns the number of messages that are held under this key.
     pub fn held(&self, exchange: &str, key: &str) -> usize {
         let of = (exchange.to_owned(), key.to_owned());
         let book = self.desk.book();
@@ -214,7 +214,8 @@ impl Interposer {
         );
     }
 
-    /// Lets go on what is held under this key, and what comes under it from now on. Answers the ids of the former.
+    /// Forwards the messages that are held under this key, and those that come under it from now on. Returns the ids of
+    /// the former.
     pub async fn release(&self, exchange: &str, key: &str) -> Vec<Uuid> {
         let held = {
             let mut book = self.desk.book();
@@ -259,7 +260,7 @@ impl Desk {
         }
     }
 
-    /// A message came: what is to go on because of it.
+    /// Takes a message that came. Returns the messages to forward because of it.
     fn came(&self, passing: Passing) -> Vec<Passing> {
         let mut book = self.book();
         if !book.admitted.contains(&passing.subject) {
@@ -301,7 +302,7 @@ impl Desk {
 }
 
 impl Passing {
-    /// The same, under a new message id.
+    /// Returns the same message under a new id.
     fn sent_anew(mut self) -> Self {
         self.id = Uuid::now_v7();
         let mut headers = self.properties.headers().clone().unwrap_or_default();

@@ -1,16 +1,16 @@
-//! What the tests have in common. A dev-dependency only.
+//! The common parts of the tests. A dev-dependency only.
 //!
 //! - [`TestApp`]: a service under test, in the test's process;
 //! - [`Database`], [`Vhost`]: of their own for each test, on the servers that `cargo xtask test` started;
-//! - [`Probe`]: sees every event, command and reply on a vhost, and publishes what a test makes up;
-//! - [`Interposer`]: stands between exchanges and queues, and loses, holds or repeats what a test wants it to;
+//! - [`Probe`]: sees every event, command and reply on a vhost, and publishes messages that a test makes up;
+//! - [`Interposer`]: is bound between exchanges and queues, and loses, holds or repeats messages as a test says;
 //! - [`Redis`], [`RedisServer`]: names of its own on the shared Redis, or a Redis that may be killed and emptied;
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
-//! - [`SmtpSink`]: a mail server that keeps what it gets, and can refuse it;
+//! - [`SmtpSink`]: a mail server that keeps the mails that it gets, and can refuse them;
 //! - [`cut`]: drops a call at each place where it waits;
-//! - [`relay`]: a service that passes on what it is told to, for tests of what travels along;
-//! - [`eventually`]: waits for a condition, and says what it saw when it does not come;
-//! - [`token`]: whoever a test wants to be.
+//! - [`relay`]: a service that makes the calls that it is told to, for tests of the headers that are sent along;
+//! - [`eventually`]: waits for a condition, and panics with the last state that it saw;
+//! - [`token`]: a token for any caller that a test needs.
 
 #![warn(missing_docs)]
 
@@ -40,7 +40,7 @@ pub use smtp::{Mail, SmtpMode, SmtpSink};
 pub use token::{client, service_token_file, token, token_with};
 pub use vhost::{DeletedQueue, Depth, Vhost};
 
-/// An environment variable that `cargo xtask test` sets.
+/// Returns an environment variable that `cargo xtask test` sets.
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run the tests with `cargo xtask test`, which starts the servers")

@@ -1,4 +1,4 @@
-//! Sees every event, command and reply on a vhost, and publishes what a test makes up.
+//! A probe that sees every event, command and reply on a vhost, and publishes messages that a test makes up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,30 +18,30 @@ use uuid::Uuid;
 
 use crate::{Vhost, eventually};
 
-/// The services that the orchestrator asks, and that reply to it.
+/// The services that get commands from the orchestrator, and reply to it.
 const PARTICIPANTS: [&str; 4] = ["order", "payment", "inventory", "notification"];
 
 /// A message that was published on the vhost.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The exchange: `events`, `commands` or `replies`, whichever service's.
+    /// The family of its exchange: `events`, `commands` or `replies`, whichever service's.
     pub exchange: String,
     /// The routing key.
     pub routing_key: String,
     /// The message id.
     pub id: Uuid,
-    /// The type.
+    /// The message's type.
     pub kind: String,
-    /// What it is about.
+    /// The message's subject.
     pub subject: String,
     /// The headers that are text.
     pub headers: std::collections::BTreeMap<String, String>,
-    /// The payload; null if it is no JSON.
+    /// The payload; null if it is not JSON.
     pub data: Value,
 }
 
 impl Seen {
-    /// The idempotency key, if it has one.
+    /// Returns the idempotency key, if the message has one.
     pub fn key(&self) -> Option<&str> {
         self.headers
             .get("cloudEvents_idempotencykey")
@@ -49,7 +49,7 @@ impl Seen {
     }
 }
 
-/// Sees every event, command and reply on a vhost, and publishes what a test makes up.
+/// A probe that sees every event, command and reply on a vhost, and publishes messages that a test makes up.
 pub struct Probe {
     publisher: Publisher,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -58,7 +58,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Sees everything on the exchanges `events`, `commands` and `replies` from now on.
+    /// Attaches a probe, which sees everything on the exchanges `events`, `commands` and `replies` from now on.
     pub async fn attach(vhost: &Vhost) -> Self {
         let url = vhost.url("admin");
         let connection = Connection::connect(&url, ConnectionProperties::default())
@@ -138,7 +138,7 @@ impl Probe {
         }
     }
 
-    /// What was seen of `subject`, in the order in which it came.
+    /// Returns the messages about `subject` that were seen, in the order in which they came.
     pub fn seen(&self, subject: impl ToString) -> Vec<Seen> {
         let subject = subject.to_string();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,14 +148,14 @@ impl Probe {
             .collect()
     }
 
-    /// What was seen of `subject` on one exchange, in the order in which it came.
+    /// Returns the messages about `subject` that were seen on one exchange, in the order in which they came.
     pub fn seen_on(&self, exchange: &str, subject: impl ToString) -> Vec<Seen> {
         let mut seen = self.seen(subject);
         seen.retain(|event| event.exchange == exchange);
         seen
     }
 
-    /// The types that were seen of `subject`, in the order in which they came.
+    /// Returns the types of the messages about `subject`, in the order in which they came.
     pub fn kinds(&self, subject: impl ToString) -> Vec<String> {
         self.seen(subject)
             .into_iter()
@@ -163,18 +163,18 @@ impl Probe {
             .collect()
     }
 
-    /// How many events of this type were seen.
+    /// Returns the number of messages of this type that were seen.
     pub fn count(&self, kind: &str) -> usize {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().filter(|event| event.kind == kind).count()
     }
 
-    /// Waits until an event of this type about `subject` was seen, and answers the first.
+    /// Waits until a message of this type about `subject` was seen, and returns the first.
     pub async fn wait_for(&self, kind: &str, subject: impl ToString) -> Seen {
         self.wait_for_nth(kind, subject, 1).await
     }
 
-    /// Waits until `n` events of this type about `subject` were seen, and answers the last of them.
+    /// Waits until `n` messages of this type about `subject` were seen, and returns the last of them.
     pub async fn wait_for_nth(&self, kind: &str, subject: impl ToString, n: usize) -> Seen {
         let subject = subject.to_string();
         eventually(&format!("{n} of {kind} about {subject}"), || async {
@@ -192,7 +192,7 @@ impl Probe {
         .await
     }
 
-    /// Every reply that was seen under this key, in the order in which they came.
+    /// Returns the replies that were seen under this key, in the order in which they came.
     pub fn replies(&self, key: &str) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter()
@@ -201,12 +201,12 @@ impl Probe {
             .collect()
     }
 
-    /// Waits until a reply was seen under this key, and answers the first.
+    /// Waits until a reply was seen under this key, and returns the first.
     pub async fn wait_for_reply(&self, key: &str) -> Seen {
         self.wait_for_nth_reply(key, 1).await
     }
 
-    /// Waits until `n` replies were seen under this key, and answers the last of them.
+    /// Waits until `n` replies were seen under this key, and returns the last of them.
     pub async fn wait_for_nth_reply(&self, key: &str, n: usize) -> Seen {
         eventually(&format!("{n} replies under {key}"), || async {
             let mut replies = self.replies(key);
@@ -222,7 +222,7 @@ impl Probe {
 
     /// Sends a typed message to the service `to`, as a command under `key`; returns its id.
     ///
-    /// It takes the exchange that leads there, also a message that is no command.
+    /// Uses the exchange that leads to the service, even for a message that is not a command.
     pub async fn command<M: contracts::Message>(&self, to: &str, message: &M, key: &str) -> Uuid {
         let source = M::TYPE.split('.').next().unwrap_or_default();
         let mut command = Publishing::by(source).command(message, to, key.to_owned());
@@ -237,7 +237,7 @@ impl Probe {
         id
     }
 
-    /// Publishes a typed message on `events`, as choreography would; answers its id.
+    /// Publishes a typed message on `events`, as choreography would; returns its id.
     pub async fn publish<M: contracts::Message>(&self, message: &M) -> Uuid {
         let source = M::TYPE.split('.').next().unwrap_or_default();
         let data = serde_json::to_vec(message).expect("messages serialize");
@@ -253,13 +253,13 @@ impl Probe {
         id
     }
 
-    /// Publishes anything anywhere.
+    /// Publishes any message to any exchange.
     pub async fn send(&self, message: Message) {
         let outcomes = self.publisher.publish(std::slice::from_ref(&message)).await;
         assert_eq!(outcomes, [Outcome::Confirmed], "{message:?}");
     }
 
-    /// Publishes many at once.
+    /// Publishes many messages at once.
     pub async fn send_all(&self, messages: &[Message]) {
         let outcomes = self.publisher.publish(messages).await;
         assert!(

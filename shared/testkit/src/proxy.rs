@@ -16,18 +16,18 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What the proxy does with bytes.
+/// The proxy's treatment of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// Passes them on, after this long.
     Open(Duration),
-    /// Keeps them: neither side hears anything, and nobody hangs up.
+    /// Keeps them: neither side hears anything, and no connection is closed.
     Paused,
-    /// Hangs up on everybody, and on whoever comes.
+    /// Closes every connection, and each new one.
     Cut,
 }
 
-/// Stands between a service and a server. Ends with its last handle.
+/// A proxy between a service and a server. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -39,7 +39,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Passes everything on to `upstream`.
+    /// Starts a proxy that passes everything on to `upstream`.
     pub async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
@@ -82,27 +82,27 @@ impl Proxy {
         }
     }
 
-    /// Where clients connect.
+    /// Returns the address to which clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns how many connections clients have made, also those that were hung up on.
+    /// Returns the number of connections that clients have made, including those that were closed at once.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Hangs up on everybody, and on whoever comes: the server is gone.
+    /// Closes every connection, and each new one: the server is gone.
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Hangs up on everybody, and passes on to somebody else whoever comes: the address was given away.
+    /// Closes every connection, and connects new ones to `upstream`: the address has a new owner.
     pub fn lead_to(&self, upstream: SocketAddr) {
         self.upstream.send_replace(upstream);
     }
 
-    /// Says nothing any more, and does not hang up: the network is gone.
+    /// Passes nothing on any more, and closes no connection: the network is gone.
     pub fn pause(&self) {
         self.mode.send_replace(Mode::Paused);
     }
@@ -112,11 +112,12 @@ impl Proxy {
         self.mode.send_replace(Mode::Open(latency));
     }
 
-    /// Tells every client these bytes, as if the server had. Between two of the server's own messages, or they are garbled.
+    /// Sends these bytes to every client, as if they came from the server. Call it between two of the server's own
+    /// messages, or they are garbled.
     pub fn say(&self, bytes: &[u8]) {
         self.said
             .send(bytes.to_vec())
-            .expect("somebody is connected");
+            .expect("a client is connected");
     }
 
     /// Passes everything on again.
@@ -185,7 +186,7 @@ async fn pump(
     }
 }
 
-/// Waits for the next bytes to say; `None` where nothing is said.
+/// Waits for the next bytes that [`Proxy::say`] sends; `None` in the direction that has none.
 async fn next(said: &mut Option<broadcast::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
     said.as_mut()?.recv().await.ok()
 }

@@ -1,4 +1,5 @@
-//! Redis: names of its own for each test on the shared server, or a whole server that may be killed, paused and emptied.
+//! Redis: names of its own for each test on the shared server, or a whole server that may be killed, paused and
+//! emptied.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{eventually, setting};
 
-/// The server that all tests share, and a prefix for what this one keeps there.
+/// The server that all tests share, and a prefix for the names of one test.
 #[derive(Clone, Debug)]
 pub struct Redis {
     url: String,
@@ -23,7 +24,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A prefix of its own on the server that `cargo xtask test` started.
+    /// Returns a prefix of its own on the server that `cargo xtask test` started.
     ///
     /// # Panics
     ///
@@ -35,22 +36,22 @@ impl Redis {
         }
     }
 
-    /// How to connect: redis://USER:PASSWORD@HOST:PORT.
+    /// Returns the URL of the server: redis://USER:PASSWORD@HOST:PORT.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A name that no other test uses.
+    /// Returns a name that no other test uses.
     pub fn name(&self, label: &str) -> String {
         format!("{}-{label}", self.prefix)
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     pub fn address(&self) -> SocketAddr {
         address(&self.url)
     }
 
-    /// How to connect through a proxy at `address`.
+    /// Returns the URL of the server through a proxy at `address`.
     pub fn url_via(&self, address: SocketAddr) -> String {
         let (credentials, _) = self.url.split_once('@').expect("the URL has credentials");
         format!("{credentials}@{address}")
@@ -64,22 +65,23 @@ fn address(url: &str) -> SocketAddr {
     place.parse().expect("the URL has an address")
 }
 
-/// A Redis of a test's own, without persistence: whoever is killed comes back empty. Killed with its value.
+/// A Redis of a test's own, without persistence: a server that was killed comes back empty. It is killed when this is
+/// dropped.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
     folder: PathBuf,
     child: Option<Child>,
-    /// What it is a replica of, also after a restart.
+    /// The port of its primary, even after a restart; `None` if it is no replica.
     primary: Option<u16>,
 }
 
-/// Not among the ports that `cargo xtask` gives away, nor among those of outgoing connections.
+/// The ports to try: neither those that `cargo xtask` gives away, nor those of outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..19_999;
 
 static PORTS_LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
-/// A port that is free now, also for a restart.
+/// Returns a port that is free now, and that no other server of this process gets, so that a restart can use it.
 fn free_port() -> u16 {
     let count = PORTS.end - PORTS.start;
     let first = u16::try_from(std::process::id() * 37 % u32::from(count)).expect("below count");
@@ -94,7 +96,7 @@ fn free_port() -> u16 {
 }
 
 impl RedisServer {
-    /// Starts one, and waits until it answers.
+    /// Starts a server, and waits until it answers.
     ///
     /// # Panics
     ///
@@ -103,7 +105,7 @@ impl RedisServer {
         Self::start_as(None).await
     }
 
-    /// Starts a replica of `primary`, and waits until it has what that one has.
+    /// Starts a replica of `primary`, and waits until it has caught up with that.
     ///
     /// # Panics
     ///
@@ -135,17 +137,17 @@ impl RedisServer {
         server
     }
 
-    /// How to connect.
+    /// Returns the URL of the server.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its address.
+    /// Returns the server's address.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Kills it, as `kill -9` does. What it held is gone.
+    /// Kills the server, as `kill -9` does. Its data are lost.
     ///
     /// # Panics
     ///
@@ -157,7 +159,7 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again, empty, on the same port, and waits until it answers.
+    /// Starts the server again, empty, on the same port, and waits until it answers.
     ///
     /// # Panics
     ///
@@ -169,7 +171,8 @@ impl RedisServer {
         command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--save", "", "--appendonly", "no"])
-            // A replica is ready at once, and a test does not wait for a batch of copies to come together.
+            // A replica is synchronised at once: a primary would otherwise wait for more replicas to serve with one
+            // copy.
             .args(["--repl-diskless-sync-delay", "0", "--logfile", "redis.log"])
             .current_dir(&self.folder)
             .stdin(Stdio::null())
@@ -195,7 +198,7 @@ impl RedisServer {
         .await;
     }
 
-    /// Throws everything away that it holds.
+    /// Deletes everything that the server holds.
     ///
     /// # Panics
     ///
@@ -216,7 +219,7 @@ impl RedisServer {
         assert!(answer.starts_with("+OK"), "{answer}");
     }
 
-    /// How often a command was called, by clients and by scripts; `get`, `evalsha`.
+    /// Returns how often a command was called, by clients and by scripts: `get`, `evalsha`.
     ///
     /// # Panics
     ///
@@ -230,7 +233,7 @@ impl RedisServer {
             .unwrap_or(0)
     }
 
-    /// Sends one command in words, and answers what comes back, as it comes.
+    /// Sends one command as words, and returns the reply as it is on the wire.
     pub async fn ask(&self, command: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.address()).await?;
         stream
@@ -245,7 +248,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
-        // It is in the folder for temporary files: whoever empties that removes it.
+        // If this fails, the folder is removed with the other temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

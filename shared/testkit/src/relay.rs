@@ -1,4 +1,4 @@
-//! A service that passes on what it is told to: the test service that W3C's trace-context harness asks for.
+//! A service that makes the calls that it is told to: the test service that W3C's trace-context harness needs.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use chassis::{
@@ -13,17 +13,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-/// Posts what it is told to post, where it is told to, in the trace of whoever tells it
+/// Posts the bodies that it is told to, to the URLs that it is told to, in the trace of the request
 #[derive(Clone, Debug, Parser)]
 #[command(name = "trace-relay")]
 pub struct RelayConfig {
     /// The HTTP server.
     #[command(flatten)]
     pub http: HttpSettings,
-    /// Tokens.
+    /// The tokens that are accepted.
     #[command(flatten)]
     pub identity: IdentitySettings,
-    /// What may be broken.
+    /// The rights of demonstrations.
     #[command(flatten)]
     pub demo: DemoSettings,
     /// Logs and traces.
@@ -46,10 +46,10 @@ struct Call {
 #[openapi()]
 struct Api;
 
-/// Puts a relay together: a service like every other, whose one route is `POST /relay`.
+/// Makes a relay: a service like every other, whose one route is `POST /relay`.
 ///
-/// Its body is a list of `{"url": …, "arguments": …}`. Each is called in turn, with the `arguments` as its body; arguments
-/// of another relay make a chain.
+/// The request's body is a list of `{"url": …, "arguments": …}`. Each is called in turn, with the `arguments` as its
+/// body; a chain is made by arguments that address another relay.
 pub fn relay(config: RelayConfig) -> anyhow::Result<Chassis> {
     let token = web::Data::new(TokenFile::new(&config.service_token_file));
     let chassis =

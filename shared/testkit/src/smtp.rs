@@ -1,4 +1,4 @@
-//! A mail server that keeps what it gets.
+//! A mail server that keeps the mails that it gets.
 
 use std::{
     net::SocketAddr,
@@ -15,24 +15,24 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A mail that was taken.
+/// A mail that the server took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
     /// The envelope's sender.
     pub from: String,
     /// The envelope's recipients.
     pub to: Vec<String>,
-    /// Headers and body, as they came.
+    /// Headers and body, as they were sent.
     pub text: String,
 }
 
 impl Mail {
-    /// Headers and body with their soft line breaks taken out.
+    /// Returns headers and body without their soft line breaks.
     pub fn unwrapped(&self) -> String {
         self.text.replace("=\r\n", "")
     }
 
-    /// The value of a header, unfolded.
+    /// Returns the value of a header, unfolded.
     pub fn header(&self, name: &str) -> Option<String> {
         let head = self
             .text
@@ -49,25 +49,25 @@ impl Mail {
     }
 }
 
-/// What the server does with mails.
+/// The server's reaction to mails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SmtpMode {
-    /// Takes them.
+    /// Takes every mail.
     #[default]
     Accept,
-    /// Says "not now" (451).
+    /// Replies "not now" (451) to each recipient.
     Defer,
-    /// Says "never" (550).
+    /// Replies "never" (550) to each recipient.
     Refuse,
-    /// Takes the mail and hangs up without a word: the client cannot know.
+    /// Takes the mail and hangs up without a reply: the client cannot know the outcome.
     TakeAndHangUp,
-    /// Takes them, each reply 300 ms late.
+    /// Takes every mail, each reply 300 ms late.
     Dawdle,
     /// Takes sender and recipients, and refuses each mail once it has seen all of it (554).
     RefuseText,
 }
 
-/// A mail server that keeps what it gets. Ends with its last handle.
+/// A mail server that keeps the mails that it gets. It stops when this is dropped.
 #[derive(Debug)]
 pub struct SmtpSink {
     address: SocketAddr,
@@ -79,7 +79,7 @@ pub struct SmtpSink {
 #[derive(Clone)]
 struct Shared {
     mails: Arc<Mutex<Vec<Mail>>>,
-    /// Where mails are written too, one file each.
+    /// The folder to which mails are written too, one file each.
     folder: Option<PathBuf>,
     mode: watch::Receiver<SmtpMode>,
 }
@@ -110,7 +110,7 @@ impl SmtpSink {
                 if let Ok((stream, _)) = listener.accept().await {
                     let shared = shared.clone();
                     tokio::spawn(async move {
-                        // An error is a client that hung up: nothing to do about it.
+                        // An error means that the client hung up: there is nothing to do about it.
                         let _ = converse(stream, &shared).await;
                     });
                 }
@@ -124,22 +124,22 @@ impl SmtpSink {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How a service connects to it.
+    /// Returns the URL by which a service connects to it.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
 
-    /// Does something else with the next mails.
+    /// Sets the reaction to the next mails.
     pub fn set(&self, mode: SmtpMode) {
         self.mode.send_replace(mode);
     }
 
-    /// The mails that were taken and whose subject contains `part`, in the order in which they came.
+    /// Returns the mails that were taken and whose subject contains `part`, in the order in which they came.
     pub fn mails(&self, part: &str) -> Vec<Mail> {
         let mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
         mails
@@ -153,7 +153,7 @@ impl SmtpSink {
     }
 }
 
-/// RFC 5321, as much of it as a client needs that sends one mail after the other.
+/// Speaks as much of RFC 5321 as a client needs that sends one mail after the other.
 async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from);
@@ -229,7 +229,7 @@ async fn read_data(lines: &mut (impl AsyncBufReadExt + Unpin)) -> std::io::Resul
         if line == b".\r\n" {
             return Ok(text);
         }
-        // A line that begins with a dot was given one more.
+        // The client puts a dot before each line that begins with one.
         let line = line.strip_prefix(b".").unwrap_or(&line);
         text.push_str(&String::from_utf8_lossy(line));
     }
@@ -239,7 +239,7 @@ impl Shared {
     async fn keep(&self, mail: &Mail) -> std::io::Result<()> {
         let count = {
             let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
-            // A sink that writes files does not need to remember.
+            // A sink that writes files need not keep the mails.
             if self.folder.is_none() {
                 mails.push(mail.clone());
             }

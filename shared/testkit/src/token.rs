@@ -1,10 +1,10 @@
-//! Whoever a test wants to be.
+//! Tokens for every caller that a test needs, and an HTTP client.
 
 use std::{path::PathBuf, time::Duration};
 
 use chassis::identity::{DevelopmentKey, Principal, Role};
 
-/// A token for `name`, as the services of this project expect it.
+/// Returns a token for `name`, as the services of this project expect it.
 pub fn token(name: &str, role: Role) -> String {
     token_with(
         name,
@@ -15,7 +15,7 @@ pub fn token(name: &str, role: Role) -> String {
     )
 }
 
-/// A token for `name` that says something else.
+/// Returns a token for `name` with another issuer, audience or lifetime.
 pub fn token_with(
     name: &str,
     role: Role,
@@ -33,7 +33,7 @@ pub fn token_with(
         .expect("it signs")
 }
 
-/// A file with a service's token, as a service is given it.
+/// Writes a service's token to a file, as a service gets it; returns the file's path.
 pub fn service_token_file(service: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("holdfast-test-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -42,14 +42,15 @@ pub fn service_token_file(service: &str) -> PathBuf {
     file
 }
 
-/// An HTTP client for tests.
+/// Makes an HTTP client for tests.
 pub fn client() -> reqwest::Client {
-    // An error means that there is a provider already: that is what we want.
+    // An error means that a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(30))
-        // Sooner than our servers hang up: else a request could meet the hanging up half way.
+        // Sooner than our servers close idle connections: otherwise a request could be sent while its connection is
+        // being closed.
         .pool_idle_timeout(Duration::from_secs(3))
         .build()
         .expect("a client")

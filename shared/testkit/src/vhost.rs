@@ -16,13 +16,13 @@ use uuid::Uuid;
 
 use crate::{setting, token::client};
 
-/// Where the messages for other services go in [`Vhost::of`].
+/// The queue for the messages of other services in [`Vhost::of`].
 const ELSEWHERE: &str = "elsewhere";
 const DEFINITIONS: &str = include_str!("../../../deploy/rabbitmq/definitions.json");
 
-/// A virtual host of its own, with the exchanges, queues, bindings and permissions of the real one, and short delays between
-/// retries. It is deleted with the last of its clones, also when its test fails: with a hundred of them left behind the broker
-/// takes four times as long to create the next.
+/// A virtual host of a test's own, with the exchanges, queues, bindings and permissions of the real one, and short
+/// delays between retries. It is deleted with the last of its clones, even if its test fails: with a hundred of them
+/// left behind the broker takes four times as long to create the next.
 #[derive(Clone, Debug)]
 pub struct Vhost {
     name: String,
@@ -33,7 +33,7 @@ pub struct Vhost {
     left: Arc<Left>,
 }
 
-/// Deletes a virtual host when nobody has it any more.
+/// A guard that deletes a virtual host when its last clone is dropped.
 #[derive(Debug)]
 struct Left {
     url: String,
@@ -63,16 +63,16 @@ async fn delete(http: &reqwest::Client, url: &str) {
     let _ = deleted.await;
 }
 
-/// How much is in a queue.
+/// The number of messages in a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Waiting for a consumer.
+    /// Messages that wait for a consumer.
     pub ready: u64,
-    /// With a consumer.
+    /// Messages that a consumer has not acknowledged.
     pub unacknowledged: u64,
 }
 
-/// A queue as it was.
+/// A deleted queue, as [`Vhost::restore_queue`] needs it.
 #[derive(Clone, Debug)]
 pub struct DeletedQueue {
     name: String,
@@ -86,19 +86,19 @@ impl Vhost {
         Self::with_delays(&[20, 40, 60, 80]).await
     }
 
-    /// Creates a virtual host with one service's queues. What the bindings bring to the others goes to one queue that keeps
-    /// nothing: a message is routed here exactly if it is with all of them. Of 66 quorum queues, each a Raft cluster of one,
-    /// the broker takes two seconds of a processor to create and delete them.
+    /// Creates a virtual host with one service's queues. Messages for the others go to one queue that keeps nothing: a
+    /// message is routed here exactly if it would be with all of the queues. The broker needs two seconds of a
+    /// processor to create and delete all 66 quorum queues, each a Raft cluster of one.
     pub async fn of(service: &str) -> Self {
         Self::with(&[20, 40, 60, 80], None, Some(service)).await
     }
 
-    /// Creates a virtual host with these delays, in milliseconds, for the first, second, … retry.
+    /// Creates a virtual host with these delays, in milliseconds, before the first, second, … retry.
     pub async fn with_delays(delays: &[u64]) -> Self {
         Self::with(delays, None, None).await
     }
 
-    /// Creates a virtual host whose work queues dead-letter a message after so many deliveries.
+    /// Creates a virtual host whose work queues dead-letter a message after `limit` deliveries.
     pub async fn with_delivery_limit(limit: u64) -> Self {
         Self::with(&[20, 40, 60, 80], Some(limit), None).await
     }
@@ -153,7 +153,7 @@ impl Vhost {
         vhost
     }
 
-    /// Adds what other definitions hold, as the broker exports them, to this virtual host, whatever host they name.
+    /// Adds other definitions, as the broker exports them, to this virtual host, whatever host they name.
     pub async fn import(&self, mut definitions: Value) {
         let sections = definitions.as_object_mut().expect("an object").values_mut();
         let entries = sections.filter_map(Value::as_array_mut).flatten();
@@ -169,27 +169,27 @@ impl Vhost {
             .expect("the broker takes the definitions");
     }
 
-    /// How the service `user` connects to it.
+    /// Returns the URL by which the service `user` connects to it.
     pub fn url(&self, user: &str) -> String {
         self.url_via(user, self.server)
     }
 
-    /// How the service `user` connects to it through a proxy at `address`.
+    /// Returns the URL by which the service `user` connects to it through a proxy at `address`.
     pub fn url_via(&self, user: &str, address: SocketAddr) -> String {
         format!("amqp://{user}:development-{user}@{address}/{}", self.name)
     }
 
-    /// The broker's address.
+    /// Returns the broker's address.
     pub fn server(&self) -> SocketAddr {
         self.server
     }
 
-    /// Its name.
+    /// Returns the virtual host's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is in the queue. The broker counts with a delay of a moment.
+    /// Returns the depth of a queue. The broker's counts are late by a moment.
     pub async fn depth(&self, queue: &str) -> Depth {
         // Only the list has the totals.
         let url = format!(
@@ -216,8 +216,8 @@ impl Vhost {
         }
     }
 
-    /// Takes the first message out of a queue that nobody consumes, as a message that could be sent to it again; `None` if
-    /// it is empty.
+    /// Takes the first message out of a queue without a consumer, as a message that could be sent to it again; `None`
+    /// if it is empty.
     pub async fn take(&self, queue: &str) -> Option<Message> {
         let taken: Vec<Value> = self
             .http
@@ -252,10 +252,10 @@ impl Vhost {
         })
     }
 
-    /// Deletes a queue under its consumers: the broker cancels them, and their channels stay open. Returns what
+    /// Deletes a queue that has consumers: the broker cancels them, and their channels stay open. Returns what
     /// [`Self::restore_queue`] needs.
     ///
-    /// Wait until the consumer has noticed before it is restored: RabbitMQ 3.10 takes a queue that is back at once for the
+    /// Restore the queue only after its consumer has noticed: RabbitMQ 3.10 takes a queue that is back at once for the
     /// same one, and delivers to a consumer that it never told.
     pub async fn delete_queue(&self, queue: &str) -> DeletedQueue {
         let url = format!("{}/queues/{}/{queue}", self.api, self.name);
@@ -305,8 +305,8 @@ impl Vhost {
         }
     }
 
-    /// Closes every connection whose name contains `part`, as an operator would; answers how many the broker knew of. It
-    /// hears of a new connection after a moment.
+    /// Closes every connection whose name contains `part`, as an operator would; returns the number that it closed. The
+    /// broker knows of a new connection only after a moment.
     pub async fn close_connections(&self, part: &str) -> usize {
         let url = format!("{}/vhosts/{}/connections", self.api, self.name);
         let connections: Vec<Value> = self
@@ -339,14 +339,14 @@ impl Vhost {
         closed
     }
 
-    /// Deletes it, with everything in it.
+    /// Deletes the virtual host, with everything in it.
     pub async fn delete(&self) {
         self.left.is_deleted.store(true, Ordering::Relaxed);
         delete(&self.http, &self.left.url).await;
     }
 }
 
-/// Leaves out the queues of other services, and binds one that keeps nothing where they were bound.
+/// Removes the queues of other services, and binds one that keeps nothing in their place.
 fn keep_queues_of(service: &str, definitions: &mut Value) {
     let is_theirs = |name: &Value| {
         let name = name.as_str().unwrap_or_default();

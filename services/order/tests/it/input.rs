@@ -35,7 +35,7 @@ async fn a_wrong_body_is_answered_with_field_and_limit() {
         (
             order(json!([line("TEA", json!(1)), line("TEA", json!(2))])),
             "lines",
-            "TEA stands on several",
+            "TEA is on several",
         ),
         (
             order(json!([line("TEA", json!(0))])),

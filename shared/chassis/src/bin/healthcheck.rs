@@ -17,7 +17,7 @@ struct Arguments {
     #[arg(long, env = "HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     http_listen: SocketAddr,
 
-    /// What to ask for
+    /// The path to request
     #[arg(long, default_value = "/health/ready")]
     path: String,
 
@@ -56,7 +56,7 @@ fn ask(arguments: &Arguments) -> std::io::Result<String> {
         arguments.path
     )?;
     let mut answer = Vec::new();
-    // Whatever talks for longer is not what was asked.
+    // A server that sends more is not one of ours.
     stream.take(4 * 1024 * 1024).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -14,7 +14,7 @@ use contracts::value::{CustomerId, Email};
 #[derive(Parser)]
 #[command(name = "token")]
 struct Arguments {
-    /// Who bears it: 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '@' and '-'
+    /// The bearer: 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '@' and '-'
     name: CustomerId,
 
     /// An operator's token: may use the operator APIs and sees everything
@@ -25,11 +25,11 @@ struct Arguments {
     #[arg(long)]
     service: bool,
 
-    /// Where mails to the bearer go; NAME@example.test if not given
+    /// The address for mails to the bearer; NAME@example.test if not given
     #[arg(long)]
     email: Option<Email>,
 
-    /// How long it is valid, in hours
+    /// The lifetime of the token, in hours
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     hours: u64,
 

@@ -1,5 +1,5 @@
-//! Four ways in which a database cannot serve: they ask for different mending, so each has a name of its own in answers,
-//! logs and metrics.
+//! Four ways in which a database fails to serve. Each needs its own repair, so each has its own name in responses, logs
+//! and metrics.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -12,24 +12,24 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Why the database could not serve.
+/// A reason for which the database did not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
     /// All connections of the pool are in use, and none became free in time: too much work, or work that is too slow.
     Busy,
     /// A statement took longer than `DATABASE_STATEMENT_TIMEOUT_MS`.
     Slow,
-    /// The server is away, is starting, is full, does not know us, or does not write.
+    /// The server is unavailable, is starting, is full, does not accept our account, or takes no writes.
     Refused,
-    /// A connection broke in use. Nobody knows whether the last statement took effect.
+    /// A connection broke in use. The last statement may or may not have taken effect.
     Lost,
 }
 
 impl Trouble {
-    /// All of them.
+    /// Every kind of trouble, once.
     const ALL: [Self; 4] = [Self::Busy, Self::Slow, Self::Refused, Self::Lost];
 
-    /// The name in metrics, and the end of the problem's type.
+    /// Returns the name in metrics, which is also the end of the problem's type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Busy => "database-busy",
@@ -39,7 +39,7 @@ impl Trouble {
         }
     }
 
-    /// The words for it.
+    /// Returns a description for people.
     pub fn detail(self) -> &'static str {
         match self {
             Self::Busy => "all connections to the database are in use",
@@ -49,10 +49,10 @@ impl Trouble {
         }
     }
 
-    /// Returns the trouble that an error tells of, if it is not the query's own fault or a conflict.
+    /// Returns the trouble that an error shows, unless it is the query's own fault or a conflict.
     ///
-    /// A pool that timed out says [`Busy`](Self::Busy) here, though it may have waited for a server that is away:
-    /// [`Look::explain`] tells them apart.
+    /// A pool that timed out counts as [`Busy`](Self::Busy) here, although it may have waited for an unavailable
+    /// server: [`Look::explain`] tells the two apart.
     pub fn of(error: &sqlx::Error) -> Option<Self> {
         match classify(error) {
             Class::Unavailable => {}
@@ -72,7 +72,7 @@ impl Trouble {
         })
     }
 
-    /// Counts it.
+    /// Counts the trouble in `database_unavailable_total`.
     pub fn count(self) {
         counter!("database_unavailable_total", "why" => self.name()).increment(1);
     }
@@ -88,36 +88,36 @@ fn is_refusal(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// A look at the database on a connection of its own: it neither waits for the pool nor takes from it.
+/// A look at the database on a connection of its own: it is independent of the pool.
 ///
-/// One look is good for a second, and shared by all who ask meanwhile.
+/// One look is good for a second, and concurrent callers share it.
 #[derive(Clone, Debug)]
 pub struct Look {
     options: Arc<PgConnectOptions>,
-    /// A tokio Mutex, held while a look is awaited: who comes meanwhile waits for the same one.
+    /// A tokio Mutex, held while a look is awaited: callers meanwhile wait for the same look.
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last look that ended or was given up.
+    /// The last look that ended or was abandoned: its time and its result.
     last: Option<(Instant, bool)>,
-    /// A look under way. It goes on when nobody waits for it any more: on a busy machine connecting alone may take longer
-    /// than the asker has.
+    /// A look under way. It goes on after its caller stopped waiting: on a busy machine connecting alone may take
+    /// longer than the caller waits.
     running: Option<JoinHandle<(Option<PgConnection>, bool)>>,
     /// The connection of the last look, if that went well.
     connection: Option<PgConnection>,
 }
 
-/// How long a look is good.
+/// The time for which a look is good.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long an asker waits for a look.
+/// The time for which a caller waits for a look.
 const WAIT: Duration = Duration::from_secs(1);
-/// How long a look may take. Then its connection is dropped, and the next one begins anew.
+/// The time limit of a look. After it the connection is dropped, and the next look begins anew.
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Look {
-    /// Looks at the database of `pool`.
+    /// Makes a look at the database of `pool`. Connects at the first use.
     pub fn new(pool: &PgPool) -> Self {
         Self {
             options: pool.connect_options(),
@@ -125,8 +125,8 @@ impl Look {
         }
     }
 
-    /// Returns whether the database can be connected to and would write now: a standby is of no use to a service. One that
-    /// has not said so within a second is not well.
+    /// Returns whether the database accepts connections and writes now: a standby is of no use to a service. A database
+    /// that does not respond within a second is not well.
     ///
     /// Cancel safe: the look goes on, and the next caller has its result.
     pub async fn is_well(&self) -> bool {
@@ -156,7 +156,7 @@ impl Look {
         well
     }
 
-    /// Returns the trouble behind what [`Trouble::of`] took for a full pool.
+    /// Returns the trouble behind an error that [`Trouble::of`] took for a busy pool; any other trouble as it is.
     pub async fn explain(&self, trouble: Trouble) -> Trouble {
         if trouble == Trouble::Busy && !self.is_well().await {
             Trouble::Refused
@@ -165,20 +165,20 @@ impl Look {
         }
     }
 
-    /// Closes its connection.
+    /// Closes the look's own connection.
     pub async fn close(&self) {
         let mut state = self.state.lock().await;
         if let Some(running) = state.running.take() {
             running.abort();
         }
         if let Some(connection) = state.connection.take() {
-            // It is gone either way.
+            // The connection is gone either way.
             let _ = connection.close().await;
         }
     }
 }
 
-/// Looks, on `connection` if there is one that still works. Returns the connection that worked.
+/// Looks, on `connection` if that still works. Returns the connection that worked, and whether the database is well.
 async fn look(
     connection: Option<PgConnection>,
     options: Arc<PgConnectOptions>,
@@ -206,7 +206,7 @@ async fn writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
         .await
 }
 
-/// Says what the metric is.
+/// Describes the metric, for readers of `/metrics`.
 pub(crate) fn describe() {
     describe_counter!(
         "database_unavailable_total",

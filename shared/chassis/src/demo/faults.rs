@@ -1,4 +1,4 @@
-//! A service that is slow, or fails, because a demonstration wants it to.
+//! Faults of the HTTP server that a demonstration causes: slow requests, and requests that fail.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use holdfast::backoff::pause;
 
 use crate::http::Problem;
 
-/// What is wrong with this service; by default nothing is, and only a demonstration's route changes that.
+/// The faults of this service's HTTP server: none, until a demonstration's route sets them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(Arc<Inner>);
 
@@ -24,13 +24,14 @@ struct Inner {
 }
 
 impl Faults {
-    /// From now on every request takes `latency` longer, and then fails if it is `unavailable`.
+    /// Makes every request take `latency_ms` longer from now on, and then fail if `unavailable`.
     pub(super) fn set(&self, latency_ms: u64, unavailable: bool) {
         self.0.latency_ms.store(latency_ms, Ordering::Relaxed);
         self.0.unavailable.store(unavailable, Ordering::Relaxed);
     }
 
-    /// Strikes a request that is in progress. What operators and demonstrations do goes on as ever: somebody has to mend it.
+    /// Applies the faults to a request in progress. Requests of operators and demonstrations are spared, so that they
+    /// can end the faults.
     pub(crate) async fn strike(&self, path: &str) -> Result<(), Problem> {
         if path.starts_with("/demo") || path.starts_with("/operator") {
             return Ok(());
@@ -40,7 +41,7 @@ impl Faults {
             pause(Duration::from_millis(latency)).await;
         }
         if self.0.unavailable.load(Ordering::Relaxed) {
-            // Without a Retry-After: nobody is told to wait.
+            // A 500 has no Retry-After: clients are left to their own backoff.
             return Err(Problem::from_status(StatusCode::INTERNAL_SERVER_ERROR));
         }
         Ok(())

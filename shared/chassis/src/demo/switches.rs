@@ -1,11 +1,12 @@
-//! What a demonstration may do without, to show what it is good for.
+//! Features that a demonstration may switch off, to show their use.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Something that is on until a demonstration switches it off, in this process and for now. A copy is the same switch.
+/// A feature that is on until a demonstration switches it off, in this process and until it ends. A copy is the same
+/// switch.
 #[derive(Clone, Debug)]
 pub struct Switch(Arc<Inner>);
 
@@ -17,7 +18,7 @@ struct Inner {
 }
 
 impl Switch {
-    /// A switch that is on. `what` says for a person what is on then.
+    /// Makes a switch that is on. `what` describes the feature to people.
     pub fn new(name: &'static str, what: &'static str) -> Self {
         Self(Arc::new(Inner {
             name,
@@ -26,7 +27,7 @@ impl Switch {
         }))
     }
 
-    /// Whether it is on.
+    /// Returns whether the feature is on.
     pub fn is_on(&self) -> bool {
         self.0.is_on.load(Ordering::Relaxed)
     }

@@ -1,10 +1,10 @@
 //! Requests whose body is still arriving.
 //!
 //! **Problem.** A client opens 300 connections, announces a body on each, and sends one byte. Counted as requests in
-//! progress they fill the server, and everybody else is answered 503, although nothing is being worked on.
+//! progress they fill the server, and all other clients are answered 503, although no work is being done.
 //!
-//! **Guarantee.** A request takes a place among those in progress when it is whole, not before. Until then it is bounded
-//! here:
+//! **Guarantee.** A request takes a place among those in progress when it is whole, not before. Until then it is
+//! bounded here:
 //!
 //! | bound | setting | answer beyond it |
 //! | --- | --- | --- |
@@ -13,12 +13,12 @@
 //! | bodies of one client that are arriving | `HTTP_MAX_ARRIVING_PER_CLIENT` | 408 at once |
 //! | all bodies that are arriving | `HTTP_MAX_ARRIVING` | 503 |
 //!
-//! A body that came with its head, as small ones do, is never counted: clients that send at once are served even when every
-//! place here is taken. A client is the customer whose token it shows or, without a valid one, its address. So customers
-//! behind one proxy do not share a bound, and a stranger cannot use up a customer's.
+//! A body that arrives with its head, as small ones do, is never counted: clients that send at once are served even
+//! when every place here is taken. A client is the customer whose token it shows or, without a valid one, its address.
+//! So customers behind one proxy do not share a bound, and a stranger cannot use up a customer's.
 //!
-//! **Not guaranteed.** That slow clients from very many addresses leave room for other slow clients: they share the last
-//! bound.
+//! **Not guaranteed.** That slow clients from very many addresses leave room for other slow clients: they share the
+//! last bound.
 
 use std::{
     collections::HashMap,
@@ -47,7 +47,8 @@ use crate::identity::{Role, Verifier, bearer_token};
 pub(super) struct Arriving {
     per_client: usize,
     in_all: usize,
-    /// How many of each client; none is kept at zero. A std lock: held for a look-up, never across an await.
+    /// The number of requests of each client; none is kept at zero. A std lock: held for a look-up, never across an
+    /// await.
     counts: Mutex<Counts>,
 }
 
@@ -57,32 +58,32 @@ struct Counts {
     in_all: usize,
 }
 
-/// One who sends requests.
+/// A sender of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Client {
-    /// By its token.
+    /// A client that is known by its token.
     Known(Role, CustomerId),
-    /// Without a valid token. `None` is a socket without an address.
+    /// A client without a valid token. `None` is a socket without an address.
     Address(Option<IpAddr>),
 }
 
-/// One body's place; given back when it is dropped.
+/// One body's place; freed when it is dropped.
 #[derive(Debug)]
 struct Place {
     arriving: Arc<Arriving>,
     client: Client,
 }
 
-/// A bound is reached.
+/// A bound that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// This client's.
+    /// The bound per client, in bodies.
     Client(usize),
-    /// The server's.
+    /// The bound of the whole server.
     All,
 }
 
-/// How long a request may take to arrive, and who says so.
+/// The time that a request may take, as the caller limits it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// The time that the caller still has, if its header says so.
@@ -90,7 +91,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Reads the caller's deadline, which counts from now; one that is longer than `limit` says nothing.
+    /// Reads the caller's deadline, which counts from now; one that is later than `limit` is ignored.
     pub(super) fn of(request: &ServiceRequest, limit: Duration) -> Self {
         let header = request.headers().get(deadline::HEADER);
         let granted = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -101,7 +102,7 @@ impl Patience {
         }
     }
 
-    /// The deadline of what begins now and may take `limit`, and the words for it.
+    /// Returns the deadline of a step that begins now and may take `limit`, and a description of it.
     pub(super) fn within(self, limit: Duration) -> (Deadline, String) {
         let own = Deadline::after(limit);
         match self.caller {
@@ -121,7 +122,7 @@ impl Patience {
 }
 
 impl Arriving {
-    /// Bounds for `per_client` bodies of one client and `in_all`.
+    /// Makes the bounds: `per_client` bodies of one client, and `in_all` of all clients.
     pub(super) fn new(per_client: u32, in_all: u32) -> Self {
         Self {
             per_client: per_client as usize,
@@ -168,9 +169,9 @@ impl Drop for Place {
     }
 }
 
-/// Waits until `request` is whole. Its body is in memory then, and read again from there.
+/// Waits until `request` is whole. Its body is then in memory, and is read again from there.
 ///
-/// Cancel safe: what was read is gone with the request.
+/// Cancel safe: the part that was read is dropped with the request.
 pub(super) async fn receive(
     request: &mut ServiceRequest,
     limits: Limits,
@@ -193,8 +194,8 @@ pub(super) async fn receive(
     }
 }
 
-/// Whether the head announces a body. Without these headers there is none (RFC 9112, 6.3): what follows is another request,
-/// or the bytes of an upgraded connection, which have no end.
+/// Returns whether the head announces a body. Without these headers there is none (RFC 9112, 6.3): the bytes that
+/// follow are another request, or those of an upgraded connection, which have no end.
 fn has_body(request: &ServiceRequest) -> bool {
     let headers = request.headers();
     headers.contains_key(header::TRANSFER_ENCODING)
@@ -220,7 +221,7 @@ async fn read_in_time(
         return Err(("too_large", too_large(limits.body)));
     }
     let mut reading = pin!(read(request.take_payload(), limits.body));
-    // Twice: the server hands over what came with the head after it has asked for the first time.
+    // Polled twice: the server hands over the bytes that came with the head after the first poll.
     for _ in 0..2 {
         if let std::task::Poll::Ready(body) = poll!(&mut reading) {
             return body;
@@ -241,7 +242,7 @@ async fn read_in_time(
         Full::Client(bound) => (
             "too_many_of_client",
             Problem::timeout(format!(
-                "{bound} requests of yours are still arriving, and this one did not come at once"
+                "{bound} of your requests are still arriving, and the body of this one did not come with its head"
             ))
             .retry_after(Duration::from_secs(1)),
         ),
@@ -274,7 +275,8 @@ fn too_large(limit: usize) -> Problem {
     Problem::too_large(format!("a body may have {limit} bytes"))
 }
 
-/// Returns the client that a slow body is counted for. Handlers check the token again: most requests need no look here.
+/// Returns the client that a slow body is counted for. Handlers verify the token again: most requests need no look
+/// here.
 async fn client_of(request: &ServiceRequest) -> Client {
     let address = || Client::Address(request.peer_addr().map(|address| address.ip()));
     let Some(verifier) = request.app_data::<Data<Verifier>>() else {
@@ -289,7 +291,7 @@ async fn client_of(request: &ServiceRequest) -> Client {
     }
 }
 
-/// Says what each metric is.
+/// Describes each metric, for readers of `/metrics`.
 pub(super) fn describe() {
     describe_gauge!(
         "http_requests_arriving",

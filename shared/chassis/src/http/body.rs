@@ -1,4 +1,4 @@
-//! Extractors that answer a wrong request with the field that is wrong and the limit that it should keep.
+//! Extractors that answer an invalid request with the field that is wrong and the limit that it should keep.
 
 use std::{future::Future, pin::Pin};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Problem;
 use crate::wording::{from_json, from_query};
 
-/// A JSON body. Wrong ones are answered 400, 415 or 422; late and large ones never come here.
+/// A JSON body. An invalid one is answered 400, 415 or 422; late and large ones never get here.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -25,7 +25,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
         }
         let payload = payload.take();
         Box::pin(async move {
-            // It is in memory, and within its limit: the server let the request in when it was whole.
+            // The body is in memory, and within its limit: the server admits a request only when it is whole.
             let body = payload.try_fold(BytesMut::new(), |mut body, chunk| async move {
                 body.extend_from_slice(&chunk);
                 Ok(body)
@@ -38,7 +38,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
-/// Refuses a body of another type, or that is encoded (compressed). Names of types and encodings have no case.
+/// Refuses a body of another type, or one that is encoded (compressed). Names of types and encodings are
+/// case-insensitive.
 fn is_plain_json(request: &HttpRequest) -> Result<(), Problem> {
     let kind = request.content_type();
     if !kind.eq_ignore_ascii_case("application/json") {
@@ -58,7 +59,7 @@ fn is_plain_json(request: &HttpRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What is no JSON at all is a bad request; JSON that does not fit is a wrong field.
+/// Decodes a body. Text that is not JSON is a bad request; JSON that does not fit the type is an invalid field.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = str::from_utf8(body).map_err(|error| {
         Problem::bad_request(format!(
@@ -75,7 +76,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// The first segment of the path that varies, an id. What is not a UUID is the id of nothing: 404.
+/// The first variable segment of the path, an id. A segment that is not a UUID is answered 404, as the id of nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct PathId(pub Uuid);
 
@@ -96,7 +97,7 @@ impl FromRequest for PathId {
     }
 }
 
-/// The query string, with unknown parameters refused (where the type says so) and wrong ones named.
+/// The query string. Unknown parameters are refused (if the type denies them), and invalid ones are named.
 #[derive(Debug)]
 pub struct QueryString<T>(pub T);
 
@@ -116,7 +117,7 @@ impl<T: DeserializeOwned> FromRequest for QueryString<T> {
     }
 }
 
-/// How many entries of a list are asked for: 1 to 200, or 50 if nobody says.
+/// Returns the number of entries that a list request asks for: 1 to 200, or 50 by default.
 pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
     let limit = limit.unwrap_or(50);
     if (1..=200).contains(&limit) {
@@ -129,17 +130,17 @@ pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
     }
 }
 
-/// 422 for a cursor whose entry does not exist, or not any more: an empty page would be taken for the last one. `name` is the
-/// query parameter's.
+/// Makes a 422 for a cursor whose entry does not exist, or no longer exists: an empty page would be taken for the last
+/// one. `name` is the query parameter's.
 pub fn unknown_cursor(name: &str) -> Problem {
     Problem::invalid_field(
         format!("query {name}"),
-        "is not an entry of this list, or not any more: begin with the first page",
+        "is not, or is no longer, an entry of this list: begin with the first page",
     )
 }
 
-/// A page of `limit` entries, and what `next` says of its last one if there are more. `found` is one entry more than the page
-/// has, where there are so many.
+/// Returns a page of at most `limit` entries, and `next` of its last entry if there are more. `found` has one entry
+/// more than the page, if there are that many.
 pub fn page_of<T, N>(
     mut found: Vec<T>,
     limit: i64,
@@ -152,14 +153,14 @@ pub fn page_of<T, N>(
     (found, next)
 }
 
-/// Why an operator does something: 1 to 500 characters, none of them a control character. It is kept for ever.
+/// An operator's reason for an action: 1 to 500 characters, none of them a control character. It is kept for ever.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 500, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
 #[serde(try_from = "String")]
 pub struct Note(String);
 
 impl Note {
-    /// The text.
+    /// Returns the note's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

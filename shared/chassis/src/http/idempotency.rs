@@ -1,4 +1,4 @@
-//! The header by which a request may be repeated.
+//! The header that makes a request safe to repeat.
 
 use actix_web::HttpRequest;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use super::Problem;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Reads it from a request, which must have exactly one.
+    /// Reads the key from a request, which must have exactly one.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let mut keys = request.headers().get_all("idempotency-key");
         match (keys.next(), keys.next()) {
@@ -23,7 +23,7 @@ impl IdempotencyKey {
         .ok_or_else(|| {
             Problem::invalid_field(
                 "header Idempotency-Key",
-                "is needed once, with 1 to 128 visible ASCII characters, new for each request",
+                "must be given once, with 1 to 128 visible ASCII characters, new for each request",
             )
         })
     }
@@ -36,7 +36,7 @@ impl IdempotencyKey {
         }
     }
 
-    /// The text.
+    /// Returns the key's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Methods that every resource has: `HEAD` wherever there is `GET`, `OPTIONS`, and a true `Allow`.
+//! Methods that every resource has: `HEAD` wherever there is `GET`, `OPTIONS`, and a correct `Allow`.
 //!
 //! RFC 9110: `GET` and `HEAD` are the two methods that a server must have (9.1); `HEAD` is answered with the headers of
 //! `GET` and no body (9.3.2); a 405 names what is allowed (15.5.6).
@@ -22,14 +22,14 @@ use utoipa::openapi::{OpenApi, path::PathItem};
 
 use super::Problem;
 
-/// The paths that there are and their methods: those of the document, and pages that are in none.
+/// The known paths and their methods: those of the document, and pages that are not in it.
 pub(super) struct Paths(Vec<(ResourceDef, Vec<&'static str>)>);
 
 /// Pages that every service has.
 const PAGES: [&str; 3] = ["/docs", "/docs/{page:.*}", "/openapi.json"];
 
 impl Paths {
-    /// Reads the paths from `openapi`; `pages` are patterns of more that can be got.
+    /// Reads the paths from `openapi`; `pages` are patterns of further paths that have a `GET`.
     pub(super) fn new(openapi: &OpenApi, pages: &[&'static str]) -> Self {
         let documented = openapi.paths.paths.iter();
         let documented =
@@ -39,14 +39,14 @@ impl Paths {
         Self(documented.chain(pages).collect())
     }
 
-    /// The methods of a path; none if there is nothing at it.
+    /// Returns the methods of a path; `None` if there is nothing at it.
     fn allowed(&self, path: &str) -> Option<&[&'static str]> {
         let known = self.0.iter().find(|(known, _)| known.is_match(path));
         known.map(|(_, methods)| methods.as_slice())
     }
 }
 
-/// The methods of a documented path, with those that come along.
+/// Returns the methods of a documented path, with the `HEAD` and `OPTIONS` that follow from them.
 fn methods(item: &PathItem) -> Vec<&'static str> {
     let operations = [
         ("GET", item.get.is_some()),
@@ -61,11 +61,11 @@ fn methods(item: &PathItem) -> Vec<&'static str> {
     there.map(|(method, _)| method).collect()
 }
 
-/// Answers what no route takes: a method that the path does not have, or a path that there is not.
+/// Answers a request that no route takes: its method is not one of the path's, or its path is unknown.
 pub(super) async fn nothing_here(request: HttpRequest) -> HttpResponse {
     let paths = request.app_data::<Data<Paths>>();
     let allowed = paths.and_then(|paths| paths.allowed(request.path()));
-    // A route that takes the method has refused the path by a pattern that the document does not show.
+    // If the path has the method, its route refused the path by a pattern that the document does not show.
     let has = |allowed: &&[&str]| !allowed.contains(&request.method().as_str());
     if request.method() == Method::OPTIONS {
         let everything = ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"];
@@ -95,7 +95,8 @@ fn name(response: &mut HttpResponse, allowed: &[&str]) {
     }
 }
 
-/// Makes a `HEAD` request the `GET` that it asks about, so that it takes the same way; returns whether it was one.
+/// Turns a `HEAD` request into the `GET` that it asks about, so that it takes the same route; returns whether it was
+/// one.
 pub(super) fn head_as_get(request: &mut ServiceRequest) -> bool {
     let is_head = request.method() == Method::HEAD;
     if is_head {
@@ -104,12 +105,12 @@ pub(super) fn head_as_get(request: &mut ServiceRequest) -> bool {
     is_head
 }
 
-/// Takes the body from an answer to `HEAD`. Its length stays in the headers.
+/// Removes the body from a response to `HEAD`. Its length stays in the headers.
 pub(super) fn without_body(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     response.map_body(|_, body| BoxBody::new(Bodiless(body.size())))
 }
 
-/// Nothing, in place of a body of a known size. A stream that has no end is dropped with the body.
+/// An empty body, in place of a body of a known size. A stream without an end is dropped with that body.
 struct Bodiless(BodySize);
 
 impl MessageBody for Bodiless {

@@ -1,4 +1,4 @@
-//! RFC 9457 problem details: what went wrong, in a form that a program can act on.
+//! RFC 9457 problem details: errors in a form that a program can act on.
 
 use std::{fmt, time::Duration};
 
@@ -20,42 +20,42 @@ use crate::database::{Look, Trouble};
 /// An RFC 9457 problem. Its `type` is stable: programs may match on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem this is; the last segment of a URN.
+    /// The kind of the problem; the last segment of a URN.
     #[serde(rename = "type", serialize_with = "urn")]
     #[schema(value_type = String, example = "urn:holdfast:problem:invalid-field")]
     kind: &'static str,
-    /// The same, for people.
+    /// The kind, in words for people.
     #[schema(value_type = String)]
     title: &'static str,
-    /// The HTTP status, again.
+    /// The HTTP status of the response.
     status: u16,
-    /// What exactly, this time.
+    /// The details of this occurrence.
     detail: String,
-    /// Each field that is wrong, with the limit that it should keep.
+    /// Each field that is not valid, with the limit that it should keep.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
-    /// The trace under which the logs tell more.
+    /// The trace under which the cause is logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
     #[serde(skip)]
     retry_after: Option<Duration>,
-    /// Of a 401: whether a token was shown, and is not believed (RFC 6750, 3.1).
+    /// For a 401: set if a token was shown, and is not valid (RFC 6750, 3.1).
     #[serde(skip)]
     invalid_token: bool,
-    /// Of a 415: whether the encoding is what is not supported.
+    /// For a 415: set if the encoding is not supported.
     #[serde(skip)]
     plain_only: bool,
-    /// Of a 503: what was the matter with the database.
+    /// For a 503: the trouble with the database.
     #[serde(skip)]
     trouble: Option<Trouble>,
 }
 
-/// A field that is wrong.
+/// A field that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where: `lines[2].quantity`, `header Idempotency-Key`, `query limit`.
+    /// The place of the field: `lines[2].quantity`, `header Idempotency-Key`, `query limit`.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// The fault, and what would be valid.
     pub detail: String,
 }
 
@@ -63,7 +63,7 @@ fn urn<S: serde::Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&format!("urn:holdfast:problem:{kind}"))
 }
 
-/// How long a client should wait before it comes back to a service that cannot serve it now.
+/// The time after which a client may repeat a request that this service cannot serve now.
 const COME_BACK: Duration = Duration::from_secs(2);
 
 impl Problem {
@@ -87,7 +87,7 @@ impl Problem {
         }
     }
 
-    /// 400: the request cannot be read.
+    /// Makes a 400: the request cannot be read.
     pub fn bad_request(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -97,7 +97,7 @@ impl Problem {
         )
     }
 
-    /// 422: a field is wrong. `field` says where, `detail` what would be right.
+    /// Makes a 422: a field is not valid. `field` is its place, `detail` says what would be valid.
     pub fn invalid_field(field: impl Into<String>, detail: impl ToString) -> Self {
         let (field, detail) = (field.into(), detail.to_string());
         let problem = Self::new(
@@ -112,7 +112,7 @@ impl Problem {
         }
     }
 
-    /// 401: a token that is not believed.
+    /// Makes a 401 for a token that is not valid.
     pub fn invalid_token(detail: impl ToString) -> Self {
         Self {
             invalid_token: true,
@@ -120,7 +120,7 @@ impl Problem {
         }
     }
 
-    /// 401: no token.
+    /// Makes a 401 for a request without a token.
     pub fn unauthenticated(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -130,7 +130,7 @@ impl Problem {
         )
     }
 
-    /// 403: this token may not do that.
+    /// Makes a 403: the token does not allow the operation.
     pub fn forbidden(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -140,7 +140,7 @@ impl Problem {
         )
     }
 
-    /// 403: a page of another site had a browser send it, or it was sent to a name that is not ours.
+    /// Makes a 403: a page of another site had a browser send the request, or it was sent to a name that is not ours.
     pub fn foreign_site(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -150,7 +150,7 @@ impl Problem {
         )
     }
 
-    /// 404: it does not exist, or not for this token.
+    /// Makes a 404: the thing does not exist, or not for this token.
     pub fn not_found(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -160,7 +160,7 @@ impl Problem {
         )
     }
 
-    /// 405: it exists, but that cannot be done to it.
+    /// Makes a 405: the path exists, but does not have the method.
     pub fn method_not_allowed(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -170,7 +170,7 @@ impl Problem {
         )
     }
 
-    /// 408: the body did not arrive in time.
+    /// Makes a 408: the body did not arrive in time.
     pub fn timeout(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -180,7 +180,7 @@ impl Problem {
         )
     }
 
-    /// 409: not in the state that it is in.
+    /// Makes a 409: the thing's present state does not allow the operation.
     pub fn conflict(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::CONFLICT,
@@ -190,7 +190,7 @@ impl Problem {
         )
     }
 
-    /// 413: the body is larger than the limit.
+    /// Makes a 413: the body is larger than the limit.
     pub fn too_large(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -200,7 +200,7 @@ impl Problem {
         )
     }
 
-    /// 415: not JSON.
+    /// Makes a 415: the body is not JSON.
     pub fn unsupported_media_type(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -210,7 +210,8 @@ impl Problem {
         )
     }
 
-    /// 415: compressed, say. The answer names the one encoding that is taken (RFC 9110, 15.5.16).
+    /// Makes a 415 for a body that is compressed, say. The response names the one encoding that is taken (RFC 9110,
+    /// 15.5.16).
     pub fn unsupported_encoding(detail: impl ToString) -> Self {
         Self {
             plain_only: true,
@@ -218,7 +219,7 @@ impl Problem {
         }
     }
 
-    /// 422: the Idempotency-Key was used for another request.
+    /// Makes a 422: the Idempotency-Key was used for another request.
     pub fn idempotency_key_reused(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -228,14 +229,14 @@ impl Problem {
         )
     }
 
-    /// 500: it is our fault. `cause` goes to the log and not to the client.
+    /// Makes a 500: the fault is ours. `cause` goes to the log and not to the client.
     pub fn internal(cause: impl fmt::Display) -> Self {
         error!(%cause, "a request failed");
         let problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "Something went wrong on our side",
-            "it was logged under this trace",
+            "the cause is logged under this trace",
         );
         Self {
             traceparent: telemetry::traceparent(),
@@ -243,7 +244,7 @@ impl Problem {
         }
     }
 
-    /// 501: this build or this installation cannot.
+    /// Makes a 501: this build or this installation lacks the feature.
     pub fn not_implemented(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -253,7 +254,8 @@ impl Problem {
         )
     }
 
-    /// 503 with Retry-After: not now. Nothing is known to have happened; repeat it under the same Idempotency-Key.
+    /// Makes a 503 with Retry-After: not now. Nothing is known to have happened; repeat it under the same
+    /// Idempotency-Key.
     pub fn unavailable(detail: impl ToString) -> Self {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -267,7 +269,7 @@ impl Problem {
         }
     }
 
-    /// 503: the database could not serve, and this is why.
+    /// Makes a 503: the database did not serve, because of `trouble`.
     fn trouble(trouble: Trouble) -> Self {
         Self {
             kind: trouble.name(),
@@ -276,8 +278,8 @@ impl Problem {
         }
     }
 
-    /// Counts the trouble with the database that it tells of, if it does; returns what is to be told instead, as a look at the
-    /// database shows more than the error did.
+    /// Counts the trouble with the database that this problem reports, if any. Returns another problem to answer with
+    /// if a look at the database shows more than the error did.
     pub(super) async fn explained(&self, look: Option<&Look>) -> Option<Self> {
         let trouble = self.trouble?;
         let known = match look {
@@ -295,7 +297,7 @@ impl Problem {
         Some(Self::trouble(known))
     }
 
-    /// Another time than the usual to come back.
+    /// Sets the time after which to repeat the request, in place of the usual one.
     #[must_use]
     pub fn retry_after(self, after: Duration) -> Self {
         Self {
@@ -304,12 +306,12 @@ impl Problem {
         }
     }
 
-    /// A problem for a status that something else answered.
+    /// Makes a problem for a status that the framework answered.
     pub(crate) fn from_status(status: StatusCode) -> Self {
         let detail = status.canonical_reason().unwrap_or("refused");
         match status {
             StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),
-            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed("see /docs for what is"),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed("see /docs for its methods"),
             status if status.is_server_error() => Self::internal(detail),
             _ => Self {
                 status: status.as_u16(),
@@ -351,7 +353,7 @@ impl ResponseError for Problem {
         if [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]
             .contains(&self.status_code())
         {
-            // There is more of the request to come, which nobody reads.
+            // The rest of the request is still to come, and is not read.
             response.force_close();
         }
         response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
@@ -359,7 +361,8 @@ impl ResponseError for Problem {
     }
 }
 
-/// A wait as `Retry-After` says it: in whole seconds, rounded up, so that nobody comes back too early.
+/// Returns a wait as `Retry-After` gives it: in whole seconds, at least 1, rounded up, so that no client comes back too
+/// early.
 fn whole_seconds(wait: Duration) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     (wait.as_secs() + begun).max(1)

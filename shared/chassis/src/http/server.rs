@@ -29,14 +29,14 @@ use super::{
 };
 use crate::{demo::Faults, health, settings::HttpSettings};
 
-/// What a request may use up.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Bytes of its body.
+    /// The most bytes of its body.
     pub(super) body: usize,
-    /// Time until its body is there.
+    /// The time until its body has arrived.
     pub(super) body_time: Duration,
-    /// Time from then on.
+    /// The time from then on.
     pub(super) time: Duration,
 }
 
@@ -50,28 +50,28 @@ impl Default for Limits {
     }
 }
 
-/// What all workers of a server share.
+/// The state that all workers of a server share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) health: health::Health,
     pub(crate) verifier: crate::identity::Verifier,
     pub(crate) openapi: OpenApi,
-    /// Patterns of paths that can be got and are not in the document.
+    /// Patterns of paths that have a `GET` and are not in the document.
     pub(crate) pages: &'static [&'static str],
     pub(crate) faults: Faults,
-    /// Who we are.
+    /// The name of this service.
     pub(crate) name: Name,
 }
 
-/// A service's name, among what the workers share.
+/// A service's name, in a type of its own so that handlers can extract it.
 #[derive(Clone, Copy)]
 pub(crate) struct Name(pub(crate) &'static str);
 
-/// For whom a request is meant. Addresses are given to somebody else while caches still hold them: whoever gets what is
-/// meant for another service says that it is the wrong one, instead of answering for it.
+/// The header that names the service for which a request is meant. An address may get another owner while caches still
+/// hold it: a service that gets a request for another one says so, instead of answering in its place.
 pub const DESTINATION: &str = "x-destination-service";
 
-/// Serves `routes`, and what every service has: health, metrics and documentation.
+/// Serves `routes`, and the routes that every service has: health, metrics and documentation.
 pub(crate) fn serve(
     listener: TcpListener,
     settings: &HttpSettings,
@@ -112,7 +112,7 @@ pub(crate) fn serve(
             .configure(routes.clone())
             .service(
                 utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
-                    // Seen from the page: also behind a front door, which puts something before the path.
+                    // Relative to the page: so it also works behind a front door, which puts a prefix before the path.
                     .config(
                         utoipa_swagger_ui::Config::new(["../openapi.json"])
                             .persist_authorization(true)
@@ -128,7 +128,7 @@ pub(crate) fn serve(
     })
     .workers(settings.http_workers.into())
     .worker_max_blocking_threads(1)
-    // Slow clients: the head within 5 s; the body within a time of its own (`arriving`).
+    // Against slow clients: the head within 5 s; the body within a time of its own (`arriving`).
     .client_request_timeout(Duration::from_secs(5))
     .client_disconnect_timeout(Duration::from_secs(1))
     .shutdown_timeout(10)
@@ -138,7 +138,7 @@ pub(crate) fn serve(
     Ok(server)
 }
 
-/// What asks for nothing and must be answered always: also by a server that is busy.
+/// Returns whether a path must be answered always, even by a busy server, and costs nothing to answer.
 fn is_ours(path: &str) -> bool {
     path.starts_with("/health/") || path == "/metrics"
 }
@@ -150,7 +150,7 @@ async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let begun = Instant::now();
     let quiet = is_ours(request.path());
-    // A label of its own for each method that somebody invents would fill the memory.
+    // Clients can invent methods, and a label for each of them would fill the memory.
     let method = match request.method().as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
         _ => "other",
@@ -186,10 +186,10 @@ async fn observe(
     let home = request
         .app_data::<web::Data<Handle>>()
         .map(|home| home.as_ref().clone());
-    // Nothing may hold on to the request meanwhile: the router wants it for itself.
+    // Nothing else may hold a reference to the request meanwhile: the router needs it exclusively.
     let answer = next.call(request).instrument(span.clone());
-    // A worker thread has a runtime of its own, which ends with it. What a handler opens or spawns (a connection of the
-    // pool, above all) is everybody's, and belongs to the runtime that outlives the workers.
+    // A worker thread has a runtime of its own, which ends with it. Resources that a handler opens or spawns (a
+    // connection of the pool, above all) are shared, so they belong to the runtime that outlives the workers.
     let answer = match home {
         Some(home) => TokioContext::new(answer, home).await,
         None => answer.await,
@@ -224,7 +224,8 @@ async fn observe(
     answer
 }
 
-/// The class of a status. An answer that fails fast would make the others look faster than they are.
+/// Returns the class of a status. It is a label, because responses that fail fast would make the others look faster
+/// than they are.
 fn class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
@@ -235,7 +236,7 @@ fn class(status: StatusCode) -> &'static str {
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric, for readers of `/metrics`.
 fn describe_metrics() {
     arriving::describe();
     describe_counter!(
@@ -262,7 +263,7 @@ fn describe_metrics() {
     );
 }
 
-/// Says of a request's span what was not known when it began.
+/// Sets the attributes of a request's span that were not known when it began.
 fn describe(span: &Span, method: &str, route: Option<&str>, status: StatusCode) {
     let code = i64::from(status.as_u16());
     telemetry::attribute(span, "http.response.status_code", code);
@@ -273,13 +274,13 @@ fn describe(span: &Span, method: &str, route: Option<&str>, status: StatusCode) 
         Some(route) => format!("{method} {route}"),
         None => method.to_owned(),
     });
-    // By the convention a client's mistake is no failure of the server's.
+    // By OpenTelemetry's convention a client's mistake is not a failure of the server.
     if status.is_server_error() {
         telemetry::fail(span, status.as_str(), "");
     }
 }
 
-/// What the framework answers by itself (a wrong path, a wrong method) becomes a problem like every other.
+/// Turns an error that the framework itself answers (a wrong path, a wrong method) into a problem like every other.
 fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_problem = response
@@ -296,7 +297,7 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     response.into_response(Problem::from_status(status).error_response())
 }
 
-/// Waits until a request is whole; then bounds what is in progress at a time, and how long each request takes.
+/// Waits until a request is whole; then bounds the number of requests in progress, and the time that each takes.
 async fn bound(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -366,8 +367,8 @@ async fn bound(
     }
 }
 
-/// What is wrong with a request that is meant for another service. Not 421, which is the status for it (RFC 9110, 15.5.20):
-/// customers' clients know to repeat after a 503.
+/// Returns the problem of a request that is meant for another service. Not 421, which is the status for it (RFC 9110,
+/// 15.5.20): customers' clients know to repeat after a 503.
 fn misdirected(request: &ServiceRequest) -> Option<Problem> {
     let meant = request.headers().get(DESTINATION)?;
     let Name(name) = ***request.app_data::<web::Data<Name>>()?;
@@ -379,7 +380,7 @@ fn misdirected(request: &ServiceRequest) -> Option<Problem> {
     })
 }
 
-/// The time by which the caller wants its answer: pass it on to every call that the request leads to.
+/// Returns the time by which the caller wants its response: pass it on to every call that the request leads to.
 pub fn deadline_of(request: &HttpRequest) -> Deadline {
     request
         .extensions()

@@ -1,4 +1,4 @@
-//! The development key: everyone who has the repository can sign with it.
+//! The development key: everybody who has the repository can sign with it.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ const PRIVATE: &str = include_str!("../../../../deploy/development/token-key.pem
 const PUBLIC: &str = include_str!("../../../../deploy/development/jwks.json");
 const ID: &str = "holdfast-development";
 
-/// Signs tokens for development and tests.
+/// The key that signs tokens for development and tests.
 pub struct DevelopmentKey(EncodingKey);
 
-/// Why there is no key to sign with.
+/// A development key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKey {
-    /// Nothing in production may believe this key, so nothing there signs with it.
+    /// Production must not accept this key's tokens, so nothing there signs with it.
     #[error("the development key is not for ENVIRONMENT=production")]
     Production,
     /// The file in the repository is damaged.
@@ -41,7 +41,7 @@ struct Claims<'a> {
 }
 
 impl DevelopmentKey {
-    /// Loads the key, unless this is production.
+    /// Loads the key. Fails in production.
     pub fn load(environment: &str) -> Result<Self, InvalidKey> {
         if environment == "production" {
             return Err(InvalidKey::Production);
@@ -57,7 +57,7 @@ impl DevelopmentKey {
         Ok(Self(EncodingKey::from_ed_der(&der)))
     }
 
-    /// A token for `principal` that is valid for `lifetime` from now.
+    /// Returns a token for `principal` that is valid for `lifetime` from now.
     pub fn sign(
         &self,
         principal: &Principal,
@@ -84,9 +84,9 @@ impl DevelopmentKey {
     }
 }
 
-/// Whether `x` is the public half of a development key, whatever name it goes by.
+/// Returns whether `x` is the public half of a development key, under any key id.
 pub(super) fn is_development_key(x: &str) -> bool {
-    // Invariant: a file of this repository, which a test reads. Unreadable, it would make every key suspicious.
+    // Invariant: a file of this repository, which a test reads. If it were unreadable, every key would count as one.
     serde_json::from_str::<JwkSet>(PUBLIC).map_or(true, |set| {
         set.keys.iter().any(
             |jwk| matches!(&jwk.algorithm, AlgorithmParameters::OctetKeyPair(pair) if pair.x == x),

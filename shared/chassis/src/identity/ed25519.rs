@@ -1,7 +1,8 @@
 //! `jsonwebtoken` with ring's Ed25519, and no other algorithm.
 //!
-//! Its own providers bring RSA and three elliptic curves along, which this project has no use for (and an open advisory,
-//! RUSTSEC-2023-0071). ring is in the tree already, for TLS. What is not here cannot be downgraded to.
+//! The crate's own providers bring RSA and three elliptic curves along, which this project does not use (and an open
+//! advisory, RUSTSEC-2023-0071). ring is in the tree already, for TLS. No attacker can downgrade to an algorithm that
+//! is not here.
 
 use std::sync::Once;
 
@@ -19,11 +20,11 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes it the process's provider. Call it before the first token.
+/// Makes this the process's provider. Call it before the first token.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error means that the process chose another provider before; then that one decides.
+        // An error means that the process chose another provider before; then that one is used.
         let _ = PROVIDER.install_default();
     });
 }

@@ -1,17 +1,17 @@
-//! The keys by which tokens are believed: a key set (JWKS) in a file or behind a URL, loaded again and again.
+//! The keys that verify tokens: a key set (JWKS) in a file or behind a URL, loaded again and again.
 //!
 //! **Guarantee.**
-//! - A key that was taken out of the set is believed for at most `JWKS_REFRESH_SECONDS` and one load longer.
-//! - While the set cannot be loaded, the keys of the last load are believed for `JWKS_MAX_AGE_SECONDS`; after that no token
-//!   is, and requests are answered 503. The bound is a choice: a shorter one makes an outage of the issuer one of ours, a
-//!   longer one lets somebody who can cut us off from the issuer use a withdrawn key for longer.
-//! - Finding a known key waits for nothing, whatever the URL does.
-//! - One load is under way at a time, and it belongs to no request: everybody who waits shares it. A key that the set lacks
-//!   begins a load at most once in [`RELOAD`], and at most once in [`RETRY`] after a failure; at most [`WAITERS`] requests
-//!   wait for it.
+//! - A key that was removed from the set is trusted for at most `JWKS_REFRESH_SECONDS` and one load longer.
+//! - While the set cannot be loaded, the keys of the last load are trusted for `JWKS_MAX_AGE_SECONDS`; after that no
+//!   token is, and requests are answered 503. The bound is a choice: a shorter one makes an outage of the issuer one of
+//!   ours, a longer one lets an attacker who can cut us off from the issuer use a withdrawn key for longer.
+//! - A known key is found without waiting, whatever the URL does.
+//! - One load is under way at a time, and it belongs to no request: all waiters share it. A key that the set lacks
+//!   begins a load at most once in [`RELOAD`], and at most once in [`RETRY`] after a failure; at most [`WAITERS`]
+//!   requests wait for it.
 //!
-//! **Not guaranteed.** An empty key set is taken for a mistake and changes nothing: to withdraw the only key, put another
-//! one in its place.
+//! **Not guaranteed.** An empty key set is taken for a mistake and changes nothing: to withdraw the only key, replace
+//! it by another one.
 
 use std::{
     collections::HashMap,
@@ -34,14 +34,14 @@ use tracing::{info, warn};
 use super::{ConfigurationError, development::is_development_key};
 use crate::settings::{Environment, IdentitySettings};
 
-/// A key set is loaded for a key that it lacks, but not more often than this.
+/// The shortest time between two loads for keys that the set lacks.
 const RELOAD: Duration = Duration::from_secs(30);
-/// How long a failed load is remembered: until then nobody asks again.
+/// The time for which a failed load is remembered. No load begins meanwhile.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long loading a key set may take.
+/// The time limit of a load.
 const LOAD: Duration = Duration::from_secs(3);
-/// How many requests may wait for a load. The others are answered 503 at once: they hold places of the server, and whoever
-/// invents keys could take all of them.
+/// The most requests that may wait for a load. Others are answered 503 at once: waiting requests hold places of the
+/// server, and a client that invents keys could take all of them.
 const WAITERS: usize = 8;
 /// The largest key set, in bytes.
 const LARGEST: usize = 256 * 1024;
@@ -50,12 +50,12 @@ const LARGEST: usize = 256 * 1024;
 #[derive(Clone)]
 pub(super) struct Keys(Arc<Inner>);
 
-/// Why there is no key of that name.
+/// A key that could not be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
-    /// The set does not have it: the token is not to be believed.
+    /// The set lacks the key: the token is rejected.
     Unknown,
-    /// The set cannot be loaded, or is being loaded for others: ask again later.
+    /// The set cannot be loaded, or is being loaded for others: repeat the request later.
     NotNow,
 }
 
@@ -64,19 +64,19 @@ struct Inner {
     environment: Environment,
     refresh: Duration,
     max_age: Duration,
-    /// A std lock: held for a look-up, never across an await.
+    /// The last successful load. A std lock: held for a look-up, never across an await.
     known: RwLock<Known>,
-    /// What became of the last load. Invariant: a task that set it to `UnderWay` sets it to `Over`, also if it panics.
+    /// The state of the last load. Invariant: a task that set it to `UnderWay` sets it to `Over`, even if it panics.
     load: watch::Sender<Load>,
     waiters: Semaphore,
 }
 
-/// What the last successful load brought.
+/// The result of the last successful load.
 #[derive(Default)]
 struct Known {
-    /// By key id.
+    /// The keys, by key id.
     keys: HashMap<String, DecodingKey>,
-    /// When; `None` before the first one.
+    /// The time of the load; `None` before the first one.
     loaded: Option<Instant>,
     has_development_key: bool,
 }
@@ -97,7 +97,8 @@ enum Source {
 }
 
 impl Keys {
-    /// Returns the keys of a set. One in a file is loaded now; one behind a URL by [`Keys::keep_fresh`], or for the first token.
+    /// Returns the keys of a set. One in a file is loaded now; one behind a URL by [`Keys::keep_fresh`], or for the
+    /// first token.
     pub(super) fn new(settings: &IdentitySettings) -> Result<Self, ConfigurationError> {
         let jwks = &settings.jwks;
         let source = if jwks.starts_with("http://") || jwks.starts_with("https://") {
@@ -136,7 +137,7 @@ impl Keys {
         self.0.known(|known| known.has_development_key)
     }
 
-    /// Finds a key: at once if it is known, else after a load.
+    /// Finds a key: at once if it is known, else after a load. Cancel safe: the load goes on.
     pub(super) async fn find(&self, id: &str) -> Result<DecodingKey, NoKey> {
         if let Some(key) = self.0.get(id) {
             return Ok(key);
@@ -154,7 +155,7 @@ impl Keys {
             now => now,
         };
         match over {
-            // The load of before may have ended between the look and the subscription.
+            // An earlier load may have ended between the look-up and the subscription.
             Load::Over {
                 succeeded: true, ..
             } => self.0.get(id).ok_or(NoKey::Unknown),
@@ -162,7 +163,7 @@ impl Keys {
         }
     }
 
-    /// Loads the set again whenever it is as old as the settings say, until `shutdown`.
+    /// Loads the set again whenever it reaches the age in the settings, until `shutdown`.
     pub(super) async fn keep_fresh(&self, shutdown: CancellationToken) {
         let mut load = self.0.load.subscribe();
         loop {
@@ -178,7 +179,8 @@ impl Keys {
         }
     }
 
-    /// Begins a load, unless one is under way, or the last one is not as long ago as `pause` says for how it ended.
+    /// Begins a load, unless one is under way or the last one ended too recently. `pause` is the time after it, given
+    /// whether it succeeded.
     fn begin(&self, pause: impl FnOnce(bool) -> Duration) {
         let begun = self.0.load.send_if_modified(|load| {
             let begins = match *load {
@@ -196,7 +198,7 @@ impl Keys {
                 inner: Arc::clone(&self.0),
                 succeeded: false,
             };
-            // A task of its own: a request that is given up half way must not end a load that others wait for.
+            // A task of its own: a request that is dropped half way must not end a load that others wait for.
             tokio::spawn(async move {
                 let succeeded = running.inner.load().await;
                 running.end(succeeded);
@@ -205,7 +207,7 @@ impl Keys {
     }
 }
 
-/// A load that is under way. Dropping it says that it is over.
+/// A load that is under way. Dropping it marks the load as over.
 struct Running {
     inner: Arc<Inner>,
     succeeded: bool,
@@ -231,7 +233,7 @@ impl Inner {
         read(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns a key that is known, unless what is known is too old to be believed.
+    /// Returns a known key, unless the last load is too old to be trusted.
     fn get(&self, id: &str) -> Option<DecodingKey> {
         self.known(|known| {
             let is_fresh = known.loaded?.elapsed() <= self.max_age;
@@ -239,7 +241,7 @@ impl Inner {
         })
     }
 
-    /// Returns how long the next load has time.
+    /// Returns the time until the next load is due.
     fn until_refresh(&self, last: Load) -> Duration {
         if let Load::Over {
             at,
@@ -252,7 +254,7 @@ impl Inner {
         age.map_or(Duration::ZERO, |age| self.refresh.saturating_sub(age))
     }
 
-    /// Loads the set; returns whether it could be.
+    /// Loads the set; returns whether that succeeded.
     async fn load(&self) -> bool {
         let text = match &self.source {
             Source::File(path) => tokio::fs::read_to_string(path)
@@ -270,7 +272,7 @@ impl Inner {
             .and_then(|text| self.take(&text));
         if let Err(error) = &taken {
             let age = self.known(|known| known.loaded.map(|at| at.elapsed()));
-            warn!(%error, ?age, max_age = ?self.max_age, "cannot load the key set; the keys of the last load are believed until they are too old");
+            warn!(%error, ?age, max_age = ?self.max_age, "cannot load the key set; the keys of the last load are trusted until they are too old");
         }
         taken.is_ok()
     }
@@ -284,7 +286,7 @@ impl Inner {
             let (Some(id), AlgorithmParameters::OctetKeyPair(pair)) =
                 (&jwk.common.key_id, &jwk.algorithm)
             else {
-                continue; // a key that no token of ours can name, or of another kind
+                continue; // a key without an id, which no token can name, or of another kind
             };
             if is_development_key(&pair.x) {
                 if self.environment == Environment::Production {
@@ -331,7 +333,7 @@ impl Inner {
     }
 }
 
-/// Fetches a key set, up to [`LARGEST`].
+/// Fetches a key set of at most [`LARGEST`] bytes.
 async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, String> {
     let answer = client.get(url).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status);

@@ -1,4 +1,4 @@
-//! Verifies tokens against the keys of a JWKS.
+//! The verification of tokens against the keys of a JWKS.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{http::Problem, settings::IdentitySettings};
 
-/// How far a token's times may be off: clocks differ.
+/// The tolerance for a token's times, in seconds: clocks differ.
 const LEEWAY_SECONDS: u64 = 30;
 
-/// Verifies tokens. Clones share the keys.
+/// A verifier of tokens. Clones share the keys.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
 
@@ -23,18 +23,18 @@ struct Inner {
     keys: Keys,
 }
 
-/// The identity settings cannot work. Fix them.
+/// Identity settings that cannot work. Correct them.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
-    /// The file is not there, or is no key set.
+    /// The file is missing, or is not a valid key set.
     #[error("JWKS {source_name}: {reason}")]
     Jwks {
         /// The file or URL.
         source_name: String,
-        /// What is wrong with it.
+        /// The reason, for the operator.
         reason: String,
     },
-    /// The development key is public.
+    /// The set contains the development key, whose private half is public.
     #[error(
         "JWKS {0} contains the development key, whose private half is public: it is not for ENVIRONMENT=production"
     )]
@@ -42,8 +42,8 @@ pub enum ConfigurationError {
 }
 
 impl Verifier {
-    /// Returns a verifier. A key set in a file is loaded now; one behind a URL by [`Verifier::keep_fresh`], or when the first
-    /// token asks for it.
+    /// Returns a verifier. A key set in a file is loaded now; one behind a URL by [`Verifier::keep_fresh`], or for the
+    /// first token.
     pub fn new(settings: &IdentitySettings) -> Result<Self, ConfigurationError> {
         ed25519::install();
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -56,22 +56,23 @@ impl Verifier {
         Ok(Self(Arc::new(Inner { validation, keys })))
     }
 
-    /// Loads the key set again whenever it is as old as the settings say, until `shutdown`. A key that was taken out of the
-    /// set is believed for as long as nobody runs this.
+    /// Loads the key set again whenever it reaches the age in the settings, until `shutdown`. Without this, a key that
+    /// was removed from the set stays trusted until the last load is too old.
     pub async fn keep_fresh(self, shutdown: CancellationToken) {
         self.0.keys.keep_fresh(shutdown).await;
     }
 
-    /// Returns whether everybody who has the repository can sign a token that this verifier believes.
+    /// Returns whether this verifier accepts tokens of the development key, which everybody who has the repository can
+    /// sign.
     pub(crate) fn believes_the_development_key(&self) -> bool {
         self.0.keys.have_the_development_key()
     }
 
-    /// Returns the bearer of a token; a [`Problem`] if the token is not to be believed.
+    /// Returns the bearer of a token; a [`Problem`] if the token is not valid, or the keys cannot be loaded.
     pub async fn verify(&self, token: &str) -> Result<Principal, Problem> {
         let untrusted = |why: &str| Problem::invalid_token(why);
         let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| untrusted("that is no token of ours"))?;
+            .map_err(|_| untrusted("the token is not a valid JWT"))?;
         if header.alg != Algorithm::EdDSA {
             return Err(untrusted("the token is not signed with EdDSA"));
         }
@@ -79,7 +80,7 @@ impl Verifier {
             .kid
             .ok_or_else(|| untrusted("the token does not say which key signed it"))?;
         let key = self.0.keys.find(&id).await.map_err(|none| match none {
-            NoKey::Unknown => untrusted("the token is signed with a key that we do not know"),
+            NoKey::Unknown => untrusted("the token is signed with an unknown key"),
             NoKey::NotNow => Problem::unavailable("the keys that sign tokens cannot be loaded"),
         })?;
         match jsonwebtoken::decode::<Principal>(token, &key, &self.0.validation) {
@@ -88,10 +89,10 @@ impl Verifier {
                 ErrorKind::ExpiredSignature => "the token has expired",
                 ErrorKind::ImmatureSignature => "the token is not valid yet",
                 ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => {
-                    "the token is meant for somebody else"
+                    "the token is for another issuer or audience"
                 }
                 ErrorKind::InvalidSignature => "the token's signature is wrong",
-                _ => "the token's claims are not ours",
+                _ => "the token's claims are not valid",
             })),
         }
     }

@@ -1,4 +1,4 @@
-//! What every service does besides its work: it measures how it stands, and throws away what nobody needs any more.
+//! The background work of every service: it samples gauges, and prunes the inbox.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     dependencies::{self, Dependencies},
 };
 
-/// Says every second how it gets on with what it depends on.
+/// Publishes the state of the dependencies every second.
 pub(super) async fn sample_dependencies(dependencies: Dependencies, shutdown: CancellationToken) {
     dependencies::describe_metrics();
     loop {
@@ -28,7 +28,7 @@ pub(super) async fn sample_dependencies(dependencies: Dependencies, shutdown: Ca
     }
 }
 
-/// Says every second whether the broker can be reached.
+/// Sets the gauges of the links to the broker every second.
 pub(super) async fn sample_links(links: [(&'static str, Link); 2], shutdown: CancellationToken) {
     metrics::describe_gauge!(
         "broker_link_up",
@@ -47,7 +47,7 @@ pub(super) async fn sample_links(links: [(&'static str, Link); 2], shutdown: Can
     }
 }
 
-/// Says every five seconds how the pool of connections is used.
+/// Sets the gauges of the connection pool every five seconds.
 pub(super) async fn sample_pool(pool: Option<PgPool>, shutdown: CancellationToken) {
     database::describe();
     while shutdown
@@ -62,7 +62,7 @@ pub(super) async fn sample_pool(pool: Option<PgPool>, shutdown: CancellationToke
     }
 }
 
-/// Counts the parked messages every five seconds: what an alert goes by.
+/// Counts the parked messages every five seconds, for the alert on them.
 pub(super) async fn sample_parked(pool: PgPool, shutdown: CancellationToken) {
     metrics::describe_gauge!(
         "parked_messages",
@@ -70,7 +70,7 @@ pub(super) async fn sample_parked(pool: PgPool, shutdown: CancellationToken) {
         "Messages that are parked and wait for an operator"
     );
     loop {
-        // A database that is away leaves the gauge as it is.
+        // The gauge keeps its value while the database is unavailable.
         if let Ok(open) = messaging::parking::open(&pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
             metrics::gauge!("parked_messages").set(open as f64);

@@ -1,7 +1,7 @@
-//! Switches that open a guard, and everything else that is fit for a developer's machine and for nothing beyond it.
+//! Switches that open a guard, and other settings that are fit for a developer's machine only.
 //!
-//! A switch of type [`Opens`] cannot be read without an [`Environment`], and production refuses it by name: a switch that
-//! is added later is guarded by its type. Defaults and files of `deploy/development` are refused the same way. The
+//! A switch of type [`Opens`] cannot be read without an [`Environment`], and production refuses it by name: a switch
+//! that is added later is guarded by its type. Defaults and files of `deploy/development` are refused the same way. The
 //! integration test `e2e::settings` starts every service with each of its switches.
 
 use std::{fmt, net::IpAddr};
@@ -11,25 +11,25 @@ use reqwest::Url;
 
 use super::IdentitySettings;
 
-/// Passwords of `deploy/development` begin with this, so that they are known wherever they turn up.
+/// The prefix of the passwords in `deploy/development`, by which they are recognised wherever they are used.
 const DEVELOPMENT: &str = "development-";
 
-/// Where a process runs.
+/// The environment that a process runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// A developer's machine, a test, a demonstration.
     Development,
-    /// Anywhere with data that matter.
+    /// Any place with data that matter.
     Production,
 }
 
-/// A setting is for development alone. Unset it, or replace its value by one of your own.
+/// A setting that is for development alone. Unset it, or replace its value by one of your own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not for ENVIRONMENT=production")]
 pub struct NotForProduction(String);
 
 impl Environment {
-    /// Returns where a process with these settings runs.
+    /// Returns the environment of a process with these settings.
     pub fn of(identity: &IdentitySettings) -> Self {
         match identity.environment.as_str() {
             "production" => Self::Production,
@@ -45,7 +45,8 @@ impl Environment {
         }
     }
 
-    /// Fails in production if the password in `url` is one of `deploy/development`. `variable` is where `url` comes from.
+    /// Fails in production if the password in `url` is one of `deploy/development`. `variable` names the variable that
+    /// holds `url`.
     pub fn refuse_development_password(
         self,
         variable: &str,
@@ -62,7 +63,7 @@ impl Environment {
     }
 }
 
-/// A switch that opens a guard. Its value can be had only together with the environment.
+/// A switch that opens a guard. Its value can be read only together with the environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opens(bool);
 
@@ -79,14 +80,15 @@ impl Opens {
         Ok(self.0)
     }
 
-    /// Reads a switch from an argument or a variable: `0`, `false`, `no`, `off` and nothing leave the guard closed.
+    /// Returns a parser of arguments and variables: `0`, `false`, `no`, `off` and an empty value leave the guard
+    /// closed.
     pub fn parser() -> impl TypedValueParser<Value = Self> {
         FalseyValueParser::new().map(Self)
     }
 }
 
-/// Returns whether `published` (`PORT`, `ADDRESS:PORT` or `[ADDRESS]:PORT`, as Docker takes it) can be reached from this
-/// machine alone. A port without an address is published on all of them.
+/// Returns whether `published` (`PORT`, `ADDRESS:PORT` or `[ADDRESS]:PORT`, as Docker takes it) can be reached from
+/// this machine alone. A port without an address is published on all addresses.
 pub(crate) fn is_loopback(published: &str) -> bool {
     let address = published
         .rsplit_once(':')
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_loopback_address_is_out_of_the_network_s_reach() {
+    fn only_a_loopback_address_is_closed_to_the_network() {
         for (published, wanted) in [
             ("127.0.0.1:8080", true),
             ("127.8.0.1:8080", true),

@@ -1,4 +1,4 @@
-//! Where the keys come from that tokens are believed by.
+//! The keys that verify tokens: their files and URLs, loads and outages.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 const DEVELOPMENT: &str = include_str!("../../../../deploy/development/jwks.json");
 const NONE: &str = r#"{"keys":[]}"#;
-/// A key that is somebody else's.
+/// A set with another key than the development key.
 const OTHER: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"other","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 const REFRESH: Duration = Duration::from_secs(300);
 const MAX_AGE: Duration = Duration::from_secs(43_200);
@@ -42,12 +42,12 @@ fn settings(jwks: &str, environment: &str) -> IdentitySettings {
     }
 }
 
-/// What a server of key sets answers instead of one: nothing, and it keeps the connection.
+/// In place of a key set: the server sends no response, and keeps the connection.
 const HANGS: &str = "";
 
-/// Serves a key set that can change, or hangs; counts how often it was asked for.
+/// Serves a key set that can change, or hangs; counts the requests for it.
 async fn serve(first: &'static str) -> (String, watch::Sender<&'static str>, Arc<AtomicUsize>) {
-    // An error means that there is a provider already: that is what we want.
+    // An error means that a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/jwks", listener.local_addr().expect("bound"));
@@ -94,10 +94,10 @@ async fn production_refuses_the_development_key_whatever_it_is_called() {
     std::fs::remove_file(&path).expect("removed");
     assert!(
         DevelopmentKey::load("production").is_err(),
-        "nor does anybody sign with it"
+        "it signs nothing in production"
     );
 
-    // Behind a URL it shows when it is loaded.
+    // Behind a URL the key is found when the set is loaded.
     let (url, _set, _) = serve(DEVELOPMENT).await;
     let verifier = Verifier::new(&settings(&url, "production")).expect("nothing is loaded yet");
     let refused = verifier.verify(&token("alice", Role::Customer)).await;
@@ -105,21 +105,21 @@ async fn production_refuses_the_development_key_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_added_is_found_but_not_asked_for_all_the_time() {
+async fn unknown_keys_do_not_load_the_set_each_time() {
     let (url, set, asked) = serve(DEVELOPMENT).await;
     let verifier = Verifier::new(&settings(&url, "development")).expect("a verifier");
     let good = token("alice", Role::Customer);
     let alice = verifier.verify(&good).await.expect("the key is there");
     assert_eq!(alice.id.to_string(), "alice");
 
-    // Somebody invents keys: the set is not loaded for each of them.
+    // A client invents keys: the set is not loaded for each of them.
     let foreign = signed_by(&good, "nobodys");
     for _ in 0..20 {
         assert!(verifier.verify(&foreign).await.is_err());
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 
-    // After a while it is; an empty set is a mistake, and changes nothing.
+    // After a while it is loaded again; an empty set is a mistake, and changes nothing.
     set.send_replace(NONE);
     pass(Duration::from_secs(31)).await;
     assert!(verifier.verify(&foreign).await.is_err());
@@ -134,7 +134,7 @@ async fn pass(time: Duration) {
     tokio::time::resume();
 }
 
-/// `token`, as if a key of this name had signed it.
+/// Returns `token` as if a key of this name had signed it.
 fn signed_by(token: &str, key: &str) -> String {
     let header = format!(r#"{{"typ":"JWT","alg":"EdDSA","kid":"{key}"}}"#);
     let rest = token.split_once('.').map_or("", |(_, rest)| rest);
@@ -184,7 +184,7 @@ async fn dead_key_url_delays_nobody_with_a_known_key() {
             tokio::spawn(async move { verifier.verify(&invented).await })
         })
         .collect();
-    // All but those that wait for the load are answered before it ends, and it is one load.
+    // All requests except those that wait for the load are answered before it ends, and there is one load.
     eventually("most are answered while the URL hangs", || async {
         let open = strangers.iter().filter(|task| !task.is_finished()).count();
         if open <= 8 { Ok(()) } else { Err(open) }
@@ -207,7 +207,7 @@ async fn dead_key_url_delays_nobody_with_a_known_key() {
     }
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 
-    // The failure is remembered: the next one waits for nothing either.
+    // The failure is remembered: the next request does not wait either.
     let begun = Instant::now();
     let refused = verifier.verify(&signed_by(&alice, "one-more")).await;
     assert_eq!(status(&refused.expect_err("an invented key")), 503);
@@ -235,7 +235,7 @@ async fn keys_are_not_believed_for_ever_without_their_url() {
     pass(Duration::from_secs(120)).await;
     let refused = verifier.verify(&alice).await.expect_err("they are too old");
     assert_eq!(status(&refused), 503, "{refused}");
-    // What fails is remembered for some seconds; then the keys are loaded again.
+    // A failed load is remembered for some seconds; then the keys are loaded again.
     set.send_replace(DEVELOPMENT);
     pass(Duration::from_secs(6)).await;
     verifier.verify(&alice).await.expect("the set is back");

@@ -1,4 +1,4 @@
-//! Where spans go, by the variables.
+//! The destination of spans, as the variables set it.
 
 use chassis::settings::TelemetrySettings;
 use clap::Parser;
@@ -68,7 +68,7 @@ fn each_exporter_has_its_settings() {
 }
 
 #[test]
-fn what_there_is_not_is_refused_by_the_name_of_its_variable() {
+fn unknown_value_is_refused_by_the_name_of_its_variable() {
     let refused = parse(&["--otel-traces-exporter", "smoke-signals"]).expect_err("no such one");
     for said in [
         "OTEL_TRACES_EXPORTER",

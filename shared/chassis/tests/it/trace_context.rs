@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A running relay. It ends with the test's runtime: one that stops in good order shuts down the telemetry of the process,
-/// which these tests share.
+/// A running relay. It ends with the test's runtime: a relay that stops in good order shuts down the telemetry of the
+/// process, which these tests share.
 struct Relay {
     url: String,
 }
@@ -52,7 +52,7 @@ impl Relay {
         relay
     }
 
-    /// Has it make these calls, for a request with these headers.
+    /// Has the relay make these calls, for a request with these headers.
     async fn asked(&self, headers: HeaderMap, calls: Value) {
         let request = client()
             .post(format!("{}/relay", self.url))
@@ -63,7 +63,7 @@ impl Relay {
     }
 }
 
-/// A server outside of this project: it answers `null`, and returns the heads of the requests that it was sent.
+/// A server outside of this project: it answers `null`, and gives the test the heads of the requests that it got.
 struct Outside {
     listener: TcpListener,
 }

@@ -1,4 +1,4 @@
-//! How an order is paid.
+//! The ways to pay an order.
 
 use std::{fmt, str::FromStr};
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::text::text;
 
-/// How an order is paid.
+/// The way in which an order is paid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum PaymentMethod {
     /// From the customer's wallet, which the payment service keeps.
     Wallet,
-    /// By card, which an outside company charges.
+    /// By card, which the card processor charges.
     Card {
-        /// Stands for the card; the number itself never comes here.
+        /// The token that stands for the card; the card's number never gets here.
         token: CardToken,
     },
 }
 
 text! {
-    /// What the card company gave the customer's browser to stand for the card.
+    /// The token that the card processor gave the customer's browser to stand for the card.
     CardToken, InvalidCardToken = "a card token is 'tok_' and 1 to 60 characters of a-z, 0-9 and '_'",
     pattern = "^tok_[a-z0-9_]{1,60}$",
     |s| s.strip_prefix("tok_").is_some_and(|rest| {

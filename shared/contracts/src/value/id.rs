@@ -1,4 +1,4 @@
-//! Ids.
+//! The ids of orders.
 
 use std::{fmt, str::FromStr};
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub struct OrderId(pub Uuid);
 
 impl OrderId {
-    /// A new id.
+    /// Makes a new id.
     #[allow(
         clippy::new_without_default,
         reason = "a default that differs at each call would surprise"

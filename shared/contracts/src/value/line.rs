@@ -9,16 +9,16 @@ use serde::{
 
 use super::{Money, MoneyError, Sku};
 
-/// The most lines an order may have.
+/// The most lines that an order may have.
 pub const MAX_LINES: usize = 100;
 
-/// How many units of one product: 1 to 1000.
+/// A number of units of one product: 1 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = u32, minimum = 1, maximum = 1000))]
 #[serde(into = "u32")]
 pub struct Quantity(u32);
 
-/// Not a quantity.
+/// A number that is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity is a whole number from 1 to {}", Quantity::MAX)]
 pub struct InvalidQuantity;
@@ -27,7 +27,7 @@ impl Quantity {
     /// The most units of one product that an order may hold.
     pub const MAX: u32 = 1000;
 
-    /// The number of units.
+    /// Returns the number of units.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -44,7 +44,7 @@ impl TryFrom<u64> for Quantity {
     }
 }
 
-/// By hand, so that every wrong number (negative, huge, with a fraction) is answered with the limits.
+/// Written by hand, so that every invalid number (negative, huge, with a fraction) is answered with the limits.
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct WholeNumber;
@@ -84,7 +84,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// What a customer asks for.
+/// A line of an order: a product, and how many units of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OrderLine {
@@ -92,7 +92,7 @@ pub struct OrderLine {
     pub quantity: Quantity,
 }
 
-/// What a customer asks for, at the price that inventory gave for it.
+/// A line of an order, at the price that inventory gave for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PricedLine {
@@ -103,7 +103,7 @@ pub struct PricedLine {
 }
 
 impl PricedLine {
-    /// The price of the whole line.
+    /// Returns the price of the whole line.
     pub fn amount(&self) -> Result<Money, MoneyError> {
         self.unit_price.checked_mul(self.quantity.get())
     }
@@ -115,17 +115,17 @@ impl PricedLine {
 #[serde(try_from = "Vec<OrderLine>", into = "Vec<OrderLine>")]
 pub struct Lines(Vec<OrderLine>);
 
-/// Not the lines of an order.
+/// A list that is not valid as the lines of an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLines {
     #[error("an order has 1 to {MAX_LINES} lines, not {0}")]
     Count(usize),
-    #[error("each product may stand on one line only, and {0} stands on several")]
+    #[error("each product may be on one line only, and {0} is on several")]
     Duplicate(Sku),
 }
 
 impl Lines {
-    /// The lines.
+    /// Returns the lines, in their order.
     pub fn as_slice(&self) -> &[OrderLine] {
         &self.0
     }
@@ -176,7 +176,7 @@ mod tests {
                 line("B", 1),
                 line("A", 2)
             ]))
-            .contains("A stands on several")
+            .contains("A is on several")
         );
         for quantity in [0, -1, 1001, i64::MAX, i64::MIN] {
             assert!(

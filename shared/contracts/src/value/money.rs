@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Money {
-    /// Minor units: 1250 is 12.50 in a currency with two decimals.
+    /// The number of minor units: 1250 is 12.50 in a currency with two decimals.
     pub amount_minor: i64,
     pub currency: Currency,
 }
 
-/// Why two amounts could not be put together.
+/// A failure to add or multiply amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("amounts in {0} and {1} cannot be added")]
@@ -23,7 +23,7 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// An amount of `amount_minor` minor units.
+    /// Makes an amount of `amount_minor` minor units.
     pub const fn new(amount_minor: i64, currency: Currency) -> Self {
         Self {
             amount_minor,
@@ -31,7 +31,7 @@ impl Money {
         }
     }
 
-    /// The sum, if both are of one currency and it can be represented.
+    /// Returns the sum, if both amounts are of one currency and it can be represented.
     pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
@@ -46,7 +46,7 @@ impl Money {
         })
     }
 
-    /// `self` taken `times` times, if it can be represented.
+    /// Returns `self` taken `times` times, if that can be represented.
     pub fn checked_mul(self, times: u32) -> Result<Self, MoneyError> {
         let amount_minor = self
             .amount_minor
@@ -60,7 +60,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// With two decimals, which every currency of the demo catalogue has.
+    /// Writes the amount with two decimals, which every currency of the demo catalogue has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.amount_minor < 0 { "-" } else { "" };
         let minor = self.amount_minor.unsigned_abs();
@@ -80,7 +80,7 @@ impl fmt::Display for Money {
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// Not a currency code.
+/// A text that is not a currency code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a currency is an ISO 4217 code of three upper-case letters, such as EUR")]
 pub struct InvalidCurrency;
@@ -89,7 +89,7 @@ impl Currency {
     pub const EUR: Self = Self(*b"EUR");
     pub const USD: Self = Self(*b"USD");
 
-    /// The code.
+    /// Returns the code's text.
     pub fn as_str(&self) -> &str {
         // Invariant: three ASCII letters, checked where a value is made.
         str::from_utf8(&self.0).unwrap_or("???")

@@ -1,11 +1,11 @@
-//! Values that are text with rules. Each rule is an allow-list of characters, so that a value can stand in a header, a
-//! log line, a mail or a routing key without escaping.
+//! Values that are text with rules. Each rule is an allow-list of characters, so that a value can be in a header, a log
+//! line, a mail or a routing key without escaping.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Makes a newtype over `String` that can only be made by passing `$check`.
+/// Defines a newtype over `String` whose values have all passed `$check`.
 macro_rules! text {
     ($(#[$meta:meta])* $name:ident, $error:ident = $message:literal, pattern = $pattern:literal, $check:expr) => {
         $(#[$meta])*
@@ -14,13 +14,13 @@ macro_rules! text {
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
-        #[doc = concat!("Not a valid [`", stringify!($name), "`]; the text says what is.")]
+        #[doc = concat!("A text that is not a valid [`", stringify!($name), "`]; the message says what is.")]
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         #[error($message)]
         pub struct $error;
 
         impl $name {
-            /// The text.
+            /// Returns the value's text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_break_out_of_a_header_or_a_query_is_refused() {
+    fn text_that_could_break_out_of_its_place_is_refused() {
         for bad in [
             "",
             "a'; drop table orders; --",

@@ -1,4 +1,5 @@
-//! A batch: decoded, handled in one transaction, and what cannot be handled sent elsewhere.
+//! A batch: its messages are decoded and handled in one transaction, and those that cannot be handled are sent
+//! elsewhere.
 
 use std::{
     any::Any,
@@ -34,23 +35,23 @@ use crate::{
     telemetry, transaction,
 };
 
-/// After so many time limits in a row, each with a database that answers others, a batch is taken apart, and a single
-/// message walks the retry schedule.
+/// The number of timeouts in a row, each while the database answers others, after which a batch is taken apart, and a
+/// single message goes on the retry schedule.
 const MAX_TIMEOUTS: u32 = 3;
-/// How long a database in need may take to answer that it is there.
+/// The time within which a slow database must answer `select 1` to count as available.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// After so many lost races in a row a batch is taken apart, and a single message is put off.
+/// The number of lost races in a row after which a batch is taken apart, and a single message is put off.
 const MAX_CONFLICTS: u32 = 12;
-/// The same, in time: a lock that is held costs a whole `lock_timeout` at each try.
+/// The same bound as a duration: each try at a held lock costs a whole `lock_timeout`.
 const LOCKED_OUT: Duration = Duration::from_secs(10);
-/// After so many messages in a row that are locked out alone, no single row is at fault.
+/// The number of messages in a row, each locked out alone, from which on no single row can be at fault.
 const LOCKED_IN_A_ROW: u32 = 3;
 
-/// Consumes a queue with a [`Handler`].
+/// The consumer of a queue with a [`Handler`].
 pub(super) struct Processor<H> {
     queue: String,
     retries: u32,
-    /// How long the transaction of a batch may take.
+    /// The time limit of a batch's transaction.
     transaction: Duration,
     handler: H,
     pool: PgPool,
@@ -100,7 +101,7 @@ impl<H: Handler> Processor<H> {
         Ok(())
     }
 
-    /// Reads envelope and payload; what cannot be read comes back as a message for the parking lot.
+    /// Reads envelope and payload. A delivery that cannot be read is returned as a message for the parking lot.
     fn decode(&self, item: &Item) -> Result<Received<H::Message>, Message> {
         let delivery = &item.delivery;
         let headers = text_headers(delivery);
@@ -121,7 +122,7 @@ impl<H: Handler> Processor<H> {
             event.resent_as(id);
         }
         if let Some(damaged) = self.control.damaged(&event.data) {
-            warn!(queue = self.queue, message.id = %event.id, "damaged, as somebody asked for");
+            warn!(queue = self.queue, message.id = %event.id, "damaged on request");
             event.data = damaged;
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| self.handler.decode(&event)));
@@ -144,7 +145,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Brings the batch to its end: committed, but for the messages that it answers, which go elsewhere.
+    /// Handles the batch to its end: all of it is committed, except the returned messages, which go elsewhere.
     async fn apply(
         &self,
         channel: &Channel,
@@ -163,7 +164,7 @@ impl<H: Handler> Processor<H> {
                 diverted.push(self.give_up(alone, &error));
                 break;
             }
-            // One of them failed the batch. Each runs alone, so that only that one pays for it.
+            // One message failed the batch. Each runs alone, so that only that one pays for it.
             telemetry::fail(&together, "taken_apart", &error);
             info!(queue = self.queue, messages = rest.len(), %error, "taking the batch apart");
             let mut locked_out = 0;
@@ -181,7 +182,7 @@ impl<H: Handler> Processor<H> {
                 }
                 locked_out += 1;
                 if locked_out == LOCKED_IN_A_ROW {
-                    // A whole table is locked: the others wait for it together.
+                    // A whole table is locked: the rest waits for it as one batch.
                     break;
                 }
             }
@@ -189,7 +190,7 @@ impl<H: Handler> Processor<H> {
         Ok(diverted)
     }
 
-    /// Runs the transaction until it commits or fails by an error of its own. Waits while the database is away.
+    /// Runs the transaction until it commits or fails by an error of its own. Waits while the database is unavailable.
     async fn attempt(
         &self,
         channel: &Channel,
@@ -229,7 +230,7 @@ impl<H: Handler> Processor<H> {
             match outcome {
                 Err(Error::Unavailable(error)) => {
                     if paused.is_none() {
-                        warn!(queue = self.queue, %error, "paused: a dependency is away");
+                        warn!(queue = self.queue, %error, "paused: a dependency is unavailable");
                         paused = Some(Paused::now(&self.queue));
                     }
                     away.wait().await;
@@ -254,26 +255,26 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Returns whether the database answers a statement that costs it nothing: it is there, and what was too slow is the
-    /// batch's own.
+    /// Returns whether the database answers a statement that costs it nothing. If it does, the batch itself was too
+    /// slow.
     async fn database_answers(&self) -> bool {
         let answer = timeout(SIGN_OF_LIFE, sqlx::query("select 1").execute(&self.pool));
         matches!(answer.await, Ok(Ok(_)))
     }
 
-    /// Inbox and effects, in one transaction.
+    /// Writes inbox and effects in one transaction.
     async fn transact(&self, batch: &[&Received<H::Message>]) -> Result<(), Error> {
         let mut tx = transaction::begin(&self.pool).await?;
         let ids: Vec<Uuid> = batch.iter().map(|received| received.event.id).collect();
         let mut new = inbox::admit(&mut tx, &self.queue, &ids).await?;
-        // `remove`: an id that stands in the batch twice is new once.
+        // `remove`: an id that is in the batch twice is new once.
         let fresh: Vec<_> = batch
             .iter()
             .copied()
             .filter(|received| new.remove(&received.event.id))
             .collect();
         if !fresh.is_empty() {
-            // What was half done is rolled back with the transaction, so nothing broken is seen afterwards.
+            // Half-done work is rolled back with the transaction, so nobody sees broken state afterwards.
             AssertUnwindSafe(self.handler.handle(&mut tx, &fresh))
                 .catch_unwind()
                 .await
@@ -289,10 +290,10 @@ impl<H: Handler> Processor<H> {
         Ok(())
     }
 
-    /// Where a message goes that failed alone: to its next delay, or to the parking lot.
+    /// Returns a message that failed alone, addressed to its next delay or to the parking lot.
     ///
-    /// A message that was locked out is put off: it takes the delays one by one, then the last again and again, and its
-    /// attempts are not counted.
+    /// A message that was locked out is put off: it takes the delays one by one, then the last again and again, and no
+    /// attempts are counted.
     fn give_up(&self, received: &Received<H::Message>, error: &Error) -> Message {
         let Incoming {
             id,
@@ -361,13 +362,14 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Publishes what goes elsewhere, and returns only when the broker has all of it: after that its originals are
-    /// acknowledged.
+    /// Publishes the messages that go elsewhere, and returns only when the broker has all of them: after that their
+    /// originals are acknowledged.
     async fn divert(&self, channel: &Channel, mut messages: Vec<Message>) -> Result<(), Ended> {
         let mut delays = Backoff::RECONNECT.delays();
         let mut paused = None;
         loop {
-            // What was received may be too large to be sent once it carries its cause: the publisher would refuse it, always.
+            // A received message may be too large to be sent once it carries its cause, and the publisher would refuse
+            // it for ever.
             for message in &mut messages {
                 headers::cut(&mut message.headers, self.publisher.room());
             }
@@ -391,7 +393,7 @@ impl<H: Handler> Processor<H> {
     }
 }
 
-/// Ends a wait whose channel is gone: what is in hand comes again.
+/// Ends a wait whose channel is gone: its batch is delivered again.
 fn check_open(channel: &Channel, queue: &str) -> Result<(), Ended> {
     if channel.status().connected() {
         Ok(())
@@ -410,20 +412,17 @@ impl<H: Handler> Process for Processor<H> {
     }
 }
 
-/// A handler that panics has a defect that this message brings out. Without this it would take its process down again and
-/// again, and whatever else that process does with it.
+/// Describes a panic. The message that brings out a handler's bug fails, instead of taking its process down again and
+/// again, with everything else that the process does.
 fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "its handler panicked: {}",
-        text.unwrap_or("it says nothing")
-    )
+    format!("its handler panicked: {}", text.unwrap_or("no message"))
 }
 
-/// What is sent because of a span's work carries on below it.
+/// Puts the span's context into the headers, so that the handling of the message continues its trace.
 fn below(span: &Span, headers: &mut BTreeMap<String, String>) {
     if let Some(context) = telemetry::trace_context_of(span) {
         context.put_into(headers);

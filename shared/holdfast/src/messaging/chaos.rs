@@ -1,8 +1,9 @@
-//! The switch that makes a consumer repeat, delay and reorder what it is given: what a broker may do, done all the time.
+//! The switch that makes a consumer repeat, delay and reorder its deliveries: it does all the time what a broker may
+//! do.
 //!
 //! `CONSUMER_CHAOS=500` (with the feature `failpoints`): each delivery is handled twice, once under its own message id
-//! and once as if it had been sent again under a new one (so that both the inbox and the idempotency of the effects are
-//! put to the test), each after a delay of up to 500 ms, in the order that results.
+//! and once as if it had been resent under a new one (which tests both the inbox and the idempotency of the effects),
+//! each after a delay of up to 500 ms, in the order that results.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tracing::warn;
 
 use super::subscription::Item;
 
-/// What to do with deliveries.
+/// The settings of the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chaos {
     max_delay: Duration,
@@ -33,14 +34,14 @@ impl Chaos {
                 max_delay: Duration::from_millis(millis),
             }),
             Err(error) => {
-                warn!(value, %error, "CONSUMER_CHAOS is no number of milliseconds");
+                warn!(value, %error, "CONSUMER_CHAOS is not a valid number of milliseconds");
                 None
             }
         }
     }
 }
 
-/// Copies of deliveries that wait for their time.
+/// Copies of deliveries, each waiting until it is due.
 pub(super) struct Mixer {
     max_delay: Duration,
     waiting: Vec<(Instant, Item)>,
@@ -54,7 +55,7 @@ impl Mixer {
         }
     }
 
-    /// Takes a delivery in, twice.
+    /// Adds two copies of a delivery.
     pub(super) fn add(&mut self, delivery: Delivery) {
         let item = Item::new(delivery);
         for copy in [item.resent(), item] {
@@ -71,7 +72,7 @@ impl Mixer {
         }
     }
 
-    /// Takes out what is due, up to `most`, in the order in which it is due.
+    /// Takes out the copies that are due, up to `most`, in the order in which they are due.
     pub(super) fn take(&mut self, most: usize) -> Vec<Item> {
         let now = Instant::now();
         self.waiting.sort_by_key(|(due, _)| *due);

@@ -7,10 +7,10 @@ use tokio::{sync::watch, time::timeout};
 
 use super::headers::FRAME_MAX;
 
-/// How long connecting may take in all.
+/// The time limit of connecting, handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Whether a connection is up, for readiness and for work that makes sense only then.
+/// The state of a connection, up or down: for readiness, and for work that makes sense only while it is up.
 #[derive(Clone, Debug)]
 pub struct Link(watch::Receiver<bool>);
 
@@ -20,7 +20,7 @@ impl Link {
         (sender, Self(receiver))
     }
 
-    /// Whether it is up now.
+    /// Returns whether the connection is up now.
     pub fn is_up(&self) -> bool {
         *self.0.borrow()
     }
@@ -38,7 +38,7 @@ impl Link {
     async fn until(&self, wanted: bool) {
         let mut link = self.0.clone();
         if link.wait_for(|up| *up == wanted).await.is_err() && wanted {
-            // Its owner is gone: it will never be up again.
+            // The owner is gone: the link will never be up again.
             std::future::pending::<()>().await;
         }
     }
@@ -57,7 +57,7 @@ pub(super) async fn connect(url: &str, name: &str) -> Result<Connection, String>
     }
 }
 
-/// Closes in good order, as far as the other side still plays along.
+/// Closes the connection in good order, if the broker still responds within a second.
 pub(super) async fn close(connection: &Connection, why: impl Display) {
     if connection.status().connected() {
         let _ = timeout(

@@ -1,4 +1,4 @@
-//! Consuming: a connection, a channel for each queue, and a batch at a time on each channel.
+//! Consuming: one connection, a channel for each queue, and one batch at a time on each channel.
 
 use std::{
     collections::VecDeque,
@@ -51,8 +51,8 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Consumers on one connection under `name`. `publisher` brings what cannot be handled to the delays and the parking
-    /// lot; `pool` is where inbox and effects are.
+    /// Makes consumers that use one connection called `name`. `publisher` sends messages that cannot be handled to the
+    /// delays and the parking lot; `pool` is the database of inbox and effects.
     pub fn new(
         url: impl Into<String>,
         name: impl Into<String>,
@@ -95,18 +95,19 @@ impl Consumers {
         self
     }
 
-    /// The switches that pause a queue. Its dead-letter queue has none: what cannot be handled is always put aside.
+    /// Returns the switches that pause a queue. Dead-letter queues have none: messages that cannot be handled are
+    /// parked even while their queue is paused.
     pub fn controls(&self) -> Controls {
         self.controls.clone()
     }
 
-    /// Whether every queue is being consumed, but for those that an operator paused.
+    /// Returns a link that is up while every queue is consumed, apart from those that an operator paused.
     pub fn link(&self) -> Link {
         self.up.1.clone()
     }
 
-    /// Whether every queue is being consumed, none paused: while it is not, an answer that does not come may be waiting
-    /// in its queue.
+    /// Returns a link that is up while every queue is consumed, and none is paused. While it is down, a reply that is
+    /// overdue may be waiting in its queue.
     pub fn receiving(&self) -> Link {
         self.receiving.1.clone()
     }
@@ -143,7 +144,7 @@ impl Consumers {
         }
     }
 
-    /// One connection's life. `Ok` is shutdown.
+    /// Consumes on one connection for as long as it lasts. `Ok` is shutdown.
     async fn session(
         &self,
         connection: &Connection,
@@ -170,8 +171,8 @@ impl Consumers {
             })
             .map(|queue| queue.keep(chaos, shutdown))
             .collect();
-        // A connection that fails ends the session. The queues are dropped where they are: a transaction rolls back, and
-        // a commit whose answer is lost is known to the inbox when the message comes again.
+        // A connection that fails ends the session. The queues are dropped where they are: a transaction rolls back,
+        // and a commit whose reply is lost is known to the inbox when the message is delivered again.
         loop {
             tokio::select! {
                 ended = running.next() => match ended {
@@ -188,17 +189,17 @@ impl Consumers {
     }
 }
 
-/// How many of a session's queues are being consumed.
+/// The number of a session's queues that are consumed.
 struct Consuming<'a> {
     wanted: usize,
-    /// Those that are open, and those that are paused. A std lock: held for a count, never across an await.
+    /// The number of open queues, and of paused ones. A std lock: held for a count, never across an await.
     queues: Mutex<(usize, usize)>,
     up: &'a watch::Sender<bool>,
     receiving: &'a watch::Sender<bool>,
 }
 
 impl Consuming<'_> {
-    /// One more, for as long as what it answers lives.
+    /// Counts one queue more, for as long as the returned guard lives.
     fn one(&self, is_paused: bool) -> One<'_> {
         self.add(1, is_paused);
         One {
@@ -228,7 +229,7 @@ impl Drop for One<'_> {
     }
 }
 
-/// Ends a while after shutdown began: a batch that waits for its database does not hold up the process for ever.
+/// Returns 10 s after shutdown began: a batch that waits for its database does not hold up the process for ever.
 async fn grace_after(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     crate::backoff::pause(Duration::from_secs(10)).await;
@@ -274,12 +275,12 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    /// Consumes it for as long as there is a connection. A queue that is not there, or that we may not read, closes its
-    /// own channel: the others go on meanwhile. `Ok` is shutdown.
+    /// Consumes the queue for as long as there is a connection. A queue that does not exist, or that this account may
+    /// not read, closes its own channel, and the other queues go on. `Ok` is shutdown.
     async fn keep(self, chaos: Option<&Chaos>, shutdown: &CancellationToken) -> Result<(), Ended> {
         let mut delays = Backoff::RECONNECT.delays();
         loop {
-            // A fresh mixer for each channel: what it held comes again.
+            // A fresh mixer for each channel: the broker delivers again what the last one held.
             let mixer = chaos.map(Mixer::new);
             let ended = match self.serve(mixer, shutdown, &mut delays).await {
                 Ok(Left::Paused) => match self.paused(shutdown).await {
@@ -300,7 +301,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Consumes it on a channel of its own: carefully at first, then in batches, and carefully again when a suspect comes.
+    /// Consumes the queue on a channel of its own: carefully at first, then in batches, and carefully again when a
+    /// suspect comes.
     async fn serve(
         self,
         mixer: Option<Mixer>,
@@ -344,8 +346,8 @@ impl<'a> Queue<'a> {
         })
     }
 
-    /// Handles `head` and what comes after it one by one, with nothing else in hand, until one of them is no suspect or the
-    /// queue is empty. `Some`: the queue is to be left.
+    /// Handles `head` and the messages after it one by one, with nothing else in hand, until one of them is no suspect
+    /// or the queue is empty. Returns `Some` if the queue is to be left.
     async fn carefully(
         &self,
         channel: &Channel,
@@ -393,7 +395,7 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Takes nothing until it may again; `None` is shutdown.
+    /// Waits until the queue is no longer paused; `None` is shutdown.
     async fn paused(&self, shutdown: &CancellationToken) -> Option<()> {
         let _counted = self.consuming.one(true);
         let _paused = Paused::now(&self.subscription.queue);
@@ -407,18 +409,18 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// Why a queue was left in good order.
+/// A reason to leave a queue in good order.
 enum Left {
     Shutdown,
-    /// An operator wants it to be left alone.
+    /// An operator paused the queue.
     Paused,
-    /// A message came that may kill its consumer. Nothing is in hand any more; the channel is open.
+    /// A message arrived that may kill its consumer. Nothing is in hand any more; the channel is open.
     Suspect,
 }
 
-/// From so many deliveries on that ended without an acknowledgement a message is a suspect: it may be what kills its
-/// consumer, and is handled with no neighbour in hand that its next death would count against. The first one is forgiven:
-/// every connection that is lost leaves up to a prefetch of such messages.
+/// The number of deliveries without an acknowledgement from which on a message is a suspect: it may be what kills its
+/// consumer, and is handled alone, so that its next failure counts against no neighbour. The first such delivery is
+/// forgiven, because every lost connection leaves up to a prefetch of them.
 const SUSPECT: i64 = 2;
 
 /// Returns whether a message may be what killed its consumers.
@@ -441,7 +443,7 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     async fn run(mut self, shutdown: &CancellationToken) -> Result<Left, Ended> {
-        // Whether the last batch had more than one message.
+        // Set if the last batch had more than one message.
         let mut company = true;
         loop {
             let first = tokio::select! {
@@ -463,8 +465,8 @@ impl Opened<'_> {
         }
     }
 
-    /// Takes what has arrived; if `company` can be expected, also what arrives while the batch lingers. Stops before a
-    /// suspect, which stays the first of those that arrived.
+    /// Takes the deliveries that have arrived; if `company` can be expected, also those that arrive while the batch
+    /// lingers. Stops before a suspect, which stays the first of the arrived.
     async fn fill(&mut self, first: Delivery, company: bool) -> Result<Vec<Item>, Ended> {
         let mut until = Instant::now();
         if company {
@@ -491,9 +493,9 @@ impl Opened<'_> {
     /// Handles a batch for as long as the consumer lives.
     ///
     /// When the broker ends the consumer (its consumer timeout, a queue that is deleted or moved), the batch belongs to
-    /// another one. From then on it must not be acknowledged: on a channel that stays open that would remove the messages
-    /// under the other's hands. So the work is dropped where it is: its transaction rolls back, or the inbox knows what
-    /// committed.
+    /// another consumer. From then on it must not be acknowledged: on a channel that stays open, that would delete
+    /// messages that the other one is handling. So the work is dropped where it is: its transaction rolls back, or the
+    /// inbox knows what committed.
     async fn process(&mut self, batch: &[Item]) -> Result<(), Ended> {
         let (queue, channel) = (self.queue, self.channel.clone());
         tokio::select! {
@@ -526,7 +528,7 @@ impl Opened<'_> {
         Ok(delivery.ok_or_else(|| Ended::Stream(self.queue.subscription.queue.clone()))??)
     }
 
-    /// Like [`Self::run`], but through a [`Mixer`]. Acknowledges a delivery when its last copy has been handled.
+    /// Runs like [`Self::run`], but through a [`Mixer`]. Acknowledges a delivery when its last copy has been handled.
     async fn run_with(
         mut self,
         mut mixer: Mixer,
@@ -553,7 +555,7 @@ impl Opened<'_> {
         }
     }
 
-    /// Takes no more. What was handed over and not begun goes back to the queue with the channel.
+    /// Stops consuming. Deliveries that were not begun return to the queue when the channel closes.
     async fn stop(self, left: Left) -> Result<Left, Ended> {
         self.channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default())
@@ -562,8 +564,8 @@ impl Opened<'_> {
         Ok(left)
     }
 
-    /// Takes no more and puts back all that is not acknowledged, in one place in the channel's order: what is taken from the
-    /// queue after that sees it back.
+    /// Stops consuming and requeues everything unacknowledged, in one place in the channel's order: a later `basic.get`
+    /// on it finds those messages in the queue again.
     async fn hand_back(self) -> Result<Left, Ended> {
         self.channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default())

@@ -1,8 +1,8 @@
-//! What a person does to a running consumer: pause it, and damage what comes in.
+//! The switches of a running consumer: pause it, and damage a message that it receives.
 //!
-//! Pausing is for operators: a queue that is not consumed keeps its messages, while what is wrong behind it is looked at.
-//! Damaging is for demonstrations and drills, as [`chaos`](super::chaos) is: it shows what becomes of a message that
-//! somebody's mistake made unreadable.
+//! Pausing is for operators: a queue that is not consumed keeps its messages while the fault behind it is looked at.
+//! Damaging is for demonstrations and drills, as [`chaos`](super::chaos) is: it shows what happens to a message that a
+//! mistake made unreadable.
 
 use std::{
     collections::BTreeMap,
@@ -17,25 +17,25 @@ use tokio::sync::watch;
 pub struct Controls(Arc<Mutex<BTreeMap<String, Control>>>);
 
 impl Controls {
-    /// The switches of one queue, made if there are none.
+    /// Returns the switches of one queue, and makes them if there are none.
     pub(super) fn of(&self, queue: &str) -> Control {
         self.lock().entry(queue.to_owned()).or_default().clone()
     }
 
-    /// The queues that have switches: those that the service consumes.
+    /// Returns the queues that have switches: those that the service consumes.
     pub fn queues(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }
 
-    /// The queues that are paused.
+    /// Returns the queues that are paused.
     pub fn paused(&self) -> Vec<String> {
         let all = self.lock();
         let paused = all.iter().filter(|(_, control)| control.is_paused());
         paused.map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// Pauses a queue, or lets it go on; false if there is no such queue. What was handed over and not begun goes back to
-    /// the queue; what was begun is finished.
+    /// Pauses a queue, or lets it go on; false if there is no such queue. A batch that has begun is finished;
+    /// deliveries that have not return to the queue.
     pub fn pause(&self, queue: &str, pause: bool) -> bool {
         let all = self.lock();
         let control = all.get(queue);
@@ -66,14 +66,14 @@ impl Controls {
     }
 }
 
-/// More messages than this are not waited for at a time: each costs a search of every payload.
+/// The most messages that may be waiting to be damaged: each costs a search of every payload.
 const MOST: usize = 16;
 
 /// The switches of one queue.
 #[derive(Clone, Debug)]
 pub(super) struct Control {
     paused: watch::Sender<bool>,
-    /// What the messages to be damaged contain. A std lock: held for a look, never across an await.
+    /// The texts by which the messages to be damaged are found. A std lock: held for a look, never across an await.
     damage: Arc<Mutex<Vec<String>>>,
 }
 
@@ -91,13 +91,13 @@ impl Control {
         *self.paused.borrow()
     }
 
-    /// Waits until it is paused, or is not. Cancel safe.
+    /// Waits until the queue is paused, or until it is not. Cancel safe.
     pub(super) async fn until(&self, paused: bool) {
         // Invariant: `self` holds the sender, so the channel is open.
         let _ = self.paused.subscribe().wait_for(|now| *now == paused).await;
     }
 
-    /// The payload as it is to be read, if this is a message to be damaged: a number in it is none any more.
+    /// Returns a damaged payload, in which a number has become text, if this message is one to be damaged.
     pub(super) fn damaged(&self, payload: &[u8]) -> Option<Vec<u8>> {
         let mut wanted = lock(&self.damage);
         if wanted.is_empty() {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_asked_for_is_damaged_and_only_once() {
+    fn only_the_chosen_message_is_damaged_and_only_once() {
         let controls = Controls::default();
         let control = controls.of("q");
         let message = br#"{"customer":{"id":"mallory"},"version":1}"#;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_is_seen_by_who_waits_for_it() {
+    async fn pause_and_its_end_wake_the_waiter() {
         let controls = Controls::default();
         let control = controls.of("q");
         assert!(controls.pause("q", true));

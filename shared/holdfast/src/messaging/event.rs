@@ -14,44 +14,45 @@ use crate::{
 
 /// The header that counts the attempts at a message: 1 for its first delivery.
 pub const ATTEMPT: &str = "holdfast-attempt";
-/// The header that counts how often a message was put off because something that it needs was locked: no attempts.
+/// The header that counts how often a message was put off because a row or table that it needs was locked. These are no
+/// attempts.
 pub(super) const PUT_OFF: &str = "holdfast-put-off";
-/// Why a message was put on the dead-letter queue: one word.
+/// The header that names, in one word, the cause for which a message was sent to the dead-letter queue.
 pub(super) const CAUSE: &str = "holdfast-cause";
-/// Why, in full.
+/// The header that explains [`CAUSE`] to people, in at most 500 characters.
 pub(super) const DETAIL: &str = "holdfast-detail";
 
 const PREFIX: &str = "cloudEvents_";
 
-/// Something that happened, on its way out.
+/// A message to be sent.
 ///
-/// Three ids, never mixed up: `id` is new for every send, and the receiver's inbox knows a redelivery by it;
+/// Three ids, never mixed up: `id` is new for every send, and the receiver's inbox recognises a redelivery by it;
 /// `idempotency_key` names the effect and stays the same however often it is asked for; `causation_id` is the `id` of
 /// the message that led to this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// New for every send.
+    /// The message's id, new for every send.
     pub id: Uuid,
     /// The type, with its version: `order.created.v1`.
     pub kind: String,
-    /// Who says it: `/order`.
+    /// The service that sends it: `/order`.
     pub source: String,
-    /// What it is about: the id of an order.
+    /// The subject: the id of an order.
     pub subject: String,
-    /// When it was written, on the publisher's clock. For people: nothing decides by it.
+    /// The time at which it was written, by the publisher's clock. For people: no decision depends on it.
     pub time: OffsetDateTime,
-    /// The permanent name of the effect that this asks for or tells of.
+    /// The permanent name of the effect that this message asks for or reports.
     pub idempotency_key: Option<String>,
     /// The message that led to this one.
     pub causation_id: Option<Uuid>,
     /// The trace that this is part of, and where in it.
     pub trace: Option<TraceContext>,
-    /// JSON.
+    /// The payload, as JSON.
     pub data: Vec<u8>,
 }
 
 impl Event {
-    /// A new event, now, in the current trace.
+    /// Makes an event with a new id and the current time, in the current trace.
     pub fn new(kind: &str, source: &str, subject: String, data: Vec<u8>) -> Self {
         Self {
             id: Uuid::now_v7(),
@@ -66,7 +67,7 @@ impl Event {
         }
     }
 
-    /// The outbox row that brings this to `exchange` under `routing_key`.
+    /// Returns the outbox row that brings this event to `exchange` under `routing_key`.
     pub fn into_message(self, exchange: &str, routing_key: String) -> Message {
         let attributes = [
             ("specversion", Some("1.0".to_owned())),
@@ -95,18 +96,18 @@ impl Event {
     }
 }
 
-/// A message that came in, its envelope checked. The payload is not.
+/// A message that was received. Its envelope is checked, its payload is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
     /// The key of the inbox, together with the queue.
     pub id: Uuid,
     /// The type, with its version.
     pub kind: String,
-    /// Who says it.
+    /// The service that sent it, by its own account.
     pub source: String,
-    /// What it is about.
+    /// The subject: the id of an order.
     pub subject: String,
-    /// When it was written, as the publisher put it.
+    /// The time at which it was written, by the publisher's clock; `None` if it is missing or not valid.
     pub time: Option<OffsetDateTime>,
     /// The permanent name of the effect.
     pub idempotency_key: Option<String>,
@@ -114,15 +115,15 @@ pub struct Incoming {
     pub causation_id: Option<Uuid>,
     /// The trace that this is part of, and where in it.
     pub trace: Option<TraceContext>,
-    /// 1 for the first delivery, one more for each delay that it went through.
+    /// The number of this attempt, from 1; one more for each retry.
     pub attempt: u32,
-    /// The text headers, as they came.
+    /// The text headers, as they were received.
     pub headers: BTreeMap<String, String>,
-    /// The payload.
+    /// The payload; its form is not checked.
     pub data: Vec<u8>,
 }
 
-/// The envelope cannot be read. No delivery of it ever will be: park it.
+/// An envelope that cannot be read. No delivery of it ever can be: park it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
@@ -131,7 +132,7 @@ impl Incoming {
     /// Reads the envelope of a delivery.
     pub(super) fn read(delivery: &Delivery) -> Result<Self, Malformed> {
         let event = Self::from_headers(text_headers(delivery), delivery.data.clone())?;
-        // The AMQP property is what the broker's tools show; the attribute is what CloudEvents defines. Both are the id.
+        // The broker's tools show the AMQP property; CloudEvents defines the attribute. Both are the id.
         if delivery
             .properties
             .message_id()
@@ -153,12 +154,17 @@ impl Incoming {
         let attribute = |name: &str| attribute(&headers, name).map(str::to_owned);
         let required = |name: &str| {
             attribute(name).ok_or_else(|| {
-                Malformed(format!("the header {PREFIX}{name} is missing or no text"))
+                Malformed(format!(
+                    "the header {PREFIX}{name} is missing or is not text"
+                ))
             })
         };
         let uuid = |text: String, name: &str| {
-            text.parse::<Uuid>()
-                .map_err(|_| Malformed(format!("the header {PREFIX}{name} is no UUID: {text:?}")))
+            text.parse::<Uuid>().map_err(|_| {
+                Malformed(format!(
+                    "the header {PREFIX}{name} is not a valid UUID: {text:?}"
+                ))
+            })
         };
         match required("specversion")?.as_str() {
             "1.0" => {}
@@ -188,7 +194,7 @@ impl Incoming {
         })
     }
 
-    /// Makes it look as if it had been sent again.
+    /// Makes the message look as if it had been resent under `id`.
     pub(super) fn resent_as(&mut self, id: Uuid) {
         self.headers.insert(format!("{PREFIX}id"), id.to_string());
         self.id = id;
@@ -197,8 +203,8 @@ impl Incoming {
 
 /// Turns stored headers into those of a new send: a new id, caused by the old one, on its first attempt.
 ///
-/// `source` is that of the type: an envelope gets it that lacks a source, or whose type an operator changed. `subject` goes to
-/// an envelope that lacks one.
+/// `source` is the source that publishes this type. It goes to an envelope that lacks a source, or whose type an
+/// operator changed. `subject` goes to an envelope that lacks one.
 pub(super) fn resend(
     headers: &BTreeMap<String, String>,
     old: Uuid,
@@ -218,7 +224,7 @@ pub(super) fn resend(
     headers.insert(format!("{PREFIX}causationid"), old.to_string());
     let named = format!("{PREFIX}source");
     match source {
-        // Who changes the type says on whose behalf, too. A type that stays keeps its source, forged or not.
+        // A changed type gets the source that publishes it. A type that stays keeps its source, forged or not.
         Some(source) if is_retyped => {
             headers.insert(named, source.to_owned());
         }
@@ -235,12 +241,13 @@ pub(super) fn resend(
     headers
 }
 
-/// The attribute `name` in stored headers.
+/// Returns the attribute `name` from stored headers.
 pub(super) fn attribute<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     headers.get(&format!("{PREFIX}{name}")).map(String::as_str)
 }
 
-/// The headers that are text. Brokers add others (`x-death`), which must not travel on: they describe a past life.
+/// Returns the headers that are text, without those of brokers (`x-death`), which must not be sent on: they describe an
+/// earlier delivery.
 pub(super) fn text_headers(delivery: &Delivery) -> BTreeMap<String, String> {
     let Some(table) = delivery.properties.headers() else {
         return BTreeMap::new();
@@ -255,7 +262,7 @@ pub(super) fn text_headers(delivery: &Delivery) -> BTreeMap<String, String> {
                 AMQPValue::ShortString(text) => text.as_str(),
                 _ => return None,
             };
-            // PostgreSQL's text holds every character but this one, and these headers end in a table.
+            // PostgreSQL's text holds every character except this one, and these headers end in a table.
             let clean = |text: &str| text.replace('\0', "\u{fffd}");
             Some((clean(name.as_str()), clean(text)))
         })
@@ -315,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_that_lacks_something_says_what() {
+    fn malformed_envelope_names_the_header_at_fault() {
         let whole = event().into_message("events", "key".into()).headers;
         for (name, value, complaint) in [
             (
@@ -332,7 +339,7 @@ mod tests {
             (
                 "cloudEvents_id",
                 Some("17"),
-                "cloudEvents_id is no UUID: \"17\"",
+                "cloudEvents_id is not a valid UUID: \"17\"",
             ),
             ("cloudEvents_type", None, "cloudEvents_type is missing"),
             ("cloudEvents_source", None, "cloudEvents_source is missing"),
@@ -344,7 +351,7 @@ mod tests {
             (
                 "cloudEvents_causationid",
                 Some("x"),
-                "causationid is no UUID",
+                "causationid is not a valid UUID",
             ),
         ] {
             let mut headers = whole.clone();

@@ -1,4 +1,4 @@
-//! What a service implements to consume.
+//! The trait that a service implements to consume, and its errors.
 
 use std::future::Future;
 
@@ -8,42 +8,42 @@ use tracing::Span;
 use super::event::{Incoming, Malformed};
 use crate::failpoint::Injected;
 
-/// Handles the messages of one queue.
+/// A handler of the messages of one queue.
 pub trait Handler: Send + Sync + 'static {
     /// The messages that this queue may bring, decoded.
     type Message: Send + Sync;
 
-    /// Decodes the payload, and checks what its contract promises and whether its source may say so: an implementation
-    /// acts on nothing that it has not checked here. What cannot be decoded is parked at once.
+    /// Decodes the payload, and checks that it keeps its contract and that its source may send it: an implementation
+    /// acts on nothing that it has not checked here. A message that cannot be decoded is parked at once.
     fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable>;
 
     /// Handles a batch, in its order, on the caller's transaction.
     ///
     /// Either the whole batch takes effect or, with an error, none of it: the caller rolls back. An implementation must
-    /// do its network calls elsewhere, must lock its rows in one order, and must expect the same batch, a part of it, or
-    /// one message of it alone, to come again.
+    /// make its network calls elsewhere, must lock its rows in one order, and must expect the same batch, a part of it,
+    /// or one message of it alone, to come again.
     fn handle(
         &self,
         conn: &mut PgConnection,
         batch: &[&Received<Self::Message>],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The batch has committed: wake who waits for its rows.
+    /// Wakes the tasks that wait for the batch's rows. Called after the batch has committed.
     fn committed(&self);
 }
 
 /// A message, its envelope, and the span that its handling belongs to.
 #[derive(Debug)]
 pub struct Received<M> {
-    /// The envelope.
+    /// The envelope, and the payload before decoding.
     pub event: Incoming,
-    /// The payload.
+    /// The decoded payload.
     pub message: M,
-    /// Enter it while handling the message: what is sent meanwhile carries on its trace.
+    /// The span to enter while handling the message: messages sent meanwhile continue its trace.
     pub span: Span,
 }
 
-/// The payload cannot be read, now or ever: the message is parked.
+/// A payload that cannot be read, now or ever: the message is parked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
     /// This queue does not know the type, or not in this version.
@@ -52,15 +52,16 @@ pub enum Undecodable {
     /// The payload does not have the form of its type.
     #[error("{0}")]
     Malformed(String),
-    /// The payload has the form of its type and breaks what the type promises: a total that is not the sum of its lines, say.
+    /// The payload has the form of its type but breaks a promise of the type: its total is not the sum of its lines,
+    /// say.
     #[error("{0}")]
     Violation(String),
-    /// The source may not publish this type: somebody speaks in another's name.
+    /// The source may not publish this type: a service sends in another's name.
     #[error("{by:?} may not publish messages of type {kind:?}")]
     Forged {
         /// The source that the envelope names.
         by: String,
-        /// The type.
+        /// The type of the message.
         kind: String,
     },
 }
@@ -83,35 +84,36 @@ impl From<Malformed> for Undecodable {
     }
 }
 
-/// Why a batch could not be handled. Each says what the consumer does about it.
+/// A failure to handle a batch. Each variant says what the consumer does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A dependency is away. The consumer waits, with the batch; it costs no message an attempt.
-    #[error("a dependency is away: {0}")]
+    /// A dependency is unavailable. The consumer keeps the batch and waits; it costs no message an attempt.
+    #[error("a dependency is unavailable: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A statement, or the whole transaction, ran into its time limit. The batch runs again and is then taken apart. A
-    /// message that is too slow alone, while the database answers others, walks the retry schedule.
+    /// message that is too slow alone, while the database answers others, goes on the retry schedule.
     #[error("took too long: {0}")]
     TooSlow(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It lost a race (deadlock, serialization, a row made at the same time), or a row or table stayed locked. The batch
-    /// runs again and is then taken apart. A message that stays locked out alone is put off; it costs no attempt.
+    /// The transaction lost a race (deadlock, serialization, a row made at the same time), or a row or table stayed
+    /// locked. The batch runs again and is then taken apart. A message that stays locked out alone is put off; it costs
+    /// no attempt.
     #[error("lost a race: {0}")]
     Conflict(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It failed, and may work another time. The message at fault walks the retry schedule.
+    /// The batch failed, and may succeed another time. The message at fault goes on the retry schedule.
     #[error("{0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It must not be handled, now or ever. The message at fault is parked.
+    /// A message must not be handled, now or ever. It is parked.
     #[error("{0}")]
     Rejected(String),
 }
 
 impl Error {
-    /// The message at fault is parked.
+    /// Makes the error that parks the message at fault, with `why` as its cause.
     pub fn rejected(why: impl ToString) -> Self {
         Self::Rejected(why.to_string())
     }
 
-    /// What it is, in one word.
+    /// Returns the error's kind in one word, for traces.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
@@ -122,7 +124,7 @@ impl Error {
         }
     }
 
-    /// Another transaction was faster: run the batch again and see its rows.
+    /// Makes the error of a transaction that was overtaken by another: the batch runs again and sees the other's rows.
     pub fn conflict(why: &'static str) -> Self {
         Self::Conflict(why.into())
     }
@@ -145,20 +147,22 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// What an error of the database says about trying again.
+/// A class of database errors, by whether to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The server is away, is starting or stopping, or has no room; or the session is gone. Nothing is wrong with the query.
+    /// The server is unavailable, is starting or stopping, or has no room; or the session is gone. Nothing is wrong
+    /// with the query.
     Unavailable,
-    /// The query, or its transaction, ran into a time limit: the database is in need, or this query is too much for it.
+    /// The query, or its transaction, ran into a time limit: the database is overloaded, or this query is too much for
+    /// it.
     TooSlow,
     /// Another transaction got in the way. The same transaction may work now.
     Conflict,
-    /// The query itself, or the data.
+    /// The query itself, or the data, is at fault.
     Other,
 }
 
-/// Sorts an error of the database.
+/// Returns the class of a database error.
 pub fn classify(error: &sqlx::Error) -> Class {
     match error {
         sqlx::Error::Io(_)
@@ -167,7 +171,7 @@ pub fn classify(error: &sqlx::Error) -> Class {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
-        // The session is in a transaction that somebody else left open.
+        // An earlier user of the session left a transaction open.
         | sqlx::Error::BeginFailed
         | sqlx::Error::InvalidSavePointStatement => Class::Unavailable,
         sqlx::Error::Database(error) => error.code().map_or(Class::Other, |code| class_of(&code)),
@@ -175,33 +179,36 @@ pub fn classify(error: &sqlx::Error) -> Class {
     }
 }
 
-/// Sorts a SQLSTATE.
+/// Returns the class of a SQLSTATE.
 ///
-/// What it does not know is the statement's or the data's fault. An error of that kind costs a message an attempt, and an
-/// HTTP request a 500; so every code that a well-formed statement can meet belongs in this table.
+/// A code that is not in the table is the statement's or the data's fault. An error of that kind costs a message an
+/// attempt, and an HTTP request a 500; so every code that a well-formed statement can meet belongs in this table.
 ///
 /// Source: PostgreSQL, "Appendix A. PostgreSQL Error Codes".
 fn class_of(code: &str) -> Class {
     match code {
-        // query_canceled (statement_timeout, or somebody's pg_cancel_backend), transaction_timeout
+        // query_canceled (statement_timeout, or a call of pg_cancel_backend), transaction_timeout
         "57014" | "25P04" => Class::TooSlow,
 
         // transaction_rollback, serialization_failure, deadlock_detected, object_in_use, lock_not_available
         "40000" | "40001" | "40P01" | "55006" | "55P03" => Class::Conflict,
 
-        // statement_completion_unknown: the connection broke before the answer. Run it again; the inbox knows if it committed.
+        // statement_completion_unknown: the connection broke before the reply. Run it again; the inbox knows if it
+        // committed.
         "40003" => Class::Unavailable,
         // The session is not in the state that its owner left it in: active_sql_transaction, no_active_sql_transaction,
-        // in_failed_sql_transaction, idle_in_transaction_session_timeout, invalid_sql_statement_name (a pooler between us, or
-        // DEALLOCATE, forgot a prepared statement). Another session will do.
+        // in_failed_sql_transaction, idle_in_transaction_session_timeout, invalid_sql_statement_name (a pooler between
+        // us, or DEALLOCATE, forgot a prepared statement). Another session will do.
         "25001" | "25P01" | "25P02" | "25P03" | "26000" => Class::Unavailable,
-        // read_only_sql_transaction (a failover), object_not_in_prerequisite_state (a database that takes no connections)
+        // read_only_sql_transaction (a failover), object_not_in_prerequisite_state (a database that takes no
+        // connections)
         "25006" | "55000" => Class::Unavailable,
-        // insufficient_privilege, undefined_table, _column, _function, _object, invalid_schema_name: a server that was restored
-        // or set up wrongly, or is not migrated yet. It is mended at the server; until then no message is to blame.
+        // insufficient_privilege, undefined_table, _column, _function, _object, invalid_schema_name: a server that was
+        // restored or set up wrongly, or is not migrated yet. It is repaired at the server; until then no message is to
+        // blame.
         "42501" | "42P01" | "42703" | "42883" | "42704" | "3F000" => Class::Unavailable,
-        // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57 operator
-        // intervention (57P05: idle session), 58 system error, F0 configuration file error
+        // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57
+        // operator intervention (57P05: idle session), 58 system error, F0 configuration file error
         _ if ["08", "28", "3D", "53", "57", "58", "F0"]
             .iter()
             .any(|class| code.starts_with(class)) =>
@@ -217,7 +224,7 @@ mod tests {
     use super::{Class, class_of};
 
     #[test]
-    fn every_sqlstate_of_a_lost_server_or_session_costs_no_attempt() {
+    fn sqlstate_of_a_lost_server_or_session_costs_no_attempt() {
         for (class, codes) in [
             (
                 Class::Unavailable,
@@ -230,8 +237,8 @@ mod tests {
             ),
             (Class::TooSlow, "57014 25P04"),
             (Class::Conflict, "40000 40001 40P01 55006 55P03"),
-            // Division by zero, unique and foreign key violation, a check, a value too long, a raised exception; a constraint
-            // that fails at the commit; corrupt data, which is met by the messages alone that touch it.
+            // Division by zero, unique and foreign key violation, a check, a value too long, a raised exception; a
+            // constraint that fails at the commit; corrupt data, which only the messages that touch it meet.
             (
                 Class::Other,
                 "22012 23505 23503 23514 22001 P0001 40002 42601 XX000 XX001 00000",

@@ -1,17 +1,19 @@
-//! How much a message's headers may weigh.
+//! The size limit of a message's headers.
 //!
-//! AMQP 0-9-1 sends all properties of a message in one frame, and unlike a body that frame is never split. RabbitMQ closes the
-//! connection of a publisher whose header frame is larger than what the two agreed on, and with it everything else that is
-//! under way there. It does *not* look at the size of what it delivers: a consumer that agreed on less than the publisher did
-//! loses its connection for each delivery of such a message.
+//! AMQP 0-9-1 sends all properties of a message in one frame, and unlike a body that frame is never split. RabbitMQ
+//! closes the connection of a publisher whose header frame is larger than what the two agreed on, and with it
+//! everything else that is under way there. It does *not* look at the size of what it delivers: a consumer that agreed
+//! on less than the publisher did loses its connection for each delivery of such a message.
 
 use std::collections::BTreeMap;
 
-/// The largest frame that both sides agree on: RabbitMQ's default, and so whatever it took from another client.
+/// The largest frame, in bytes, that a connection agrees on: RabbitMQ's default, so that it can receive every message
+/// that the broker took from another client.
 pub(super) const FRAME_MAX: u32 = 131_072;
 
-/// What a header frame holds besides our headers, in bytes: 81 of its own and of the other properties that we set, and what the
-/// broker adds when it dead-letters the message (`x-death` and the like), which has at most a dozen names of 255 bytes.
+/// The bytes of a header frame besides our headers: 81 of its own and of the other properties that we set, and the
+/// headers that the broker adds when it dead-letters the message (`x-death` and the like), which has at most a dozen
+/// names of 255 bytes.
 const RESERVE: usize = 4096;
 
 /// The header that says how many headers were left out, and which; see [`cut`].
@@ -19,7 +21,8 @@ pub(super) const CUT: &str = "holdfast-cut";
 /// The most that [`CUT`] takes, in bytes.
 const NOTE: usize = 512;
 
-/// What the publisher adds when it sends a message: `traceparent`, and `tracestate` of at most 512 characters.
+/// The bytes that the publisher adds to a message when it sends it: `traceparent`, and `tracestate` of at most 512
+/// characters.
 const CONTEXT: usize = 1024;
 
 /// The longest name of a header, exchange or routing key, in bytes.
@@ -32,26 +35,27 @@ pub(super) fn room(frame_max: u32) -> usize {
         .saturating_sub(RESERVE)
 }
 
-/// Returns how many bytes a header takes in its frame: the length and the text of its name, a type, and the length and the text
-/// of its value.
+/// Returns how many bytes a header takes in its frame: the length and the text of its name, a type, and the length and
+/// the text of its value.
 pub(super) fn weight(name: &str, value: &str) -> usize {
     1 + name.len() + 1 + 4 + value.len()
 }
 
-/// Returns why a message cannot have this name, exchange or routing key; `None` if it can.
+/// Returns the reason that a message cannot have this name, exchange or routing key; `None` if it can.
 pub(super) fn too_long(what: &str, text: &str) -> Option<String> {
     (text.len() > NAME).then(|| {
         let begin: String = text.chars().take(40).collect();
         format!(
-            "{what} {begin:?}… has {} bytes, and at most {NAME} are possible",
+            "{what} {begin:?}… has {} bytes, and at most {NAME} are allowed",
             text.len()
         )
     })
 }
 
-/// Leaves out headers until the rest weighs at most `room`, less what the publisher adds, and notes it in the header [`CUT`].
+/// Leaves out headers until the rest weighs at most `room`, less what the publisher adds, and notes it in the header
+/// [`CUT`].
 ///
-/// The heaviest go first. Those that say what the message is (the envelope's, and ours) stay as long as there is another.
+/// The heaviest go first. The envelope's headers, and ours, stay as long as there is another.
 pub(super) fn cut(headers: &mut BTreeMap<String, String>, room: usize) {
     let weigh = |headers: &BTreeMap<String, String>| -> usize {
         headers
@@ -85,7 +89,7 @@ pub(super) fn cut(headers: &mut BTreeMap<String, String>, room: usize) {
     headers.insert(CUT.to_owned(), note);
 }
 
-/// Returns whether a header says what the message is, where it comes from, or what became of it.
+/// Returns whether a header is the envelope's, ours, or the trace's. Such headers are cut last.
 fn is_needed(name: &str) -> bool {
     name.starts_with("cloudEvents_") || name.starts_with("holdfast-") || name == "traceparent"
 }

@@ -1,4 +1,5 @@
-//! What a consumer counts, and when: what it handled, once that is committed; what goes elsewhere, once the broker has it.
+//! The counts of a consumer: a message counts as handled once its transaction has committed, as retried or parked once
+//! the broker has it.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use time::OffsetDateTime;
 use super::event::Incoming;
 use crate::outbox::Message;
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric, for readers of `/metrics`.
 pub(super) fn describe() {
     describe_counter!(
         "messages_total",
         Unit::Count,
-        "Messages that a consumer is done with, by what became of them: handled, repeated (known already, and ignored), \
+        "Messages that a consumer is done with, by outcome: handled, repeated (known already, and ignored), \
          retried (sent to the next delay), parked"
     );
     describe_counter!(
@@ -41,12 +42,12 @@ pub(super) fn describe() {
     describe_gauge!(
         "consumer_paused",
         Unit::Count,
-        "1 while a queue is not consumed: an operator paused it, the database is away, or what cannot be handled has \
-         nowhere to go"
+        "1 while a queue is not consumed: an operator paused it, a dependency is unavailable, or messages that cannot \
+         be handled have nowhere to go"
     );
 }
 
-/// Has each series of a queue begin at zero: the first of anything then is an increase.
+/// Starts each series of a queue at zero, so that the first of anything is an increase.
 pub(super) fn begin(queue: &str) {
     for outcome in ["handled", "repeated", "retried", "parked"] {
         counter!("messages_total", "queue" => queue.to_owned(), "outcome" => outcome).increment(0);
@@ -55,7 +56,7 @@ pub(super) fn begin(queue: &str) {
     gauge!("consumer_paused", "queue" => queue.to_owned()).set(0.0);
 }
 
-/// A queue is not consumed for as long as this lives, whatever ends it.
+/// A mark that a queue is not consumed, for as long as it lives.
 pub(super) struct Paused(Gauge);
 
 impl Paused {
@@ -72,14 +73,14 @@ impl Drop for Paused {
     }
 }
 
-/// A batch came to its end.
+/// Records the size and the duration of a batch that came to its end.
 pub(super) fn batch(queue: &str, size: usize, took: Duration) {
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     histogram!("message_batch_size", "queue" => queue.to_owned()).record(size as f64);
     histogram!("message_batch_duration_seconds", "queue" => queue.to_owned()).record(took);
 }
 
-/// A batch has committed: these were new, and so many were not.
+/// Counts the messages of a batch that has committed: `fresh` were new, and `repeated` were not.
 pub(super) fn committed<'a>(
     queue: &str,
     fresh: impl ExactSizeIterator<Item = &'a Incoming>,
@@ -97,7 +98,7 @@ pub(super) fn committed<'a>(
     }
 }
 
-/// What goes elsewhere instead of taking effect.
+/// The numbers of messages that go elsewhere instead of taking effect.
 pub(super) struct Diverted {
     retried: u64,
     parked: u64,
@@ -114,7 +115,7 @@ impl Diverted {
         }
     }
 
-    /// The broker has them.
+    /// Counts the messages. Called once the broker has them.
     pub(super) fn count(&self, queue: &str) {
         for (outcome, messages) in [("retried", self.retried), ("parked", self.parked)] {
             counter!("messages_total", "queue" => queue.to_owned(), "outcome" => outcome)

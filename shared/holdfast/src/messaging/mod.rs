@@ -1,18 +1,18 @@
 //! # Messaging: from one service's commit to another service's commit
 //!
-//! **Problem.** "We use a broker, so nothing gets lost." Then: the publisher never asked whether the broker stored the
-//! message. The consumer acknowledged it and died half way. One message that always fails blocks the queue behind it, or
-//! is retried ten thousand times a second, or is dropped with a log line. The database was down for a minute, and every
-//! message of that minute ended in a dead-letter queue that nobody reads.
+//! **Problem.** "We use a broker, so nothing gets lost." Then: the publisher never waited for the broker to confirm
+//! that it stored the message. The consumer acknowledged the message and died half way through it. One message that
+//! always fails blocks the queue behind it, or is retried ten thousand times a second, or is dropped with a log line.
+//! The database was down for a minute, and every message of that minute ended in a dead-letter queue that nobody reads.
 //!
-//! **Guarantee.** A message that [`Publisher`] confirmed is stored and routed. A message is acknowledged only
-//! after the transaction of its effect has committed ([`inbox`](crate::inbox)), or after a copy of it is safe on the
-//! retry schedule or in the parking lot. A message that cannot be handled costs its neighbours nothing and ends in a
-//! table, with its cause, where an operator edits, requeues or drops it ([`parking`]). A dependency that is away costs no
-//! message an attempt: the consumer waits with the batch in its hands. Neither does a lock, however long it is held.
+//! **Guarantee.** A message that [`Publisher`] confirmed is stored and routed. A message is acknowledged only after the
+//! transaction of its effect has committed ([`inbox`](crate::inbox)), or after a copy of it is safe on the retry
+//! schedule or in the parking lot. A message that cannot be handled costs its neighbours nothing and ends in a table,
+//! with its cause, where an operator edits, requeues or drops it ([`parking`]). An unavailable dependency costs no
+//! message an attempt: the consumer keeps its batch and waits. Nor does a lock, however long it is held.
 //!
-//! **Not guaranteed.** Order: retries, redeliveries and several consumers reorder. A message may come late by the whole
-//! schedule, or days, once it was parked.
+//! **Not guaranteed.** Order: retries, redeliveries and concurrent consumers reorder. A message may be late by the
+//! whole retry schedule, or by days if it was parked.
 //!
 //! **States** of one message:
 //!
@@ -28,24 +28,27 @@
 //!
 //! **Failure modes.**
 //!
-//! | what happens | what the consumer does |
-//! | --- | --- |
-//! | the connection breaks | everything unacknowledged comes again, and the inbox knows it |
-//! | the broker ends the consumer (its timeout, a deleted queue) | the batch in hand is given up, not acknowledged; it subscribes again |
-//! | the database is away, or the session is gone | the batch waits |
-//! | a deadlock, a lost race | the batch runs again |
-//! | a row or a table stays locked | the batch is taken apart; a message that is locked out alone takes the delays, and no attempt is counted |
-//! | a statement or the transaction is too slow, three times, and the database answers `select 1` | the batch is taken apart; a message that is too slow alone is a failed attempt |
-//! | one message fails its batch | each message of the batch runs alone, and only the bad one leaves |
-//! | a message kills its consumer again and again | from its third delivery on it is handled with nothing else in hand; after `x-delivery-limit` deliveries the broker dead-letters it, and its cause says so |
-//! | the broker blocks its publishers | what is to be sent waits, the [`Link`] is down, and the connection is kept |
-//! | headers are too large to be sent on | the heaviest are left out, and the message says which |
-//! | an outbox row has headers that no frame can hold | it is refused before it is sent |
+//! - **The connection breaks.** Everything unacknowledged is delivered again, and the inbox recognises what was
+//!   handled.
+//! - **The broker ends the consumer** (its timeout, a deleted queue). The batch in hand is abandoned without an
+//!   acknowledgement, and the consumer subscribes again.
+//! - **The database is unavailable, or the session is gone.** The batch waits.
+//! - **A deadlock, a lost race.** The batch runs again.
+//! - **A row or a table stays locked.** The batch is taken apart; a message that is locked out alone takes the delays,
+//!   and no attempt is counted.
+//! - **A statement or the transaction is too slow, three times**, while the database answers `select 1`. The batch is
+//!   taken apart; a message that is too slow alone has failed an attempt.
+//! - **One message fails its batch.** Each message of the batch runs alone, and only the bad one leaves.
+//! - **A message kills its consumer again and again.** From its third delivery on it is handled with nothing else in
+//!   hand; after `x-delivery-limit` deliveries the broker dead-letters it, and its cause says so.
+//! - **The broker blocks its publishers.** Messages to be sent wait, the [`Link`] is down, and the connection is kept.
+//! - **Headers are too large to be sent on.** The heaviest are left out, and the message says which.
+//! - **An outbox row has headers that no frame can hold.** It is refused before it is sent.
 //!
 //! **The parts.** [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches,
-//! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] looks on. The topology (exchanges, queues, delays) is
-//! not declared here: it is one file under `deploy/` that is loaded into the broker, so that no service needs the right
-//! to change it. What this module expects of it, for each queue `Q`:
+//! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] only watches. The topology
+//! (exchanges, queues, delays) is not declared here: it is one file under `deploy/` that is loaded into the broker, so
+//! that no service needs the right to change it. This module expects of it, for each queue `Q`:
 //!
 //! | routing key on [its exchange](retry_exchange) | leads to |
 //! | --- | --- |
@@ -54,11 +57,11 @@
 //! | `Q.dead` | `Q.dead`, where `Q` also dead-letters to |
 //!
 //! **Copying this.** This folder, the features in `Cargo.toml`'s line `messaging`, `failpoint` (or take its lines and
-//! `chaos.rs` out), and your topology. What people take otherwise: `lapin` alone, and then each of the above by hand.
+//! `chaos.rs` out), and your topology. The usual alternative is `lapin` alone, with each of the above written by hand.
 //!
-//! Sources: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms", "Dead Letter Exchanges", "Quorum Queues"; Gregor
-//! Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Invalid Message Channel", "Dead Letter Channel"; `CloudEvents`
-//! 1.0 and its AMQP binding.
+//! Sources: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms", "Dead Letter Exchanges", "Quorum Queues";
+//! Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Invalid Message Channel", "Dead Letter Channel";
+//! `CloudEvents` 1.0 and its AMQP binding.
 
 mod batch;
 mod chaos;
@@ -86,29 +89,30 @@ pub use observe::{Observer, Sighting, Watch};
 pub use publisher::Publisher;
 pub use subscription::Subscription;
 
-/// Returns the exchange behind which the delays and the dead-letter queue of `queue` are, and `queue` itself: `retry.` and the
-/// first word of the queue's name.
+/// Returns the name of the exchange through which `queue`, its delays and its dead-letter queue are reached: `retry.`
+/// and the first word of the queue's name.
 ///
-/// A service's queues begin with its name, so each service has an exchange of its own, and a broker account that may write to
-/// that one alone puts nothing into the queues of others.
+/// A service's queues begin with its name, so each service has an exchange of its own, and a broker account that may
+/// write to that one alone cannot write to the queues of others.
 pub fn retry_exchange(queue: &str) -> String {
     let owner = queue.split('.').next().unwrap_or(queue);
     format!("retry.{owner}")
 }
 
-/// Creates the tables of [`parking`]. Keeps its own record (`_messaging_migrations`), apart from the service's migrations.
+/// Returns the migrations of the tables of [`parking`]. They keep their own record (`_messaging_migrations`), apart
+/// from the service's migrations.
 pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("src/messaging/migrations");
     migrator.dangerous_set_table_name("_messaging_migrations");
     migrator
 }
 
-/// The routing key, and name, of the dead-letter queue of `queue`.
+/// Returns the routing key of the dead-letter queue of `queue`, which is also its name.
 fn dead(queue: &str) -> String {
     format!("{queue}.dead")
 }
 
-/// The routing key, and name, of the delay queue before attempt `attempt + 1`.
+/// Returns the routing key of the delay queue before attempt `attempt + 1`, which is also its name.
 fn retry(queue: &str, attempt: u32) -> String {
     format!("{queue}.retry.{attempt}")
 }

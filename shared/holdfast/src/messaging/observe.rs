@@ -1,4 +1,4 @@
-//! Watching what is published, for as long as one looks, without taking part.
+//! Watching published messages without taking part.
 
 use futures_util::StreamExt;
 use lapin::{
@@ -18,39 +18,41 @@ use super::{
 };
 use crate::backoff::Backoff;
 
-/// What the observer's queue holds, at most, in messages; older ones are dropped.
+/// The most messages that the observer's queue holds; older ones are dropped.
 const MOST: i32 = 10_000;
 
-/// What an observer sees.
+/// One thing that an observer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// From now on it sees everything, until the next of these. What was published before, it has to ask somebody for.
+    /// From now on the observer sees everything, until the next of these. Ask an authority for what was published
+    /// before.
     Attached,
     /// A message was published.
     Event {
-        /// To this exchange,
+        /// The exchange that it was published to.
         exchange: String,
-        /// under this routing key.
+        /// The routing key that it was published under.
         routing_key: String,
-        /// What it is.
+        /// The message itself.
         event: Box<Incoming>,
     },
 }
 
-/// Something to see: what is published to an exchange under the routing keys that fit.
+/// The messages to watch: those that are published to an exchange under the routing keys that match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch<'a> {
-    /// The exchange.
+    /// The exchange's name; it exists already.
     pub exchange: &'a str,
-    /// As it is bound: a pattern, `#` being everything, on a topic exchange; one key on a direct one.
+    /// The binding key: a pattern on a topic exchange, `#` being everything; one key on a direct one.
     pub key: &'a str,
 }
 
-/// Sees what is published to exchanges, and promises nothing to the publisher.
+/// A watcher of messages that are published to exchanges. The publisher gets no promise of it.
 ///
-/// Its queue is its own: exclusive, gone with the connection, bounded, and what does not fit is dropped. Deliveries are
-/// acknowledged by being sent. So it may miss messages: while it is away, and when it is slower than they come. Who
-/// shows what it sees must ask an authority now and then. Nobody's work depends on an observer, and it can hold up nobody.
+/// Its queue is its own: exclusive, gone with the connection, and bounded; what does not fit is dropped. The broker
+/// counts a delivery as acknowledged when it is sent. So an observer may miss messages: while it is not connected, and
+/// while they come faster than it reads. A program that shows what an observer sees must ask an authority now and then.
+/// No work depends on an observer, and an observer holds up nothing.
 #[derive(Debug)]
 pub struct Observer {
     url: String,
@@ -61,7 +63,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// An observer on a connection under `name`, whose queues are called `PREFIX.UUID`.
+    /// Makes an observer that uses a connection called `name`, and queues called `PREFIX.UUID`.
     pub fn new(url: impl Into<String>, name: impl Into<String>, prefix: impl Into<String>) -> Self {
         let (up, link) = Link::new();
         Self {
@@ -73,13 +75,14 @@ impl Observer {
         }
     }
 
-    /// Whether it sees.
+    /// Returns a link that is up while the observer sees messages.
     pub fn link(&self) -> Link {
         self.link.clone()
     }
 
-    /// Tells `see` of everything in `watched`, until `shutdown`; of what fits several of them on one exchange once. Messages
-    /// whose envelope cannot be read are left out: whoever handles them parks them.
+    /// Calls `see` for every message that matches `watched`, until `shutdown`; once for a message that matches several
+    /// of them on one exchange. Leaves out messages whose envelope cannot be read: the consumer that handles them parks
+    /// them.
     pub async fn run(
         self,
         watched: &[Watch<'_>],
@@ -105,7 +108,7 @@ impl Observer {
         }
     }
 
-    /// One connection's life.
+    /// Watches on one connection for as long as it lasts.
     async fn session(
         &self,
         connection: &Connection,

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::outbox::{self, Message, Outcome, Unavailable};
 
-/// How long the broker may take to confirm a batch.
+/// The time within which the broker must confirm a batch.
 const CONFIRM: Duration = Duration::from_secs(10);
 
 /// A connection that only publishes. Clones share it.
@@ -42,24 +42,24 @@ pub struct Publisher(Arc<Inner>);
 struct Inner {
     url: String,
     name: String,
-    /// `None` before the first connect and after anything went wrong. The lock is held while a batch is under way, so
-    /// there is one batch on the channel at a time: a returned message can be matched to its batch.
+    /// `None` before the first connect and after any failure. The lock is held while a batch is under way, so there is
+    /// one batch on the channel at a time: a returned message can be matched to its batch.
     session: Mutex<Option<Session>>,
     up: watch::Sender<bool>,
     link: Link,
-    /// How many bytes of headers a message may have on the last connection.
+    /// The number of bytes of headers that a message may have on the last connection.
     room: AtomicUsize,
 }
 
 struct Session {
     connection: Connection,
-    /// `None` before the first use, and after a batch that the broker did not answer while it blocked the connection.
+    /// `None` before the first use, and after a batch that the broker left unconfirmed while it blocked the connection.
     channel: Option<Channel>,
 }
 
 impl Session {
-    /// Returns whether the connection is worth keeping. One that the broker blocks is: not even its end can be sent on it, and
-    /// only it hears when the broker takes messages again.
+    /// Returns whether the connection is worth keeping. A blocked one is: it cannot even be closed in good order, and
+    /// it alone hears when the broker takes messages again.
     fn is_connected(&self) -> bool {
         self.connection.status().connected()
     }
@@ -74,14 +74,15 @@ impl Session {
     }
 }
 
-/// Why a batch has no outcome: the channel is gone, and with it the rest of the broker's answers.
+/// The loss of a channel, and with it of the broker's replies to a batch, which has no outcome.
 struct Broken {
-    /// Set if the broker closed the channel, or the connection, because of one message of the batch; it does not say which.
+    /// Set if the broker closed the channel, or the connection, because of one message of the batch; it does not say
+    /// which.
     refusal: Option<String>,
 }
 
 impl Publisher {
-    /// A publisher that connects when it is first used, under `name`.
+    /// Makes a publisher that connects, as `name`, when it is first used.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
         describe_histogram!(
             "publish_duration_seconds",
@@ -104,12 +105,12 @@ impl Publisher {
         }))
     }
 
-    /// Returns its link: up while it is connected and the broker takes what it sends.
+    /// Returns a link that is up while the publisher is connected and the broker takes what it sends.
     pub fn link(&self) -> Link {
         self.0.link.clone()
     }
 
-    /// Returns how many bytes of headers a message may have. One that has more is refused before it is sent.
+    /// Returns the number of bytes of headers that a message may have. One that has more is refused before it is sent.
     pub(super) fn room(&self) -> usize {
         self.0.room.load(Ordering::Relaxed)
     }
@@ -165,7 +166,7 @@ impl Inner {
             warn!(publisher = self.name, %error, "cannot publish");
             return vec![Outcome::Unknown; batch.len()];
         }
-        // What cannot be sent is refused here. On the wire it would cost everybody the connection.
+        // A message that cannot be sent is refused here: on the wire it would cost all messages the connection.
         let room = self.room.load(Ordering::Relaxed);
         let (mut ready, mut refusals) = (Vec::with_capacity(batch.len()), Vec::new());
         for sent in batch {
@@ -196,13 +197,13 @@ impl Inner {
         match self.publish(session, batch).await {
             Ok(outcomes) => outcomes,
             Err(Broken { refusal: None }) => vec![Outcome::Unknown; batch.len()],
-            // One message made the broker close the channel (no such exchange, no right to write to it). Each goes
-            // alone, so that only the one is refused. Some go twice by that, under the same id.
+            // One message made the broker close the channel (no such exchange, no right to write to it). Each is
+            // published alone, so that only that one is refused. Some are published twice by that, under the same id.
             Err(Broken { refusal: Some(_) }) => {
                 let mut outcomes = Vec::with_capacity(batch.len());
                 let mut gone = false;
                 for message in batch {
-                    // Each would wait for a broker that is gone.
+                    // Each further message would wait for a broker that is gone.
                     if gone {
                         outcomes.push(Outcome::Unknown);
                         continue;
@@ -267,7 +268,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Tells that the broker takes what is sent.
+    /// Records that the broker takes messages.
     fn unblocked(&self) {
         gauge!("publisher_blocked").set(0.0);
         if !self.up.send_replace(true) {
@@ -275,7 +276,7 @@ impl Inner {
         }
     }
 
-    /// Tells that the broker blocks this publisher.
+    /// Records that the broker blocks this publisher.
     fn blocked(&self, reason: &str) {
         gauge!("publisher_blocked").set(1.0);
         if self.up.send_replace(false) {
@@ -295,7 +296,7 @@ impl Inner {
             warn!(publisher = self.name, %error, "cannot publish");
             return Err(Broken { refusal: None });
         }
-        // Taken out: if this future is dropped half way, the channel with its open confirms goes with it.
+        // The session is taken out: if this future is dropped half way, the channel is dropped with its open confirms.
         let Some(Session {
             connection,
             channel: Some(channel),
@@ -317,8 +318,9 @@ impl Inner {
                     refusal, "the channel broke while publishing"
                 );
                 let status = connection.status();
-                // The channel never comes back: its confirms mean nothing to a later batch. The connection stays if the broker
-                // closed the channel alone, or blocks it: then what was handed over may still leave when it takes messages again.
+                // The channel is never used again: its confirms mean nothing to a later batch. The connection stays if
+                // the broker closed the channel alone, or blocks the connection: then what was handed over may still
+                // leave when the broker takes messages again.
                 if status.connected() && (refusal.is_some() || status.blocked()) {
                     *session = Some(Session {
                         connection,
@@ -333,7 +335,8 @@ impl Inner {
         published
     }
 
-    /// Sends a batch and waits for what the broker says to it, at most [`CONFIRM`]. Meanwhile tells of a broker that blocks.
+    /// Sends a batch and waits at most [`CONFIRM`] for the broker's confirms. Meanwhile records if the broker blocks
+    /// the connection.
     async fn send(
         &self,
         connection: &Connection,
@@ -347,8 +350,8 @@ impl Inner {
                 published = &mut sending => {
                     return published.unwrap_or(Err(Broken { refusal: None }));
                 }
-                // The broker says so at the first message that it does not take, which may be one of these. An event may be an
-                // old one that no batch has read, so the connection itself is asked.
+                // The broker reports a block at the first message that it does not take, which may be one of these. The
+                // event may be an old one that no batch has read, so the connection's own state decides.
                 Some(event) = events.next() => {
                     let status = connection.status();
                     match event {
@@ -364,7 +367,7 @@ impl Inner {
     }
 }
 
-/// Opens a channel on which the broker confirms.
+/// Opens a channel in confirm mode.
 async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
     let channel = connection.create_channel().await?;
     channel
@@ -373,7 +376,7 @@ async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
     Ok(channel)
 }
 
-/// A message as it goes on the wire: each part of it is known to fit.
+/// A message in the form in which it is sent: each part of it is known to fit.
 struct Ready<'a> {
     message: &'a Message,
     exchange: ShortString,
@@ -382,8 +385,8 @@ struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    /// Puts a message into the form in which it is sent, or says why it never can be: its headers take more than `room`, or a
-    /// name is too long.
+    /// Puts a message into the form in which it is sent. Returns the reason if that is impossible: its headers take
+    /// more than `room`, or a name is too long.
     fn new(sent: &'a Sent<'_>, room: usize) -> Result<Self, String> {
         let message = sent.message;
         Ok(Self {
@@ -402,11 +405,11 @@ fn short(what: &str, text: &str) -> Result<ShortString, String> {
     }
 }
 
-/// Publishes the batch and collects the broker's word on each message.
+/// Publishes the batch and collects the broker's confirm or refusal of each message.
 ///
-/// All or nothing: a returned message may be handed over with the confirm of *another* message of the batch (lapin gives
-/// it to whichever confirm completes next), so a batch that was not awaited to its end says nothing about any of its
-/// messages. Awaited to its end, the set of returned messages is exact, and they are matched by message id.
+/// All or nothing: a returned message may be handed over with the confirm of *another* message of the batch (lapin
+/// gives it to whichever confirm completes next). So a batch that was not awaited to its end says nothing about any of
+/// its messages. Awaited to its end, the set of returned messages is exact, and they are matched by message id.
 async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcome>, Broken> {
     let broken = |error: &lapin::Error| Broken {
         refusal: refused(error),
@@ -428,7 +431,7 @@ async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcom
             .await;
         match published {
             Ok(confirm) => confirms.push(confirm),
-            // The channel may have been closed because of a message before this one: then that one's confirm says so.
+            // An earlier message may have made the broker close the channel: then that message's confirm says so.
             Err(error) => {
                 let mut refusal = refused(&error);
                 for confirm in confirms {
@@ -470,15 +473,15 @@ async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcom
     Ok(outcomes)
 }
 
-/// Returns what the broker said when it closed the channel, or the connection, because of a message; `None` if anything else
-/// happened.
+/// Returns the broker's reason if it closed the channel, or the connection, because of a message; `None` if anything
+/// else happened.
 fn refused(error: &lapin::Error) -> Option<String> {
     let ErrorKind::ProtocolError(said) = error.kind() else {
         return None;
     };
     let is_about_a_message = match said.kind() {
         AMQPErrorKind::Soft(_) => true,
-        // Others are about the connection: an operator closed it, the broker stops.
+        // Other codes are about the connection: an operator closed it, or the broker is stopping.
         AMQPErrorKind::Hard(kind) => {
             matches!(kind, AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
         }
@@ -498,7 +501,7 @@ fn properties(sent: &Sent<'_>, room: usize) -> Result<BasicProperties, String> {
     }
     if weight > room {
         return Err(format!(
-            "its headers take {weight} bytes, and at most {room} are possible"
+            "its headers take {weight} bytes, and at most {room} are allowed"
         ));
     }
     Ok(BasicProperties::default()

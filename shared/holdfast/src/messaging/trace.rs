@@ -1,5 +1,5 @@
-//! The spans of messages. Where a span has one cause it is that one's child; where it has several, it begins a trace of its
-//! own and is linked with each (decision 0012).
+//! The spans of messages. A span with one cause is that cause's child. A span with several begins a trace of its own
+//! and is linked with each of them (decision 0012).
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -15,8 +15,8 @@ use crate::{
 /// A message on its way to the broker. Each attempt to publish it has a span of its own.
 pub(super) struct Sent<'a> {
     pub(super) message: &'a Message,
-    /// What travels in the place of the message's own context: its handling is a child of this attempt. `None` without
-    /// telemetry: then the headers pass through.
+    /// The context that is sent in the place of the message's own, so that the message is handled as a child of this
+    /// attempt. `None` without telemetry: then the headers pass through.
     context: Option<TraceContext>,
     span: Span,
 }
@@ -25,7 +25,7 @@ impl<'a> Sent<'a> {
     pub(super) fn begin(message: &'a Message) -> Self {
         let cause = TraceContext::from_headers(&message.headers);
         if cause.as_ref().is_some_and(|cause| !cause.is_sampled()) {
-            // Nobody keeps this trace: its position stays as it is.
+            // This trace is not sampled: its context is sent on as it is.
             return Self {
                 message,
                 context: cause,
@@ -80,7 +80,7 @@ impl<'a> Sent<'a> {
         headers
     }
 
-    /// Says what the broker said.
+    /// Marks the span as failed unless the broker confirmed the message.
     pub(super) fn end(&self, outcome: &Outcome) {
         match outcome {
             Outcome::Confirmed => {}
@@ -93,18 +93,19 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// What a batch is published under.
+/// Returns the span under which a batch is published.
 pub(super) fn of_sending(batch: &[Sent<'_>]) -> Span {
     let spans: Vec<&Span> = batch.iter().map(|sent| &sent.span).collect();
     of_several(&spans, "send", "publish", "batch")
 }
 
-/// What a batch is handled under.
+/// Returns the span under which a batch is handled.
 pub(super) fn of_receiving(queue: &str, messages: &[&Span]) -> Span {
     of_several(messages, "receive", "consume", queue)
 }
 
-/// The span of several messages: of the only one, or a new one that is linked with each, and each with it.
+/// Returns the span of several messages: the only message's own, or else a new one; the new one and each message's are
+/// linked both ways.
 fn of_several(
     messages: &[&Span],
     kind: &'static str,
@@ -141,7 +142,7 @@ fn of_several(
     span
 }
 
-/// The span of one delivery, below whatever sent it.
+/// Makes the span of one delivery, a child of the span that sent it.
 pub(super) fn of_delivery(
     queue: &str,
     delivery: &Delivery,
@@ -187,7 +188,7 @@ pub(super) fn of_delivery(
     span
 }
 
-/// A destination's name by OpenTelemetry's convention for RabbitMQ.
+/// Returns a destination's name by OpenTelemetry's convention for RabbitMQ.
 fn destination(exchange: &str, routing_key: &str) -> String {
     match (exchange, routing_key) {
         ("", key) => key.to_owned(),

@@ -1,4 +1,4 @@
-//! Spans on standard output, one JSON object a line: what a test, or a person without a collector, can read.
+//! Spans on standard output, one JSON object a line, for tests and for people without a collector.
 
 use std::{io::Write, time::UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::{Map, Value, json};
 
-/// Writes each ended span to standard output.
+/// An exporter that writes each ended span to standard output.
 #[derive(Debug)]
 pub(super) struct Console {
     pub(super) service: &'static str,
@@ -67,7 +67,7 @@ fn line(service: &str, span: &SpanData) -> Value {
         "trace_id": span.span_context.trace_id().to_string(),
         "span_id": span.span_context.span_id().to_string(),
         "parent_span_id": parent,
-        // A clock that was set back says nothing.
+        // Zero if the clock was set back meanwhile.
         "start_unix_us": since_epoch.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX)),
         "duration_us": lasted.map_or(0, |lasted| u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX)),
         "status": status,

@@ -1,4 +1,4 @@
-//! The trace that a piece of work belongs to, and what is said about it there.
+//! The trace that a piece of work belongs to, and the attributes that are recorded there.
 
 use opentelemetry::{
     Context, KeyValue, Value,
@@ -20,8 +20,8 @@ pub fn trace_context_of(span: &Span) -> Option<TraceContext> {
     TraceContext::of_span(context.span().span_context(), context.get::<TraceContext>())
 }
 
-/// Returns the W3C `traceparent` of the current span, if it is part of a trace: for people and reports. What travels is the
-/// whole [`trace_context`].
+/// Returns the W3C `traceparent` of the current span, if it is part of a trace: for people and reports. Messages and
+/// requests carry the whole [`trace_context`].
 pub fn traceparent() -> Option<String> {
     trace_context().map(|context| context.traceparent())
 }
@@ -31,7 +31,7 @@ pub fn traceparent() -> Option<String> {
 /// Call it on a new span, before it is entered: a span's parent cannot change later.
 pub fn adopt(span: &Span, parent: Option<&TraceContext>) {
     if let Some(parent) = parent {
-        // The second holds what OpenTelemetry's own context has no room for. Every span below inherits it.
+        // The second holds the parts for which OpenTelemetry's own context has no room. Every span below inherits it.
         let context = Context::new()
             .with_remote_span_context(parent.to_remote())
             .with_value(parent.clone());
@@ -45,12 +45,12 @@ pub fn adopt(span: &Span, parent: Option<&TraceContext>) {
     }
 }
 
-/// Whether anybody will see this span.
+/// Returns whether this span is recorded for an exporter.
 pub fn is_recorded(span: &Span) -> bool {
     span.context().span().is_recording()
 }
 
-/// Points from one span to another one that it belongs with but is not below, as a batch does to each of its messages.
+/// Links a span to another one that it belongs with but is not below, as a batch is linked to each of its messages.
 pub fn link(from: &Span, to: &Span) {
     let context = to.context();
     if context.span().span_context().is_valid() {
@@ -58,12 +58,12 @@ pub fn link(from: &Span, to: &Span) {
     }
 }
 
-/// Adds an attribute that is for traces alone: a field of the span would stand on each of its log lines as well.
+/// Adds an attribute for traces alone: a field of the span would be on each of its log lines as well.
 pub fn attribute(span: &Span, key: &'static str, value: impl Into<Value>) {
     span.set_attribute(key, value);
 }
 
-/// Adds [attributes](attribute) that cost something to make, if there is anybody to see them.
+/// Adds [attributes](attribute) that are costly to make, if the span is recorded.
 pub fn attributes<const N: usize>(span: &Span, make: impl FnOnce() -> [(&'static str, Value); N]) {
     let context = span.context();
     let recorded = context.span();
@@ -76,7 +76,7 @@ pub fn attributes<const N: usize>(span: &Span, make: impl FnOnce() -> [(&'static
     }
 }
 
-/// Names a span when what it is about turns out later than that it began.
+/// Renames a span once its subject is known, which may be after it began.
 pub fn rename(span: &Span, name: impl FnOnce() -> String) {
     let context = span.context();
     if context.span().is_recording() {
@@ -84,15 +84,16 @@ pub fn rename(span: &Span, name: impl FnOnce() -> String) {
     }
 }
 
-/// Marks a span as failed. `kind` is one of few words, or a status: what dashboards group by.
+/// Marks a span as failed. `kind` is one of a small set of words, or a status: dashboards group by it.
 pub fn fail(span: &Span, kind: impl Into<String>, detail: impl ToString) {
     span.set_attribute("error.type", kind.into());
     span.set_status(Status::error(detail.to_string()));
 }
 
-/// A span for a call of the database: one for a whole transaction, or for a statement outside of one.
+/// Makes a span for a database call: one for a whole transaction, or for a statement outside of one.
 ///
-/// `operation` is the statement's first word, or `TRANSACTION`; `target` is the table, or what the transaction is for.
+/// `operation` is the statement's first word, or `TRANSACTION`; `target` is the table, or the purpose of the
+/// transaction.
 pub fn sql(operation: &'static str, target: &str) -> Span {
     let span = info_span!("sql", otel.kind = "client", trace_id = Empty);
     attributes(&span, || {

@@ -1,5 +1,5 @@
-//! A Jaeger agent, by UDP. The crate `opentelemetry-jaeger` ended with OpenTelemetry 0.23: this turns today's spans into
-//! those of then.
+//! A Jaeger agent, by UDP. The last version of the crate `opentelemetry-jaeger` is for OpenTelemetry 0.23: this module
+//! converts today's spans into that version's.
 
 use std::{
     borrow::Cow,
@@ -20,7 +20,7 @@ use opentelemetry_sdk_0_23::{
     trace::{SpanEvents, SpanLinks},
 };
 
-/// Sends spans to an agent.
+/// An exporter that sends spans to an agent.
 #[derive(Debug)]
 pub(super) struct Jaeger {
     endpoint: String,
@@ -121,7 +121,7 @@ fn span(span: SpanData) -> OldSpanData {
             trace::Status::Ok => old::trace::Status::Ok,
             trace::Status::Error { description } => old::trace::Status::Error { description },
         },
-        // The process's is the exporter's.
+        // The exporter has the resource of the process.
         resource: Cow::Owned(old_sdk::Resource::empty()),
         instrumentation_lib: old_sdk::InstrumentationLibrary::default(),
     }
@@ -159,7 +159,7 @@ fn value_of(value: Value) -> old::Value {
         Value::Bool(value) => value.into(),
         Value::I64(value) => value.into(),
         Value::F64(value) => value.into(),
-        // Jaeger has no lists: as text.
+        // Jaeger has no lists: they are sent as text.
         other => other.to_string().into(),
     }
 }

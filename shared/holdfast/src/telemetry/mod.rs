@@ -1,28 +1,30 @@
 //! # Telemetry: one story across processes
 //!
 //! **Problem.** An order hangs. Five services have logs; none of them says which of its ten thousand lines a minute are
-//! about this order, or what came before them in the service next door.
+//! about this order, or what happened before them in another service.
 //!
 //! **Guarantee.** [`init`] gives the process structured logs (`tracing`), spans (OpenTelemetry) and Prometheus metrics.
-//! [`trace_context`] and [`adopt`] carry the W3C trace context, `traceparent` and `tracestate`, over anything that has text
-//! headers: HTTP requests, outbox rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`, so that one search finds one order's
-//! lines in all services. Spans go where [`Exporter`] says: `otlp`, `zipkin`, `jaeger`, `console`, `none`. What ends a span
-//! never waits for a collector: spans go through a bounded queue to a thread of their own. [`shutdown`] sends the rest.
+//! [`trace_context`] and [`adopt`] carry the W3C trace context, `traceparent` and `tracestate`, over anything that has
+//! text headers: HTTP requests, outbox rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`,
+//! so that one search finds one order's lines in all services. Spans go to the process's [`Exporter`]: `otlp`,
+//! `zipkin`, `jaeger`, `console`, `none`. The end of a span never waits for a collector: spans go through a bounded
+//! queue to a thread of their own. [`shutdown`] sends the rest.
 //!
-//! **Not guaranteed.** That spans are kept. A collector that is away or slow costs spans, and nothing else; so does a full
-//! queue, and a process that is killed. A trace is no substitute for the order's timeline, which is stored with the order.
+//! **Not guaranteed.** That spans are kept. A collector that is unavailable or slow costs spans, and nothing else; so
+//! does a full queue, and a process that is killed. A trace is no substitute for the order's timeline, which is stored
+//! with the order.
 //!
-//! **States.** One global subscriber, one global metrics recorder, one provider of spans, set once. An exporter is *up* or
-//! *away*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
+//! **States.** One global subscriber, one global metrics recorder, one provider of spans, set once. A collector is
+//! *available* or *unavailable*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
 //!
-//! **Failure modes.** A `traceparent` that is not valid, or is there twice, starts a new trace; a `tracestate` that is not
-//! valid is dropped, and the trace goes on. A second [`init`] in one process is an error.
-//! An exporter that this build does not have is an error at the start, which names the feature. A collector's name that
-//! cannot be resolved is an outage, not an error.
+//! **Failure modes.** A `traceparent` that is not valid, or is there twice, starts a new trace; a `tracestate` that is
+//! not valid is dropped, and the trace goes on. A second [`init`] in one process is an error. An exporter that this
+//! build lacks is an error at the start, which names the feature. A collector's name that cannot be resolved is an
+//! outage, not an error.
 //!
 //! **Names** are those of OpenTelemetry's semantic conventions: `http.request.method`, `db.operation.name`,
-//! `messaging.destination.name`, `error.type`. What only a trace needs is an [`attribute`]; a field of the span would make
-//! every log line longer. Spans are made whatever the level of the logs.
+//! `messaging.destination.name`, `error.type`. Details that only a trace needs are [`attribute`]s; a field of the span
+//! would make every log line longer. Spans are made at every level of the logs.
 //!
 //! ```
 //! use holdfast::telemetry::{self, TraceContext};
@@ -31,17 +33,18 @@
 //! let span = tracing::info_span!("handle", trace_id = tracing::field::Empty);
 //! telemetry::adopt(&span, caller.as_ref());
 //! let _entered = span.entered();
-//! // What is called from here carries on the same trace.
+//! // Calls from here continue the same trace.
 //! let outgoing = telemetry::trace_context();
 //! # assert_eq!(outgoing, None); // there is no subscriber in this example
 //! ```
 //!
 //! **Copying this.** This folder without the exporters that you do not want (a file and a feature each), and the crates
-//! `metrics`, `metrics-exporter-prometheus`, `opentelemetry`, `opentelemetry_sdk`, `serde_json`, `thiserror`, `tracing`,
-//! `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which wants a provider of
-//! cryptography to be installed before [`init`].
+//! `metrics`, `metrics-exporter-prometheus`, `opentelemetry`, `opentelemetry_sdk`, `serde_json`, `thiserror`,
+//! `tracing`, `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which needs a
+//! provider of cryptography to be installed before [`init`].
 //!
-//! Sources: W3C, "Trace Context", 2021, and "Trace Context Level 2"; Benjamin Sigelman and others, "Dapper", 2010; OpenTelemetry, "Semantic Conventions".
+//! Sources: W3C, "Trace Context", 2021, and "Trace Context Level 2"; Benjamin Sigelman and others, "Dapper", 2010;
+//! OpenTelemetry, "Semantic Conventions".
 
 mod console;
 mod context;
@@ -71,7 +74,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
-/// The buckets of every histogram that ends in `_seconds`: from half a millisecond to five minutes.
+/// The buckets, in seconds, of every histogram that ends in `_seconds`: from half a millisecond to five minutes.
 const SECONDS: [f64; 17] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0, 300.0,
@@ -82,36 +85,36 @@ const SIZES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
 /// The process's metrics; set once by [`init`].
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Lines for people to read.
     #[default]
     Text,
     /// One JSON object a line, for collectors.
     Json,
 }
 
-/// Telemetry could not be set up. Nothing else of the process is affected.
+/// A failure to set up telemetry. Nothing else of the process is affected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter is not of the form `info,sqlx=warn`.
     #[error("the log filter {filter:?} is not valid: {source}")]
     Filter {
-        /// What was given.
+        /// The filter that was given.
         filter: String,
-        /// What is wrong with it.
+        /// The parser's complaint.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// The sampler's name or argument is not one that there is.
+    /// The sampler's name or argument is not valid.
     #[error("{0}")]
     Sampler(String),
-    /// The exporter cannot be made: its address is none, or there is no HTTP client.
+    /// The exporter cannot be made: its address is not valid, or there is no HTTP client.
     #[error("the exporter {exporter}: {why}")]
     Exporter {
-        /// Which.
+        /// The exporter's name: `otlp` or `zipkin`.
         exporter: &'static str,
-        /// What is wrong.
+        /// The reason, for the operator.
         why: String,
     },
     /// This build has no such exporter: build with the feature of its name.
@@ -169,20 +172,20 @@ pub fn init(
     metrics::describe_counter!(
         "spans_exported_total",
         metrics::Unit::Count,
-        "Spans that the exporter was done with, by what became of them: sent, lost"
+        "Spans that the exporter is done with, by outcome: sent, lost"
     );
     Ok(())
 }
 
-/// Lets the metrics give up memory that they do not need. To be called every few seconds: without it, what is recorded
-/// piles up until somebody scrapes.
+/// Lets the metrics free memory that they do not need. Call it every few seconds: without it, recorded values
+/// accumulate until the next scrape.
 pub fn upkeep() {
     if let Some(metrics) = METRICS.get() {
         metrics.run_upkeep();
     }
 }
 
-/// The process's metrics in Prometheus' text format; empty before [`init`].
+/// Returns the process's metrics in Prometheus' text format; empty before [`init`].
 pub fn render_metrics() -> String {
     METRICS.get().map_or_else(String::new, |metrics| {
         metrics.run_upkeep();
@@ -190,19 +193,21 @@ pub fn render_metrics() -> String {
     })
 }
 
-/// What turns the spans of `tracing` into those of `spans`: all of level info and above, whatever is logged.
+/// Returns the layer that turns the spans of `tracing` into those of `spans`: all of level info and above, whatever the
+/// log filter is.
 pub fn layer<S>(service: &'static str, spans: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     tracing_opentelemetry::layer()
         .with_tracer(spans.tracer(service))
-        // Where in the source, in which thread, how long it waited: attributes that nobody asked for, on every span.
+        // Location in the source, thread, idle time: attributes that would be on every span, without use.
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        // We ask spans for their contexts, never the thread: each poll of each future would set and reset it.
+        // Contexts are read from spans, never from the thread: otherwise each poll of each future would set and reset
+        // it.
         .with_context_activation(false)
         .with_filter(LevelFilter::INFO)
 }

@@ -1,10 +1,10 @@
-//! OTLP over HTTP, in protobuf: what every collector takes, and Jaeger itself.
+//! OTLP over HTTP, in protobuf, which every collector takes, and Jaeger itself.
 
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 
 use super::{Error, traces::SEND};
 
-/// Sends to `endpoint` and the path that the specification adds to it.
+/// Makes an exporter that sends to `endpoint` with the path that the specification adds to it.
 pub(super) fn exporter(endpoint: &str) -> Result<SpanExporter, Error> {
     SpanExporter::builder()
         .with_http()

@@ -1,4 +1,4 @@
-//! A collector that is away: one warning per outage, and a count.
+//! An unavailable collector: one warning per outage, and a count of the lost spans.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -13,12 +13,12 @@ use opentelemetry_sdk::{
 };
 use tracing::{info, warn};
 
-/// An exporter that says when its spans are lost, once, and when they are not any more.
+/// An exporter that logs once when its spans begin to be lost, and once when they are sent again.
 #[derive(Debug)]
 pub(super) struct Outage<E> {
     name: &'static str,
     exporter: E,
-    /// Whether the last batch was lost.
+    /// Set while the last batch was lost.
     is_away: AtomicBool,
 }
 

@@ -1,8 +1,8 @@
 //! W3C Trace Context, levels 1 and 2: the two headers by which a trace goes from one process to the next.
 //!
 //! The parser is ours because the crate's is lenient where the specification says "restart the trace": the
-//! `TraceContextPropagator` of `opentelemetry_sdk` 0.33 takes ids of any length, a sign before a number and a dash after
-//! the flags, and clears the random flag; the `TraceState` of `opentelemetry` refuses keys that level 2 allows
+//! `TraceContextPropagator` of `opentelemetry_sdk` 0.33 takes ids of any length, a sign before a number and a dash
+//! after the flags, and clears the random flag; the `TraceState` of `opentelemetry` refuses keys that level 2 allows
 //! (`a@b@c`), and cuts a list of more than 32 members where the specification invalidates it.
 
 use std::collections::BTreeMap;
@@ -14,19 +14,19 @@ use opentelemetry::{
 
 /// The header that names the parent: its trace, its span and its flags.
 pub const TRACEPARENT: &str = "traceparent";
-/// The header in which each tracing system on the way keeps an entry of its own.
+/// The header in which each tracing system on the way keeps its own entry.
 pub const TRACESTATE: &str = "tracestate";
 
-/// The length of a `traceparent` of version 00, and of what every later version begins with.
+/// The length of a `traceparent` of version 00, in bytes. Every later version begins with one of this length.
 const LENGTH: usize = 55;
 /// The most members that a `tracestate` may have.
 const MAX_MEMBERS: usize = 32;
-/// The longest `tracestate` that is carried on, in bytes: what the specification asks of every system, so that a stranger's
-/// list cannot crowd a message's headers.
+/// The longest `tracestate` that is carried on, in bytes: the specification asks every system for as much, and the
+/// bound keeps a caller's list from crowding out a message's other headers.
 const MAX_STATE: usize = 512;
-/// Members longer than this are the first to go when a list is too long.
+/// The length, in bytes, above which members are the first to be removed from a list that is too long.
 const LARGE_MEMBER: usize = 128;
-/// The longest key, and the longest value, of a member.
+/// The longest key, and the longest value, of a member, in bytes.
 const MAX_KEY_OR_VALUE: usize = 256;
 
 /// Set if the caller may have recorded its span.
@@ -34,10 +34,10 @@ const SAMPLED: u8 = 0b01;
 /// Set if the right half of the trace id is random (level 2).
 const RANDOM: u8 = 0b10;
 
-/// The position in a trace that a piece of work continues from, as it travels between processes.
+/// The position in a trace from which a piece of work continues, as it is sent between processes.
 ///
-/// Invariant: both ids are valid, the flags are those of level 2, and the state is a valid list of at most 512 bytes. What
-/// was read as a later version is written as version 00.
+/// Invariant: both ids are valid, the flags are those of level 2, and the state is a valid list of at most 512 bytes. A
+/// context that was read as a later version is written as version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: TraceId,
@@ -47,10 +47,10 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads the context from the values of both headers, each of which may be there several times.
+    /// Reads the context from the values of both headers, each of which may be present several times.
     ///
-    /// Returns `None`, which restarts the trace, unless there is exactly one valid `traceparent`. An invalid `tracestate`
-    /// is dropped alone.
+    /// Returns `None`, which restarts the trace, unless there is exactly one valid `traceparent`. An invalid
+    /// `tracestate` is dropped alone.
     pub fn read<'a>(
         traceparents: impl IntoIterator<Item = &'a [u8]>,
         tracestates: impl IntoIterator<Item = &'a [u8]>,
@@ -81,7 +81,7 @@ impl TraceContext {
 
     /// Puts this context into a message's headers, in the place of the one that they carry.
     pub fn put_into(&self, headers: &mut BTreeMap<String, String>) {
-        // What is left of another context's state would be read as this one's.
+        // A state that another context left would be read as this one's.
         headers.remove(TRACESTATE);
         headers.extend(self.headers().map(|(name, value)| (name.to_owned(), value)));
     }
@@ -92,7 +92,7 @@ impl TraceContext {
         [(TRACEPARENT, self.traceparent())].into_iter().chain(state)
     }
 
-    /// Returns the trace's id, as logs and collectors show it.
+    /// Returns the trace's id, as logs and collectors show it: 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         self.trace_id.to_string()
     }
@@ -113,18 +113,19 @@ impl TraceContext {
         self.state.as_deref()
     }
 
-    /// Tells whether the caller keeps this trace.
+    /// Returns whether the caller keeps this trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// Returns the context of a span of this process: the trace state is its ancestor's in another process, if it has one.
+    /// Returns the context of a span of this process; its trace state is that of its ancestor in another process, if it
+    /// has one.
     pub(super) fn of_span(span: &SpanContext, ancestor: Option<&Self>) -> Option<Self> {
         if !span.is_valid() {
             return None;
         }
         let ancestor = ancestor.filter(|ancestor| ancestor.trace_id == span.trace_id());
-        // The ids of traces that begin here are random as a whole.
+        // The ids of traces that begin here are wholly random.
         let random = ancestor.map_or(RANDOM, |ancestor| ancestor.flags & RANDOM);
         let sampled = if span.is_sampled() { SAMPLED } else { 0 };
         Some(Self {
@@ -135,9 +136,10 @@ impl TraceContext {
         })
     }
 
-    /// Returns what OpenTelemetry knows a parent in another process by.
+    /// Returns the form in which OpenTelemetry holds a parent in another process.
     pub(super) fn to_remote(&self) -> SpanContext {
-        // What exporters show of it. A list that the crate cannot hold travels on all the same: it is kept beside this.
+        // The state that exporters show. A list that the crate cannot hold is sent on all the same: it is kept beside
+        // this.
         let state = self.tracestate().and_then(|state| state.parse().ok());
         SpanContext::new(
             self.trace_id,
@@ -167,7 +169,7 @@ fn parent_of(text: &[u8]) -> Option<(TraceId, SpanId, u8)> {
         .then_some((trace_id, span_id, flags))
 }
 
-/// Reads a number of lower-case hexadecimal digits, at most 32 of them.
+/// Reads a number from lower-case hexadecimal digits, at most 32 of them.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number: u128, digit| {
         let digit = match digit {
@@ -179,7 +181,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Reads the `tracestate` of one or more headers, in their order. An empty list is none, and so is an invalid one.
+/// Reads the `tracestate` of one or more headers, in their order. Returns `None` if the list is empty or not valid.
 fn state_of<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Option<String> {
     let mut members: Vec<(&str, &str)> = Vec::new();
     let mut count = 0;
@@ -231,7 +233,7 @@ fn is_key(key: &str) -> bool {
             .all(|byte| is_first(&byte) || b"_-*/@".contains(&byte))
 }
 
-/// Tells whether this is a value. The space around the member is gone, so it cannot end with one.
+/// Returns whether this is a valid value. The space around the member has been removed, so a value cannot end with one.
 fn is_value(value: &str) -> bool {
     (1..=MAX_KEY_OR_VALUE).contains(&value.len())
         && value
@@ -239,7 +241,7 @@ fn is_value(value: &str) -> bool {
             .all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
 }
 
-/// Removes the optional whitespace (RFC 9110, 5.6.3) that may stand around a header's value, and around a list's members.
+/// Removes the optional whitespace (RFC 9110, 5.6.3) around a header's value, or around a list's member.
 fn without_space(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

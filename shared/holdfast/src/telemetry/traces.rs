@@ -1,4 +1,4 @@
-//! Where spans go, which of them, and who says so.
+//! The destination of spans, and the choice of those that are kept.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -20,19 +20,20 @@ pub(super) const SEND: Duration = Duration::from_secs(3);
 /// The process's spans; set once by [`init`](super::init).
 static SPANS: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// Which spans are kept, and where they go.
+/// The settings of tracing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traces {
-    /// Where they go.
+    /// The destination of the spans that are kept.
     pub exporter: Exporter,
-    /// Which are kept.
+    /// The choice of traces that are kept.
     pub sampling: Sampling,
 }
 
-/// Where spans go.
+/// A destination of spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Exporter {
-    /// Nowhere. Trace ids are made, logged and passed on all the same; no span is recorded that the caller did not ask for.
+    /// Nowhere. Trace ids are made, logged and passed on all the same. Only traces that a caller keeps are marked as
+    /// sampled.
     #[default]
     None,
     /// To standard output, one JSON object a line.
@@ -49,19 +50,19 @@ pub enum Exporter {
     },
     /// To a Jaeger agent, as Thrift in UDP packets. Needs the feature `jaeger`.
     Jaeger {
-        /// The agent.
+        /// The agent's host name or address.
         host: String,
         /// Its port for the compact protocol: 6831.
         port: u16,
     },
 }
 
-/// Which traces are kept. A span whose parent is elsewhere follows its parent's decision, if it is asked to.
+/// The choice of traces that are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Whether the decision of whoever began the trace counts.
+    /// Set if a span whose parent is in another process follows its parent's decision.
     pub parent_based: bool,
-    /// The share of the traces that begin here, from 0 to 1.
+    /// The share, from 0 to 1, of the traces that begin here; of all traces, unless `parent_based`.
     pub ratio: f64,
 }
 
@@ -75,7 +76,8 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// What OpenTelemetry's specification means by `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+    /// Returns the sampling that OpenTelemetry's specification defines for `OTEL_TRACES_SAMPLER` and
+    /// `OTEL_TRACES_SAMPLER_ARG`.
     pub fn named(name: &str, ratio: f64) -> Result<Self, Error> {
         if !(0.0..=1.0).contains(&ratio) {
             return Err(Error::Sampler(format!(
@@ -119,8 +121,8 @@ impl Sampling {
     }
 }
 
-/// What makes a process's spans and sends them to each of `exporters`. [`init`](super::init) keeps one for the process; a
-/// test makes its own.
+/// Makes the provider that records a process's spans and sends them to each of `exporters`. [`init`](super::init) keeps
+/// one for the process; a test makes its own.
 pub fn provider(
     service: &'static str,
     version: &'static str,
@@ -136,7 +138,8 @@ pub fn provider(
         .build();
     let nobody_looks = exporters.iter().all(|exporter| *exporter == Exporter::None);
     let sampling = if nobody_looks {
-        // The ids are needed for logs; a caller that wants its trace kept has that passed on to those who keep it.
+        // The ids are needed for logs. A caller's wish to keep its trace is passed on to services that have an
+        // exporter.
         Sampling {
             parent_based: true,
             ratio: 0.0,
@@ -161,7 +164,7 @@ impl Exporter {
     ) -> Result<TracerProviderBuilder, Error> {
         match self {
             Self::None => Ok(builder),
-            // At once: a test reads the last line before the process is killed.
+            // Each span is written at once: a test reads the last line before the process is killed.
             Self::Console => Ok(builder.with_simple_exporter(Console { service })),
             #[cfg(feature = "otlp")]
             Self::Otlp { endpoint } => {
@@ -187,7 +190,8 @@ impl Exporter {
     }
 }
 
-/// From a bounded queue, by a thread of its own: what ends a span never waits, and a full queue drops the span.
+/// Adds an exporter with a bounded queue and a thread of its own: the end of a span never waits, and a full queue drops
+/// the span.
 #[cfg_attr(
     not(any(feature = "otlp", feature = "zipkin", feature = "jaeger")),
     expect(dead_code, reason = "the exporters that it is for are features")
@@ -199,7 +203,7 @@ fn batched(
 ) -> TracerProviderBuilder {
     let mut config = BatchConfigBuilder::default();
     if std::env::var_os("OTEL_BSP_SCHEDULE_DELAY").is_none() {
-        // The specification's default is 5 s; whoever has just placed an order looks for its trace sooner.
+        // The specification's default is 5 s; a customer who has just placed an order looks for its trace sooner.
         config = config.with_scheduled_delay(Duration::from_secs(1));
     }
     let processor = BatchSpanProcessor::builder(Outage::new(name, exporter))
@@ -208,15 +212,15 @@ fn batched(
     builder.with_span_processor(processor)
 }
 
-/// Makes it the process's.
+/// Makes `provider` the process's.
 pub(super) fn keep(provider: SdkTracerProvider) {
     // Invariant: called by `init`, after its subscriber was installed, which happens once in a process.
     let _ = SPANS.set(provider);
 }
 
-/// Sends what is still queued, for `within` at most. The last thing that a process does; it blocks.
+/// Sends the spans that are still queued, for `within` at most. Blocks; call it as the last act of the process.
 ///
-/// A collector that is away was warned of before, and costs these spans too.
+/// If the collector is unavailable, which a warning has said before, these spans are lost too.
 pub fn shutdown(within: Duration) {
     if let Some(spans) = SPANS.get() {
         let _ = spans.shutdown_with_timeout(within);

@@ -1,6 +1,7 @@
-//! Zipkin's JSON, version 2. Written here: the crate `opentelemetry-zipkin` is deprecated, and leaves the service's name out.
+//! Zipkin's JSON, version 2. Written here because the crate `opentelemetry-zipkin` is deprecated, and leaves out the
+//! service's name.
 //!
-//! Zipkin knows no links: the spans that have them arrive without.
+//! Zipkin has no links: spans arrive there without theirs.
 
 use std::time::UNIX_EPOCH;
 
@@ -15,12 +16,12 @@ use serde_json::{Map, Value, json};
 
 use super::{Error, traces::SEND};
 
-/// Posts spans to Zipkin.
+/// An exporter that posts spans to Zipkin.
 #[derive(Debug)]
 pub(super) struct Zipkin {
     endpoint: Url,
     client: Client,
-    /// The service's name, and what else is known of the process.
+    /// The service's name. The other attributes of the process are `tags`.
     local: Value,
     tags: Map<String, Value>,
 }
@@ -33,8 +34,8 @@ impl Zipkin {
         };
         let url = endpoint
             .parse()
-            .map_err(|error| failed(format!("{endpoint:?} is no URL: {error}")))?;
-        // A blocking client has a runtime in it, which must not be made inside of another one.
+            .map_err(|error| failed(format!("{endpoint:?} is not a valid URL: {error}")))?;
+        // A blocking client contains a runtime, which must not be made inside another one.
         let client = std::thread::spawn(|| Client::builder().timeout(SEND).build())
             .join()
             .map_err(|_| failed("no HTTP client: is there a provider of cryptography?".to_owned()))?
@@ -87,7 +88,7 @@ impl Zipkin {
             "id": span.span_context.span_id().to_string(),
             "name": span.name,
             "timestamp": micros(span.start_time),
-            // Zero is not allowed: it would mean that nobody knows.
+            // Zipkin does not allow zero, which would mean "unknown".
             "duration": lasted.map_or(1, |lasted| u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX).max(1)),
             "localEndpoint": self.local,
             "tags": tags,
@@ -121,7 +122,7 @@ impl SpanExporter for Zipkin {
             let value = value.to_string();
             match key.as_str() {
                 "service.name" => self.local = json!({ "serviceName": value }),
-                // Who wrote the library is no news about the process.
+                // The tracing library's own name and version say nothing about the process.
                 key if key.starts_with("telemetry.sdk.") => {}
                 key => {
                     self.tags.insert(key.to_owned(), value.into());

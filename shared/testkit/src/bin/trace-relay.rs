@@ -1,4 +1,4 @@
-//! The service that W3C's trace-context harness is pointed at; see docs/verification.md.
+//! The service that W3C's trace-context harness tests; see docs/verification.md.
 
 use clap::Parser;
 use testkit::{RelayConfig, relay};

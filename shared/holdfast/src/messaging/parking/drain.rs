@@ -1,4 +1,4 @@
-//! Moves a dead-letter queue into `parked_message`.
+//! The consumer that moves a dead-letter queue into `parked_message`.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
@@ -20,7 +20,7 @@ use crate::{
     transaction,
 };
 
-/// Consumes the dead-letter queue of one queue.
+/// A consumer of the dead-letter queue of one queue.
 pub(in crate::messaging) struct Drain {
     queue: String,
     pool: PgPool,
@@ -36,10 +36,10 @@ impl Drain {
         for item in batch {
             let headers = text_headers(&item.delivery);
             let span = trace::of_delivery(&dead(&self.queue), &item.delivery, &headers);
-            // Only the database can fail here, so waiting for it is all there is to do.
+            // Only the database can fail here, so it is enough to wait for it.
             while let Err(error) = self.store(item, &headers).instrument(span.clone()).await {
                 if away.failures() == 0 {
-                    warn!(queue = self.queue, %error, "cannot park: the database is away");
+                    warn!(queue = self.queue, %error, "cannot park: the database is unavailable");
                 }
                 away.wait().await;
                 if !channel.status().connected() {
@@ -52,11 +52,11 @@ impl Drain {
         Ok(())
     }
 
-    /// Stores a message, in one transaction. One that is stored already, or that was handled meanwhile, is left out.
+    /// Stores a message, in one transaction. Leaves out one that is stored already, or that was handled meanwhile.
     async fn store(&self, item: &Item, headers: &BTreeMap<String, String>) -> sqlx::Result<()> {
         let message_id = item.parking_id();
         let mut tx = transaction::begin(&self.pool).await?;
-        // A copy of it may have been handled after this one was put aside: then there is nothing left to do.
+        // A copy of it may have been handled after this one was dead-lettered: then nothing is left to do.
         if inbox::contains(&mut tx, &self.queue, message_id).await? {
             info!(queue = self.queue, message.id = %message_id, "not parked: it was handled meanwhile");
             return Ok(());
@@ -66,7 +66,7 @@ impl Drain {
             (None, _) => by_broker(&item.delivery),
         };
         if let Some(cut) = headers.get(CUT) {
-            detail = format!("{detail} (too large to be kept whole, left out were {cut})");
+            detail = format!("{detail} (too large to be kept whole; left out: {cut})");
         }
         let parked = New {
             queue: &self.queue,
@@ -76,7 +76,7 @@ impl Drain {
         };
         let is_new = parked.insert(&mut tx, message_id, &detail).await?;
         if !is_new && !parked.is_there(&mut tx, message_id).await? {
-            // Its publisher gave two messages one id. The second of them is no repetition.
+            // The publisher gave two messages one id. The second is no repetition.
             warn!(queue = self.queue, message.id = %message_id, "another message was parked under this id");
             let detail =
                 format!("{detail} (another message was parked under its id, {message_id})");
@@ -95,7 +95,7 @@ struct New<'a> {
 }
 
 impl New<'_> {
-    /// Inserts it; returns `false` if a message is parked under this id already.
+    /// Inserts the message; returns `false` if one is parked under this id already.
     async fn insert(
         &self,
         conn: &mut PgConnection,
@@ -121,7 +121,8 @@ impl New<'_> {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Returns whether what is parked under this id has its payload, or had it before an operator's edit.
+    /// Returns whether the message that is parked under this id has the same payload, or had it before an operator's
+    /// edit.
     async fn is_there(&self, conn: &mut PgConnection, message_id: Uuid) -> sqlx::Result<bool> {
         sqlx::query_scalar(
             "select exists (
@@ -139,7 +140,7 @@ impl New<'_> {
     }
 }
 
-/// The cause of a message that the broker itself dead-lettered, from its `x-death` header.
+/// Returns the cause and the detail of a message that the broker itself dead-lettered, from its `x-death` header.
 fn by_broker(delivery: &Delivery) -> (String, String) {
     let reason = (|| {
         let deaths = delivery

@@ -1,4 +1,4 @@
-//! What an operator may change in a parked message.
+//! The changes that an operator may make to a parked message.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use uuid::Uuid;
 use super::Parked;
 use crate::messaging::event::{self, Incoming};
 
-/// Knows what the messages of a service look like: its decoders.
+/// A description of the messages of a service: its decoders.
 pub trait Schema: Send + Sync {
-    /// Whether `queue`'s handler could decode this; if not, why.
+    /// Checks that `queue`'s handler can decode `event`; returns the reason if not.
     fn check(&self, queue: &str, event: &Incoming) -> Result<(), String>;
 
-    /// Returns the source that alone publishes this type. When a message is sent again whose envelope lacks a source, or whose
-    /// type the operator changed, it is this one's; `/operator`, if there is none.
+    /// Returns the source that alone publishes this type. A requeued message gets it if its envelope lacks a source, or
+    /// if the operator changed its type. With `None` a missing source becomes `/operator`.
     fn source(&self, kind: &str) -> Option<&'static str> {
         let _ = kind;
         None
     }
 }
 
-/// The names of the fields that hold ids and amounts, at any depth. An operator repairs a message; to change who pays how
-/// much for what is another order.
+/// Returns whether a field of this name, at any depth, holds an id or an amount. An operator repairs a message; a
+/// change of who pays how much for what is another order.
 fn is_protected(name: &str) -> bool {
     name == "id"
         || name.ends_with("_id")
@@ -37,7 +37,7 @@ fn is_protected(name: &str) -> bool {
         .contains(&name)
 }
 
-/// The message as it would be sent again, with this type and payload, if its queue could decode it.
+/// Returns the message as it would be requeued with this type and payload, if its queue could decode it.
 pub(super) fn candidate(
     schema: &dyn Schema,
     parked: &Parked,
@@ -57,14 +57,14 @@ pub(super) fn candidate(
     Ok(event)
 }
 
-/// Whether a parked message may become this.
+/// Checks that a parked message may be changed to this type and payload; returns the reason if not.
 pub(super) fn check(
     schema: &dyn Schema,
     parked: &Parked,
     kind: &str,
     payload: &[u8],
 ) -> Result<(), String> {
-    // Its type was not what was wrong with it: under another one it would tell of something that did not happen.
+    // The type was not at fault: with another one the message would report something that did not happen.
     if let Some(before) = &parked.kind
         && before != kind
         && !["unknown_type", "malformed"].contains(&parked.cause.as_str())
@@ -84,7 +84,7 @@ pub(super) fn check(
             "order_id must stay {subject:?}, which the message is about"
         ));
     }
-    // A payload that is no JSON holds nothing that could be kept; its subject was checked above.
+    // A payload that is not JSON has no fields to keep; its subject was checked above.
     let Ok(old) = serde_json::from_slice::<Value>(&parked.payload) else {
         return Ok(());
     };
@@ -104,7 +104,8 @@ pub(super) fn check(
             }
         }
     }
-    // A message that was whole gains none either (another line, say). One that was not may get what it lacks.
+    // A message that was whole may gain no protected field (another line, say). One that was not may get those that it
+    // lacks.
     let before = parked.kind.as_deref().unwrap_or_default();
     let was_whole = candidate(schema, parked, parked.message_id, before, &parked.payload).is_ok();
     if let Some(path) = new_fields
@@ -118,7 +119,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Every protected field, by its JSON pointer.
+/// Returns every protected field, by its JSON pointer.
 fn protected(value: &Value) -> BTreeMap<String, Value> {
     fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
         match value {
@@ -247,11 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_may_be_given() {
+    fn missing_fields_may_be_added() {
         let whole = json!({ "order_id": "o-1", "amount": { "amount_minor": 5 }, "lines": [] });
         assert_eq!(edit(br#"{"order_id":"o-1","lines":[]}"#, &whole), Ok(()));
         assert_eq!(edit(b"\xff\xfe no JSON", &whole), Ok(()));
-        // But not another order's, and not nonsense.
+        // Neither another order's id nor an incomplete message is accepted.
         let foreign = json!({ "order_id": "o-2", "amount": { "amount_minor": 5 }, "lines": [] });
         assert!(edit(b"\xff\xfe no JSON", &foreign).is_err());
         assert!(edit(b"{}", &json!({ "order_id": "o-1" })).is_err());

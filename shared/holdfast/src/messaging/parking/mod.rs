@@ -1,22 +1,22 @@
-//! # Parking lot: what could not be handled waits for a person, with its cause
+//! # Parking lot: messages that could not be handled wait for a person, with their cause
 //!
-//! **Problem.** The dead-letter queue holds 312 messages. Nobody knows since when, or why. Somebody finds the button that
-//! moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
+//! **Problem.** The dead-letter queue holds 312 messages. Nobody knows since when, or why. An operator finds the button
+//! that moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
 //!
 //! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the
-//! broker delivers it. Messages without an id become a row each, also if they are equal in every byte. An operator
+//! broker delivers it. Messages without an id become a row each, even if they are equal in every byte. An operator
 //! lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one transaction. An edit
 //! is checked against the schema of its type, and cannot change ids and amounts.
 //!
 //! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked
-//! twice, as the broker does not tell it from another one that is equal. That a requeued message works. If it fails
-//! again it is parked again, as a new message. The order that it was about does not wait: its deadline, or a sweep, may
-//! have moved it on meanwhile.
+//! twice, because the broker does not tell it from another one that is equal. That a requeued message succeeds: if it
+//! fails again it is parked again, as a new message. That its order waits for it: a deadline, or a sweep, may have
+//! moved the order on meanwhile.
 //!
 //! **States.** `parked -> requeued`, `parked -> dropped`. Both ends are final.
 //!
-//! **Failure modes.** The database is away: the dead-letter queue keeps the messages. Two operators act at once: the
-//! second is told the state that the first left.
+//! **Failure modes.** The database is unavailable: the dead-letter queue keeps the messages. Two operators act at once:
+//! the second is told the state that the first left.
 //!
 //! **Copying this.** It goes with [`messaging`](super).
 //!
@@ -47,37 +47,37 @@ pub struct Parked {
     pub message_id: Uuid,
     /// Its type, if the envelope could be read.
     pub kind: Option<String>,
-    /// What it is about, if the envelope could be read.
+    /// The message's subject, if the envelope could be read.
     pub subject: Option<String>,
     /// Its text headers.
     pub headers: Json<BTreeMap<String, String>>,
-    /// Its payload.
+    /// The payload, as received or as last edited.
     pub payload: Vec<u8>,
-    /// Why, in one word: `malformed`, `unknown_type`, `contract_violation`, `forged_source`, `rejected`, `exhausted`,
-    /// `delivery_limit`, `dead_lettered`.
+    /// The cause, in one word: `malformed`, `unknown_type`, `contract_violation`, `forged_source`, `rejected`,
+    /// `exhausted`, `delivery_limit`, `dead_lettered`.
     pub cause: String,
-    /// Why, in full.
+    /// The cause, explained to the operator.
     pub detail: String,
     /// `parked`, `requeued` or `dropped`.
     pub state: String,
-    /// When it was parked.
+    /// The time at which it was parked, by the database's clock.
     pub parked_at: OffsetDateTime,
-    /// When an operator ended it.
+    /// The time at which an operator requeued or dropped it.
     pub resolved_at: Option<OffsetDateTime>,
-    /// The id under which it was sent again.
+    /// The id under which it was requeued.
     pub requeued_as: Option<Uuid>,
 }
 
-/// What was done to a parked message.
+/// One operator action on a parked message.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Deed {
     /// `edited`, `requeued` or `dropped`.
     pub action: String,
-    /// By whom.
+    /// The operator who did it.
     pub operator: String,
-    /// Why.
+    /// The operator's reason.
     pub note: String,
-    /// When.
+    /// The time of the action, by the database's clock.
     pub at: OffsetDateTime,
     /// The payload before an edit.
     pub before: Option<Vec<u8>>,
@@ -85,13 +85,13 @@ pub struct Deed {
     pub after: Option<Vec<u8>>,
 }
 
-/// Why an operator's deed was refused. Nothing was changed.
+/// The refusal of an operator's action. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such parked message.
     #[error("there is no parked message {0}")]
     NotFound(Uuid),
-    /// It was requeued or dropped before: look at it again.
+    /// The message was requeued or dropped before: look at it again.
     #[error("it is {0} already")]
     NotParked(String),
     /// The new content does not fit the type's schema, or changes what must not change: correct it.
@@ -106,7 +106,7 @@ const COLUMNS: &str =
     "id, queue, message_id, kind, subject, headers, payload, cause, detail, state, parked_at,
                        resolved_at, requeued_as";
 
-/// Parked messages, oldest first: those in `state` that come after the row `after`, up to `limit`.
+/// Returns parked messages, oldest first: those in `state` that come after the row `after`, up to `limit`.
 pub async fn list(
     db: impl PgExecutor<'_>,
     state: &str,
@@ -128,14 +128,14 @@ pub async fn list(
     .await
 }
 
-/// How many wait for an operator.
+/// Returns the number of messages that wait for an operator.
 pub async fn open(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar("select count(*) from parked_message where state = 'parked'")
         .fetch_one(db)
         .await
 }
 
-/// One parked message.
+/// Returns one parked message.
 pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from parked_message where id = $1"
@@ -146,7 +146,7 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
     .ok_or(Error::NotFound(id))
 }
 
-/// What was done to it, oldest first.
+/// Returns the operator actions on a parked message, oldest first.
 pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
     sqlx::query_as(
         "select action, operator, note, at, before, after from parked_message_audit where parked_id = $1 order by id",
@@ -187,7 +187,7 @@ pub async fn edit(
     .await
 }
 
-/// Sends a parked message again, to the queue that could not handle it; answers its new id.
+/// Requeues a parked message to the queue that could not handle it; returns its new id.
 ///
 /// On the caller's transaction; wake the outbox's relay after the commit.
 pub async fn requeue(
@@ -200,7 +200,7 @@ pub async fn requeue(
     let parked = lock(conn, id).await?;
     let new = Uuid::now_v7();
     let kind = parked.kind.as_deref().unwrap_or_default();
-    // What still cannot be read would be parked again at once: say so now.
+    // A message that still cannot be read would be parked again at once: the operator is told now.
     let event =
         edit::candidate(schema, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
     let mut headers = event.headers;
@@ -222,7 +222,7 @@ pub async fn requeue(
     Ok(new)
 }
 
-/// Ends a parked message without handling it.
+/// Drops a parked message without handling it.
 ///
 /// On the caller's transaction.
 pub async fn discard(
@@ -239,7 +239,7 @@ pub async fn discard(
     audit(conn, id, "dropped", operator, note, None).await
 }
 
-/// Locks a row that is still parked.
+/// Locks a row that is still parked, and returns it.
 async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Parked, Error> {
     let parked: Option<Parked> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from parked_message where id = $1 for update"
