@@ -1,4 +1,4 @@
-//! # Retry: whether to try again at all
+//! # Retry: repeat a failed call only where that is safe, and within a budget
 //!
 //! **Problem.** Inventory fails for a second. Each of its callers retries three times, and so does each of their
 //! callers: 27 calls for one, just when the service can least bear them. The short failure is now an outage that the
