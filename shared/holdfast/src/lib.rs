@@ -15,7 +15,7 @@
 //! | [`circuit_breaker`] | a dependency that fails is not called until it is back |
 //! | [`bulkhead`] | a slow dependency takes its own places, and no others |
 //! | [`pipeline`] | deadline, retry, circuit breaker and bulkhead in the right order |
-//! | [`distributed_lock`] | one holder at a time across processes, and a number by which a database refuses an overtaken one |
+//! | [`distributed_lock`] | one holder at a time across processes, and a fence against writes of an earlier one |
 //! | [`telemetry`] | logs with trace ids, W3C trace context, Prometheus metrics |
 //! | [`transaction`] | all or nothing, even for a caller that is cut short |
 //! | [`completion`] | a call that ends even if its caller does not wait for the end |
