@@ -9,7 +9,7 @@ use super::config;
 /// The number of parts of a window of time. Polly has ten as well; resilience4j has one for each second.
 const PARTS: u32 = 10;
 
-/// Counts of results. One call can be both failed and slow.
+/// The counts of some results. One call can be both failed and slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) calls: u64,

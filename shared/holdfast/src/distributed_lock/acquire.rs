@@ -160,7 +160,7 @@ impl Claim {
     }
 }
 
-/// The wait after a lock's time to live: Redis rounds to milliseconds, and jitter keeps the waiters apart.
+/// Returns the wait after a lock's time to live: Redis rounds to milliseconds, and jitter keeps waiters apart.
 fn pause() -> Duration {
     Duration::from_micros(1000 + fastrand::u64(..5000))
 }

@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options for the Redis at `url`, with the default timeout.
+    /// Returns options for the Redis at `url`, with the default timeout.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),

@@ -250,7 +250,7 @@ async fn caller_in_a_hurry_takes_no_half_open_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_a_sign_of_life_even_when_it_says_no() {
+async fn refusal_counts_as_a_success_for_the_breaker() {
     let breaker = breaker();
     let pipeline = Pipeline::new("inventory").breaker(breaker.clone());
     for error in [

@@ -55,7 +55,7 @@ async fn a_success_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_must_not_be_repeated_is_not() {
+async fn error_that_must_not_be_retried_ends_the_call() {
     let (gave_up, calls) = always_failing(
         &Retry::new(5, Backoff::RECONNECT),
         Advice::Never,
