@@ -4,11 +4,11 @@
 //! $ cargo run -p holdfast --example bulkhead
 //! ```
 //!
-//! A shop has ten hands. Half of its customers want to pay by card, the others only want to look at an order; and the card
-//! company has become slow.
+//! A shop can serve ten customers at a time. Half of its customers want to pay by card, the others only want to look at
+//! an order; and the card processor has become slow.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
-#![expect(clippy::disallowed_methods, reason = "what takes time is played")]
+#![expect(clippy::disallowed_methods, reason = "the work is simulated")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,32 +24,32 @@ const CUSTOMERS: u32 = 60;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     println!(
-        "{CUSTOMERS} customers come, one every 5 ms; the card company takes 500 ms for each.\n"
+        "{CUSTOMERS} customers come, one every 5 ms; the card processor takes 500 ms for each.\n"
     );
     let none = Limits {
         max_concurrent: 100_000,
         max_waiting: 0,
         max_wait: Duration::ZERO,
     };
-    println!("1. Whoever pays keeps one of the shop's ten hands until the card company answers.");
-    shop(Bulkhead::new("card-company", none)?).await;
+    println!("1. A customer who pays keeps one of ten hands until the card processor answers.");
+    shop(Bulkhead::new("card-processor", none)?).await;
 
     println!(
-        "\n2. With a bulkhead: three calls of the card company at a time, three more may wait, for 50 ms."
+        "\n2. With a bulkhead: three calls to the card processor at a time, three more may wait, for 50 ms."
     );
     let limits = Limits {
         max_concurrent: 3,
         max_waiting: 3,
         max_wait: Duration::from_millis(50),
     };
-    shop(Bulkhead::new("card-company", limits)?).await;
+    shop(Bulkhead::new("card-processor", limits)?).await;
     println!(
-        "\n   Those who were turned away were told at once, and the card company was not asked for them."
+        "\n   Rejected customers were told at once, and the card processor got no call for them."
     );
     Ok(())
 }
 
-/// What became of a customer.
+/// The outcome for one customer.
 enum End {
     Looked(Duration),
     Paid,
@@ -57,7 +57,7 @@ enum End {
 }
 
 async fn shop(cards: Bulkhead) {
-    // What every request needs, whatever it wants: threads, connections, memory. Here: ten hands.
+    // The resources that every request needs: threads, connections, memory. Here: ten hands.
     let hands = Arc::new(Semaphore::new(10));
     let mut customers = JoinSet::new();
     for number in 0..CUSTOMERS {
@@ -87,12 +87,12 @@ async fn shop(cards: Bulkhead) {
         }
     }
     println!(
-        "   {looked} only looked, and waited up to {slowest:.0?}; {paid} paid, {away} were turned away"
+        "   {looked} only looked, and waited up to {slowest:.0?}; {paid} paid, {away} were rejected"
     );
 }
 
 async fn pay(cards: &Bulkhead) -> Result<(), Full> {
-    // Free again when it is dropped: after the answer, in a panic, or because the customer went away.
+    // The place is freed when it is dropped: after the call, in a panic, or when the customer leaves.
     let _place = cards.acquire().await?;
     sleep(Duration::from_millis(500)).await;
     Ok(())

@@ -1,11 +1,11 @@
-//! Circuit breaker: stop calling what does not answer. Needs nothing but this process, and ends after about three seconds.
+//! Circuit breaker: stop calling a dependency that does not answer. Needs nothing but this process; takes about 3 s.
 //!
 //! ```console
 //! $ cargo run -p holdfast --example circuit_breaker
 //! ```
 //!
-//! The card processor below is a TCP server. For a second it accepts connections and answers nobody, which is how most outages
-//! look. An order comes every 20 ms all the while, and each wants its card charged.
+//! The card processor below is a TCP server. For a second it accepts connections and does not answer, which is what
+//! most outages look like. An order comes every 20 ms all the while, and each wants its card charged.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-/// How long a customer's order may wait for the card processor.
+/// The longest time that a customer's order may wait for the card processor.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 #[tokio::main(flavor = "current_thread")]
@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
         }
     });
 
-    println!("The processor is well:");
+    println!("The processor works:");
     tell(orders(25, &breaker, processor.address).await);
     println!("It hangs:");
     processor.hang(true);
@@ -79,18 +79,18 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What became of some orders.
+/// The outcomes of some orders.
 #[derive(Default)]
 struct Outcome {
     charged: u32,
-    /// The customer waited, for nothing.
+    /// The customer waited in vain.
     timed_out: u32,
-    /// The customer was told at once that it takes longer today, and the order waits. Nothing was asked of the processor.
+    /// The customer was told at once that it takes longer today, and the order waits. The processor got no call.
     put_off: u32,
     last: Option<Rejected>,
 }
 
-/// One order each 20 ms.
+/// Places one order each 20 ms.
 async fn orders(count: u32, breaker: &CircuitBreaker, processor: SocketAddr) -> Outcome {
     let mut ticks = interval(Duration::from_millis(20));
     let mut calls = JoinSet::new();
@@ -104,7 +104,7 @@ async fn orders(count: u32, breaker: &CircuitBreaker, processor: SocketAddr) -> 
         match result {
             Ok(()) => outcome.charged += 1,
             Err(Error::Call(_)) => outcome.timed_out += 1,
-            // Here goes the fallback.
+            // The fallback goes here.
             Err(Error::Open(rejected)) => {
                 outcome.put_off += 1;
                 outcome.last = Some(rejected);
@@ -114,7 +114,8 @@ async fn orders(count: u32, breaker: &CircuitBreaker, processor: SocketAddr) -> 
     outcome
 }
 
-/// One call. It bounds itself: a limit around the breaker would cut the call off before the breaker knows that it failed.
+/// Makes one call, with a time limit inside: one around the breaker would cut the call off before the breaker sees it
+/// fail.
 async fn charge(processor: SocketAddr) -> Result<(), ChargeError> {
     let call = async {
         let mut connection = TcpStream::connect(processor).await?;
@@ -128,7 +129,7 @@ async fn charge(processor: SocketAddr) -> Result<(), ChargeError> {
     }
 }
 
-/// Why a card was not charged, as far as anybody knows.
+/// The reason for which a card was not charged, as far as is known.
 #[derive(Debug)]
 enum ChargeError {
     TimedOut,
@@ -155,7 +156,7 @@ impl fmt::Display for ChargeError {
 
 impl std::error::Error for ChargeError {}
 
-/// The other company's server.
+/// The card processor's server.
 struct Processor {
     address: SocketAddr,
     hangs: Arc<AtomicBool>,
@@ -173,7 +174,7 @@ impl Processor {
                 if is_hanging.load(Ordering::Relaxed) {
                     unanswered.push(connection);
                 } else {
-                    // A caller that has gone away is no trouble of the server's.
+                    // A caller that has left is not the server's problem.
                     let _ = connection.write_all(b"captured").await;
                 }
             }
@@ -194,9 +195,9 @@ fn tell(outcome: Outcome) {
         last,
     } = outcome;
     println!(
-        "   {charged} charged, {timed_out} waited {PATIENCE:?} for nothing, {put_off} put off at once"
+        "   {charged} charged, {timed_out} waited {PATIENCE:?} in vain, {put_off} put off at once"
     );
     if let Some(rejected) = last {
-        println!("   the last of those was told: {rejected}");
+        println!("   the last of these was told: {rejected}");
     }
 }

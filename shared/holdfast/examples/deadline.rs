@@ -4,9 +4,9 @@
 //! $ cargo run -p holdfast --example deadline
 //! ```
 //!
-//! A customer asks the order service, which asks the inventory service, which asks a slow warehouse. Three TCP servers, each of
-//! which reads one line (the header with the rest of the budget, or nothing) and answers one. Run twice: once with a timeout per
-//! hop, each reasonable where it stands, and once with a deadline that travels.
+//! A customer asks the order service, which asks the inventory service, which asks a slow warehouse. Each service is a
+//! TCP server that reads one line (the header with the remaining budget, or nothing) and answers one. It runs twice:
+//! once with a timeout per hop, each reasonable where it stands, and once with a deadline that travels.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -23,11 +23,11 @@ use tokio::{
     time::Instant,
 };
 
-/// How long the customer waits.
+/// The time that the customer waits.
 const CUSTOMER: Duration = Duration::from_millis(300);
-/// What each service grants a call: "to be safe".
+/// The time that each service grants a call: "to be safe".
 const GRANTED: Duration = Duration::from_millis(1000);
-/// How long the warehouse takes.
+/// The time that the warehouse takes.
 const WAREHOUSE: Duration = Duration::from_millis(800);
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,14 +37,14 @@ async fn main() -> anyhow::Result<()> {
     println!("\n1. A timeout of {GRANTED:?} for each hop:");
     run(Budgets::PerHop).await?;
     println!(
-        "   Both services worked on for a customer who had gone. Under load, that is what they are busy with."
+        "   Both services went on working for a customer who had left. Under load they would do nothing else."
     );
 
     println!("\n2. One deadline, which travels as `{HEADER}`:");
     run(Budgets::Travel).await?;
-    println!("   Everybody stopped when the customer did, and a little before.");
+    println!("   Every service stopped when the customer did, or a little before.");
 
-    println!("\n3. What a caller may say, to a server that grants {GRANTED:?}:");
+    println!("\n3. Headers that a caller may send to a server that grants {GRANTED:?}:");
     for header in ["250", "999999", "soon", "-1"] {
         let left = Deadline::from_header(Some(header), GRANTED).remaining();
         let left = left.unwrap_or_default().as_secs_f64() * 1000.0;
@@ -54,21 +54,21 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whose time a call takes.
+/// The time limit of each call.
 #[derive(Clone, Copy, PartialEq)]
 enum Budgets {
-    /// Each hop begins anew.
+    /// Each hop starts with the whole time.
     PerHop,
-    /// Each hop has what the one above has left.
+    /// Each hop has the time that the one above it has left.
     Travel,
 }
 
-/// A customer's request, from its beginning until nobody works for it any more.
+/// Runs a customer's request until no service works on it any more.
 async fn run(budgets: Budgets) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (said, mut heard) = mpsc::unbounded_channel();
     let say: Say = Arc::new(move |line: String| {
-        // Who does not listen any more has the end of the story.
+        // After the last line that is printed the receiver is gone.
         let _ = said.send(format!("   {:>4} ms  {line}", begun.elapsed().as_millis()));
     });
     let inventory = serve("inventory", None, budgets, Arc::clone(&say)).await?;
@@ -78,11 +78,11 @@ async fn run(budgets: Budgets) -> anyhow::Result<()> {
     let header = (budgets == Budgets::Travel).then_some(customer);
     match customer.run(call(order, header)).await {
         Ok(answer) => say(format!("customer: {}", answer?)),
-        // Not "it failed": it may have happened, and an order would now be asked for again under its idempotency key.
-        Err(exceeded) => say(format!("customer goes away: {exceeded}")),
+        // Not "it failed": it may have happened, and an order would now be repeated under its idempotency key.
+        Err(exceeded) => say(format!("customer leaves: {exceeded}")),
     }
 
-    // Every service says one line when it stops working.
+    // Each service prints one line when it stops working.
     drop(say);
     let mut ends = 0;
     while ends < 3 {
@@ -95,10 +95,10 @@ async fn run(budgets: Budgets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a line, with the time.
+/// A function that prints a line, with the time.
 type Say = Arc<dyn Fn(String) + Send + Sync>;
 
-/// A service that passes the question on, or, if there is nobody below it, looks into the warehouse.
+/// Starts a service that calls the one below it, or, without one, the warehouse.
 async fn serve(
     name: &'static str,
     below: Option<SocketAddr>,
@@ -114,7 +114,7 @@ async fn serve(
             .read_line(&mut header)
             .await?;
 
-        // This is all that a service has to do at its entry ...
+        // A service does no more than this at its entry ...
         let deadline = Deadline::from_header(Some(&header), GRANTED);
         let left = deadline.remaining().unwrap_or_default();
         say(format!("{name} is asked, and has {} ms", left.as_millis()));
@@ -124,7 +124,7 @@ async fn serve(
                 pause(WAREHOUSE).await;
                 return Ok("one left".to_owned());
             };
-            // ... and this at each call that it makes. `within` would give the call a bound of its own besides.
+            // ... and this at each call that it makes. `within` would also give the call a bound of its own.
             call(below, (budgets == Budgets::Travel).then_some(deadline)).await
         };
         let answer = match deadline.run(work).await {
@@ -143,10 +143,10 @@ async fn serve(
     Ok(address)
 }
 
-/// A call, with what is left of the budget, if that travels.
+/// Makes a call, with the remaining budget if that travels.
 async fn call(to: SocketAddr, deadline: Option<Deadline>) -> io::Result<String> {
     let header = match deadline {
-        // A budget that is used up is not worth a connection.
+        // Without any time left a connection would be in vain.
         Some(deadline) => deadline.header_value().map_err(io::Error::other)?,
         None => String::new(),
     };

@@ -1,11 +1,11 @@
-//! One holder at a time, a holder that is told, and a fence for the one that is not. Needs a Redis.
+//! One holder at a time, a holder that is told of a loss, and a fence for one that is not. Needs a Redis.
 //!
 //! ```console
 //! $ cargo xtask example distributed_lock        # starts a private Redis, or:
 //! $ REDIS_URL=redis://127.0.0.1:6379 cargo run -p holdfast --example distributed_lock
 //! ```
 //!
-//! It uses the lock `holdfast-example` and no other key but `lock:#fence`, which every lock of that Redis counts in.
+//! It uses the lock `holdfast-example` and no other key but `lock:#fence`, the counter of all locks in that Redis.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -19,7 +19,7 @@ const NAME: &str = "holdfast-example";
 const TTL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the lock protects. It remembers the newest fence, as a table in your database would.
+/// The data that the lock protects. It remembers the newest fence, as a table in your database would.
 #[derive(Default)]
 struct Account {
     newest: Fence,
@@ -39,7 +39,7 @@ impl Account {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    // Two processes, as far as Redis can tell.
+    // Two processes, from Redis' point of view.
     let ours = Locks::new(&Options::new(&url)).context("REDIS_URL")?;
     let theirs = Locks::new(&Options::new(&url)).context("REDIS_URL")?;
     if let Err(error) = ours.ping().await {
@@ -51,24 +51,24 @@ async fn main() -> anyhow::Result<()> {
         );
     }
 
-    println!("1. One holds it. Another asks, waits, and is woken by the release: nobody polls.");
+    println!("1. One process holds it. Another waits without polling; the release wakes it.");
     let lock = ours.acquire(NAME, TTL, PATIENCE).await?;
     println!("   we hold it with fence {}", lock.fence());
     let asked = theirs.try_acquire(NAME, TTL).await?;
-    println!("   they ask, and are told at once: {asked:?}");
+    println!("   they try, and are told at once: {asked:?}");
     let error = theirs.acquire(NAME, TTL, TTL * 2).await.err();
     println!(
-        "   they wait for twice as long as it lives, in vain, as it is prolonged: {}",
-        error.context("nobody else has it")?
+        "   they wait for twice its time to live, in vain, because it is renewed: {}",
+        error.context("no other process has it")?
     );
     let waiting = tokio::spawn({
         let theirs = theirs.clone();
         async move { (theirs.acquire(NAME, TTL, PATIENCE).await, Instant::now()) }
     });
-    // So that they are in line: what is shown is the release, and not that it was free.
+    // Lets them wait before the release, so that the release wakes them.
     holdfast::backoff::pause(TTL / 10).await;
     let released = Instant::now();
-    println!("   we give it back: {:?}", lock.release().await?);
+    println!("   we release it: {:?}", lock.release().await?);
     let (lock, got) = waiting.await?;
     let lock = lock?;
     println!(
@@ -98,7 +98,7 @@ async fn main() -> anyhow::Result<()> {
         other => bail!("that should have been a loss: {other:?}"),
     }
 
-    println!("4. And one that was not told in time writes anyway. The account knows better.");
+    println!("4. A holder that was not told in time writes anyway. The account refuses it.");
     let mut account = Account::default();
     let slow = ours.acquire(NAME, TTL, PATIENCE).await?;
     steal(&url).await?;
@@ -124,7 +124,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the lock away, as a Redis does that restarts without its memory.
+/// Deletes the lock, as a restart of Redis without its memory would.
 async fn steal(url: &str) -> anyhow::Result<()> {
     let client = redis::Client::open(url)?;
     let mut connection = client.get_multiplexed_async_connection().await?;

@@ -1,12 +1,13 @@
-//! Inbox: a message that comes twice takes effect once. Needs a PostgreSQL.
+//! Inbox: a message that arrives twice takes effect once. Needs a PostgreSQL.
 //!
 //! ```console
 //! $ cargo xtask example inbox        # starts a private PostgreSQL, or:
 //! $ DATABASE_URL=postgres://… cargo run -p holdfast --example inbox
 //! ```
 //!
-//! A wallet is debited by messages. A broker delivers a message again whenever it was not told in time that it had been handled,
-//! and it is right to: that is what "at least once" is. So the deliveries below are calls, each of which may end in a crash.
+//! A wallet is debited by messages. A broker delivers a message again if it was not told in time that the message had
+//! been handled. That is what "at least once" means. So the deliveries below are calls, each of which may end in a
+//! crash.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -39,7 +40,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     .await?;
 
     println!(
-        "1. Without an inbox: it commits, dies before it acknowledges, and gets the message again."
+        "1. Without an inbox: the consumer commits, dies before it acknowledges, and gets the message again."
     );
     careless(pool).await?;
     careless(pool).await?;
@@ -56,7 +57,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     }
 
     println!(
-        "\n3. It dies before it commits. Then the id is not recorded either, and the next delivery is the first."
+        "\n3. It dies before it commits. Then the id is not recorded either, and the next delivery is the first one."
     );
     let charge = Charge::new();
     handle(pool, &[charge], Crash::BeforeCommit).await?;
@@ -76,7 +77,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!("   {} + {} new, {}", one?, other?, balance(pool).await?);
 
     println!(
-        "\n5. A batch: one transaction for all of it. Two of its three were handled before; one stands in it twice."
+        "\n5. A batch is one transaction. Two of its three messages were handled before; one is in it twice."
     );
     let batch = [Charge::new(), Charge::new(), Charge::new()];
     handle(pool, &batch[..2], Crash::Never).await?;
@@ -85,7 +86,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!("   {new} new, {}", balance(pool).await?);
 
     println!(
-        "\n6. What an inbox does not see: the same charge *sent* again, as a new message, because its sender heard no answer."
+        "\n6. Not covered: the same charge *sent* again, as a new message, because its sender got no reply."
     );
     let charge = Charge::new();
     let resent = Charge {
@@ -118,9 +119,9 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
 /// A message: "charge this order".
 #[derive(Clone, Copy)]
 struct Charge {
-    /// New for every send. A redelivery has the same one.
+    /// The id of this message, new for each send. A redelivery has the same one.
     message: Uuid,
-    /// What it is about: the same, however often it is sent.
+    /// The order to charge: the same, however often it is sent.
     order: Uuid,
 }
 
@@ -133,7 +134,7 @@ impl Charge {
     }
 }
 
-/// Where the process dies.
+/// The place at which the process dies.
 #[derive(Clone, Copy, PartialEq)]
 enum Crash {
     BeforeCommit,
@@ -142,37 +143,38 @@ enum Crash {
     Never,
 }
 
-/// A consumer as many are written.
+/// Handles a message without an inbox, as many consumers do.
 async fn careless(pool: &PgPool) -> sqlx::Result<()> {
     pool.execute("update wallet set balance = balance - 100")
         .await?;
     Ok(())
 }
 
-/// A consumer: inbox and effect in one transaction; acknowledge only what this returns from. Answers how many were new.
+/// Handles a batch: inbox and effect in one transaction; acknowledge only after this has returned. Returns the number
+/// of new messages.
 async fn handle(pool: &PgPool, batch: &[Charge], crash: Crash) -> sqlx::Result<usize> {
     let ids: Vec<Uuid> = batch.iter().map(|charge| charge.message).collect();
     let mut tx = transaction::begin(pool).await?;
     let mut new = inbox::admit(&mut tx, QUEUE, &ids).await?;
     let admitted = new.len();
     for charge in batch {
-        // `remove`: what stands in the batch twice is new once.
+        // `remove`, because a message that is in the batch twice is new once.
         if new.remove(&charge.message) {
             debit(&mut tx, charge).await?;
         }
     }
     if crash == Crash::BeforeCommit {
-        return Ok(0); // To the database, a process that dies is a connection that goes away.
+        return Ok(0); // For the database, a process that dies is a connection that is closed.
     }
     tx.commit().await?;
     if crash == Crash::AfterCommit {
-        return Ok(admitted); // Nobody told the broker: it will deliver all of it again.
+        return Ok(admitted); // The broker is not told, so it will deliver the whole batch again.
     }
-    // Here the batch is acknowledged.
+    // The batch is acknowledged here.
     Ok(admitted)
 }
 
-/// The effect, under a key of its own: a charge of an order happens once, whichever message asks for it.
+/// Debits the wallet, under a key of its own: an order is charged once, whichever message demands it.
 async fn debit(conn: &mut PgConnection, charge: &Charge) -> sqlx::Result<()> {
     let first = sqlx::query("insert into charge values ($1) on conflict do nothing")
         .bind(charge.order)

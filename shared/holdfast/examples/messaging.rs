@@ -5,8 +5,8 @@
 //! $ DATABASE_URL=postgres://… AMQP_URL=amqp://… cargo run -p holdfast --example messaging
 //! ```
 //!
-//! A shop takes orders, payment charges them. Here both have their tables in one schema; in a project each has a database of its
-//! own, and nothing but messages goes between them.
+//! A shop takes orders, payment charges them. Here both have their tables in one schema; in a project each has a
+//! database of its own, and only messages go between them.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -80,7 +80,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
         shop.waker.clone(),
         Config::default(),
     );
-    // Payment: a connection of its own to consume.
+    // Payment: it consumes on a connection of its own.
     let payment = Payment {
         account: Arc::new(watch::Sender::new(true)),
         commits: Arc::default(),
@@ -116,7 +116,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     );
 
     println!(
-        "\n2. 300 orders wait in the queue, whose consumer an operator paused. Then it goes on, a batch at a time."
+        "\n2. 300 orders wait in the queue, whose consumer an operator paused. Then it resumes, a batch at a time."
     );
     controls.pause(&queues.queue, true);
     shop.place(300).await?;
@@ -134,12 +134,12 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     );
 
     println!(
-        "\n3. One message, which the broker is given five times under one id, as a relay may that dies at the wrong moment."
+        "\n3. One message, published five times under one id, as by a relay that dies at the wrong moment."
     );
     let message = shop.message();
     let five = vec![message; 5];
     println!("   the broker: {:?}", publisher.publish(&five).await);
-    // Messages of one publisher come in order: once a later one is charged, these have been seen.
+    // Messages of one publisher arrive in order: once a later one is charged, these have been handled.
     shop.place(1).await?;
     payment.has_charged(pool, 303).await?;
     println!(
@@ -148,7 +148,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     );
 
     println!(
-        "\n4. A message that no queue is bound to. A publisher without `mandatory` would be told that all is well."
+        "\n4. A message that no queue is bound to. Without `mandatory` the publisher would get a confirm."
     );
     let lost = Message {
         routing_key: "nobody".to_owned(),
@@ -157,14 +157,14 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     println!("   {:?}", publisher.publish(&[lost]).await);
 
     println!(
-        "\n5. What payment needs is away for a while. The consumer waits with the batch in its hands."
+        "\n5. Payment's ledger is unavailable for a while. The consumer keeps its batch and waits."
     );
     payment.account.send_replace(false);
     shop.place(3).await?;
     let asked = *payment.commits.borrow();
     tokio::time::timeout(Duration::from_secs(1), payment.has_charged(pool, 306))
         .await
-        .expect_err("it is away");
+        .expect_err("it is unavailable");
     println!(
         "   after a second: {} commits since",
         *payment.commits.borrow() - asked
@@ -175,10 +175,10 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
         .fetch_one(pool)
         .await?;
     println!(
-        "   it is back, all three are charged, at attempt {attempts}: an outage costs no message a try"
+        "   it is back, all three are charged, at attempt {attempts}: an outage costs no message an attempt"
     );
 
-    // In good order: batches in hand are finished and acknowledged.
+    // In order: batches in hand are finished and acknowledged.
     shutdown.cancel();
     for task in running {
         task.await?;
@@ -187,7 +187,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes orders.
+/// The service that takes orders.
 struct Shop {
     pool: PgPool,
     waker: Waker,
@@ -195,12 +195,12 @@ struct Shop {
 }
 
 impl Shop {
-    /// "There is a new order", in its envelope.
+    /// Returns the event "there is a new order", in its envelope.
     fn message(&self) -> Message {
         let order = Uuid::now_v7();
         let data = json!({ "order_id": order }).to_string().into_bytes();
         let event = Event::new(KIND, "/shop", order.to_string(), data);
-        // A project has an exchange for facts; this example borrows the one that leads to its queue by name.
+        // A project has an exchange for events; this example borrows the one that leads to its queue by name.
         event.into_message(&retry_exchange(&self.queue), self.queue.clone())
     }
 
@@ -215,7 +215,7 @@ impl Shop {
         Ok(())
     }
 
-    /// Waits until nothing is in the outbox.
+    /// Waits until the outbox is empty.
     async fn is_published(&self) -> sqlx::Result<()> {
         while outbox::backlog(&self.pool).await?.waiting > 0 {
             holdfast::backoff::pause(Duration::from_millis(20)).await;
@@ -224,19 +224,19 @@ impl Shop {
     }
 }
 
-/// Charges them.
+/// The service that charges orders.
 #[derive(Clone)]
 struct Payment {
-    /// Whether what it charges is there.
+    /// True while the ledger is available.
     account: Arc<watch::Sender<bool>>,
-    /// How many batches it committed.
+    /// The number of batches that were committed.
     commits: Arc<watch::Sender<u32>>,
 }
 
 impl Handler for Payment {
     type Message = Uuid;
 
-    // What cannot be decoded is parked at once: see the example `parking_lot`.
+    // A message that cannot be decoded is parked at once: see the example `parking_lot`.
     fn decode(&self, event: &Incoming) -> Result<Uuid, Undecodable> {
         if event.kind != KIND {
             return Err(Undecodable::UnknownType(event.kind.clone()));
@@ -246,17 +246,20 @@ impl Handler for Payment {
         data["order_id"]
             .as_str()
             .and_then(|id| id.parse().ok())
-            .ok_or_else(|| Undecodable::Malformed("order_id is no UUID".to_owned()))
+            .ok_or_else(|| Undecodable::Malformed("order_id is not a UUID".to_owned()))
     }
 
-    // On the transaction in which the inbox has admitted these messages. It commits them together, or nothing.
+    // Runs on the transaction in which the inbox has admitted these messages. They commit together or not at all.
     async fn handle(
         &self,
         conn: &mut PgConnection,
         batch: &[&Received<Uuid>],
     ) -> Result<(), Error> {
         if !*self.account.borrow() {
-            println!("   (payment: away; a batch of {} waits)", batch.len());
+            println!(
+                "   (payment: unavailable; a batch of {} waits)",
+                batch.len()
+            );
             return Err(Error::Unavailable("the ledger does not answer".into()));
         }
         let orders: Vec<Uuid> = batch.iter().map(|received| received.message).collect();
@@ -274,7 +277,7 @@ impl Handler for Payment {
         Ok(())
     }
 
-    // After the commit, before the acknowledgement.
+    // Called after the commit, before the acknowledgement.
     fn committed(&self) {
         self.commits.send_modify(|commits| *commits += 1);
     }
@@ -287,7 +290,7 @@ impl Payment {
             .await
     }
 
-    /// Waits until there are so many charges.
+    /// Waits until there are `wanted` charges.
     async fn has_charged(&self, pool: &PgPool, wanted: i64) -> sqlx::Result<()> {
         let mut commits = self.commits.subscribe();
         while self.charges(pool).await? < wanted {

@@ -5,8 +5,9 @@
 //! $ DATABASE_URL=postgres://… cargo run -p holdfast --example outbox
 //! ```
 //!
-//! There is no broker in the folder `outbox`, so there is none here: [`Broker`] below is one in the memory of this process, which
-//! can be switched off, refuses what it cannot route, and can die between taking a message and saying so.
+//! The folder `outbox` has no broker, so this example has none either: [`Broker`] below is one in the memory of this
+//! process. It can be switched off, it refuses messages that it cannot route, and it can die between taking a message
+//! and confirming it.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -56,12 +57,14 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     }
 
     println!(
-        "\n2. The process dies before it commits. There is no order, and nobody was told of one."
+        "\n2. The process dies before it commits. There is no order, and no message about one."
     );
     shop.place("orders", Ending::Crash).await?;
     println!("   {}", shop.counts(&broker).await?);
 
-    println!("\n3. The broker is away. Orders are taken all the same; their messages wait.");
+    println!(
+        "\n3. The broker is unavailable. Orders are accepted all the same; their messages wait."
+    );
     broker.is_up.send_replace(false);
     for _ in 0..3 {
         shop.place("orders", Ending::Commit).await?;
@@ -73,22 +76,22 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!("   it is back: {}", shop.counts(&broker).await?);
 
     println!(
-        "\n4. A message that the broker will never take (nobody is bound to its exchange) is put aside after two tries,"
+        "\n4. A message that the broker cannot route (no queue is bound to its exchange) is quarantined after two attempts,"
     );
-    println!("   with the reason. It holds up nobody.");
+    println!("   with the reason. It holds up no other.");
     shop.place("typo", Ending::Commit).await?;
     shop.place("orders", Ending::Commit).await?;
     broker.has(6).await;
     broker.refused(2).await;
-    // The second refusal is stored when the relay's transaction commits, and a relay that is stopped has finished that.
+    // The second refusal is stored when the relay's transaction commits; a relay that has stopped has committed.
     relay.stop().await?;
     for row in outbox::quarantined(pool, 10).await? {
         let why = row.last_error.unwrap_or_default();
         println!(
-            "   put aside after {} tries: exchange {:?}: {why}",
+            "   quarantined after {} attempts: exchange {:?}: {why}",
             row.attempts, row.exchange
         );
-        println!("   somebody mends the binding, and an operator lets it go");
+        println!("   the binding is repaired, and an operator releases the message");
         broker.knows.send_replace(vec!["orders", "typo"]);
         outbox::release(pool, row.message_id).await?;
     }
@@ -98,9 +101,11 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!("   {}", shop.counts(&broker).await?);
 
     println!(
-        "\n5. The relay dies after the broker took a message and before it heard so. The claim ends with its"
+        "\n5. The relay dies after the broker took a message, and before the confirm. The claim ends with its"
     );
-    println!("   connection, and the next relay publishes again: twice, but under the same id.");
+    println!(
+        "   connection, and the next relay publishes the row again: twice, but under the same id."
+    );
     let before = broker.taken.borrow().len();
     broker.answers.send_replace(false);
     let relay = Running::start(&shop, &broker);
@@ -118,7 +123,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
         .filter(|taken| **taken == id)
         .count();
     println!(
-        "   the broker has it {times} times. Telling the two apart is the receiver's part: see the example `inbox`."
+        "   the broker has it {times} times. The receiver tells them apart: see the example `inbox`."
     );
 
     println!(
@@ -140,11 +145,11 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What becomes of a transaction.
+/// The end of a transaction.
 #[derive(PartialEq)]
 enum Ending {
     Commit,
-    /// The process dies: to the database, that is a connection that goes away.
+    /// The process dies: for the database, that is a connection that is closed.
     Crash,
 }
 
@@ -156,7 +161,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Places an order, and says so; answers the id of the message.
+    /// Places an order, and enqueues a message about it; returns the message's id.
     async fn place(&self, exchange: &str, ending: Ending) -> sqlx::Result<Uuid> {
         let order = Uuid::now_v7();
         let mut tx = transaction::begin(&self.pool).await?;
@@ -172,18 +177,19 @@ impl Shop {
             payload: format!(r#"{{"order_id":"{order}"}}"#).into_bytes(),
         };
         let id = message.id;
-        // On the transaction of the change: this line is the pattern.
+        // Written in the transaction of the change: this line is the pattern.
         outbox::enqueue(&mut tx, &[message]).await?;
         if ending == Ending::Crash {
             return Ok(id);
         }
         tx.commit().await?;
-        // After the commit: before it there is nothing to see. Forgotten, it costs one polling interval.
+        // After the commit, because the relay cannot see the row before. If it is forgotten, it costs one polling
+        // interval.
         self.waker.wake();
         Ok(id)
     }
 
-    /// Waits until nothing is in the outbox.
+    /// Waits until the outbox is empty.
     async fn is_published(&self) -> sqlx::Result<()> {
         while outbox::backlog(&self.pool).await?.waiting > 0 {
             pause(Duration::from_millis(10)).await;
@@ -198,7 +204,7 @@ impl Shop {
         let rows = outbox::backlog(&self.pool).await?.waiting;
         let taken = broker.taken.borrow().len();
         Ok(format!(
-            "{orders} orders; {rows} messages wait in the outbox, the broker was given {taken}"
+            "{orders} orders; {rows} messages wait in the outbox, the broker has taken {taken}"
         ))
     }
 }
@@ -207,11 +213,11 @@ impl Shop {
 #[derive(Clone)]
 struct Broker {
     is_up: Arc<watch::Sender<bool>>,
-    /// The exchanges that lead somewhere.
+    /// The exchanges that a queue is bound to.
     knows: Arc<watch::Sender<Vec<&'static str>>>,
-    /// Whether it says what it has.
+    /// True while it confirms what it has taken.
     answers: Arc<watch::Sender<bool>>,
-    /// The ids of what it was given, in order.
+    /// The ids of the messages that it has taken, in order.
     taken: Arc<watch::Sender<Vec<Uuid>>>,
     refused: Arc<watch::Sender<usize>>,
 }
@@ -236,7 +242,7 @@ impl Publisher for Broker {
             }
         };
         let outcomes = batch.iter().map(outcome).collect();
-        // Without an answer the relay waits, as it would for a broker that hangs. A real publisher bounds this.
+        // Without a reply the relay waits, as it would for a broker that hangs. A real publisher bounds this wait.
         let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
         outcomes
     }
@@ -253,7 +259,7 @@ impl Broker {
         }
     }
 
-    /// Waits until it was given that many.
+    /// Waits until it has taken `wanted` messages.
     async fn has(&self, wanted: usize) {
         let _ = self
             .taken
@@ -262,7 +268,7 @@ impl Broker {
             .await;
     }
 
-    /// Waits until it has refused that many.
+    /// Waits until it has refused `wanted` messages.
     async fn refused(&self, wanted: usize) {
         let _ = self
             .refused
@@ -272,7 +278,7 @@ impl Broker {
     }
 }
 
-/// A relay that runs.
+/// A relay in a task of its own.
 struct Running {
     task: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -282,7 +288,7 @@ impl Running {
     fn start(shop: &Shop, broker: &Broker) -> Self {
         let config = Config {
             max_attempts: 2,
-            // How long a refused row waits. Short, for the example.
+            // The wait of a refused row. Short, for the example.
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(20))
                 .expect("10 is less than 20"),
             ..Config::default()
@@ -298,13 +304,13 @@ impl Running {
         Self { task, shutdown }
     }
 
-    /// In good order: it finishes its round first, and publishes what is committed.
+    /// Stops in order: the relay finishes its round, and publishes what is committed.
     async fn stop(self) -> Result<(), tokio::task::JoinError> {
         self.shutdown.cancel();
         self.task.await
     }
 
-    /// As a crash does: its connection goes away with whatever transaction is open on it.
+    /// Stops like a crash: the connection is closed, with whatever transaction is open on it.
     async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;

@@ -1,12 +1,13 @@
-//! Parking lot: what could not be handled waits for a person, with its cause. Needs a PostgreSQL and a RabbitMQ.
+//! Parking lot: a message that could not be handled waits for an operator, with its cause. Needs a PostgreSQL and a
+//! RabbitMQ.
 //!
 //! ```console
 //! $ cargo xtask example parking_lot        # starts private servers, or:
 //! $ DATABASE_URL=postgres://… AMQP_URL=amqp://… cargo run -p holdfast --example parking_lot
 //! ```
 //!
-//! Payment gets one good message among four bad ones. The good one is charged at once; each of the others ends in a table, with
-//! its cause, and there an operator mends it, sends it again or drops it.
+//! Payment gets one good message among four bad ones. The good one is charged at once. Each of the others ends in a
+//! table, with its cause, where an operator edits, requeues or drops it.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -33,7 +34,7 @@ use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-/// A minute's work of an operator, who signs everything.
+/// The operator, whose name is recorded with each action.
 const OPERATOR: &str = "olivia";
 
 #[tokio::main]
@@ -45,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn with_queues(pool: &PgPool) -> anyhow::Result<()> {
-    // In earnest 1 s, 5 s, 30 s, 2 min.
+    // In production 1 s, 5 s, 30 s, 2 min.
     let delays = [200, 400].map(Duration::from_millis);
     let queues = broker::Queues::create("parking_lot", &delays).await?;
     let told = tell(pool, &queues).await;
@@ -114,7 +115,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
             "order.created.v9",
             "o-3",
             whole("o-3", "alice", 690),
-            "of a version that nobody here knows",
+            "of an unknown version",
         ),
         (
             "order.created.v1",
@@ -145,9 +146,9 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     waker.wake();
 
     println!(
-        "\n2. The batch fails, is taken apart, and only the bad ones leave. o-5 might work another time, so it is tried"
+        "\n2. The batch fails, is taken apart, and only the bad ones leave. o-5 might succeed later, so it is retried"
     );
-    println!("   again after 200 and 400 ms; the others would never.");
+    println!("   after 200 and 400 ms; the others never would.");
     until_balance(pool, "alice", 9310).await?;
     println!("   o-1 is charged, alice has 93.10 left");
     until_parked(pool, 4).await?;
@@ -156,7 +157,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
         println!("   parked {order}: {:<13} {}", parked.cause, parked.detail);
     }
 
-    println!("\n3. o-2: Olivia mends it. Not by changing what it costs:");
+    println!("\n3. o-2: Olivia edits it. She may not change the amount:");
     let o2 = find(pool, "o-2").await?;
     for (cents, note) in [(1, "a discount"), (690, "the customer was nested")] {
         let payload = whole("o-2", "alice", cents).to_string();
@@ -179,12 +180,12 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
             Err(refused) => println!("   refused ({note}): {refused}"),
         }
     }
-    requeue(pool, &waker, &o2, "mended").await?;
+    requeue(pool, &waker, &o2, "repaired").await?;
     until_balance(pool, "alice", 8620).await?;
     println!("   requeued, and charged: alice has 86.20 left");
 
     println!(
-        "\n4. o-5: bob has an account by now. The message is as it should be, so it is only sent again."
+        "\n4. o-5: bob has an account by now. The message itself is right, so it is only requeued."
     );
     pool.execute("insert into account values ('bob', 10000)")
         .await?;
@@ -192,9 +193,9 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     until_balance(pool, "bob", 9310).await?;
     println!("   requeued, and charged: bob has 93.10 left");
 
-    println!("\n5. o-3 cannot be sent again as it is, and nobody will ever charge o-4:");
+    println!("\n5. o-3 cannot be requeued as it is, and o-4 must never be charged:");
     let o3 = find(pool, "o-3").await?;
-    if let Err(refused) = requeue(pool, &waker, &o3, "let us see").await {
+    if let Err(refused) = requeue(pool, &waker, &o3, "an attempt").await {
         println!("   o-3: {refused}");
     }
     let mut tx = transaction::begin(pool).await?;
@@ -206,14 +207,14 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     )
     .await?;
     let o4 = find(pool, "o-4").await?;
-    parking::discard(&mut tx, o4.id, OPERATOR, "asked the shop: a defect, mended").await?;
+    parking::discard(&mut tx, o4.id, OPERATOR, "a bug of the shop's, fixed").await?;
     tx.commit().await?;
     println!(
         "   both dropped; {} wait for an operator",
         parking::open(pool).await?
     );
 
-    println!("\n6. Who did what:");
+    println!("\n6. The operator's actions:");
     let mut conn = pool.acquire().await?;
     for state in ["requeued", "dropped"] {
         for parked in parking::list(&mut *conn, state, None, 100).await? {
@@ -235,7 +236,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends a parked message again: an outbox row and an audit row in one transaction.
+/// Requeues a parked message: an outbox row and an audit row in one transaction.
 async fn requeue(pool: &PgPool, waker: &Waker, parked: &Parked, note: &str) -> anyhow::Result<()> {
     let mut tx = transaction::begin(pool).await?;
     parking::requeue(&mut tx, &Decodable, parked.id, OPERATOR, note).await?;
@@ -252,13 +253,13 @@ async fn find(pool: &PgPool, order: &str) -> anyhow::Result<Parked> {
         .with_context(|| format!("{order} is not parked"))
 }
 
-/// What is asked of payment.
+/// A request to charge a customer.
 struct Charge {
     customer: String,
     cents: i64,
 }
 
-/// Knows what it can decode. The operator's edits are checked by it, too.
+/// Decodes a charge. The operator's edits are checked by it, too.
 fn decode(event: &Incoming) -> Result<Charge, Undecodable> {
     if event.kind != "order.created.v1" {
         return Err(Undecodable::UnknownType(event.kind.clone()));
@@ -269,11 +270,11 @@ fn decode(event: &Incoming) -> Result<Charge, Undecodable> {
     Ok(Charge {
         customer: data["customer"]
             .as_str()
-            .ok_or_else(|| malformed("customer is no text"))?
+            .ok_or_else(|| malformed("customer is not a text"))?
             .to_owned(),
         cents: data["amount"]["amount_minor"]
             .as_i64()
-            .ok_or_else(|| malformed("amount.amount_minor is no number"))?,
+            .ok_or_else(|| malformed("amount.amount_minor is not a number"))?,
     })
 }
 
@@ -294,7 +295,7 @@ impl Handler for Payment {
         for Received { message, .. } in batch {
             let Charge { customer, cents } = message;
             if *cents <= 0 {
-                // Now or ever: it is parked without another try.
+                // No retry can succeed, so the message is parked at once.
                 return Err(Error::rejected("an amount must be more than zero"));
             }
             let charged =
@@ -304,7 +305,7 @@ impl Handler for Payment {
                     .execute(&mut *conn)
                     .await?;
             if charged.rows_affected() == 0 {
-                // The account may be on its way: it walks the schedule.
+                // The account may yet be opened, so the message is retried by the schedule.
                 return Err(Error::Failed(format!("{customer} has no account").into()));
             }
         }
@@ -314,7 +315,7 @@ impl Handler for Payment {
     fn committed(&self) {}
 }
 
-/// What the operator's edits are checked against.
+/// The check of the operator's edits.
 struct Decodable;
 
 impl Schema for Decodable {
@@ -323,7 +324,7 @@ impl Schema for Decodable {
     }
 }
 
-/// Waits until that many messages are parked.
+/// Waits until `wanted` messages are parked.
 async fn until_parked(pool: &PgPool, wanted: i64) -> sqlx::Result<()> {
     while parking::open(pool).await? < wanted {
         pause(Duration::from_millis(20)).await;
@@ -331,7 +332,7 @@ async fn until_parked(pool: &PgPool, wanted: i64) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Waits until that is what a customer has.
+/// Waits until a customer's balance is `wanted`.
 async fn until_balance(pool: &PgPool, customer: &str, wanted: i64) -> sqlx::Result<()> {
     let balance = "select balance from account where customer = $1";
     while sqlx::query_scalar::<_, i64>(balance)

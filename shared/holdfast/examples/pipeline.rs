@@ -4,11 +4,11 @@
 //! $ cargo run -p holdfast --example pipeline
 //! ```
 //!
-//! A price service works, has a hiccup, dies and comes back; its client has all four patterns around each call, and the last
-//! price it heard for when there is no answer.
+//! A price service works, fails for a moment, dies and comes back. Its client has all four patterns around each call,
+//! and falls back to the last price that it got.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
-#![expect(clippy::disallowed_methods, reason = "what takes time is played")]
+#![expect(clippy::disallowed_methods, reason = "the work is simulated")]
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use holdfast::{
 };
 use tokio::time::{Instant, sleep};
 
-/// Why there is no price.
+/// The reason for which there is no price.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("it is busy")]
@@ -43,21 +43,21 @@ impl From<Exceeded> for Failed {
     }
 }
 
-/// Whether it may be asked again: asking for a price changes nothing, so yes.
+/// The call may be retried: asking for a price changes nothing.
 impl Retryable for Failed {
     fn advice(&self) -> Advice {
         Advice::Backoff
     }
 }
 
-/// What it says about the service's health.
+/// Each failure counts against the service's health.
 impl Classify for Failed {
     fn class(&self) -> Class {
         Class::Failure
     }
 }
 
-/// The price service: how many of its next calls fail, and what it was asked.
+/// The price service: the number of its next calls that fail, and the number of calls so far.
 #[derive(Default)]
 struct Service {
     failing: AtomicU32,
@@ -93,8 +93,8 @@ async fn main() -> anyhow::Result<()> {
         max_waiting: 16,
         max_wait: Duration::from_millis(50),
     };
-    // One for each dependency, made once and shared. The order in which the parts are named does not matter: the order in
-    // which they work is always the same.
+    // One for each dependency, made once and shared. The order in which the parts are named does not matter: they
+    // always work in the same order.
     let prices = Pipeline::new("prices")
         .retry(Retry::new(3, backoff).with_budget(Budget::new(0.2, 10)?.into()))
         .breaker(CircuitBreaker::new("prices", breaker)?)
@@ -104,19 +104,19 @@ async fn main() -> anyhow::Result<()> {
     println!("1. It works.");
     ask(&prices, &service).await;
 
-    println!("\n2. A hiccup of two calls: the retry sees to it.");
+    println!("\n2. Two calls fail: the retries hide it.");
     service.failing.store(2, Ordering::Relaxed);
     ask(&prices, &service).await;
 
     println!(
-        "\n3. It dies. The breaker opens after five failures; from then on nobody asks it, and nobody waits."
+        "\n3. It dies. The breaker opens after five failures; from then on no call is made, and no caller waits."
     );
     service.failing.store(u32::MAX, Ordering::Relaxed);
     for _ in 0..4 {
         ask(&prices, &service).await;
     }
 
-    println!("\n4. It is back. One call is let through to see; it works, so the breaker closes.");
+    println!("\n4. It is back. The breaker permits one probe; it succeeds, so the breaker closes.");
     service.failing.store(0, Ordering::Relaxed);
     sleep(Duration::from_millis(400)).await;
     ask(&prices, &service).await;
@@ -131,14 +131,14 @@ async fn ask(prices: &Pipeline, service: &Arc<Service>) {
     let took = begun.elapsed();
     match answer {
         Ok(price) => println!("   {price} after {calls} calls, {took:.0?}"),
-        // Whichever part said no: the fallback is the caller's, and here it is the price that was heard last.
+        // Whichever part ended the call, the fallback is the caller's: here, the last price.
         Err(gave_up) => {
             let why = match &gave_up.last {
                 Error::Open(rejected) => rejected.to_string(),
                 Error::Full(full) => full.to_string(),
                 Error::Call(error) => error.to_string(),
             };
-            println!("   690 of a while ago, after {calls} calls, {took:.0?}: {why}");
+            println!("   690, a price from before, after {calls} calls, {took:.0?}: {why}");
         }
     }
 }

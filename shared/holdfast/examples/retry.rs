@@ -1,11 +1,11 @@
-//! Retry: whether to try again at all. Needs nothing but this process.
+//! Retry: repeat a failed call only where that is safe, and within a budget. Needs nothing but this process.
 //!
 //! ```console
 //! $ cargo run -p holdfast --example retry
 //! ```
 //!
-//! The price service below is a TCP server that answers one line per connection. It has a hiccup, it asks to be left alone, and
-//! it dies; and its clients try again: sometimes, not always, and never without end.
+//! The price service below is a TCP server that answers one line per connection. It fails for a moment, it asks its
+//! clients to wait, and it dies. Its clients retry: sometimes, not always, and never without end.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -36,66 +36,66 @@ async fn main() -> anyhow::Result<()> {
     let retry = Retry::new(4, backoff);
     let second = Duration::from_secs(1);
 
-    println!("1. A hiccup: the first two calls find it busy.");
+    println!("1. A short failure: the first two calls find it busy.");
     let shop = Shop::open(|call| if call <= 2 { "busy" } else { "price 690" }).await?;
     shop.tell(&retry, Deadline::after(second)).await;
 
-    println!("\n2. A refusal: the same question gets the same answer, so it is asked once.");
+    println!("\n2. A refusal: a retry would get the same answer, so there is none.");
     let shop = Shop::open(|_| "no such product").await?;
     shop.tell(&retry, Deadline::after(second)).await;
 
-    println!("\n3. It says when to come back (Retry-After): no guess of ours is better.");
+    println!("\n3. It says when to try again (Retry-After), and its client obeys.");
     let shop = Shop::open(|call| if call == 1 { "later 300" } else { "price 690" }).await?;
     shop.tell(&retry, Deadline::after(second)).await;
 
     println!(
-        "\n4. The customer waits for 200 ms and it says 300 ms: no time, so it is not waited for."
+        "\n4. The customer waits for 200 ms and the service says 300 ms: the call ends at once."
     );
     let shop = Shop::open(|_| "later 300").await?;
     shop.tell(&retry, Deadline::after(second / 5)).await;
 
-    println!("\n5. It is dead, and 200 customers ask, one after the other. What reaches it:");
+    println!("\n5. It is dead, and 200 customers call, one after the other. It gets:");
     // Short waits, so that the example is short. The count does not depend on them.
     let quick = Backoff::new(Duration::from_micros(10), Duration::from_micros(20))?;
     let without = Retry::new(4, quick);
-    // One call in ten may be a retry over time, and ten retries are in hand to begin with. In a program it is made once for
-    // each dependency and shared by all calls to that.
+    // Over time one call in ten may be a retry, and ten retries are in hand at the start. A program makes one budget
+    // for each dependency, shared by all calls to it.
     let with = without.clone().with_budget(Budget::new(0.1, 10)?.into());
     for (what, retry) in [("without a budget", without), ("with a budget", with)] {
         let shop = Shop::open(|_| "busy").await?;
         for _ in 0..200 {
-            // A price that is not there is an answer, too: the shop goes on without it.
+            // The shop goes on without a price.
             let _ = shop.ask(&retry, Deadline::after(second)).await;
         }
         println!("   {what:<17} {:>4} calls", shop.calls());
     }
-    println!("   The first kind keeps a dead service dead; the second adds what it can bear.");
+    println!("   The first rule keeps a dead service dead; the second adds what it can bear.");
     Ok(())
 }
 
-/// Why there is no price.
+/// The reason for which there is no price.
 #[derive(Debug)]
 enum Error {
-    /// It is too busy.
+    /// The service is too busy.
     Busy,
-    /// It is too busy, and said until when.
+    /// The service is too busy, and said for how long.
     Later(Duration),
-    /// It will never have one.
+    /// The service will never have that price.
     Refused(String),
-    /// No connection, or a broken one.
+    /// There is no connection, or it broke.
     Unreachable(io::Error),
     /// No answer in time. It may be on its way.
     Late(Exceeded),
 }
 
 impl Retryable for Error {
-    // A price is asked for, nothing is bought: that is safe to repeat, whatever became of the first question. For a payment,
-    // `Unreachable` and `Late` would be `Never`, unless the callee knows a repeated one by its idempotency key.
+    // Asking for a price buys nothing, so it is safe to repeat, whatever happened to the first request. For a payment,
+    // `Unreachable` and `Late` would be `Never`, unless the callee recognises a repetition by its idempotency key.
     fn advice(&self) -> Advice {
         match self {
             Self::Busy | Self::Unreachable(_) => Advice::Backoff,
             Self::Later(after) => Advice::After(*after),
-            // The one would be answered alike, and for the other there is no time left.
+            // A refusal would be repeated, and after `Late` there is no time left.
             Self::Refused(_) | Self::Late(_) => Advice::Never,
         }
     }
@@ -105,7 +105,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => f.write_str("busy"),
-            Self::Later(after) => write!(f, "busy, come back in {after:?}"),
+            Self::Later(after) => write!(f, "busy, try again in {after:?}"),
             Self::Refused(why) => f.write_str(why),
             Self::Unreachable(error) => error.fmt(f),
             Self::Late(late) => late.fmt(f),
@@ -115,14 +115,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A price service, and a count of what reached it.
+/// A price service that counts its calls.
 struct Shop {
     address: SocketAddr,
     calls: Arc<AtomicU32>,
 }
 
 impl Shop {
-    /// Answers its nth call, counted from 1, with `answer(n)`.
+    /// Starts a service that answers its nth call, counted from 1, with `answer(n)`.
     async fn open(answer: fn(u32) -> &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -131,7 +131,7 @@ impl Shop {
         tokio::spawn(async move {
             while let Ok((mut connection, _)) = listener.accept().await {
                 let call = counted.fetch_add(1, Ordering::Relaxed) + 1;
-                // A caller that has gone away is no trouble of the server's.
+                // A caller that has left is not the server's problem.
                 let _ = connection.write_all(answer(call).as_bytes()).await;
             }
         });
@@ -142,7 +142,7 @@ impl Shop {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// One call, which may take several attempts. All of them have one deadline; each of them bounds itself by it.
+    /// Makes one call, of one or more attempts. All of them share one deadline, by which each bounds itself.
     async fn ask(&self, retry: &Retry, deadline: Deadline) -> Result<String, GaveUp<Error>> {
         let attempt = async |_| {
             deadline
@@ -171,7 +171,7 @@ impl Shop {
         }
     }
 
-    /// Calls, and says what came of it.
+    /// Makes a call and prints its outcome.
     async fn tell(&self, retry: &Retry, deadline: Deadline) {
         let begun = Instant::now();
         let answer = match self.ask(retry, deadline).await {

@@ -1,12 +1,13 @@
-//! Saga: a long transaction over several services, that ends whatever happens. Needs a PostgreSQL.
+//! Saga: a long transaction over several services that ends whatever happens. Needs a PostgreSQL.
 //!
 //! ```console
 //! $ cargo xtask example saga        # starts a private PostgreSQL, or:
 //! $ DATABASE_URL=postgres://… cargo run -p holdfast --example saga
 //! ```
 //!
-//! An order is charged, reserved, confirmed and told. Payment, inventory and the others are one struct,
-//! [`Participants`] in `support/participants.rs`, and the broker is a channel; the saga, its row and its outbox are the real ones.
+//! An order is charged, reserved, confirmed, and the customer is told. Payment, inventory and the others are one
+//! struct, [`Participants`] in `support/participants.rs`, and the broker is a channel; the saga, its row and its outbox
+//! are the real ones.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -31,14 +32,14 @@ use uuid::Uuid;
 
 use self::participants::{Participants, World};
 
-/// What a saga is started with.
+/// The data that a saga is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
     cents: i64,
     sku: String,
 }
 
-/// What it asks for.
+/// The commands that it sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Command {
     Charge { cents: i64 },
@@ -49,7 +50,7 @@ enum Command {
     Tell,
 }
 
-/// Asked again after 10 s, 20 s, then every 30 s; three times in all.
+/// Resent after 10 s, 20 s, then every 30 s; three attempts in all.
 const PATIENT: Retry = Retry {
     timeout: Duration::from_secs(10),
     longest: Duration::from_secs(30),
@@ -90,7 +91,7 @@ static PLACE_ORDER: Definition<Order, Command> = Definition {
             compensation: Some(|_| Command::Release),
             ..STEP
         },
-        // The point of no return: once this is written only its answer decides, so it is asked for ever.
+        // The point of no return: once this command is written only its reply decides, so it is resent without limit.
         Step {
             name: "confirm",
             action: Some(|_| Command::Confirm),
@@ -120,37 +121,37 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     holdfast::saga::migrator().run(pool).await?;
     let mut program = Program::start(pool)?;
 
-    println!("1. Everybody does what they are asked.");
+    println!("1. Every participant does its step.");
     program.place(World::Well).await?;
 
-    println!("\n2. There is none left. What was done is undone, in reverse.");
+    println!("\n2. Out of stock. The steps that are done are compensated, in reverse.");
     program.place(World::OutOfStock).await?;
 
     println!(
-        "\n3. Payment charges, and its answer is lost. The command is sent again under the same key; payment knows the key."
+        "\n3. Payment charges, and its reply is lost. The command is resent under the same key, which payment knows."
     );
     program.place(World::AnswerLost).await?;
 
     println!(
-        "\n4. The process dies while it takes an answer in. Log, state and next command are one transaction: all gone."
+        "\n4. The process dies while it applies a reply. Log, state and next command are one transaction: all gone."
     );
-    println!("   The answer was not acknowledged, so it comes again.");
+    println!("   The reply was not acknowledged, so it is delivered again.");
     program.dies_at_next_answer = true;
     let crashed = program.place(World::Well).await?;
 
     println!(
-        "\n5. There is none left, and the refund is refused: nothing but a person can help. The saga is stuck, and says so."
+        "\n5. Out of stock, and the refund is refused: only an operator can help. The saga is stuck, and says so."
     );
     let stuck = program.place(World::RefundRefused).await?;
-    println!("   Olivia mends the account, and resumes it:");
+    println!("   Olivia repairs the account, and resumes it:");
     program.resume(stuck, "account reopened").await?;
 
-    println!("\nThe log of the one in 4. Nothing else is kept, and nothing of it in memory:");
+    println!("\nThe log of the saga in 4. Nothing else is kept, and nothing of it in memory:");
     program.print_log(crashed).await?;
     program.stop().await
 }
 
-/// An orchestrator: takes answers in, and asks again for what is overdue.
+/// An orchestrator: applies replies, and resends commands that are overdue.
 struct Program {
     pool: PgPool,
     executor: Executor<Order, Command>,
@@ -176,7 +177,7 @@ impl Program {
         let shutdown = CancellationToken::new();
         Ok(Self {
             pool: pool.clone(),
-            // A twentieth of every timeout, so that the example is short. 1.0 in earnest.
+            // A twentieth of every timeout, so that the example is short. 1.0 in production.
             executor: Executor::new(&[&PLACE_ORDER], 0.05)?,
             relay: tokio::spawn(relay.run(shutdown.clone())),
             participants,
@@ -187,10 +188,10 @@ impl Program {
         })
     }
 
-    /// Places an order, and goes on until its saga rests.
+    /// Places an order, and runs its saga until it is at rest.
     async fn place(&mut self, world: World) -> anyhow::Result<Uuid> {
         self.participants.is_now(world);
-        // In a shop it follows from the order's id: then an order starts one saga, however often it is asked to.
+        // In a shop the id follows from the order's: then an order starts one saga, however often it is requested.
         let id = Uuid::now_v7();
         let start = Start {
             id,
@@ -212,7 +213,7 @@ impl Program {
         Ok(id)
     }
 
-    /// Until a saga ends, or is stuck.
+    /// Runs until a saga ends, or is stuck.
     async fn carry_on(&mut self) -> anyhow::Result<()> {
         let mut sweep = interval(Duration::from_millis(20));
         loop {
@@ -231,7 +232,7 @@ impl Program {
         }
     }
 
-    /// What a consumer does with an answer.
+    /// Applies a reply, as a consumer does.
     async fn hear(&mut self, answer: (Uuid, Heard)) -> anyhow::Result<Applied> {
         if std::mem::take(&mut self.dies_at_next_answer) {
             let mut tx = transaction::begin(&self.pool).await?;
@@ -250,9 +251,10 @@ impl Program {
         Ok(applied)
     }
 
-    /// What a worker does now and then.
+    /// Looks for overdue commands, as a worker does at intervals.
     async fn sweep(&self) -> anyhow::Result<Applied> {
-        // Since when answers could have come in. Here they always could; behind a broker, only while we are connected to it.
+        // The time for which replies could have arrived. Here they always could; with a broker, only while connected to
+        // it.
         let heard_for = Duration::from_secs(3600);
         let mut tx = transaction::begin(&self.pool).await?;
         let (_, applied) = self
@@ -299,10 +301,10 @@ impl Program {
     }
 }
 
-/// How a command travels: the one thing that the executor leaves to its user.
+/// Puts a command into a message: the one thing that the executor leaves to its user.
 fn dispatch(outgoing: &Outgoing<'_>, command: Command) -> Message {
     Message {
-        // New for every send; the key in the headers is the same for every send.
+        // New for each send; the key in the headers stays the same.
         id: Uuid::now_v7(),
         exchange: "commands".to_owned(),
         routing_key: outgoing.step.to_owned(),

@@ -1,25 +1,25 @@
 //! Distributed-systems patterns that people copy: one folder and one Cargo feature each.
 //!
-//! Each module opens with the problem it solves, what it guarantees and what it does not, how it fails, and what to take
-//! along when you copy it. The only edges between the folders are the ones in `Cargo.toml`'s feature list.
+//! Each module opens with the problem that it solves, what it guarantees and what it does not, how it fails, and what
+//! to take along when you copy it. The only edges between the folders are the ones in `Cargo.toml`'s feature list.
 //!
-//! | module | what for |
+//! | module | purpose |
 //! | --- | --- |
 //! | [`outbox`] | a state change and the message about it happen both or not at all |
-//! | [`inbox`] | a message that comes twice takes effect once |
+//! | [`inbox`] | a message that arrives twice takes effect once |
 //! | [`messaging`] | confirmed publishing, batching consumers, delayed retry, parking, over AMQP 0-9-1 |
 //! | [`saga`] | a long transaction over several services ends, whatever happens |
-//! | [`backoff`] | how long to wait before the next try |
-//! | [`retry`] | whether to try again at all |
+//! | [`backoff`] | the wait before the next attempt |
+//! | [`retry`] | repeating a failed call only where that is safe, and within a budget |
 //! | [`deadline`] | one time budget for a call and all the calls below it |
-//! | [`circuit_breaker`] | a dependency that fails is not asked any more, until it is back |
+//! | [`circuit_breaker`] | a dependency that fails is not called until it is back |
 //! | [`bulkhead`] | a slow dependency takes its own places, and no others |
 //! | [`pipeline`] | deadline, retry, circuit breaker and bulkhead in the right order |
-//! | [`distributed_lock`] | one at a time across processes, and a number by which a database refuses who comes too late |
+//! | [`distributed_lock`] | one holder at a time across processes, and a fence against writes of an earlier one |
 //! | [`telemetry`] | logs with trace ids, W3C trace context, Prometheus metrics |
-//! | [`transaction`] | all or nothing, also for a caller that is cut short |
+//! | [`transaction`] | all or nothing, even for a caller that is cut short |
 //! | [`completion`] | a call that ends even if its caller does not wait for the end |
-//! | [`failpoint`](mod@failpoint) | where tests make the process fail |
+//! | [`failpoint`](mod@failpoint) | lines at which tests make the process fail |
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! The queues that `messaging` expects, for one example alone, and gone again afterwards. In a project they are a file that is
+//! The queues that `messaging` expects, for one example alone, deleted afterwards. In a project they are a file that is
 //! loaded into the broker (deploy/rabbitmq/definitions.json), and no service may declare any.
 
 use std::time::Duration;
@@ -20,17 +20,17 @@ pub(crate) struct Queues {
     pub(crate) url: String,
     /// The queue to consume. The routing key of the same name leads to it.
     pub(crate) queue: String,
-    /// Behind which its delays are.
+    /// The exchange that the delay queues are bound to.
     exchange: String,
     connection: Connection,
     channel: Channel,
     names: Vec<String>,
-    /// Whether the exchange was there before us.
+    /// Set if the exchange did not exist before.
     exchange_is_ours: bool,
 }
 
 impl Queues {
-    /// Makes them on the broker of `AMQP_URL`, with a delay queue for each of `delays`.
+    /// Declares the queues on the broker of `AMQP_URL`, with a delay queue for each of `delays`.
     pub(crate) async fn create(example: &str, delays: &[Duration]) -> anyhow::Result<Self> {
         let url = std::env::var("AMQP_URL").ok().with_context(|| {
             format!(
@@ -70,7 +70,8 @@ impl Queues {
             exchange_is_ours,
         };
 
-        // What kills its consumer again and again is dead-lettered by the broker itself; high, so that it is only that.
+        // The broker itself dead-letters a message that kills its consumer again and again. The limit is high, so that
+        // it affects no other.
         let work = [
             ("x-delivery-limit", AMQPValue::LongInt(100)),
             ("x-dead-letter-exchange", text(&exchange)),
@@ -78,7 +79,7 @@ impl Queues {
         ];
         queues.declare(&queue, &work).await?;
         for (place, delay) in (1..).zip(delays) {
-            // Nobody consumes it. What is in it for that long goes back to the queue it came from.
+            // Without a consumer: a message that was in it for `delay` goes back to the queue that it came from.
             let wait = [
                 (
                     "x-message-ttl",
@@ -91,13 +92,13 @@ impl Queues {
                 .declare(&format!("{queue}.retry.{place}"), &wait)
                 .await?;
         }
-        // Without a number RabbitMQ 4 drops what waits in it after 20 deliveries.
+        // Without this limit RabbitMQ 4 drops a message after 20 deliveries.
         let dead = [("x-delivery-limit", AMQPValue::LongInt(1_000_000_000))];
         queues.declare(&format!("{queue}.dead"), &dead).await?;
         Ok(queues)
     }
 
-    /// A durable, replicated queue, which the exchange of delays leads to by its name.
+    /// Declares a durable, replicated queue, bound to the delays' exchange by its name.
     async fn declare(&mut self, name: &str, more: &[(&str, AMQPValue)]) -> anyhow::Result<()> {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), text("quorum"));
@@ -125,7 +126,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Takes them away again.
+    /// Deletes the queues.
     pub(crate) async fn drop(self) -> anyhow::Result<()> {
         for name in &self.names {
             self.channel
@@ -133,7 +134,7 @@ impl Queues {
                 .await?;
         }
         if self.exchange_is_ours {
-            // Another example may have bound its queues meanwhile: then it stays.
+            // Another example may have bound its queues meanwhile: then the exchange stays.
             let unused = ExchangeDeleteOptions {
                 if_unused: true,
                 ..ExchangeDeleteOptions::default()
@@ -148,7 +149,7 @@ impl Queues {
     }
 }
 
-/// Whether the exchange is there. Asked on a channel of its own: the broker closes it if not.
+/// Returns whether the exchange exists. On a channel of its own, because the broker closes it if not.
 async fn exists(connection: &Connection, exchange: &str) -> anyhow::Result<bool> {
     let channel = connection.create_channel().await?;
     let passive = ExchangeDeclareOptions {

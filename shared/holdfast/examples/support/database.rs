@@ -1,4 +1,4 @@
-//! A schema of the example's own, in whatever database it is given, and gone again afterwards.
+//! A schema of the example's own, in the database of `DATABASE_URL`, dropped afterwards.
 
 use anyhow::Context;
 use sqlx::{
@@ -7,14 +7,14 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-/// A schema, and connections that see nothing else.
+/// A schema, and connections that see no other.
 pub(crate) struct Schema {
     name: String,
     pub(crate) pool: PgPool,
 }
 
 impl Schema {
-    /// Makes it, in the database of `DATABASE_URL`.
+    /// Creates the schema, in the database of `DATABASE_URL`.
     pub(crate) async fn create(example: &str) -> anyhow::Result<Self> {
         let url = std::env::var("DATABASE_URL").ok().with_context(|| {
             format!(
@@ -37,7 +37,7 @@ impl Schema {
         Ok(Self { name, pool })
     }
 
-    /// Takes it away again, with all that is in it.
+    /// Drops the schema, with everything in it.
     pub(crate) async fn drop(self) -> anyhow::Result<()> {
         let Self { name, pool } = self;
         pool.execute(AssertSqlSafe(format!("drop schema {name} cascade")))

@@ -1,4 +1,4 @@
-//! Who takes part in the example `saga`.
+//! The participants of the example `saga`.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Command;
 
-/// What the participants are like.
+/// The behaviour of the participants.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum World {
     Well,
@@ -23,11 +23,12 @@ pub(crate) enum World {
     RefundRefused,
 }
 
-/// Payment, inventory and the others, and the broker between.
+/// Payment, inventory and the other services, and the broker between.
 #[derive(Clone)]
 pub(crate) struct Participants {
     world: Arc<Mutex<World>>,
-    /// What they did, by the key of the command: for ever, so that what they are asked twice they do once.
+    /// The replies to commands that were carried out, by the command's key. Kept for ever, so that a repeated command
+    /// is carried out once.
     did: Arc<Mutex<HashMap<String, Answer>>>,
     answer: mpsc::UnboundedSender<(Uuid, Heard)>,
 }
@@ -46,7 +47,7 @@ impl Publisher for Participants {
 }
 
 impl Participants {
-    /// Ones that have done nothing yet, and answer there.
+    /// Returns participants that have done nothing yet, and reply through `answer`.
     pub(crate) fn new(answer: mpsc::UnboundedSender<(Uuid, Heard)>) -> Self {
         Self {
             world: Arc::new(Mutex::new(World::Well)),
@@ -59,7 +60,7 @@ impl Participants {
         *self.world.lock().expect("nobody panics with it") = world;
     }
 
-    /// A participant gets a command, and answers it or does not.
+    /// Carries a command out, and replies to it or not.
     fn take(&self, message: &Message) {
         let (key, attempt) = (&message.headers["key"], &message.headers["attempt"]);
         let asks: Key = key.parse().expect("it was written by `dispatch`");
@@ -70,7 +71,7 @@ impl Participants {
 
         let mut did = self.did.lock().expect("nobody panics with it");
         let (outcome, answer) = if let Some(before) = did.get(key) {
-            println!("   {asked:<13} attempt {attempt}: did that before");
+            println!("   {asked:<13} attempt {attempt}: done before");
             (Outcome::Done, before.clone())
         } else {
             let (outcome, answer) = perform(&command, world);
@@ -82,7 +83,7 @@ impl Participants {
         };
         let is_lost = world == World::AnswerLost && asked == "charge/do" && attempt == "1";
         if is_lost {
-            println!("                 the answer is lost");
+            println!("                 the reply is lost");
             return;
         }
         let heard = Heard::Reply {
@@ -91,12 +92,12 @@ impl Participants {
             outcome,
             answer,
         };
-        // A program that has stopped hears it after its next start, from a real broker.
+        // If the program has stopped: a real broker would keep the reply until its next start.
         let _ = self.answer.send((asks.saga, heard));
     }
 }
 
-/// What a participant does. A refusal is a promise: it is not so, and never will be.
+/// Carries a command out. A refusal is final: it is not done, and never will be.
 fn perform(command: &Command, world: World) -> (Outcome, Answer) {
     let done = |kind: &str| (Outcome::Done, Answer::new(kind));
     match command {

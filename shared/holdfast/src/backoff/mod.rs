@@ -1,19 +1,19 @@
-//! # Backoff: how long to wait before the next try
+//! # Backoff: the wait before the next attempt
 //!
 //! **Problem.** A broker restarts. Forty consumers lost their connection in the same millisecond, so they all reconnect
 //! in the same millisecond, and again one second later, and again two seconds later: each wave knocks the broker over
 //! before it is up. Doubling the delay does not help, because it keeps the wave together.
 //!
-//! **Guarantee.** The delay before try `n` is drawn evenly from zero to `min(cap, base * 2^n)`: *full jitter*. The waves
-//! spread out, and no wait exceeds the cap.
+//! **Guarantee.** The delay before attempt `n` is drawn evenly from zero to `min(cap, base * 2^n)`: *full jitter*. The
+//! waves spread out, and no wait exceeds the cap.
 //!
-//! **Not guaranteed.** That there is an end: that is [`retry`](crate::retry)'s question. A lower bound: the draw may be
-//! zero. Where a server said when to come back, obey it instead.
+//! **Not guaranteed.** An end: [`retry`](crate::retry) decides that. A lower bound: the draw may be zero. If a server
+//! said when to try again, obey that instead.
 //!
-//! **States.** None. [`Backoff`] is a rule; [`Delays`] counts the tries for those who do not.
+//! **States.** None. [`Backoff`] is a rule; [`Delays`] counts the failures for callers that do not.
 //!
-//! **Failure modes.** A `base` of zero would spin, a cap below the base would be a surprise: both are refused by
-//! [`Backoff::new`].
+//! **Failure modes.** A `base` of zero would never wait, and a cap below the base would contradict it: [`Backoff::new`]
+//! refuses both.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,8 +27,8 @@
 //! # Ok::<(), holdfast::backoff::InvalidBackoff>(())
 //! ```
 //!
-//! **Copying this.** This file, and the crates `fastrand`, `thiserror` and `tokio` (`time`). The crates people take
-//! otherwise are `backon` and `backoff`; both also decide whether to retry, which is kept apart here.
+//! **Copying this.** This file, and the crates `fastrand`, `thiserror` and `tokio` (`time`). Alternatives: `backon` and
+//! `backoff`; both also decide whether to retry, which is kept apart here.
 //!
 //! Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 
@@ -41,24 +41,24 @@ pub struct Backoff {
     cap: Duration,
 }
 
-/// The bounds make no sense. Fix the configuration.
+/// The bounds are not valid. Fix the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBackoff {
-    /// A base of zero never grows.
+    /// The base is zero, and would never grow.
     #[error("the base of a backoff must be more than zero")]
     ZeroBase,
-    /// The cap is the upper bound of every delay, so it cannot be below the first one's.
+    /// The cap is below the base. It is the upper bound of every delay, the first one included.
     #[error("the cap of a backoff ({cap:?}) must not be below its base ({base:?})")]
     CapBelowBase {
-        /// The base that was given.
+        /// The rejected base.
         base: Duration,
-        /// The cap that was given.
+        /// The rejected cap.
         cap: Duration,
     },
 }
 
 impl Backoff {
-    /// A rule whose first delay is at most `base` and whose every delay is at most `cap`.
+    /// Returns a rule whose first delay is at most `base` and whose every delay is at most `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Result<Self, InvalidBackoff> {
         if base.is_zero() {
             return Err(InvalidBackoff::ZeroBase);
@@ -69,35 +69,35 @@ impl Backoff {
         Ok(Self { base, cap })
     }
 
-    /// For reconnecting to a server: up to 200 ms at first, never more than 5 s.
+    /// The rule for reconnecting to a server: up to 200 ms at first, never more than 5 s.
     pub const RECONNECT: Self = Self {
         base: Duration::from_millis(200),
         cap: Duration::from_secs(5),
     };
 
-    /// For running a transaction again that lost a race: up to 5 ms at first, never more than 250 ms.
+    /// The rule for repeating a transaction that lost a race: up to 5 ms at first, never more than 250 ms.
     pub const CONFLICT: Self = Self {
         base: Duration::from_millis(5),
         cap: Duration::from_millis(250),
     };
 
-    /// The most that [`Self::delay`] can answer after `failures` failed tries.
+    /// Returns the longest possible [`Self::delay`] after `failures` failed attempts.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let factor = 2_u32.saturating_pow(failures);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// A delay after `failures` failed tries: evenly from zero to [`Self::ceiling`].
+    /// Returns a delay after `failures` failed attempts, drawn evenly from zero to [`Self::ceiling`].
     pub fn delay(&self, failures: u32) -> Duration {
         self.ceiling(failures).mul_f64(fastrand::f64())
     }
 
-    /// Waits for [`Self::delay`]. Cancel safe: nothing is kept.
+    /// Waits for [`Self::delay`]. Cancel safe: it keeps no state.
     pub async fn wait(&self, failures: u32) {
         pause(self.delay(failures)).await;
     }
 
-    /// Counts the failures for the caller.
+    /// Returns a counter of failures that waits by this rule.
     pub const fn delays(self) -> Delays {
         Delays {
             backoff: self,
@@ -106,34 +106,34 @@ impl Backoff {
     }
 }
 
-/// A [`Backoff`] that counts.
+/// A [`Backoff`] that counts the failures.
 #[derive(Clone, Debug)]
 pub struct Delays {
     backoff: Backoff,
-    /// Failures since the last success.
+    /// The number of failures since the last success.
     failures: u32,
 }
 
 impl Delays {
-    /// Counts one more failure and waits. Cancel safe: a wait that is dropped has counted.
+    /// Counts one more failure, and waits. Cancel safe: a wait that is dropped has counted.
     pub async fn wait(&mut self) {
         let failures = self.failures;
         self.failures = self.failures.saturating_add(1);
         self.backoff.wait(failures).await;
     }
 
-    /// It worked: the next failure is the first one again.
+    /// Records a success: the next failure is the first one again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How many failures there were since the last success.
+    /// Returns the number of failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 }
 
-/// Waits for `delay`. The one place where the project sleeps: to pace, never to wait for something to have happened.
+/// Waits for `delay`. The only place where the project sleeps: to pace itself, never to wait for an event.
 #[expect(
     clippy::disallowed_methods,
     reason = "pacing is what this module is for"
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_bounds_are_refused() {
         let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
         assert_eq!(Backoff::new(zero, second), Err(InvalidBackoff::ZeroBase));
         assert!(matches!(
@@ -167,7 +167,7 @@ mod tests {
                 delays.iter().all(|delay| *delay <= ceiling),
                 "failures {failures}"
             );
-            // Full jitter: the lower half is used as much as the upper. 1000 draws miss this with odds of 1e-9.
+            // Full jitter draws from the lower half as often as from the upper. 1000 draws miss this with odds of 1e-9.
             let low = delays.iter().filter(|delay| **delay < ceiling / 2).count();
             assert!(
                 (400..=600).contains(&low),

@@ -1,23 +1,23 @@
 //! # Bulkhead: one slow dependency takes its own places, and no others
 //!
-//! **Problem.** The card company answers in 30 s instead of 50 ms. Every request that needs it waits, and each holds a
-//! task, a connection and a place in the server's queue. Soon they hold all of them, and customers who only wanted to look
-//! at their orders wait as well: the whole shop is as slow as the slowest company behind it.
+//! **Problem.** The card processor answers in 30 s instead of 50 ms. Every request that needs it waits, and each holds
+//! a task, a connection and a place in the server's queue. Soon these requests hold all of them, and customers who only
+//! want to look at their orders wait as well: the whole shop is as slow as the slowest company behind it.
 //!
-//! **Guarantee.** At most [`Limits::max_concurrent`] calls run at a time; at most [`Limits::max_waiting`] more wait for a
-//! place, in the order in which they came, and none longer than [`Limits::max_wait`]. Everybody else is told at once, by an
-//! error of its own ([`Full`]): the dependency was not asked. A place is free again when its [`Place`] is dropped, be that
-//! after an answer, in a panic, or because the caller went away.
+//! **Guarantee.** At most [`Limits::max_concurrent`] calls run at a time; at most [`Limits::max_waiting`] more wait for
+//! a place, first come first served, and none longer than [`Limits::max_wait`]. Every other call is rejected at once,
+//! by an error of its own ([`Full`]), and never reaches the dependency. A place is freed when its [`Place`] is dropped:
+//! after the call returned, in a panic, or because the caller was cancelled.
 //!
-//! **Not guaranteed.** That the dependency sees no more calls than that: a call that was dropped may still be worked on over
-//! there, and other processes have bulkheads of their own. That the calls end: bound them by a
-//! [`Deadline`](https://sre.google/sre-book/addressing-cascading-failures/), or the places are taken for good.
+//! **Not guaranteed.** That the dependency works on no more calls than that: it may still be working on a call that was
+//! dropped here, and other processes have bulkheads of their own. That the calls end: bound them by a
+//! [`Deadline`](https://sre.google/sre-book/addressing-cascading-failures/), or the places are never freed.
 //!
 //! **States.** Free places; waiting calls, first come first served; and a switch ([`Bulkhead::set_enabled`]).
 //!
-//! **Failure modes.** Too small, it refuses what the dependency could have borne: `bulkhead_rejected_total` says so while
-//! the dependency is fast. Too large, it is not there. Little's law gives the size: calls per second, times the seconds
-//! that a call takes on a good day, times two or three.
+//! **Failure modes.** If it is too small, it rejects calls that the dependency could have served:
+//! `bulkhead_rejected_total` grows while the dependency is fast. If it is too large, it protects nothing. Little's law
+//! gives the size: calls per second, times the seconds that a call takes on a good day, times two or three.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,32 +36,32 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`time`); for its tests `loom` and `tokio`
-//! (`macros`, `rt`, `test-util`). `places.rs` is the counting, this file the bounds, the names and the numbers. What people
-//! take otherwise: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (no bound on how long one waits), or
-//! `tokio::sync::Semaphore`, which takes a lock for each place that is given back: two cores that do so at once wait for each
-//! other.
+//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`time`); for its tests `loom` and
+//! `tokio` (`macros`, `rt`, `test-util`). `places.rs` counts the places; this file has the limits, the names and the
+//! metrics. Alternatives: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (the wait is not bounded), or
+//! `tokio::sync::Semaphore`, which locks for each place that is freed, so that two cores that do so at once wait for
+//! each other.
 //!
-//! Sources: Nygard, "Release It!", 2nd edition, chapter 5, "Bulkheads"; the documentation of resilience4j (`Bulkhead`) and of
-//! Polly (`ConcurrencyLimiter`); Little, "A Proof for the Queuing Formula: L = λW" (1961).
+//! Sources: Nygard, "Release It!", 2nd edition, chapter 5, "Bulkheads"; the documentation of resilience4j (`Bulkhead`)
+//! and of Polly (`ConcurrencyLimiter`); Little, "A Proof for the Queuing Formula: L = λW" (1961).
 
 mod places;
 
-/// What `places` is built on. Its test with loom puts loom's own here.
+/// The types that `places` is built on. Its test with loom puts loom's in their place.
 mod sync {
     pub(super) use std::sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     };
 
-    /// This thread's number: threads take turns, whatever their ids.
+    /// Returns this thread's number. Numbers are given in turn, whatever the threads' ids.
     #[inline]
     pub(super) fn thread_number() -> usize {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        // A thread that is being torn down has none any more.
+        // A thread that is being torn down has no number any more.
         MINE.try_with(|mine| *mine).unwrap_or(0)
     }
 }
@@ -77,56 +77,56 @@ use std::{
 use metrics::{Counter, Gauge, counter, gauge};
 use places::{NoRoom, Places, Taken};
 
-/// How many calls may be under way, and how many may wait for how long.
+/// The numbers of calls that may run and wait, and the time for which they may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls that run at a time: from 1 to 100 000.
+    /// The calls that may run at a time: from 1 to 100 000.
     pub max_concurrent: usize,
-    /// Calls that wait for a place, besides: from 0, nobody waits, to 1 000 000.
+    /// The calls that may wait for a place, in addition: from 0 (none) to 1 000 000.
     pub max_waiting: usize,
-    /// Longest that one waits: from 0 to an hour.
+    /// The longest wait: from 0 to an hour.
     pub max_wait: Duration,
 }
 
-/// The limits make no sense. Fix the configuration.
+/// A limit is out of its range. Fix the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLimits {
-    /// Nothing could ever run, or there is no limit to speak of.
+    /// The number of running calls is zero, or too large to limit anything.
     #[error("max_concurrent of a bulkhead must be from 1 to 100000, not {0}")]
     MaxConcurrent(usize),
-    /// The queue is no queue any more.
+    /// The number of waiting calls is too large for a queue.
     #[error("max_waiting of a bulkhead must be from 0 to 1000000, not {0}")]
     MaxWaiting(usize),
-    /// Nobody waits for so long.
+    /// The wait is too long for any caller.
     #[error("max_wait of a bulkhead must be from 0 to 3600 s, not {} s", .0.as_secs())]
     MaxWait(Duration),
 }
 
-/// All places are taken. The dependency was not asked, so nothing happened there.
+/// All places are taken. The call was not made.
 ///
-/// Asking again at once would make it worse: answer without the dependency, or say when to come back.
+/// Another attempt at once would add load: respond without the dependency, or tell the client when to try again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bulkhead of {name} is full: {reason}")]
 pub struct Full {
-    /// The dependency.
+    /// The bulkhead's name, which is the dependency's.
     pub name: Arc<str>,
-    /// Which bound it was.
+    /// The limit that the call met.
     pub reason: Reason,
 }
 
-/// Which bound a call met.
+/// The limit that a call met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// As many wait already as may.
+    /// As many calls as permitted wait already.
     Queue,
-    /// It waited for as long as one may.
+    /// The call waited for as long as permitted.
     Wait,
 }
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Queue => "too many wait already",
+            Self::Queue => "too many calls wait already",
             Self::Wait => "no place became free in time",
         })
     }
@@ -140,7 +140,7 @@ struct Inner {
     name: Arc<str>,
     limits: Limits,
     places: Places,
-    /// Off: everybody is let in, and nobody is counted.
+    /// False while switched off: every call is admitted, and none is counted.
     enabled: AtomicBool,
     metrics: Metrics,
 }
@@ -152,26 +152,26 @@ struct Metrics {
     waiting: Gauge,
 }
 
-/// What a bulkhead is like at this moment.
+/// The state of a bulkhead at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Calls under way.
+    /// The calls that run.
     pub in_use: usize,
-    /// Calls that wait for a place.
+    /// The calls that wait for a place.
     pub waiting: usize,
-    /// The bounds.
+    /// The limits that it was made with.
     pub limits: Limits,
-    /// Whether it is on.
+    /// False while it is switched off.
     pub enabled: bool,
 }
 
-/// A place in a bulkhead: free again when this is dropped.
+/// A place in a bulkhead, freed when this is dropped.
 #[derive(Debug)]
-#[must_use = "the place is free again when this is dropped"]
+#[must_use = "the place is freed when this is dropped"]
 pub struct Place<'a>(#[expect(dead_code, reason = "held for its drop")] Option<Taken<'a>>);
 
 impl Bulkhead {
-    /// The places of the dependency `name`, which is a label of its metrics.
+    /// Returns a bulkhead for the dependency `name`, which is a label of its metrics.
     pub fn new(name: impl Into<Arc<str>>, limits: Limits) -> Result<Self, InvalidLimits> {
         if !(1..=100_000).contains(&limits.max_concurrent) {
             return Err(InvalidLimits::MaxConcurrent(limits.max_concurrent));
@@ -193,7 +193,7 @@ impl Bulkhead {
         })))
     }
 
-    /// The dependency.
+    /// Returns the dependency's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -206,15 +206,15 @@ impl Bulkhead {
         }
     }
 
-    /// Takes a place, and waits for one if it may.
+    /// Takes a place; waits for one if the limits permit.
     ///
-    /// Cancel safe: a caller that goes away leaves the queue.
+    /// Cancel safe: a caller that is dropped leaves the queue.
     pub async fn acquire(&self) -> Result<Place<'_>, Full> {
         self.acquire_within(|| self.0.limits.max_wait).await
     }
 
-    /// As [`Self::acquire`], but waits no longer than the caller has time. `time` is asked only if there is no free place: to
-    /// know it may take a look at the clock.
+    /// Takes a place as [`Self::acquire`] does, but waits no longer than the caller's `time`. `time` is called only if
+    /// no place is free, because it may read the clock.
     pub async fn acquire_within(&self, time: impl FnOnce() -> Duration) -> Result<Place<'_>, Full> {
         if let Some(place) = self.free_place() {
             return Ok(place);
@@ -235,14 +235,14 @@ impl Bulkhead {
         }
     }
 
-    /// Switches it off, so that everybody is let in, and on again. Calls that wait go on waiting.
+    /// Switches it off, so that every call is admitted, and on again. Calls that wait go on waiting.
     ///
     /// For drills, and for the hour in which its limits turn out to be wrong.
     pub fn set_enabled(&self, enabled: bool) {
         self.0.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// What it is like at this moment.
+    /// Returns the counts of now.
     pub fn snapshot(&self) -> Snapshot {
         let (free, waiting) = self.0.places.free_and_waiting();
         Snapshot {
@@ -253,7 +253,7 @@ impl Bulkhead {
         }
     }
 
-    /// Sets the gauges `bulkhead_in_use` and `bulkhead_waiting`. For whoever samples gauges, once a second, say.
+    /// Sets the gauges `bulkhead_in_use` and `bulkhead_waiting`. Call it about once a second.
     pub fn publish(&self) {
         let now = self.snapshot();
         #[expect(clippy::cast_precision_loss, reason = "at most a million")]
@@ -262,7 +262,7 @@ impl Bulkhead {
         self.0.metrics.waiting.set(waiting);
     }
 
-    /// The way of nearly every call: no wait, no queue, no clock.
+    /// Takes a free place, as nearly every call does: no wait, no queue, no clock.
     fn free_place(&self) -> Option<Place<'_>> {
         if !self.0.enabled.load(Ordering::Relaxed) {
             return Some(Place(None));

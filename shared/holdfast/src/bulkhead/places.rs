@@ -1,11 +1,12 @@
-//! Places, and the line of those who wait for one.
+//! Places, and the line of calls that wait for one.
 //!
-//! Were the free places one number, every call on every core would write to it twice, and cores that write to the same memory
-//! wait for each other. So they lie in a few stripes. A thread takes from its own, and from the others when that is empty;
-//! only who finds none at all takes the lock around the line.
+//! If the free places were one number, every call on every core would write to it twice, and cores that write to the
+//! same memory wait for each other. So the places lie in a few stripes. A thread takes from its own stripe, and from
+//! the others when that is empty; only a thread that finds no place takes the lock around the line.
 //!
-//! Whoever waits has marked each stripe. The mark and the places are one word, so for each stripe either the mark came first,
-//! and who gives a place back there sees that somebody waits for it; or the place came first, and who waits sees it.
+//! A call that waits has marked each stripe. The mark and the places are one word. So for each stripe either the mark
+//! came first, and a thread that frees a place there sees that a call waits; or the place came first, and the waiting
+//! call sees it.
 //!
 //! `tests/interleavings.rs` compiles this file a second time, over loom's types in place of std's.
 
@@ -18,33 +19,33 @@ use std::{
 
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, thread_number};
 
-/// How many threads take places without meeting another. More of them share. A power of two.
+/// The number of threads that take places without sharing. Further threads share. A power of two.
 const STRIPES: usize = 8;
 
-/// What a place counts in a stripe's word.
+/// The value of one free place in a stripe's word.
 const PLACE: usize = 0b10;
-/// In a stripe's word: somebody waits.
+/// The bit of a stripe's word that is set while a call waits.
 const MARK: usize = 0b01;
 
-/// Two cache lines apart, as processors fetch lines in pairs.
+/// The free places of one stripe, and the mark. Two cache lines apart, because processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Stripe(AtomicUsize);
 
 #[derive(Debug)]
 pub(super) struct Places {
-    /// As many as a power of two.
+    /// The stripes. Their number is a power of two.
     stripes: Box<[Stripe]>,
     line: Mutex<Line>,
 }
 
-/// Those who wait. The stripes are marked while there is somebody.
+/// The calls that wait. The stripes are marked while there is one.
 #[derive(Debug, Default)]
 struct Line {
-    /// The next one's ticket.
+    /// The ticket of the next call.
     next: u64,
     waiting: BTreeMap<u64, Waker>,
-    /// Who has a place, and of which stripe, and has not come for it yet.
+    /// The tickets that were given a place and have not polled since, with the place's stripe.
     called: BTreeMap<u64, usize>,
 }
 
@@ -55,35 +56,35 @@ pub(super) struct Taken<'a> {
     stripe: usize,
 }
 
-/// As many wait already as may.
+/// As many calls as permitted wait already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// Waits for a place. Cancel safe: who is dropped leaves the line, or passes on the place that was theirs.
+/// A wait for a place. Cancel safe: a wait that is dropped leaves the line, or passes on the place that it was given.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Wait<'a> {
     places: &'a Places,
-    /// How many may wait.
+    /// The number of calls that may wait.
     most: usize,
-    /// While in the line.
+    /// Set while in the line.
     ticket: Option<u64>,
 }
 
-/// How one got on at the line.
+/// The result of entering the line.
 enum Entered<'a> {
     Taken(Taken<'a>),
     Waits(u64),
 }
 
 impl Stripe {
-    /// Takes a place, unless somebody waits for it.
+    /// Takes a place, unless a call waits for it.
     #[inline]
     fn take(&self) -> bool {
         self.take_if(|word| word >= PLACE && word & MARK == 0)
     }
 
-    /// Takes a place for somebody whose turn it is.
+    /// Takes a place for a call whose turn it is.
     fn take_in_turn(&self) -> bool {
         self.take_if(|word| word >= PLACE)
     }
@@ -109,13 +110,13 @@ impl Places {
         }
     }
 
-    /// Takes a place, if one is free and nobody waits. One that is given back at this moment it may miss.
+    /// Takes a place, if one is free and no call waits. It may miss a place that is freed at this moment.
     #[inline]
     pub(super) fn try_take(&self) -> Option<Taken<'_>> {
         self.take(Stripe::take)
     }
 
-    /// Takes a place as soon as one is free, first come first served, if fewer than `most` wait.
+    /// Takes a place as soon as one is free, first come first served, if fewer than `most` calls wait.
     pub(super) fn wait(&self, most: usize) -> Wait<'_> {
         Wait {
             places: self,
@@ -124,7 +125,7 @@ impl Places {
         }
     }
 
-    /// How many are free, and how many wait. Exact while nothing moves.
+    /// Returns the numbers of free places and of waiting calls. Exact while nothing changes.
     pub(super) fn free_and_waiting(&self) -> (usize, usize) {
         let free = |Stripe(word): &Stripe| word.load(Ordering::Relaxed) / PLACE;
         let waiting = self.line().waiting.len();
@@ -143,7 +144,7 @@ impl Places {
         })
     }
 
-    /// Takes a place, or gets into line.
+    /// Takes a place, or joins the line.
     fn enter(&self, most: usize, waker: Waker) -> Result<Entered<'_>, NoRoom> {
         let mut line = self.line();
         if line.waiting.is_empty() {
@@ -173,7 +174,7 @@ impl Places {
         }
     }
 
-    /// Gives free places to those who wait.
+    /// Gives free places to waiting calls.
     #[cold]
     fn call_next(&self) {
         loop {
@@ -185,9 +186,9 @@ impl Places {
                 return;
             };
             line.called.insert(ticket, taken.stripe);
-            mem::forget(taken); // theirs now
+            mem::forget(taken); // it belongs to the ticket now
             let waker = self.leave(&mut line, ticket);
-            // Not under the lock: it may come back here.
+            // Wake without the lock: the waker may call this code.
             drop(line);
             if let Some(waker) = waker {
                 waker.wake();
@@ -195,7 +196,7 @@ impl Places {
         }
     }
 
-    /// One less waits.
+    /// Removes a call from the line; unmarks the stripes after the last one.
     fn leave(&self, line: &mut Line, ticket: u64) -> Option<Waker> {
         let waker = line.waiting.remove(&ticket)?;
         if line.waiting.is_empty() {
@@ -216,7 +217,7 @@ impl Places {
         }
     }
 
-    /// Nothing that is done under the lock can panic half way.
+    /// Locks the line. It is valid after a panic: no change under the lock can stop half way.
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,7 +235,7 @@ impl<'a> Future for Wait<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let places = self.places;
-        // Not under the lock: it may come back here.
+        // Cloned without the lock: the waker may call this code.
         let waker = context.waker().clone();
         let Some(ticket) = self.ticket else {
             return match places.enter(self.most, waker) {
@@ -252,7 +253,7 @@ impl<'a> Future for Wait<'a> {
             return Poll::Ready(Ok(Taken { places, stripe }));
         }
         let before = line.waiting.insert(ticket, waker);
-        // Not under the lock: dropping it may come back here.
+        // Dropped without the lock: the waker may call this code.
         drop(line);
         drop(before);
         Poll::Pending
@@ -267,7 +268,7 @@ impl Drop for Wait<'_> {
         let mut line = self.places.line();
         let called = line.called.remove(&ticket);
         let waker = self.places.leave(&mut line, ticket);
-        // Not under the lock: both may come back here.
+        // Both without the lock: they may call this code.
         drop(line);
         drop(waker);
         if let Some(stripe) = called {

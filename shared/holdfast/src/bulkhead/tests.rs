@@ -23,7 +23,7 @@ fn seen(bulkhead: &Bulkhead) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_runs_above_the_limit_and_nobody_waits_above_the_other() {
+async fn both_limits_hold_and_further_calls_are_rejected() {
     let cards = bulkhead(2, 1, 100 * MS);
     let (first, _second) = (
         cards.try_acquire().expect("free"),
@@ -42,7 +42,7 @@ async fn nobody_runs_above_the_limit_and_nobody_waits_above_the_other() {
     );
     assert_eq!(
         fourth.to_string(),
-        "the bulkhead of cards is full: too many wait already"
+        "the bulkhead of cards is full: too many calls wait already"
     );
 
     drop(first);
@@ -65,21 +65,21 @@ async fn a_wait_is_bounded_by_the_limit_and_by_the_callers_time() {
         let full = cards
             .acquire_within(|| time)
             .await
-            .expect_err("nobody leaves");
+            .expect_err("no place is freed");
         assert_eq!((full.reason, begun.elapsed()), (Reason::Wait, waited));
     }
     assert_eq!(seen(&cards), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_came_first_is_first() {
+async fn places_are_given_first_come_first_served() {
     let cards = bulkhead(1, 9, 1000 * MS);
     let held = cards.try_acquire().expect("free");
     let (mut second, mut third) = (Box::pin(cards.acquire()), Box::pin(cards.acquire()));
     assert!(futures_poll(second.as_mut()).await.is_pending());
     assert!(futures_poll(third.as_mut()).await.is_pending());
     drop(held);
-    // The place is the second's already: nobody who comes now gets it, nor the third.
+    // The place belongs to the second already: neither a new call nor the third gets it.
     assert!(cards.try_acquire().is_err());
     assert!(futures_poll(third.as_mut()).await.is_pending());
     drop(second.await.expect("its turn"));
@@ -87,7 +87,7 @@ async fn who_came_first_is_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_goes_away_leaves_its_place_or_the_queue() {
+async fn dropped_caller_frees_its_place_or_leaves_the_queue() {
     let cards = bulkhead(1, 1, 1000 * MS);
     let held = cards.try_acquire().expect("free");
     {
@@ -96,14 +96,14 @@ async fn a_caller_that_goes_away_leaves_its_place_or_the_queue() {
         assert_eq!(seen(&cards), (1, 1));
     }
     assert_eq!(seen(&cards), (1, 0));
-    // Given a place that it never took.
+    // A call that was given a place and never took it.
     {
         let mut waits = pin!(cards.acquire());
         assert!(futures_poll(waits.as_mut()).await.is_pending());
         drop(held);
     }
     assert_eq!(seen(&cards), (0, 0));
-    // In a panic.
+    // A panic frees the place.
     let place = cards.clone();
     let panics = tokio::spawn(async move {
         let _place = place.try_acquire().expect("free");
@@ -121,7 +121,7 @@ async fn one_slow_dependency_leaves_the_others_alone() {
         let (slow, fast) = (slow.clone(), fast.clone());
         calls.spawn(async move {
             if let Ok(_place) = slow.acquire().await {
-                // It never ends by itself: the test does.
+                // The call hangs until the test's time is over.
                 let _ = tokio::time::timeout(30_000 * MS, std::future::pending::<()>()).await;
             }
         });
@@ -137,7 +137,7 @@ async fn one_slow_dependency_leaves_the_others_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn off_is_as_if_it_were_not_there() {
+async fn switched_off_bulkhead_admits_every_call() {
     let cards = bulkhead(1, 0, Duration::ZERO);
     let _held = cards.try_acquire().expect("free");
     cards.set_enabled(false);
@@ -151,7 +151,7 @@ async fn off_is_as_if_it_were_not_there() {
 }
 
 #[test]
-fn limits_that_make_no_sense_are_named() {
+fn invalid_limits_are_named() {
     let limits = |max_concurrent, max_waiting, seconds| Limits {
         max_concurrent,
         max_waiting,
@@ -176,7 +176,7 @@ fn limits_that_make_no_sense_are_named() {
     }
 }
 
-/// Polls once.
+/// Polls `future` once.
 async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }

@@ -1,101 +1,101 @@
-//! When a breaker opens, for how long, and what it wants to see before it closes.
+//! The settings of a breaker: when it opens, for how long, and what closes it.
 
 use std::time::Duration;
 
-/// No setting may be longer: what comes out must fit the clock, and a breaker that is open for a day is forgotten.
+/// The longest value of every duration: sums must fit the clock, and a breaker that is open for a day is forgotten.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How one breaker behaves. Start from [`Config::default`] and change what differs.
+/// The settings of one breaker. Start from [`Config::default`] and change what differs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
-    /// When it opens. Default: after five failures in a row.
+    /// The rule by which it opens. Default: after five failures in a row.
     pub policy: Policy,
-    /// How long it stays open before a call may try again: more than zero, at most a day. Default: 5 s.
+    /// The time for which it stays open before a probe: more than zero, at most a day. Default: 5 s.
     pub open_for: Duration,
-    /// How much longer it stays open each time that trying again fails. Default: twice as long, up to 30 s. `None`: always
-    /// `open_for`.
+    /// The growth of that time with each failed trial. Default: doubles, up to 30 s. `None`: always `open_for`.
     pub growth: Option<Growth>,
-    /// The share of the time above that is added at random, so that replicas do not try again in step: 0 to 1. Default: 0.2,
-    /// so 5 s becomes 5 s to 6 s.
+    /// The share of that time that is added at random, so that replicas do not probe in step: 0 to 1. Default: 0.2, so
+    /// 5 s becomes 5 s to 6 s.
     pub jitter: f64,
-    /// What it wants to see before it closes.
+    /// The probes that it permits before it closes.
     pub half_open: HalfOpen,
 }
 
-/// When a closed breaker opens.
+/// A rule by which a closed breaker opens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
-    /// After this many failures in a row. The cheapest: a success costs no lock and no clock. It is blind to a dependency
-    /// that fails every second call.
+    /// A run of failures. The cheapest policy: a success costs no lock and no clock. It is blind to a dependency that
+    /// fails every second call.
     Consecutive {
-        /// At least 1.
+        /// The number of failures, at least 1.
         failures: u32,
     },
-    /// When too large a share of the latest calls failed, or was slow. Each call takes a short lock.
+    /// Too large a share of failed or slow calls among the latest. Each call takes a short lock.
     Rate {
-        /// Which calls are the latest ones.
+        /// The latest calls.
         window: Window,
-        /// With fewer calls in the window than this nothing is decided: one failure of one call is not "100 %". At least 1,
-        /// and at most the size of a counted window.
+        /// The number of calls in the window below which the breaker does not open: one failure of one call is not
+        /// "100 %". At least 1, and at most the size of a counted window.
         minimum_calls: u32,
-        /// It opens when the share of failures reaches this: more than 0, at most 1.
+        /// The share of failures that opens the breaker: more than 0, at most 1.
         failure_rate: f64,
-        /// It opens for slow calls, too. `None`: nobody reads the clock for it.
+        /// The limit on slow calls. `None`: the clock is not read for it.
         slow_call_rate: Option<SlowCalls>,
     },
 }
 
-/// Which calls count as the latest ones.
+/// The calls that count as the latest ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The last so many results: 1 to 100 000, a byte each. Old failures stay until enough calls pushed them out, however long
-    /// that takes.
+    /// The last results, so many: 1 to 100 000, a byte each. Old failures stay until enough calls have pushed them out,
+    /// however long that takes.
     Count(u32),
-    /// The results of the last so much time: 10 ms to a day. It is kept in ten parts, and a whole part leaves at once: what
-    /// is in sight is from nine tenths of it to all of it. Each result costs a look at the clock.
+    /// The results of the last so much time: 10 ms to a day. The window has ten parts, and a whole part leaves at once,
+    /// so it covers from nine tenths of the time to all of it. Each result reads the clock.
     Time(Duration),
 }
 
-/// When calls are slow, and when too many are.
+/// The definition of a slow call, and the share of them that opens the breaker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowCalls {
-    /// It opens when the share of slow calls reaches this: more than 0, at most 1. Failures that took long are slow, too.
+    /// The share of slow calls that opens the breaker: more than 0, at most 1. Failures that took long
+    /// count as slow.
     pub rate: f64,
-    /// A call is slow when it took longer: more than zero, at most a day.
+    /// The duration above which a call is slow: more than zero, at most a day.
     pub duration: Duration,
 }
 
-/// How the time that a breaker stays open grows while the dependency does not come back.
+/// The growth of the time that a breaker stays open while trials fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
-    /// Each time is this many times the one before: at least 1.
+    /// The factor from one time to the next, at least 1.
     pub multiplier: f64,
-    /// It grows no further, jitter aside: at least `open_for`, at most a day.
+    /// The longest time, before jitter: at least `open_for`, at most a day.
     pub maximum: Duration,
 }
 
-/// What a breaker lets through to see whether the dependency is back.
+/// The probes of a half-open breaker, which show whether the dependency is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HalfOpen {
-    /// So many calls are let through, and not one more: at least 1. Default: 1.
+    /// The number of probes that are permitted, at least 1. Default: 1.
     pub permitted_calls: u32,
-    /// So many of them must succeed for it to close: 1 to `permitted_calls`. It opens again as soon as that is out of
-    /// reach; so with both numbers equal, on the first failure. Default: 1.
+    /// The number of probes that must succeed for the breaker to close: 1 to `permitted_calls`. It opens again as soon
+    /// as that is out of reach; so with both numbers equal, on the first failure. Default: 1.
     pub successes_to_close: u32,
-    /// How long it waits for one more of those calls to succeed or fail. Then it opens again: they hang, or their callers
-    /// have no patience. More than zero, at most a day; best longer than a call may take. Default: 10 s.
+    /// The time to wait for the next probe to succeed or fail. Then the breaker opens again, because the probes hang or
+    /// their callers give up too soon. More than zero, at most a day; best longer than a call may take. Default: 10 s.
     pub maximum_wait: Duration,
 }
 
-/// A setting makes no sense. Fix the configuration.
+/// A setting is out of its range. Fix the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} of a circuit breaker must be {limits}, not {given}")]
 pub struct InvalidConfig {
-    /// Which setting, as it is written in the code.
+    /// The setting's path, as it is written in the code.
     pub field: &'static str,
-    /// What it may be.
+    /// The values that are valid.
     pub limits: &'static str,
-    /// What it was.
+    /// The rejected value.
     pub given: String,
 }
 
@@ -125,7 +125,7 @@ impl Default for HalfOpen {
 }
 
 impl Config {
-    /// Refuses nonsense, and names it.
+    /// Returns an error that names the first invalid setting, if there is one.
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
         self.policy.check()?;
         check("open_for", self.open_for, is_span, SPAN)?;
@@ -168,7 +168,7 @@ impl Config {
         check("half_open.maximum_wait", maximum_wait, is_span, SPAN)
     }
 
-    /// From how long on a call is slow, if that matters to anyone.
+    /// Returns the duration from which on a call is slow, if the policy looks at it.
     pub(super) fn slow_from(&self) -> Option<Duration> {
         match self.policy {
             Policy::Rate { slow_call_rate, .. } => slow_call_rate.map(|slow| slow.duration),

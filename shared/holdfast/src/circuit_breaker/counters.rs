@@ -1,13 +1,13 @@
-//! Counts calls without making threads wait for each other's cache line.
+//! Counters of calls, spread so that threads seldom share a cache line.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::event::Calls;
 
-/// How many threads count without meeting another. More of them share.
+/// The number of threads that count without sharing. Further threads share.
 const STRIPES: usize = 8;
 
-/// How a call ended, as a metric's label.
+/// The outcome of a call, as a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Succeeded,
@@ -40,7 +40,7 @@ impl Outcome {
     }
 }
 
-/// Counts by outcome, one set for each of a few threads. Two cache lines apart, as processors fetch lines in pairs.
+/// The counts of one stripe, by outcome. Two cache lines apart, because processors fetch lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe([AtomicU64; Outcome::ALL.len()]);
@@ -55,7 +55,8 @@ impl Counters {
         counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The sums. Each is exact for the calls that ended before this was asked; together they are no one moment's.
+    /// Returns the sums over all threads. Each is exact for calls that ended before; together they are no snapshot of
+    /// one moment.
     pub(super) fn sum(&self) -> Calls {
         let sum = |outcome: Outcome| {
             let of = |Stripe(counts): &Stripe| counts[outcome as usize].load(Ordering::Relaxed);
@@ -85,13 +86,13 @@ impl Calls {
     }
 }
 
-/// This thread's number: threads take turns, whatever their ids.
+/// Returns this thread's number. Numbers are given in turn, whatever the threads' ids.
 #[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
     }
-    // A thread that is being torn down may still end a call, without its number.
+    // A thread that is being torn down may still end a call, when its number is gone.
     MINE.try_with(|mine| *mine).unwrap_or(0)
 }

@@ -1,26 +1,26 @@
-//! What can be said about a breaker: its state, why it changed, what it has counted.
+//! The state of a breaker, its changes, and its counts.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-/// What a breaker does with calls.
+/// A state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Calls pass.
+    /// Every call is admitted.
     Closed,
-    /// Calls are rejected until the wait is over. Then the next call tries again.
+    /// Calls are rejected until the wait is over. The next call after that is a probe.
     Open,
-    /// As many calls pass as are permitted, to see whether the dependency is back.
+    /// As many probes as permitted are admitted, to see whether the dependency is back.
     HalfOpen,
-    /// An operator has every call rejected (Polly: isolated).
+    /// Every call is rejected by an operator's command (Polly: isolated).
     ForcedOpen,
-    /// An operator has every call pass, whatever comes of it (resilience4j: disabled).
+    /// Every call is admitted by an operator's command, whatever their results (resilience4j: disabled).
     ForcedClosed,
 }
 
 impl State {
-    /// All of them, in the order of their numbers.
+    /// All states, in the order of their numbers.
     pub(super) const ALL: [Self; 5] = [
         Self::Closed,
         Self::Open,
@@ -29,7 +29,7 @@ impl State {
         Self::ForcedClosed,
     ];
 
-    /// As a metric's label: `closed`, `open`, `half_open`, `forced_open`, `forced_closed`.
+    /// Returns the value of a metric's label: `closed`, `open`, `half_open`, `forced_open`, `forced_closed`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -53,18 +53,18 @@ impl fmt::Display for State {
     }
 }
 
-/// A breaker changed its state.
+/// A change of a breaker's state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Which breaker.
+    /// The breaker's name.
     pub name: Arc<str>,
     /// The state before.
     pub from: State,
     /// The state now.
     pub to: State,
-    /// What made it change.
+    /// The cause of the change.
     pub reason: Reason,
-    /// When, on this process's clock.
+    /// The time of the change, on this process's clock.
     pub at: Instant,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What made a breaker change its state.
+/// The cause of a change of state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reason {
     /// Closed to open: so many failures in a row.
@@ -90,15 +90,15 @@ pub enum Reason {
     FailureRate(f64),
     /// Closed to open: the share of slow calls in the window, 0 to 1.
     SlowCallRate(f64),
-    /// Open to half-open: it was open for long enough, and there was a call.
+    /// Open to half-open: the wait is over, and there was a call.
     WaitOver,
     /// Half-open to closed: enough probes succeeded.
     TrialSucceeded,
-    /// Half-open to open: too many probes failed, or were slow.
+    /// Half-open to open: too many probes failed or were slow.
     TrialFailed,
-    /// Half-open to open: no probe answered within the maximum wait.
+    /// Half-open to open: no probe ended within the maximum wait.
     TrialUnanswered,
-    /// It was told to.
+    /// Any state: an operator's command.
     Operator,
 }
 
@@ -109,21 +109,21 @@ impl fmt::Display for Reason {
             Self::ConsecutiveFailures(n) => write!(f, "{n} failures in a row"),
             Self::FailureRate(rate) => write!(f, "{:.0} % of calls failed", rate * 100.0),
             Self::SlowCallRate(rate) => write!(f, "{:.0} % of calls were slow", rate * 100.0),
-            Self::WaitOver => f.write_str("it is time to try again"),
-            Self::TrialSucceeded => f.write_str("trying again succeeded"),
-            Self::TrialFailed => f.write_str("trying again failed"),
-            Self::TrialUnanswered => f.write_str("trying again had no answer"),
-            Self::Operator => f.write_str("an operator said so"),
+            Self::WaitOver => f.write_str("the wait is over"),
+            Self::TrialSucceeded => f.write_str("the trial succeeded"),
+            Self::TrialFailed => f.write_str("the trial failed"),
+            Self::TrialUnanswered => f.write_str("no probe ended in time"),
+            Self::Operator => f.write_str("by an operator's command"),
         }
     }
 }
 
-/// How a breaker stands.
+/// The state, counts and rates of a breaker at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Snapshot {
-    /// What it does with calls.
+    /// The state at that moment.
     pub state: State,
-    /// For how long it has done so.
+    /// The time since it is in that state.
     pub state_for: Duration,
     /// Calls since the breaker was made.
     pub calls: Calls,
@@ -133,25 +133,25 @@ pub struct Snapshot {
     pub failure_rate: Option<f64>,
     /// The share of those that were slow, 0 to 1, if the policy looks at it.
     pub slow_call_rate: Option<f64>,
-    /// While open: how long until a call may try again. Zero: the next one does.
+    /// The time until a probe is admitted, while open. Zero: the next call is one.
     pub retry_after: Option<Duration>,
     /// Failures since the last success.
     pub consecutive_failures: u32,
 }
 
-/// Calls by their outcome. Each counts once, also the late ones that no state listened to.
+/// Calls by their outcome. Each counts once, including those that ended too late to matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// In time, and well.
+    /// Calls that succeeded in time.
     pub succeeded: u64,
-    /// Badly, by an error or a panic.
+    /// Calls that ended in an error or a panic.
     pub failed: u64,
-    /// Well, but slower than the policy allows.
+    /// Calls that succeeded, but slower than the policy allows.
     pub slow: u64,
-    /// With an error that says nothing about the dependency.
+    /// Calls that ended in an error that says nothing about the dependency.
     pub ignored: u64,
-    /// Not at all: the call was dropped before it ended.
+    /// Calls that were dropped before they ended.
     pub cancelled: u64,
-    /// Never begun: the breaker did not let it through.
+    /// Calls that were rejected.
     pub rejected: u64,
 }

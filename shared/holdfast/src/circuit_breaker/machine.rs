@@ -11,11 +11,11 @@ use super::{
     window::{Tally, Window},
 };
 
-/// What a rejected caller is told to wait while probes are out. Their answer is due any moment, and asking again costs nothing
-/// but this process's own time.
+/// The wait that is suggested to a rejected caller while probes are out: they may end any moment, and another attempt
+/// costs only time in this process.
 const SOON: Duration = Duration::from_millis(100);
 
-/// How a call ended, as far as the dependency's health goes.
+/// The result of a call, as far as it tells about the dependency's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Success {
@@ -24,13 +24,13 @@ pub(super) enum Verdict {
     Failure {
         slow: bool,
     },
-    /// It says nothing about the dependency.
+    /// The result says nothing about the dependency.
     Ignored,
-    /// Nobody knows: its future was dropped.
+    /// The result is unknown: the call was dropped.
     Cancelled,
 }
 
-/// A change of state, for whoever listens.
+/// A change of state, to be logged, counted and published.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Change {
     pub(super) from: State,
@@ -39,7 +39,7 @@ pub(super) struct Change {
     pub(super) at: Instant,
 }
 
-/// No call may pass. `retry_after` is `None` if only an operator can change that.
+/// A rejection. `retry_after` is `None` if only an operator can end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) state: State,
@@ -49,24 +49,24 @@ pub(super) struct Refused {
 #[derive(Debug)]
 pub(super) struct Machine {
     config: Config,
-    /// From 0 to 1, for jitter. A function, so that a test can say what comes.
+    /// The source of jitter, from 0 to 1. A function, so that tests can fix it.
     random: fn() -> f64,
     mode: Mode,
-    /// Grows by one with each change of `mode`. A call keeps the one it was admitted in, and its verdict counts only in
-    /// that: an answer to a question from before the outage says nothing about now.
+    /// The number of changes of `mode` so far. A call keeps the generation in which it was admitted, and its verdict
+    /// counts only in that one: the reply to a request from before the outage says nothing about now.
     generation: u64,
     since: Instant,
-    /// Failures that counted, since the last success that did. Zero whenever a closed phase begins.
+    /// The number of failures that counted since the last success that did. Zero whenever a closed phase begins.
     failures_in_a_row: u32,
-    /// How many times in a row trying again failed.
+    /// The number of failed trials in a row.
     relapses: u32,
-    /// Changes that nobody has taken yet.
+    /// The changes that `take_changes` has not taken yet.
     changes: Vec<Change>,
 }
 
 #[derive(Debug)]
 enum Mode {
-    /// `None`: the policy counts failures in a row, which needs no window.
+    /// The results so far. `None`: the policy counts failures in a row, which needs no window.
     Closed(Option<Window>),
     Open {
         until: Instant,
@@ -77,7 +77,7 @@ enum Mode {
 }
 
 impl Machine {
-    /// A closed breaker. `config` has been checked.
+    /// Returns a closed breaker. `config` has been checked.
     pub(super) fn new(config: Config, random: fn() -> f64, now: Instant) -> Self {
         Self {
             config,
@@ -91,13 +91,13 @@ impl Machine {
         }
     }
 
-    /// May a call pass? If so, it belongs to the generation that is then.
+    /// Admits a call or rejects it. An admitted call belongs to the generation after this.
     pub(super) fn acquire(&mut self, now: Instant) -> Result<(), Refused> {
         self.expire(now);
         match self.mode {
             Mode::Closed(_) | Mode::ForcedClosed => Ok(()),
             Mode::Open { until } if now < until => Err(self.refuse(Some(until - now))),
-            // Open -> HalfOpen: the wait is over, and this call is the first to try.
+            // Open -> HalfOpen: the wait is over, and this call is the first probe.
             Mode::Open { .. } => {
                 let mut trial = Trial::default();
                 trial.admit(now);
@@ -115,7 +115,7 @@ impl Machine {
         }
     }
 
-    /// What a call is told that would have to be a probe, and may not be one. `None`: it would be none.
+    /// Returns the rejection of a call that may not be a probe; `None` if it would not be one.
     pub(super) fn refusal_of_probe(&self, now: Instant) -> Option<Refused> {
         match self.mode {
             Mode::Closed(_) | Mode::ForcedClosed => None,
@@ -125,8 +125,8 @@ impl Machine {
         }
     }
 
-    /// A call of `generation` ended. `now` is a function because reading the clock costs more than all the rest, and most
-    /// verdicts need no clock.
+    /// Records the end of a call of `generation`. `now` is a function because reading the clock costs more than all the
+    /// rest, and most verdicts need no clock.
     pub(super) fn record(&mut self, generation: u64, verdict: Verdict, now: impl Fn() -> Instant) {
         if matches!(self.mode, Mode::HalfOpen(_)) {
             self.expire(now());
@@ -170,15 +170,15 @@ impl Machine {
                     }
                 }
             }
-            // An operator decides, and nothing that a call says.
+            // Calls have no influence on a forced state.
             (Mode::ForcedOpen | Mode::ForcedClosed, _) => {}
-            // Nobody was admitted in this generation.
+            // No call was admitted in this generation.
             (Mode::Open { .. }, _) => {}
         }
     }
 
-    /// Puts what only the passing of time changes into effect, as of when it was due: so it makes no difference how late, or
-    /// how often, this is called.
+    /// Applies a transition that the passing of time has caused, as of the time when it was due. So it makes no
+    /// difference how late, or how often, this is called.
     pub(super) fn expire(&mut self, now: Instant) {
         let Mode::HalfOpen(trial) = self.mode else {
             return;
@@ -186,26 +186,26 @@ impl Machine {
         if let Some(due) = trial.due(self.config.half_open)
             && due <= now
         {
-            // HalfOpen -> Open: the probes hang, or were lost.
+            // HalfOpen -> Open: the probes hang, or were dropped.
             self.open_again(Reason::TrialUnanswered, due);
         }
     }
 
-    /// Rejects every call until an operator says otherwise.
+    /// Rejects every call until another command.
     pub(super) fn force_open(&mut self, now: Instant) {
         self.expire(now);
         // Closed, Open, HalfOpen, ForcedClosed -> ForcedOpen
         self.command(Mode::ForcedOpen, now);
     }
 
-    /// Admits every call until an operator says otherwise.
+    /// Admits every call until another command.
     pub(super) fn force_closed(&mut self, now: Instant) {
         self.expire(now);
         // Closed, Open, HalfOpen, ForcedOpen -> ForcedClosed
         self.command(Mode::ForcedClosed, now);
     }
 
-    /// Closed, and nothing is remembered.
+    /// Closes the breaker and forgets everything.
     pub(super) fn reset(&mut self, now: Instant) {
         self.expire(now);
         // Closed, Open, HalfOpen, ForcedOpen, ForcedClosed -> Closed
@@ -217,7 +217,7 @@ impl Machine {
         self.enter(mode, Reason::Operator, now);
     }
 
-    /// Opens a closed breaker if its policy says so. `tally` is what the window holds, for a policy that has one.
+    /// Opens a closed breaker if its policy says so. `tally` is the sum of the window, for a policy that has one.
     fn judge(&mut self, tally: Option<Tally>, now: impl Fn() -> Instant) {
         let reason = match (self.config.policy, tally) {
             (Policy::Consecutive { failures }, _) => (self.failures_in_a_row >= failures)
@@ -264,7 +264,7 @@ impl Machine {
             let times = growth
                 .multiplier
                 .powi(self.relapses.try_into().unwrap_or(i32::MAX));
-            // As seconds, because a Duration panics where this is infinite.
+            // In seconds, because a `Duration` would panic if this is infinite.
             let seconds = (open_for.as_secs_f64() * times).min(growth.maximum.as_secs_f64());
             Duration::from_secs_f64(seconds)
         });
@@ -312,7 +312,7 @@ impl Machine {
         self.generation
     }
 
-    /// Whether one more success of this generation would change nothing, so that it need not be recorded.
+    /// Returns whether another success in this generation would change nothing, so that it need not be recorded.
     pub(super) fn is_at_rest(&self) -> bool {
         match self.mode {
             Mode::Closed(None) => self.failures_in_a_row == 0,
@@ -323,7 +323,7 @@ impl Machine {
         }
     }
 
-    /// The changes since this was last asked, in their order.
+    /// Returns the changes since the last call of this, in order.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
@@ -336,7 +336,7 @@ impl Machine {
         self.failures_in_a_row
     }
 
-    /// When the next call may try again, if the breaker is open.
+    /// Returns the time from which a call is a probe, if the breaker is open.
     pub(super) fn open_until(&self) -> Option<Instant> {
         match self.mode {
             Mode::Open { until } => Some(until),
@@ -344,7 +344,7 @@ impl Machine {
         }
     }
 
-    /// What is in the window, if there is one and the breaker is closed.
+    /// Returns the sum of the window, if there is one and the breaker is closed.
     pub(super) fn tally(&self, now: Instant) -> Option<Tally> {
         match &self.mode {
             Mode::Closed(window) => window.as_ref().map(|window| window.tally(now)),

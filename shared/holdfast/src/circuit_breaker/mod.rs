@@ -1,19 +1,20 @@
-//! # Circuit breaker: stop calling what does not answer
+//! # Circuit breaker: stop calling a dependency that does not answer
 //!
-//! **Problem.** The card processor hangs. Each payment waits for it until its timeout, 5 s long; the workers are soon all
-//! waiting, and a refund that needs no card waits behind them. When the processor comes back, thousands of calls that piled up
-//! hit it in the same second, and it goes down again. The callers knew after five calls that it was away; they went on asking.
+//! **Problem.** The card processor hangs. Each payment waits for it until its timeout, 5 s long; soon all workers are
+//! waiting, and a refund that needs no card waits behind them. When the processor comes back, thousands of calls that
+//! piled up hit it in the same second, and it goes down again. Its callers knew after five calls that it was
+//! unavailable, and went on calling.
 //!
-//! **Guarantee.** When enough calls failed (in a row, or as a share of the latest ones; or were too slow), the breaker *opens*:
-//! calls are rejected at once, with [`Rejected::retry_after`] to say when to come back. After that time it is *half-open*: exactly
-//! [`HalfOpen::permitted_calls`] calls may try, from however many threads. If they succeed it *closes*, else it opens again, for
-//! longer. A call that began in an earlier state has no say in a later one. A call that is dropped gives its place back; one
-//! that panics has failed.
+//! **Guarantee.** When too many calls fail (in a row, or as a share of the latest), or are too slow, the breaker
+//! *opens*: it rejects calls at once, and [`Rejected::retry_after`] says when to try again. After that time it is
+//! *half-open*: it permits exactly [`HalfOpen::permitted_calls`] probes, however many threads call. If enough of them
+//! succeed it *closes*, else it opens again, for longer. The result of a call that began in an earlier state is
+//! ignored. A probe that is dropped frees its place; a call that panics has failed.
 //!
-//! **Not guaranteed.** That a call ends: that is a deadline's work, and it must sit *inside* the breaker, or
-//! the breaker sees a cancelled call where the dependency hung. That nobody calls a dead dependency: each process has its own
-//! breaker and finds out for itself. That a rejected call is harmless: it did not happen, and somebody has to try it again later,
-//! or do without ([`Error::Open`] is where the fallback goes).
+//! **Not guaranteed.** That a call ends: that takes a deadline, which must sit *inside* the breaker, or the breaker
+//! sees a cancelled call where the dependency hung. That a dead dependency is never called: each process has a breaker
+//! of its own and finds out for itself. That a rejection is harmless: the call was not made, so its caller has to try
+//! again later or do without ([`Error::Open`] is where the fallback goes).
 //!
 //! **States.**
 //! ```text
@@ -26,10 +27,10 @@
 //!   any state  --force_open-->  ForcedOpen,  --force_closed-->  ForcedClosed,  --reset-->  Closed
 //! ```
 //!
-//! **Failure modes.** Errors that are the caller's own fault, classed as failures, cut off everybody: see [`Classify`]. One
-//! breaker for several destinations cuts off the healthy ones with the sick one: make one for each. Without traffic nothing
-//! happens: an open breaker waits for a call before it tries. A half-open breaker whose probes hang opens again after
-//! [`HalfOpen::maximum_wait`]; a probe that only needs longer than that is never good enough.
+//! **Failure modes.** Errors that are the caller's own fault, classed as failures, cut off every caller: see
+//! [`Classify`]. One breaker for several destinations cuts off the healthy ones with the sick one: make one for each.
+//! Without traffic nothing happens: an open breaker waits for a call before it probes. A half-open breaker whose probes
+//! hang opens again after [`HalfOpen::maximum_wait`]; a probe that merely takes longer than that is never good enough.
 //!
 //! ```
 //! use holdfast::circuit_breaker::{CircuitBreaker, Class, Classify, Config, Error, Policy, State};
@@ -51,7 +52,8 @@
 //!     assert!(matches!(breaker.call(charge).await, Err(Error::Call(CardError::Unreachable))));
 //! }
 //! match breaker.call(charge).await {
-//!     Err(Error::Open(rejected)) => assert!(rejected.retry_after.is_some()), // `charge` was not called: here goes the fallback
+//!     // `charge` was not called: the fallback goes here.
+//!     Err(Error::Open(rejected)) => assert!(rejected.retry_after.is_some()),
 //!     other => panic!("{other:?}"),
 //! }
 //! assert_eq!(breaker.state(), State::Open);
@@ -59,17 +61,18 @@
 //! ```
 //!
 //! **Metrics.** `circuit_breaker_state{name,state}`, `circuit_breaker_transitions_total{name,to}`,
-//! `circuit_breaker_calls_total{name,outcome}`. The last one is set by [`CircuitBreaker::publish`], which somebody has to call,
-//! once a second, say: counting a call in a registry would cost more than all else that a closed breaker does. Make breakers after
-//! the recorder is installed, and give each a name of its own.
+//! `circuit_breaker_calls_total{name,outcome}`. The last one is set by [`CircuitBreaker::publish`]: call it about once
+//! a second. Counting each call in a registry would cost more than everything else that a closed breaker does. Make
+//! breakers after the recorder is installed, and give each a name of its own.
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `thiserror`, `tokio` (`sync`, `time`) and `tracing`; for its tests
-//! `loom`, `proptest` and `tokio` (`macros`, `rt`, `test-util`). Read it in this order: `machine.rs` (all the states), `window.rs`,
-//! `shared.rs` (how threads share them), `permit.rs`, this file. What people take otherwise: `recloser` (as fast; a window by
-//! count, and half-open lets everything through), `failsafe` (a mutex on every call), `tower-resilience` (for tower services).
+//! **Copying this.** This folder, and the crates `metrics`, `thiserror`, `tokio` (`sync`, `time`) and `tracing`; for
+//! its tests `loom`, `proptest` and `tokio` (`macros`, `rt`, `test-util`). Read it in this order: `machine.rs` (all the
+//! states), `window.rs`, `shared.rs` (how threads share them), `permit.rs`, this file. Alternatives: `recloser` (as
+//! fast; a window by count, and half-open permits every call), `failsafe` (a mutex on every call), `tower-resilience`
+//! (for tower services).
 //!
-//! Sources: Michael Nygard, "Release It!", chapter 5; Martin Fowler, "CircuitBreaker"; the documentation of resilience4j and
-//! of Polly v8; Google, "Site Reliability Engineering", chapter 22.
+//! Sources: Michael Nygard, "Release It!", chapter 5; Martin Fowler, "CircuitBreaker"; the documentation of
+//! resilience4j and of Polly v8; Google, "Site Reliability Engineering", chapter 22.
 
 mod config;
 mod counters;
@@ -82,7 +85,7 @@ mod shared;
 mod trial;
 mod window;
 
-/// What `shared` is built on. Its test with loom puts loom's own here.
+/// The types that `shared` is built on. Its test with loom puts loom's in their place.
 mod sync {
     pub(super) use std::sync::{
         Mutex, MutexGuard, PoisonError,
@@ -126,7 +129,7 @@ struct Inner {
 }
 
 impl Inner {
-    /// Now, in nanoseconds since `made`, if anybody will want to know.
+    /// Returns the time of now, in nanoseconds since `made`; 0 if the policy does not look at durations.
     #[inline]
     fn begin(&self) -> u64 {
         match self.slow_from {
@@ -137,7 +140,8 @@ impl Inner {
 }
 
 impl CircuitBreaker {
-    /// A closed breaker around the dependency `name`, which is a label of its metrics: unique in the process.
+    /// Returns a closed breaker around the dependency `name`. The name is a label of its metrics, so it must be unique
+    /// in the process.
     pub fn new(name: impl Into<Arc<str>>, config: Config) -> Result<Self, InvalidConfig> {
         config.check()?;
         let machine = Machine::new(config, random, Instant::now());
@@ -153,17 +157,17 @@ impl CircuitBreaker {
         })
     }
 
-    /// The dependency's name.
+    /// Returns the dependency's name.
     pub fn name(&self) -> &str {
         self.inner.observer.name()
     }
 
-    /// How it was configured.
+    /// Returns the settings that it was made with.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
 
-    /// Asks to make one call. The verdict is given to the [`Permit`].
+    /// Requests one call. Its result is recorded with the [`Permit`].
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Rejected> {
         let inner = &*self.inner;
@@ -176,11 +180,11 @@ impl CircuitBreaker {
         }
     }
 
-    /// Asks to make one call that has too little time to tell anything about the dependency: as
+    /// Requests one call that has too little time to tell anything about the dependency: admitted as by
     /// [`CircuitBreaker::try_acquire`] while the breaker is closed, and never as a probe.
     ///
-    /// A probe that is given up by its caller teaches nothing, and while it is out it takes the place of one that would. If
-    /// no caller has more time, the breaker stays open.
+    /// A probe that its caller abandons teaches nothing, and until then it takes the place of one that would. If no
+    /// caller has more time, the breaker stays open.
     pub fn try_acquire_in_a_hurry(&self) -> Result<Permit<'_>, Rejected> {
         if !matches!(self.state(), State::Closed | State::ForcedClosed) {
             let now = Instant::now();
@@ -205,9 +209,10 @@ impl CircuitBreaker {
         }
     }
 
-    /// Makes one call, if the breaker lets it through, and counts its result: `Ok` is a success, and an error is what it says.
+    /// Makes one call, if the breaker permits it, and records its result: `Ok` is a success, an error is what its
+    /// [`Classify`] says.
     ///
-    /// Cancel safe if `op` is: dropped, it counts as cancelled. A panic of `op` counts as a failure and goes on to the caller.
+    /// Cancel safe if `op` is; a dropped call counts as cancelled. A panic of `op` counts as a failure and continues.
     #[inline]
     pub async fn call<T, E: Classify, F: Future<Output = Result<T, E>>>(
         &self,
@@ -219,8 +224,8 @@ impl CircuitBreaker {
         result.map_err(Error::Call)
     }
 
-    /// As [`CircuitBreaker::call`], where the caller says what a result means: for errors of other crates, and for clients
-    /// whose `Ok` may be a 503.
+    /// Makes one call as [`CircuitBreaker::call`] does, with `class` to judge its result: for errors of other crates,
+    /// and for clients whose `Ok` may be a 503.
     pub async fn call_classed<T, E, F: Future<Output = Result<T, E>>>(
         &self,
         class: impl FnOnce(&Result<T, E>) -> Class,
@@ -232,12 +237,13 @@ impl CircuitBreaker {
         result.map_err(Error::Call)
     }
 
-    /// The state as of the last call or command. One atomic load: no waiting time is looked at.
+    /// Returns the state as of the last call or command. One atomic load: it takes no notice of a wait that has ended
+    /// since.
     pub fn state(&self) -> State {
         self.inner.shared.state()
     }
 
-    /// How it stands now, for an operator's eyes.
+    /// Returns the state, counts and rates of now, for an operator.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         self.locked(|machine| {
@@ -260,30 +266,31 @@ impl CircuitBreaker {
         })
     }
 
-    /// Rejects every call until [`CircuitBreaker::reset`] or [`CircuitBreaker::force_closed`]: the operator knows that the
-    /// dependency is going away.
+    /// Rejects every call until [`CircuitBreaker::reset`] or [`CircuitBreaker::force_closed`]: for an operator who
+    /// knows that the dependency is going down.
     pub fn force_open(&self) {
         self.locked(|machine| machine.force_open(Instant::now()));
     }
 
-    /// Lets every call through until [`CircuitBreaker::reset`] or [`CircuitBreaker::force_open`]: the operator knows better
-    /// than the counts.
+    /// Admits every call until [`CircuitBreaker::reset`] or [`CircuitBreaker::force_open`]: for an operator who knows
+    /// better than the counts.
     pub fn force_closed(&self) {
         self.locked(|machine| machine.force_closed(Instant::now()));
     }
 
-    /// Automatic again, and closed, with nothing remembered. The calls of [`Snapshot::calls`] stay counted.
+    /// Closes the breaker and makes it automatic again, with nothing remembered. The calls of [`Snapshot::calls`] stay
+    /// counted.
     pub fn reset(&self) {
         self.locked(|machine| machine.reset(Instant::now()));
     }
 
-    /// Every change of state from now on. It never holds up a call: a listener that is more than 64 events behind loses the
-    /// oldest, and its next `recv` says how many.
+    /// Returns a receiver of every change of state from now on. It never holds up a call: a receiver that is more than
+    /// 64 events behind loses the oldest, and its next `recv` returns how many.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.inner.observer.listen()
     }
 
-    /// Brings the metrics up to date. For whoever samples such things about once a second.
+    /// Updates the metrics. Call it about once a second.
     pub fn publish(&self) {
         let now = Instant::now();
         self.locked(|machine| {
@@ -308,7 +315,8 @@ impl fmt::Debug for CircuitBreaker {
     }
 }
 
-/// From 0 to 1. Jitter needs no more than what std has: a hasher with keys that differ each time, and nothing hashed.
+/// Returns a number from 0 to 1. Jitter needs no more than std has: a hasher with new keys each time, and nothing to
+/// hash.
 fn random() -> f64 {
     let bits = RandomState::new().hash_one(0_u8) >> 12;
     #[expect(clippy::cast_precision_loss, reason = "52 bits fit")]

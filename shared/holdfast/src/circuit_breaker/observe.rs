@@ -1,4 +1,4 @@
-//! Says what a breaker does: logs and metrics by its name, events to whoever listens.
+//! Logs, metrics and events of a breaker.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,10 +11,11 @@ use super::{
     machine::Change,
 };
 
-/// How many events wait for a slow listener before it loses the oldest.
+/// The number of events that wait for a slow receiver before it loses the oldest.
 const EVENTS: usize = 64;
 
-/// Handles are looked up once, when the breaker is made: a look-up costs more than a call.
+/// The outputs of one breaker. Handles of metrics are looked up once, when it is made: a look-up costs more than a
+/// call.
 pub(super) struct Observer {
     name: Arc<str>,
     /// In the order of [`State::ALL`], as are `transitions`.
@@ -22,8 +23,8 @@ pub(super) struct Observer {
     transitions: [Counter; State::ALL.len()],
     /// In the order of [`Outcome::ALL`].
     calls: [Counter; Outcome::ALL.len()],
-    /// Made when somebody listens for the first time: most breakers have no listener, and some services a breaker for each
-    /// of their customers' addresses.
+    /// Made for the first receiver: most breakers have none, and some services have a breaker for each of their
+    /// customers' addresses.
     events: OnceLock<broadcast::Sender<Event>>,
 }
 
@@ -44,7 +45,7 @@ impl Observer {
             events: OnceLock::new(),
             name,
         };
-        // Each series begins at zero: the first of anything then is an increase.
+        // Each series begins at zero, so that the first event shows as an increase.
         observer.transitions.iter().for_each(|to| to.increment(0));
         observer.publish(State::Closed, Calls::default());
         observer
@@ -54,7 +55,7 @@ impl Observer {
         &self.name
     }
 
-    /// Sets what is kept elsewhere: the state, and the calls so far.
+    /// Sets the metrics of values that are kept elsewhere: the state, and the calls so far.
     pub(super) fn publish(&self, now: State, calls: Calls) {
         for (state, gauge) in State::ALL.iter().zip(&self.states) {
             gauge.set(if *state == now { 1.0 } else { 0.0 });
@@ -64,7 +65,7 @@ impl Observer {
         }
     }
 
-    /// Called under the breaker's lock: nothing here waits.
+    /// Logs and publishes a change. Called under the breaker's lock, so it does not block.
     pub(super) fn changed(&self, change: &Change) {
         let Change {
             from,
@@ -90,7 +91,7 @@ impl Observer {
             }
         }
         if let Some(events) = self.events.get() {
-            // An error says that nobody listens any more.
+            // An error means that there is no receiver any more.
             let _ = events.send(Event {
                 name: Arc::clone(&self.name),
                 from,
@@ -108,7 +109,7 @@ impl Observer {
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Registers the descriptions of the metrics.
 fn describe() {
     describe_gauge!(
         "circuit_breaker_state",
@@ -118,12 +119,12 @@ fn describe() {
     describe_counter!(
         "circuit_breaker_transitions_total",
         Unit::Count,
-        "Changes of a circuit breaker's state, by the state it came to"
+        "Changes of a circuit breaker's state, by the new state"
     );
     describe_counter!(
         "circuit_breaker_calls_total",
         Unit::Count,
-        "Calls by what became of them: succeeded, failed, slow (succeeded too slowly), ignored (an error that says nothing \
-         about the dependency), cancelled (dropped before its end), rejected (not let through)"
+        "Calls by outcome: succeeded, failed, slow (succeeded too slowly), ignored (an error that says nothing \
+         about the dependency), cancelled (dropped before its end), rejected (not made)"
     );
 }

@@ -1,4 +1,4 @@
-//! The right to make one call, and the duty to say how it went.
+//! A permit to make one call, by which its result is recorded.
 
 use std::{fmt, time::Duration};
 
@@ -6,35 +6,36 @@ use tokio::time::Instant;
 
 use super::{CircuitBreaker, counters::Outcome, machine::Verdict, shared::Ticket};
 
-/// What a result says about the health of the dependency.
+/// The meaning of a result for the health of the dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It works. A refusal is a success, too: a 404 or a declined card comes from a dependency that is alive.
+    /// The dependency works. A refusal is a success, too: a 404 or a declined card comes from a dependency that is
+    /// alive.
     Success,
-    /// It is down, overloaded or too slow.
+    /// The dependency is down, overloaded or too slow.
     Failure,
-    /// Neither: the call did not get as far (a full bulkhead, a bad argument).
+    /// Neither: the call did not reach the dependency (a full bulkhead, a bad argument).
     Ignored,
 }
 
-/// An error that knows what it says about the dependency's health.
+/// An error that knows its meaning for the dependency's health.
 ///
-/// A timeout must be a [`Class::Failure`]: it is how most outages look. Count as failures only what a pause could cure.
-/// Otherwise one customer with a wrong request closes the shop for all the others.
+/// A timeout must be a [`Class::Failure`]: it is what most outages look like. Count as failures only those that a pause
+/// could cure. Otherwise one customer with a wrong request cuts off all the others.
 pub trait Classify {
-    /// What this error says.
+    /// Returns the class of this error.
     fn class(&self) -> Class;
 }
 
-/// The right to make one call, from [`CircuitBreaker::try_acquire`].
+/// A permit to make one call, from [`CircuitBreaker::try_acquire`].
 ///
-/// End it with a verdict. Dropped without one it counts as cancelled: a half-open place becomes free, and the breaker learns
-/// nothing. Dropped by a panic it counts as a failure.
+/// End it by recording a result. A permit that is dropped without one counts as cancelled: a probe's place is freed,
+/// and the breaker learns nothing. A permit that is dropped by a panic counts as a failure.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit<'a> {
     breaker: &'a CircuitBreaker,
     ticket: Ticket,
-    /// When the call began: nanoseconds since the breaker was made, if the policy looks at slow calls. Not an
+    /// The start of the call, in nanoseconds since the breaker was made, if the policy looks at slow calls. Not an
     /// `Option<Instant>`: moving that into a future and out again costs as much as all the rest of a call.
     began: u64,
 }
@@ -49,38 +50,38 @@ impl<'a> Permit<'a> {
         }
     }
 
-    /// The call begins only now: it waited in this process for something else, such as a bulkhead's place, and the
-    /// dependency is not to blame for that.
+    /// Restarts the call's clock, after a wait within this process that is not the dependency's fault, such as for a
+    /// bulkhead's place.
     pub fn restart_clock(&mut self) {
         self.began = self.breaker.inner.begin();
     }
 
-    /// The dependency answered well. Too slowly, maybe: the breaker looks at the clock if its policy does.
+    /// Records that the dependency answered well. The breaker checks whether it was slow, if its policy looks at that.
     #[inline]
     pub fn success(self) {
         self.record(Class::Success);
     }
 
-    /// The dependency failed.
+    /// Records that the dependency failed.
     #[inline]
     pub fn failure(self) {
         self.record(Class::Failure);
     }
 
-    /// The result says nothing about the dependency.
+    /// Records a result that says nothing about the dependency.
     #[inline]
     pub fn ignore(self) {
         self.record(Class::Ignored);
     }
 
-    /// The result, by its class.
+    /// Records a result by its class.
     #[inline]
     pub fn record(self, class: Class) {
-        // Nothing in it needs dropping, and its own drop is for those who say nothing.
+        // Nothing in the permit needs dropping, and its `drop` would record a second result.
         std::mem::ManuallyDrop::new(self).settle(Some(class));
     }
 
-    /// `None`: there is no result.
+    /// Records the result; `None` for a call that was dropped.
     #[inline]
     fn settle(&self, class: Option<Class>) {
         match self.breaker.inner.slow_from {
@@ -93,7 +94,8 @@ impl<'a> Permit<'a> {
     }
 }
 
-// Apart, so that what needs no clock is short enough to be inlined; and by value, so that it stays in registers.
+// A function of its own, so that the path without a clock is short enough to be inlined. By value, so that the
+// arguments stay in registers.
 #[inline(never)]
 fn settle_measured(
     breaker: &CircuitBreaker,

@@ -1,8 +1,9 @@
-//! The machine, shared by threads: a lock around it, and one word before the lock, so that a healthy call takes no lock.
+//! The machine, shared by threads: a lock around it, and one atomic word before the lock, so that a healthy call takes
+//! no lock.
 //!
-//! Every decision is the machine's. After each one, still under the lock, [`Shared`] publishes in a word what a caller must
-//! know to leave the lock alone: the generation, the state, and whether a success would change anything. So the word only ever
-//! says what the machine said, and a caller that reads an old word is a caller that came a moment earlier.
+//! Every decision is the machine's. After each one, still under the lock, [`Shared`] publishes in the word all that a
+//! caller needs to leave the lock alone: the generation, the state, and whether a success would change anything. So the
+//! word never differs from the machine, and a caller that reads an old word counts as one that came a moment earlier.
 //!
 //! `tests/interleavings.rs` compiles this file a second time, over loom's types in place of std's.
 
@@ -14,8 +15,8 @@ use super::{
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
 };
 
-/// What a caller must know before it takes the lock: bits 0 to 2 hold the state, bit 3 whether the machine is at rest, the
-/// others the generation (of which there are enough for a change per nanosecond over 36 years).
+/// The state that callers read without the lock: bits 0 to 2 are the state, bit 3 is set if the machine is at rest, the
+/// others are the generation (enough of them for a change per nanosecond over 36 years).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Word(u64);
 
@@ -33,7 +34,7 @@ impl Word {
 
     #[inline]
     fn state(self) -> State {
-        // Only `of` makes words, out of a state's own number.
+        // Words are made only by `of`, from a state's own number.
         State::ALL[(self.0 & 0b111) as usize]
     }
 
@@ -53,8 +54,7 @@ impl Word {
     }
 }
 
-/// Says that a call was let through, and in which state: the word of that moment. The one who has it owes [`Shared::record`]
-/// a verdict.
+/// The admission of a call, with the word of that moment. Its holder must give [`Shared::record`] a verdict.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(Word);
 
@@ -72,7 +72,7 @@ impl Shared {
         }
     }
 
-    /// May a call pass? The closed path is one load.
+    /// Admits a call or rejects it. The closed path is one load.
     #[inline]
     pub(super) fn acquire(
         &self,
@@ -94,7 +94,7 @@ impl Shared {
         })
     }
 
-    /// A call ended. The closed path, where no failure is to be forgotten, is one load.
+    /// Records the end of a call. On the closed path, with no failure to forget, this is one load.
     #[inline]
     pub(super) fn record(
         &self,
@@ -105,19 +105,19 @@ impl Shared {
     ) {
         let word = self.word();
         if word.generation() != then.generation() {
-            // Generations only grow, so it is late for good.
+            // Generations only grow, so the verdict stays late.
             return;
         }
         match verdict {
-            // Failures that are being counted at this moment are counted after it.
+            // A failure that is being recorded at this moment counts as later than this success.
             Verdict::Success { .. } if word.is_at_rest() => {}
-            // Only a probe has a place to give back.
+            // Only a probe has a place to free.
             Verdict::Ignored | Verdict::Cancelled if word.state() != State::HalfOpen => {}
             _ => self.record_locked(then.generation(), verdict, now, on_change),
         }
     }
 
-    // Apart, so that the closed path is short enough to be inlined.
+    // A function of its own, so that the closed path is short enough to be inlined.
     #[inline(never)]
     fn record_locked(
         &self,
@@ -131,15 +131,15 @@ impl Shared {
         });
     }
 
-    /// The state, as of the last call or command.
+    /// Returns the state as of the last call or command.
     pub(super) fn state(&self) -> State {
         self.word().state()
     }
 
-    /// Does something with the machine, publishes what came of it, and hands every change to `on_change`.
+    /// Runs `work` on the machine, publishes the new word, and passes every change to `on_change`.
     ///
-    /// That is still under the lock: gauges and events must come in the order of the changes. `on_change` must not block, nor
-    /// come back here.
+    /// `on_change` runs under the lock, so that gauges and events keep the order of the changes. It must not block, nor
+    /// call the breaker.
     pub(super) fn locked<T>(
         &self,
         on_change: impl Fn(&Change),
@@ -152,7 +152,8 @@ impl Shared {
         answer
     }
 
-    /// The machine is whole even if a thread panicked with the lock in hand: only `on_change` could, and it comes last.
+    /// Locks the machine. After a panic under the lock it is still valid: only `on_change` can panic, and it comes
+    /// last.
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,7 +20,7 @@ impl Classify for Failed {
     }
 }
 
-/// Opens after three failures in a row, for one second, always the same.
+/// Settings that open after three failures in a row, for exactly one second each time.
 fn steady() -> Config {
     Config {
         policy: Policy::Consecutive { failures: 3 },

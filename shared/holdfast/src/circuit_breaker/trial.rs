@@ -1,20 +1,20 @@
-//! The calls that a half-open breaker lets through.
+//! The probes of a half-open breaker.
 
 use tokio::time::Instant;
 
 use super::{config::HalfOpen, machine::Verdict};
 
-/// One phase of trying again. A trial that is undecided always has a place free, or a probe out.
+/// One half-open phase. An undecided trial always has a place free, or a probe out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trial {
-    /// Places taken: by probes that are out, and by those that succeeded or failed. Never more than are permitted. A probe
-    /// that was ignored or cancelled gives its place back.
+    /// The places taken: by probes that are out, and by those that succeeded or failed. At most as many as permitted. A
+    /// probe that was ignored or cancelled frees its place.
     taken: u32,
     succeeded: u32,
     failed: u32,
-    /// Since when it is waiting for a probe to succeed or fail: since the last one did, or the first admission after that. A
-    /// probe that is cancelled or ignored does not stop this clock: callers that give up one after the other are what a
-    /// dependency that hangs looks like.
+    /// The time since which the trial waits for a probe to succeed or fail: the time of the last one that did, or of
+    /// the first admission after that. A probe that is cancelled or ignored does not restart this clock: callers that
+    /// give up one after the other are the sign of a dependency that hangs.
     waiting: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl Trial {
     pub(super) fn record(&mut self, verdict: Verdict, now: Instant) {
         match verdict {
             Verdict::Success { slow: false } => self.succeeded += 1,
-            // An answer that comes too slowly is no sign of health.
+            // A success that is too slow is no sign of health.
             Verdict::Success { slow: true } | Verdict::Failure { .. } => self.failed += 1,
             Verdict::Ignored | Verdict::Cancelled => {
                 self.taken -= 1;
@@ -42,19 +42,19 @@ impl Trial {
         self.taken >= wanted.permitted_calls
     }
 
-    /// How the trial ended, if it has.
+    /// Returns whether the trial succeeded; `None` while it is undecided.
     pub(super) fn succeeded(&self, wanted: HalfOpen) -> Option<bool> {
         if self.succeeded >= wanted.successes_to_close {
             Some(true)
         } else if self.failed > wanted.permitted_calls - wanted.successes_to_close {
-            // Too few places are left for the successes that it wants.
+            // Too few places are left for the successes that it needs.
             Some(false)
         } else {
             None
         }
     }
 
-    /// When it will have had no answer for too long, if it waits for one.
+    /// Returns the time at which it will have waited for too long, if it waits for a probe.
     pub(super) fn due(&self, wanted: HalfOpen) -> Option<Instant> {
         self.waiting.map(|since| since + wanted.maximum_wait)
     }

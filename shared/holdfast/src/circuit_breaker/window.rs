@@ -1,4 +1,4 @@
-//! The latest results, and what share of them was bad.
+//! The latest results, and the share of bad ones among them.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::config;
 
-/// In how many parts a window of time is kept. Polly takes ten, too; resilience4j takes one for each second.
+/// The number of parts of a window of time. Polly has ten as well; resilience4j has one for each second.
 const PARTS: u32 = 10;
 
-/// Results, counted. A call can be both failed and slow.
+/// The counts of some results. One call can be both failed and slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) calls: u64,
@@ -55,24 +55,25 @@ fn share(part: u64, whole: u64) -> f64 {
     part as f64 / (whole.max(1)) as f64
 }
 
-/// The latest results. Everything is allocated when it is made.
+/// The latest results. All of its memory is allocated when it is made.
 #[derive(Debug)]
 pub(super) enum Window {
     Count {
-        /// How many results it keeps.
+        /// The largest number of results that it keeps.
         size: usize,
         /// The last results, at most `size`: failed, slow.
         latest: Vec<(bool, bool)>,
-        /// Where the oldest is, once there are `size`.
+        /// The index of the oldest result, once there are `size`.
         oldest: usize,
         /// The sum over `latest`, always.
         sum: Tally,
     },
     Time {
         begun: Instant,
-        /// How much time one part is for.
+        /// The duration of one part.
         part: Duration,
-        /// The results of part `n` since `begun` are at `n % PARTS`, with `n`, until those of a later part need the place.
+        /// The results of part `n` since `begun` are at index `n % PARTS`, together with `n`, until a later part needs
+        /// the index.
         parts: Box<[(u64, Tally)]>,
     },
 }
@@ -94,7 +95,7 @@ impl Window {
         }
     }
 
-    /// Adds a result and answers what is in the window with it. Looks at the clock only if it needs to.
+    /// Adds a result, and returns the sum of the window with it. Reads the clock only if it needs to.
     pub(super) fn record(
         &mut self,
         failed: bool,
@@ -122,8 +123,8 @@ impl Window {
                 let now = now();
                 let current = number(*begun, *part, now);
                 let (number, tally) = &mut parts[place(current)];
-                // A part that is newer than this result (two threads read the clock, then took the lock the other way
-                // round) takes it as its own.
+                // If two threads read the clock and then took the lock the other way round, this result is added to the
+                // newer part.
                 if *number < current {
                     (*number, *tally) = (current, Tally::default());
                 }
@@ -133,7 +134,7 @@ impl Window {
         }
     }
 
-    /// What is in the window.
+    /// Returns the sum of the window.
     pub(super) fn tally(&self, now: Instant) -> Tally {
         match self {
             Self::Count { sum, .. } => *sum,
@@ -151,10 +152,10 @@ impl Window {
     }
 }
 
-/// The number of the part that `now` is in.
+/// Returns the number of the part that contains `now`.
 fn number(begun: Instant, part: Duration, now: Instant) -> u64 {
     let elapsed = now.saturating_duration_since(begun).as_nanos();
-    // A part is a millisecond at the least, so numbers run out in half a billion years.
+    // A part is at least a millisecond, so the numbers suffice for half a billion years.
     u64::try_from(elapsed / part.as_nanos()).expect("fewer parts than that")
 }
 

@@ -1,23 +1,24 @@
 //! # Completion: a call that ends even if its caller does not wait for the end
 //!
-//! **Problem.** A request sends `BEGIN` to PostgreSQL and is dropped before the reply: its deadline passed, or its client
-//! hung up. The server has an open transaction, the client library believes that there is none, and the connection goes
-//! back to the pool. The next user of that connection writes a row, sees no error, and acknowledges a message. The row
-//! is in a transaction that belongs to nobody, and is rolled back with it. In Rust every `await` is a place where a future
-//! can be dropped, so every request to a server whose reply changes what we believe has this window.
+//! **Problem.** A request sends `BEGIN` to PostgreSQL and is dropped before the reply: its deadline passed, or its
+//! client hung up. The server has an open transaction, the client library believes that there is none, and the
+//! connection goes back to the pool. The next user of that connection writes a row, sees no error, and acknowledges a
+//! message. The row is in a transaction without an owner, and is rolled back with it. In Rust a future can be dropped
+//! at every `await`, so every request to a server whose reply changes what we believe has this window.
 //!
-//! **Guarantee.** A future that was polled once by way of [`complete`] is run to its end: by its caller, or, if the caller
-//! is dropped, by a task of its own. Its result is then dropped, and with it whatever the result's `Drop` cleans up.
+//! **Guarantee.** A future that was polled once through [`complete`] is run to its end: by its caller, or, if the
+//! caller is dropped, by a task of its own. Its result is then dropped, and with it whatever the result's `Drop` cleans
+//! up.
 //!
-//! **Not guaranteed.** That it ends in time: bound the future itself with a timeout *inside* of `complete`. That it ends at
-//! all if the process does: what must survive that belongs into a database. That the caller learns the result: after a
-//! drop the outcome is unknown, as after any lost reply.
+//! **Not guaranteed.** An end in time: bound the future itself with a timeout *inside* of `complete`. An end if the
+//! process dies: what must survive that belongs in a database. A result for the caller: after a drop the outcome is
+//! unknown, as after any lost reply.
 //!
 //! **States.** Not begun (dropping it does nothing), begun (dropping it moves the rest into a task), ended.
 //!
-//! **Failure modes.** The runtime shuts down: its tasks are dropped where they are, so the rest is not run. A future that
-//! never ends holds what it has taken for ever. Abandoned work goes on costing: wrap the one exchange with the server that
-//! must not be cut in half, never a whole request.
+//! **Failure modes.** The runtime shuts down: its tasks are dropped where they are, so the rest is not run. A future
+//! that never ends holds what it has taken for ever. Abandoned work goes on costing: wrap the one exchange with the
+//! server that must not be cut in half, never a whole request.
 //!
 //! ```
 //! use holdfast::completion::complete;
@@ -38,10 +39,11 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This file, and the crate `tokio` (`rt`). People otherwise write `tokio::spawn(future).await`, which
-//! moves *every* call to another task; this one spawns only when the caller is dropped.
+//! **Copying this.** This file, and the crate `tokio` (`rt`). The usual alternative is `tokio::spawn(future).await`,
+//! which moves *every* call to another task; this one spawns only when the caller is dropped.
 //!
-//! Source: "Cancelling async Rust", Rain Paharia, RustConf 2025; tokio's documentation on cancellation safety in `select!`.
+//! Source: "Cancelling async Rust", Rain Paharia, RustConf 2025; tokio's documentation on cancellation safety in
+//! `select!`.
 
 use std::{
     future::Future,
@@ -51,26 +53,26 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// A future that is run to its end, wherever its caller stops waiting for it. Made by [`complete`].
+/// A future that is run to its end, even if its caller stops waiting for it. Made by [`complete`].
 #[must_use = "a future that is never polled does nothing"]
 #[derive(Debug)]
 pub struct Complete<F: Future + Send + 'static> {
-    /// Taken when it has ended, or when a task of its own takes over.
+    /// The future. Taken when it has ended, or when a task of its own takes over.
     rest: Option<Pin<Box<F>>>,
-    /// The runtime of the caller, not that of whichever thread drops it.
+    /// The runtime of the caller, which may differ from that of the thread that drops it.
     runtime: Handle,
-    /// Set by the first poll: before it nothing was asked of anyone, so there is nothing to end.
+    /// Set by the first poll. Before that no request was sent, so there is nothing to end.
     begun: bool,
 }
 
-/// Runs `future` to its end once it was polled, also if the returned future is dropped before that.
+/// Runs `future` to its end once it was polled, even if the returned future is dropped before that.
 ///
-/// Cancel safe: dropping it loses the result and cuts nothing in half. The rest runs in a task without the caller's span;
+/// Cancel safe: a drop loses the result and cuts nothing in half. The rest runs in a task without the caller's span;
 /// instrument `future` itself.
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime.
+/// If called outside of a tokio runtime.
 pub fn complete<F: Future + Send + 'static>(future: F) -> Complete<F> {
     Complete {
         rest: Some(Box::pin(future)),
@@ -96,7 +98,7 @@ impl<F: Future + Send + 'static> Future for Complete<F> {
 impl<F: Future + Send + 'static> Drop for Complete<F> {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take_if(|_| self.begun) {
-            // The future may drop what wants a runtime, also where the runtime refuses the task.
+            // The future may drop values that need a runtime, even if the runtime refuses the task.
             let _context = self.runtime.enter();
             self.runtime.spawn(async move {
                 rest.await;
@@ -116,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A future that ends once `go` is notified, and notes that it did.
+    /// Returns a future that ends once `go` is notified, and then sets `ended`.
     fn exchange(go: &Arc<Notify>, ended: &Arc<AtomicBool>) -> impl Future<Output = u8> + use<> {
         let (go, ended) = (Arc::clone(go), Arc::clone(ended));
         async move {

@@ -1,20 +1,20 @@
 //! # Deadline: one time budget for a call and all the calls below it
 //!
 //! **Problem.** A customer's request may take 2 s. The order service asks inventory for prices with a timeout of 5 s
-//! "to be safe"; inventory is slow. The customer has long gone away, and both services still work for nobody: each
-//! timeout was reasonable where it stood, and together they melt.
+//! "to be safe"; inventory is slow. The customer has long left, and both services go on working on the request: each
+//! timeout was reasonable where it stood, and together they overload both.
 //!
-//! **Guarantee.** A [`Deadline`] is set once, at the entry, and only ever shrinks: [`Deadline::within`] takes the sooner of
-//! two. [`Deadline::run`] ends a call when it passes. What remains travels with the request in [`HEADER`], as a span of
-//! time and not as a point in time, because clocks differ between machines.
+//! **Guarantee.** A [`Deadline`] is set once, at the entry, and only ever shrinks: [`Deadline::within`] takes the
+//! sooner of two. [`Deadline::run`] ends a call when it passes. The time that remains travels with the request in
+//! [`HEADER`], as a duration and not as a point in time, because clocks differ between machines.
 //!
 //! **Not guaranteed.** That the work behind a call stops: dropping a request does not undo it. After [`Exceeded`] the
 //! outcome is unknown, never "it failed". The time that a request spends on the wire is not deducted.
 //!
 //! **States.** None: a point in time.
 //!
-//! **Failure modes.** A header that is no number, or claims more than the server's own limit, counts as that limit: a
-//! caller can only shorten it.
+//! **Failure modes.** A header that is not a number, or claims more than the server's own limit, counts as that limit:
+//! a caller can only shorten it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,7 +23,7 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! // The server grants 2 s at the most, the caller has 300 ms left.
 //! let deadline = Deadline::from_header(Some("300"), Duration::from_secs(2));
-//! // One call below it may take 1 s at the most: what is sooner wins.
+//! // One call below it may take 1 s at the most: the sooner one wins.
 //! let answer = deadline.within(Duration::from_secs(1)).run(std::future::pending::<()>()).await;
 //! assert!(answer.is_err());
 //! assert_eq!(deadline.remaining(), None);
@@ -39,25 +39,26 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
-/// The header in which the rest of the budget travels: whole milliseconds.
+/// The header that carries the remaining time, in whole milliseconds.
 pub const HEADER: &str = "x-deadline-remaining-ms";
 
-/// The time by which an answer is of use.
+/// The time by which a result is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// The deadline passed first. What was asked for may still happen: resolve it by an idempotency key, or ask again.
+/// The deadline passed before the work ended. It may still have its effect: resolve that by an idempotency key, or ask
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline passed before there was an answer")]
 pub struct Exceeded;
 
 impl Deadline {
-    /// `budget` from now.
+    /// Returns the deadline `budget` from now.
     pub fn after(budget: Duration) -> Self {
         Self(Instant::now() + budget)
     }
 
-    /// What a caller's [`HEADER`] grants, but never more than `limit`.
+    /// Returns the deadline that a caller's [`HEADER`] grants, but at most `limit` from now.
     pub fn from_header(value: Option<&str>, limit: Duration) -> Self {
         let granted = value
             .and_then(|text| text.trim().parse().ok())
@@ -65,23 +66,23 @@ impl Deadline {
         Self::after(granted.min(limit))
     }
 
-    /// This deadline or `budget` from now, whichever is sooner: how a call below gets its own bound.
+    /// Returns this deadline or `budget` from now, whichever is sooner: the bound of a call below.
     pub fn within(self, budget: Duration) -> Self {
         self.min(Self::after(budget))
     }
 
-    /// What is left, if anything is.
+    /// Returns the time that is left, or `None` if the deadline has passed.
     pub fn remaining(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
-    /// The value for [`HEADER`]: whole milliseconds, rounded down, so that a budget never grows on its way.
+    /// Returns the value for [`HEADER`]: whole milliseconds, rounded down, so that a budget never grows on its way.
     pub fn header_value(self) -> Result<String, Exceeded> {
         Ok(self.remaining().ok_or(Exceeded)?.as_millis().to_string())
     }
 
-    /// Runs `work` until it is done or the deadline passes.
+    /// Runs `work` until it has ended or the deadline passes.
     ///
     /// Cancel safe if `work` is: at the deadline `work` is dropped.
     pub async fn run<F: Future>(self, work: F) -> Result<F::Output, Exceeded> {
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_left_travels_rounded_down() {
+    async fn remaining_time_is_rounded_down_in_the_header() {
         let deadline = Deadline::after(Duration::from_micros(1_999_900));
         assert_eq!(deadline.header_value().as_deref(), Ok("1999"));
         assert_eq!(

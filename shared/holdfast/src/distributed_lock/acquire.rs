@@ -1,4 +1,4 @@
-//! Asking for a lock, and waiting for it.
+//! Acquires a lock, and waits for it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,28 +14,29 @@ use super::{
 };
 use crate::backoff::Backoff;
 
-/// Between two questions to a Redis that does not answer.
+/// The delays between attempts while Redis does not answer.
 const AWAY: Backoff = match Backoff::new(Duration::from_millis(20), Duration::from_millis(500)) {
     Ok(backoff) => backoff,
     Err(_) => panic!("20 is below 500"),
 };
 
-/// What Redis said.
+/// Redis' reply to one request.
 pub(super) enum Reply {
-    /// Here it is.
+    /// The lock was granted.
     Mine(Lock),
-    /// Somebody else has it, for so long if they do not prolong it.
+    /// Another holder has it, for so long unless it renews.
     Taken(Duration),
 }
 
-/// One caller's wish for a lock. However often Redis is asked, it is under the same token.
+/// One caller's request for a lock. Every attempt sends the same token.
 pub(super) struct Claim {
     locks: Arc<Inner>,
     name: Name,
     ttl: Duration,
     token: Uuid,
     begun: Instant,
-    /// Whether Redis was asked and did not answer: then it may have given us the lock, and nobody would give it back.
+    /// Set while a request may have reached Redis without a reply: Redis may have granted the lock, and the drop
+    /// releases it.
     unsettled: bool,
 }
 
@@ -51,9 +52,9 @@ impl Claim {
         }
     }
 
-    /// Asks Redis once; if it is taken and the caller waits, whoever has it will tell of its release.
+    /// Sends one request. If another holder has the lock and the caller waits, that holder's release is published.
     pub(super) async fn ask(&mut self, waits: bool) -> Result<Reply, Error> {
-        // Before it is sent: the time that the answer takes is not ours.
+        // Read before sending: the time until the reply must not count as held.
         let sent = Instant::now();
         self.unsettled = true;
         let Inner { wire, floor, .. } = &*self.locks;
@@ -85,9 +86,9 @@ impl Claim {
         Ok(Reply::Mine(Lock::new(Arc::clone(&self.locks), held)))
     }
 
-    /// Waits for the lock until the deadline, if there is one.
+    /// Waits for the lock, until `deadline` if there is one.
     pub(super) async fn wait(mut self, deadline: Option<Instant>) -> Result<Lock, Error> {
-        // Why there is no lock yet.
+        // The reason for which the lock was not acquired so far, returned at the deadline.
         let mut last = None;
         let waited = match deadline {
             Some(deadline) => timeout_at(deadline, self.stand_in_line(&mut last)).await,
@@ -102,7 +103,7 @@ impl Claim {
 
     async fn stand_in_line(&mut self, last: &mut Option<Error>) -> Result<Lock, Error> {
         let locks = Arc::clone(&self.locks);
-        // First into the line, then the question: nobody overtakes those who wait in this process already.
+        // Join the line before the first request, so that it does not overtake this process' earlier waiters.
         let ticket = Ticket::new(&locks, self.name.clone());
         let mut taken_until = ticket.place.turn.lock().await;
         let mut failures = AWAY.delays();
@@ -114,19 +115,19 @@ impl Claim {
                         () = ticket.place.woken.notified() => {}
                         () = sleep_until(until) => {}
                     },
-                    // Only now would we hear of a release: it may have been before.
+                    // The subscription is new: the lock may have been released before it.
                     Ok(true) => {}
                     Err(error) => match Error::from(error) {
                         error if error.is_temporary() => (*last, hears) = (Some(error), false),
                         error => return Err(error),
                     },
                 }
-                // Should we be cancelled from here on, the next in line asks at once.
+                // If this call is cancelled from here on, the next in line asks at once.
                 *taken_until = None;
             }
             match self.note(last).await? {
                 Some(Reply::Mine(lock)) => {
-                    // By then the next in line asks, should it not have been given back: that they hear from us.
+                    // The next in line asks Redis at that time, unless the release in this process wakes it before.
                     *taken_until = Some(Instant::now() + self.ttl + pause());
                     return Ok(lock);
                 }
@@ -143,7 +144,7 @@ impl Claim {
         }
     }
 
-    /// Asks once. A Redis that does not answer is noted, and is no reason to give up.
+    /// Sends one request. A temporary error is kept in `last` and is no reason to give up.
     async fn note(&mut self, last: &mut Option<Error>) -> Result<Option<Reply>, Error> {
         match self.ask(true).await {
             Ok(reply) => {
@@ -159,7 +160,7 @@ impl Claim {
     }
 }
 
-/// After the time of a lock is over: what Redis rounds off, and not everybody at once.
+/// Returns the wait after a lock's time to live: Redis rounds to milliseconds, and jitter keeps waiters apart.
 fn pause() -> Duration {
     Duration::from_micros(1000 + fastrand::u64(..5000))
 }

@@ -1,7 +1,7 @@
-//! One connection for everything, made anew when it breaks.
+//! One connection for all requests, replaced when it breaks.
 //!
-//! `redis::aio::ConnectionManager` is not used: it keeps a connection whose answers do not come, and a network that drops
-//! packets without a word is what a lock must get over.
+//! `redis::aio::ConnectionManager` is not used: it keeps a connection on which no replies arrive, and a network that
+//! silently drops packets is a failure that a lock must survive.
 
 use std::{
     sync::{
@@ -17,29 +17,29 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection, SendError},
 };
 
-/// Which connection it is, counted from 1.
+/// The number of a connection, from 1.
 pub(super) type Generation = u64;
 
-/// What is done with what a connection tells by itself.
+/// A callback for what a connection reports by itself.
 pub(super) type OnNews = dyn Fn(Generation, News) + Send + Sync;
 
-/// What a connection tells by itself.
+/// A report of a connection that is not the reply to a request.
 pub(super) enum News {
-    /// Redis said something.
+    /// A message that Redis pushed.
     Said(PushInfo),
-    /// It was given up: from here on it says nothing.
+    /// The connection was discarded: no more reports come from it.
     Discarded,
 }
 
-/// Whom to connect to, and as whom.
+/// Returns a client for `url`; `password` replaces the URL's.
 pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     let mut settings = info
         .redis_settings()
         .clone()
-        // Messages come on the same connection as answers.
+        // Pushed messages arrive on the same connection as replies.
         .set_protocol(ProtocolVersion::RESP3)
-        // A command less that an ACL would have to allow.
+        // One command less for an ACL to allow.
         .set_skip_set_lib_name();
     if let Some(password) = password {
         settings = settings.set_password(password);
@@ -47,21 +47,21 @@ pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
     Client::open(info.set_redis_settings(settings))
 }
 
-/// The connection, whichever it is now.
+/// The current connection, and the means to make the next one.
 pub(super) struct Wire {
     client: Client,
     timeout: Duration,
     on_news: Arc<OnNews>,
     current: Mutex<Option<(Generation, MultiplexedConnection)>>,
-    /// Held while one caller connects for all.
+    /// Held while one caller connects for all. Its value is the error of the last attempt, if that failed.
     connecting: tokio::sync::Mutex<Option<RedisError>>,
-    /// How many connections were tried.
+    /// The number of connection attempts so far.
     attempts: AtomicU64,
-    /// Who waits for an answer.
+    /// The number of requests that wait for a reply.
     under_way: AtomicUsize,
 }
 
-/// Counts one who waits for an answer, until dropped.
+/// A request that waits for a reply. It is counted until dropped.
 struct UnderWay<'a>(&'a AtomicUsize);
 
 impl<'a> UnderWay<'a> {
@@ -78,7 +78,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Wire {
-    /// Does not connect yet.
+    /// Stores the settings; the first request connects.
     pub(super) fn new(client: Client, timeout: Duration, on_news: Arc<OnNews>) -> Self {
         Self {
             client,
@@ -91,7 +91,7 @@ impl Wire {
         }
     }
 
-    /// The connection, if there is one.
+    /// Returns the connection, if there is one.
     pub(super) fn current(&self) -> Option<(Generation, MultiplexedConnection)> {
         self.current
             .lock()
@@ -99,12 +99,12 @@ impl Wire {
             .clone()
     }
 
-    /// The connection; connects if there is none. Who comes while another connects gets what that one gets, so that a Redis
-    /// that is away is asked once at a time, however many wait for it.
+    /// Returns the connection, and connects first if there is none. Callers that arrive meanwhile share the result, so
+    /// that an unavailable Redis sees one attempt at a time however many wait.
     pub(super) async fn connection(&self) -> RedisResult<(Generation, MultiplexedConnection)> {
         match self.current() {
             Some(current) => Ok(current),
-            // What it takes to connect is large, and would be carried about by every request.
+            // Boxed: the future that connects is large, and every request's future would contain it.
             None => Box::pin(self.connect_for_all()).await,
         }
     }
@@ -141,7 +141,7 @@ impl Wire {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
-            // As many as can wait without waiting for each other's place.
+            // Room for every waiting request, so that none waits for a place in the buffer.
             .set_pipeline_buffer_size(1024)
             .set_push_sender(move |push| -> Result<(), SendError> {
                 on_news(generation, News::Said(push));
@@ -152,9 +152,9 @@ impl Wire {
             .await
     }
 
-    /// Forgets a connection. The next caller makes a new one.
+    /// Drops a connection and reports it to `on_news`, so that waiters look again. The next caller connects.
     ///
-    /// Who heard from Redis by it is told.
+    /// Does nothing if the current connection is another one.
     pub(super) fn discard(&self, generation: Generation) {
         let discarded = self
             .current
@@ -166,10 +166,10 @@ impl Wire {
         }
     }
 
-    /// Sends a command, once, and waits for its answer, for as long as the timeout. After an error the outcome is unknown.
+    /// Sends one command, and waits for its reply for at most the timeout. After an error the outcome is unknown.
     ///
-    /// The command is made for the connection that it is sent on, which is answered with its answer. Cancel safe, but what was
-    /// sent is sent.
+    /// `command` gets the number of the connection that it is sent on; the same number is returned with the reply.
+    /// Cancel safe, but a command that was sent may take effect.
     pub(super) async fn send<T: FromRedisValue>(
         &self,
         command: impl FnOnce(Generation) -> Cmd,
@@ -180,8 +180,8 @@ impl Wire {
         self.looked_at(answer, generation)
     }
 
-    /// The same for several commands that are sent together, on a connection that is there already and on which nobody else waits
-    /// for an answer; none: there is no such. What Redis refuses is an answer, too.
+    /// Sends several commands together, if there is a connection and no other request waits on it; otherwise sends
+    /// nothing and returns `None`. An error reply to one of them is among the values.
     pub(super) async fn send_all(
         &self,
         commands: impl FnOnce(Generation) -> Option<Pipeline>,
@@ -214,7 +214,7 @@ impl Wire {
     }
 }
 
-/// Whether the connection is of no more use: it is gone, or says nothing, or leads to a server that is a replica by now.
+/// Returns whether the connection is unusable: broken, silent, or to a server that has become a replica.
 fn is_broken(error: &RedisError) -> bool {
     matches!(
         error.kind(),

@@ -1,57 +1,57 @@
-//! What goes wrong.
+//! The errors of this module.
 
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why there is no lock.
+/// The reason for which a lock was not acquired, or is no longer held.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is no name for a lock. Fix the caller.
+    /// The name is not valid for a lock. Fix the caller.
     #[error(
-        "a lock's name is 1 to {} bytes of a-z, A-Z, 0-9 and . _ : / @ -, not {name:?}: {why}",
+        "{name:?} is not a valid lock name (1 to {} bytes of a-z, A-Z, 0-9 and . _ : / @ -): {why}",
         super::name::LONGEST
     )]
     Name {
-        /// What was given.
+        /// The rejected name.
         name: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         why: &'static str,
     },
-    /// The time to live is too short to be kept, or too long to wait for after a crash. Fix the caller.
+    /// The time to live is too short to be renewed in time, or too long to wait for after a crash. Fix the caller.
     #[error(
-        "a lock lives from {:?} to {:?}, not {given:?}",
+        "{given:?} is not a valid time to live for a lock ({:?} to {:?})",
         super::SHORTEST_TTL,
         super::LONGEST_TTL
     )]
     Ttl {
-        /// What was given.
+        /// The rejected time to live.
         given: Duration,
     },
-    /// No number that a fence can be. Whoever wrote it did not have it from a lock.
-    #[error("a fence is from 0 to {}, not {given}", super::Fence::HIGHEST)]
+    /// The number is out of a fence's range, so it did not come from a lock.
+    #[error("{given} is not a valid fence (0 to {})", super::Fence::HIGHEST)]
     Fence {
-        /// What was given.
+        /// The rejected number.
         given: i64,
     },
-    /// Somebody else held it all the time. Do without, or come again later.
-    #[error("somebody else held the lock {0:?} all the time")]
+    /// Another holder had the lock until the timeout. Do without, or try later.
+    #[error("another holder kept the lock {0:?} until the timeout")]
     Timeout(String),
-    /// The lock is not ours any more: its time was over, or Redis lost it. Stop what it was for; what the database accepted
-    /// under its fence stands.
+    /// The lock is no longer ours: its time to live was over, or Redis lost it. Stop the work under it; what the
+    /// database accepted under its fence stands.
     #[error("the lock {0:?} was lost")]
     Lost(String),
-    /// Redis did not answer, or cannot serve now. Nobody knows whether it did what it was asked; what it may have locked
-    /// ends with its time to live. Come again later.
-    #[error("Redis is not available: {0}")]
+    /// Redis did not answer, or cannot serve now. The request may have taken effect; a lock that it acquired ends with
+    /// its time to live. Try later.
+    #[error("Redis is unavailable: {0}")]
     Unavailable(#[source] RedisError),
-    /// Redis answered, and refused: wrong password, missing rights, too old. It will refuse again: tell a person.
+    /// Redis refused the request: wrong password, missing rights, too old. It will refuse again: page someone.
     #[error("Redis refused: {0}")]
     Refused(#[source] RedisError),
 }
 
 impl Error {
-    /// Whether it makes sense to ask again by itself.
+    /// Returns whether the caller may try again without a person's help.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::Unavailable(_))
     }
@@ -68,7 +68,7 @@ impl From<RedisError> for Error {
                 | ServerErrorKind::ReadOnly
                 | ServerErrorKind::TryAgain,
             ) => true,
-            // Memory is full, the disk is full, too few replicas, a script of somebody else's runs for too long.
+            // Memory is full, the disk is full, too few replicas, another client's script has run for too long.
             _ => matches!(
                 error.code(),
                 Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY")

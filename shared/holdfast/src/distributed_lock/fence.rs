@@ -4,17 +4,18 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::{Error, connection::Generation};
 
-/// A fencing token: each holder of a lock has a higher one than those before.
+/// A fencing token: each holder of a lock has a higher one than all before it.
 ///
-/// A count, from the microseconds since 1970 by the clock of Redis on, so that one that lost its memory goes on above.
+/// It is a counter that is raised to the microseconds since 1970 by Redis' clock, so that a Redis that lost its memory
+/// continues above what it gave before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(i64);
 
 impl Fence {
-    /// The highest: Lua counts exactly up to here, and it is the year 2112.
+    /// The highest fence. Lua's numbers are still exact here, and as a time it is in the year 2112.
     pub const HIGHEST: Self = Self(1 << 52);
 
-    /// A fence that was stored.
+    /// Returns the fence with this number, read from a database; [`Error::Fence`] if it is out of range.
     pub fn new(stored: i64) -> Result<Self, Error> {
         if (0..=Self::HIGHEST.0).contains(&stored) {
             Ok(Self(stored))
@@ -23,7 +24,7 @@ impl Fence {
         }
     }
 
-    /// The number, to be stored.
+    /// Returns the number, to be stored.
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -35,7 +36,7 @@ impl std::fmt::Display for Fence {
     }
 }
 
-/// What the next fence must be above.
+/// The lower bound of the next fence.
 #[derive(Debug, Default)]
 pub(super) struct Floor {
     /// The highest fence that this process has seen. Only grows.
@@ -44,11 +45,12 @@ pub(super) struct Floor {
     lifted_on: AtomicU64,
 }
 
-/// What is to be said of it with a request.
+/// The lower bound that one request states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Above {
     pub(super) seen: Fence,
-    /// Whether the count is to be brought up to the clock as well: another Redis may have answered before.
+    /// Set if this is the connection's first lock: the counter is raised to the clock as well, because another Redis
+    /// may have answered before.
     pub(super) is_first: bool,
 }
 
@@ -57,10 +59,10 @@ impl Floor {
         self.seen.fetch_max(seen.0, Ordering::Relaxed);
     }
 
-    /// For a request on this connection.
+    /// Returns the bound for a request on this connection.
     pub(super) fn on(&self, connection: Generation) -> Above {
-        // In this order: where it is not the first, the first one's fence has been seen. An older connection may never have
-        // been brought up, whatever became of this one.
+        // Read in this order: on a connection that is not new, `seen` then includes the fence of its first lock.
+        // Compared for equality: an older connection may never have raised its counter.
         let is_first = self.lifted_on.load(Ordering::Acquire) != connection;
         Above {
             seen: Fence(self.seen.load(Ordering::Relaxed)),
@@ -68,7 +70,7 @@ impl Floor {
         }
     }
 
-    /// A lock was granted on this connection.
+    /// Records a lock that was granted on this connection.
     pub(super) fn granted(&self, fence: Fence, connection: Generation) {
         self.raise(fence);
         self.lifted_on.fetch_max(connection, Ordering::Release);

@@ -1,7 +1,7 @@
-//! Prolongs every lock that is held for long: one timer for all of them.
+//! Renews every lock that is held for long, with one timer for all of them.
 //!
-//! Most locks are given back before a third of their time is over. Such a lock costs an entry in a map and nothing else: no
-//! task, no timer of its own.
+//! Most locks are released before a third of their time to live is over. Such a lock costs an entry in a map and
+//! nothing else: no task, no timer of its own.
 
 use std::{
     collections::BTreeMap,
@@ -19,20 +19,20 @@ use uuid::Uuid;
 use super::{Inner, lease::Held, script};
 use crate::backoff::Backoff;
 
-/// Which locks to prolong when.
+/// The locks of this process, by the time at which each is to be renewed.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     schedule: Mutex<Schedule>,
-    /// Something is due before the time that the keeper sleeps for.
+    /// Notified when a lock is due before `sleeps_until`.
     sooner: Notify,
     closed: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct Schedule {
-    /// By when each is due. The keeper takes out what it works on.
+    /// The locks by due time. The keeper takes out those that it is renewing.
     due: BTreeMap<(Instant, Uuid), Arc<Held>>,
-    /// What the keeper sleeps for, at the latest. Locks that are due later need not wake it.
+    /// The time at which the keeper wakes at the latest. A lock that is due later need not notify it.
     sleeps_until: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Keeper {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prolongs this lock from now on.
+    /// Schedules the lock's next renewal.
     pub(super) fn keep(&self, held: &Arc<Held>) {
         let mut schedule = self.schedule();
         let Some(due) = held.next_renewal() else {
@@ -56,7 +56,7 @@ impl Keeper {
         }
     }
 
-    /// Prolongs this lock no more: it is given back, or lost. Answers whether it was neither before.
+    /// Ends the lock's renewals, because it was released or lost. Returns false if they had ended before.
     pub(super) fn forget(&self, held: &Held) -> bool {
         let mut schedule = self.schedule();
         let due = held.end();
@@ -66,13 +66,13 @@ impl Keeper {
         due.is_some()
     }
 
-    /// Takes out what is due, and notes what comes next.
+    /// Takes out the locks that are due, and returns the time of the next wake-up.
     pub(super) fn take_due(&self, now: Instant) -> (Vec<Arc<Held>>, Option<Instant>) {
         let mut schedule = self.schedule();
         let later = schedule.due.split_off(&(now, Uuid::max()));
         let due = std::mem::replace(&mut schedule.due, later);
-        // Where the lock that it was woken for has been given back already, it sleeps as long all the same: the next one is due
-        // later, and need not wake it.
+        // If no lock is left because the one that set the wake-up was released, the wake-up stays: the next lock to be
+        // added is due later, and need not notify the keeper.
         let next = schedule.due.keys().next().map(|(due, _)| *due);
         schedule.sleeps_until = next.or(schedule.sleeps_until.filter(|until| *until > now));
         (due.into_values().collect(), schedule.sleeps_until)
@@ -82,7 +82,7 @@ impl Keeper {
         self.closed.cancel();
     }
 
-    /// Works until the locks are closed.
+    /// Renews locks until the keeper is closed.
     pub(super) async fn run(self: Arc<Self>, locks: Weak<Inner>) {
         loop {
             let (due, next) = self.take_due(Instant::now());
@@ -107,18 +107,18 @@ impl Keeper {
     }
 }
 
-/// Prolongs one lock, or tells its holder that it is lost.
+/// Renews one lock, or tells its holder that it is lost.
 async fn renew(locks: Arc<Inner>, held: Arc<Held>) {
     let delays = Backoff::new(held.ttl / 60, held.ttl / 10).expect("a time to live is long");
     let renewed = timeout_at(held.until(), async {
         let mut delays = delays.delays();
         loop {
-            // Before it is sent: the time that the answer takes is not ours.
+            // Read before sending: the time until the reply must not count as held.
             let sent = Instant::now();
             match script::extend(&locks.wire, &held.name, held.token, held.ttl).await {
                 Ok(true) => return Some(sent),
                 Ok(false) => return None,
-                Err(error) => debug!(lock = %held.name, %error, "could not prolong it yet"),
+                Err(error) => debug!(lock = %held.name, %error, "renewal failed; retrying"),
             }
             delays.wait().await;
         }
@@ -132,20 +132,20 @@ async fn renew(locks: Arc<Inner>, held: Arc<Held>) {
             locks.keeper.keep(&held);
             return;
         }
-        Ok(None) => "Redis does not know it any more",
-        Err(_) => "Redis could not be asked in time",
+        Ok(None) => "Redis no longer knows the lock",
+        Err(_) => "Redis did not answer in time",
     };
     locks.lose(&held, why);
 }
 
 impl Inner {
-    /// Tells the holder that the lock is lost, unless it was given back meanwhile.
+    /// Tells the holder that the lock is lost, unless it was released meanwhile.
     pub(super) fn lose(&self, held: &Held, why: &str) {
         if self.keeper.forget(held) {
             self.meter.lost.increment(1);
             warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
             held.lost().cancel();
-            // Somebody else may have it, of whose release nobody here would hear.
+            // Another process may hold it now, and its lock has no flag from our waiters: the first in line asks again.
             self.lines.wake(held.name.key());
         }
     }

@@ -1,4 +1,4 @@
-//! A lock that is held, and for how long.
+//! A lock that is held, and the time until which it is.
 
 use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
@@ -11,34 +11,34 @@ use uuid::Uuid;
 
 use super::{fence::Fence, name::Name};
 
-/// What the clocks of two machines may differ by while a lock lives: one in a hundred, and what rounding to milliseconds takes
-/// on both ends. (Antirez's Redlock has the same.)
+/// Returns the margin for clocks: two machines may differ by 1 % while a lock lives, plus 2 ms for rounding to
+/// milliseconds on both ends. (Redlock has the same margin.)
 pub(super) fn drift(ttl: Duration) -> Duration {
     ttl / 100 + Duration::from_millis(2)
 }
 
-/// A lock of ours. Shared by the holder and the keeper.
+/// A lock of ours, shared by its holder and the keeper.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) name: Name,
     pub(super) token: Uuid,
     pub(super) fence: Fence,
     pub(super) ttl: Duration,
-    /// Cancelled when the holder must stop. Most locks are given back before anybody asks.
+    /// Cancelled when the holder must stop. Made on first use: most locks are released before their holder asks for it.
     lost: OnceLock<CancellationToken>,
     times: Mutex<Times>,
 }
 
 #[derive(Debug)]
 struct Times {
-    /// From here on somebody else may hold it. By our own clock, counted from before the request was sent.
+    /// The time from which another process may hold it, by our clock, counted from before the request was sent.
     until: Instant,
-    /// When to prolong it; none when it is over. Changed with the keeper's schedule locked.
+    /// The time of the next renewal; `None` once the lock has ended. Changed only under the keeper's schedule lock.
     renewal: Option<Instant>,
 }
 
 impl Held {
-    /// A lock that was asked for at `sent`.
+    /// Returns a lock whose request was sent at `sent`.
     pub(super) fn new(name: Name, token: Uuid, fence: Fence, ttl: Duration, sent: Instant) -> Self {
         Self {
             name,
@@ -53,7 +53,7 @@ impl Held {
         }
     }
 
-    /// Cancelled when the holder must stop.
+    /// Returns the token that is cancelled when the holder must stop.
     pub(super) fn lost(&self) -> &CancellationToken {
         self.lost.get_or_init(CancellationToken::new)
     }
@@ -63,7 +63,7 @@ impl Held {
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
-        // Two assignments, neither of which can panic.
+        // A panic cannot leave the times half changed: each change is one assignment.
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,14 +75,14 @@ impl Held {
         self.times().renewal
     }
 
-    /// A prolongation that was sent at `sent` was granted.
+    /// Records a renewal that was granted; its request was sent at `sent`.
     pub(super) fn prolonged(&self, sent: Instant) {
         let mut times = self.times();
-        // Answers may overtake each other.
+        // Replies may overtake each other.
         times.until = times.until.max(sent + self.ttl - drift(self.ttl));
     }
 
-    /// It is to be prolonged again, counted from `sent`. To be called by the keeper, while it is not in its schedule.
+    /// Sets the next renewal, counted from `sent`. For the keeper, while the lock is out of its schedule.
     pub(super) fn renew_after(&self, sent: Instant) {
         let mut times = self.times();
         if times.renewal.is_some() {
@@ -90,7 +90,7 @@ impl Held {
         }
     }
 
-    /// It is not to be prolonged any more. Answers when it would have been.
+    /// Ends the renewals. Returns the time of the one that was due next.
     pub(super) fn end(&self) -> Option<Instant> {
         self.times().renewal.take()
     }

@@ -1,4 +1,4 @@
-//! A lock in its holder's hands.
+//! A lock, as its holder has it.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -8,24 +8,25 @@ use uuid::Uuid;
 
 use super::{Error, Fence, Inner, lease::Held, script};
 
-/// A lock that is held, and prolonged by itself until it is released, dropped or lost.
+/// A lock that is held. It is renewed in the background until it is released, dropped or lost.
 ///
-/// Dropping it releases it in the background: whoever waits gets it a round trip later. [`Lock::release`] also says whether it
-/// was still held.
+/// Dropping it releases it in the background: the next waiter gets it a round trip later. [`Lock::release`] also
+/// returns whether it was still held.
 #[must_use = "a lock is released when it is dropped"]
 pub struct Lock {
     locks: Arc<Inner>,
     held: Arc<Held>,
-    /// Redis has said that it is not ours any more.
+    /// Set once Redis has confirmed that the lock is no longer ours.
     settled: bool,
 }
 
-/// What came of giving a lock back.
+/// The outcome of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// It was held until now.
+    /// The lock was held until now.
     InTime,
-    /// It was lost before: somebody else may have held it meanwhile. What the database accepted under the fence stands.
+    /// The lock was lost before: another process may have held it meanwhile. What the database accepted under the fence
+    /// stands.
     TooLate,
 }
 
@@ -38,48 +39,51 @@ impl Lock {
         }
     }
 
-    /// What it is called.
+    /// Returns the lock's name.
     pub fn name(&self) -> &str {
         self.held.name.as_str()
     }
 
-    /// The number to write with: the database refuses it once it has seen a higher one.
+    /// Returns the number to write with: the database refuses it once it has seen a higher one.
     pub fn fence(&self) -> Fence {
         self.held.fence
     }
 
-    /// Who the holder is: new for each acquisition, in all processes. With it the database also tells apart two holders of one
-    /// fence, which takes a Redis that forgot some of its count, and unlucky timing.
+    /// Returns the holder's id: new for each acquisition, unique across processes. By it the database also tells apart
+    /// two holders of one fence, which takes a Redis that forgot some of its count, and unlucky timing.
     pub fn token(&self) -> Uuid {
         self.held.token
     }
 
-    /// Whether nobody else can hold it now, as far as our own clock and Redis' memory can be trusted.
+    /// Returns whether no other process can hold it now, as far as this process' clock and Redis' memory can be
+    /// trusted.
     ///
-    /// Also right in a process that was stopped and goes on. False is final; true may be over before the next line runs: only
-    /// the fence's check is as late as the write.
+    /// Also right in a process that was stopped and resumes. False is final; true may be outdated before the next line
+    /// runs: only the check of the fence is made as late as the write.
     pub fn is_held(&self) -> bool {
         !self.held.is_lost() && !self.remaining().is_zero()
     }
 
-    /// How long it is held without being prolonged.
+    /// Returns how long it is held if it is not renewed.
     pub fn remaining(&self) -> Duration {
         self.held.until().saturating_duration_since(Instant::now())
     }
 
-    /// Waits until the lock is lost: stop the work then. Cancel safe.
+    /// Waits until the lock is lost; the work under it must stop then. Cancel safe.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + '_ {
         self.held.lost().cancelled()
     }
 
-    /// The same as [`Lock::lost`], to be passed on to what works under the lock. Not cancelled by a release.
+    /// Returns a token that is cancelled when the lock is lost, to pass on to the work under it. A release does not
+    /// cancel it.
     pub fn lost_token(&self) -> CancellationToken {
         self.held.lost().child_token()
     }
 
-    /// Prolongs it now, to its whole time to live: before a step that takes long.
+    /// Renews it now, for its whole time to live: call it before a long step.
     ///
-    /// [`Error::Lost`] is final. After another error it may be prolonged or not; it is tried again by itself. Cancel safe.
+    /// [`Error::Lost`] is final. After another error the lock may be renewed or not; the background renewal goes on.
+    /// Cancel safe.
     pub async fn extend(&self) -> Result<(), Error> {
         let held = &self.held;
         let lost = || Error::Lost(held.name.to_string());
@@ -88,17 +92,18 @@ impl Lock {
         }
         let sent = Instant::now();
         if script::extend(&self.locks.wire, &held.name, held.token, held.ttl).await? {
-            // The keeper comes earlier than needed, once.
+            // The keeper renews it earlier than needed, once.
             held.prolonged(sent);
             return Ok(());
         }
-        self.locks.lose(held, "Redis does not know it any more");
+        self.locks.lose(held, "Redis no longer knows the lock");
         Err(lost())
     }
 
-    /// Gives it back, and wakes who waits for it.
+    /// Releases the lock and wakes the next waiter.
     ///
-    /// After an error it is tried again in the background, until its time is over. Cancel safe in the same way.
+    /// After an error the release is retried in the background until the time to live is over. Cancel safe in the same
+    /// way.
     pub async fn release(mut self) -> Result<Released, Error> {
         self.locks.keeper.forget(&self.held);
         let was_ours = self.locks.release(&self.held.name, self.held.token).await?;
@@ -115,7 +120,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.locks.keeper.forget(&self.held);
         if !self.settled {
-            // Also one that we call lost: it may live in Redis for a moment yet.
+            // Also for a lock that is lost by our clock: Redis may keep it for a moment yet.
             let until = Instant::now() + self.held.ttl;
             self.locks
                 .release_later(self.held.name.clone(), self.held.token, until);

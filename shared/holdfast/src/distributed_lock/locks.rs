@@ -1,4 +1,4 @@
-//! All locks of one Redis.
+//! The locks of one Redis: the public type, and its background work.
 
 use std::{
     fmt,
@@ -22,20 +22,20 @@ use super::{
 };
 use crate::backoff::Backoff;
 
-/// Which Redis, and how long to wait for it.
+/// The address of a Redis, and the time to wait for it.
 #[derive(Clone)]
 pub struct Options {
-    /// Redis 6.2 or newer, as redis://USER:PASSWORD@HOST:PORT.
+    /// The URL of a Redis 6.2 or newer: `redis://USER:PASSWORD@HOST:PORT`.
     pub url: String,
     /// The password, instead of the one in the URL.
     pub password: Option<String>,
-    /// How long to wait for one answer, and for a connection. Shorter than a third of the shortest time to live in use, so that
-    /// a renewal can be tried again. Default: 500 ms.
+    /// The time to wait for one reply, and for a connection. Keep it below a third of the shortest time to live in use,
+    /// so that a renewal can be retried. Default: 500 ms.
     pub timeout: Duration,
 }
 
 impl Options {
-    /// A Redis, with the default timeout.
+    /// Returns options for the Redis at `url`, with the default timeout.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -47,38 +47,39 @@ impl Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The rest has passwords.
+        // The other fields contain passwords.
         f.debug_struct("Options")
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
 
-/// Locks in one Redis. Clones share a connection, and the line of those who wait.
+/// Locks in one Redis. Clones share a connection and the lines of waiters.
 #[derive(Clone)]
 pub struct Locks(Arc<Inner>);
 
-/// What all clones share.
+/// The state that all clones share.
 pub(super) struct Inner {
     pub(super) wire: Wire,
     pub(super) lines: Lines,
     pub(super) keeper: Arc<Keeper>,
     pub(super) floor: Floor,
     pub(super) meter: Meter,
-    /// Where background work runs, also for locks that are dropped elsewhere.
+    /// The runtime of background work, also for locks that are dropped outside of one.
     runtime: Handle,
 }
 
 impl Locks {
-    /// Reads the options. It connects when it must, and again whenever it must: a Redis that is away is no error yet.
+    /// Checks the options. The connection is made when it is first needed, and again after it breaks: an unavailable
+    /// Redis is no error yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] for a URL that is none.
+    /// [`Error::Refused`] for an invalid URL.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime: the one in which this is called does the background work.
+    /// If called outside of a tokio runtime. The background work runs on the runtime that this is called in.
     pub fn new(options: &Options) -> Result<Self, Error> {
         let client = connection::client(&options.url, options.password.as_deref())?;
         let runtime = Handle::current();
@@ -105,16 +106,16 @@ impl Locks {
         Ok(Self(inner))
     }
 
-    /// Takes a lock that is free; answers nothing if it is not.
+    /// Acquires the lock if it is free; returns `None` if it is held.
     ///
-    /// `ttl` is how long others wait if this process dies: [`SHORTEST_TTL`] to [`LONGEST_TTL`]. While the lock is held it is
-    /// prolonged every third of that.
+    /// `ttl` is how long others wait if this process dies, from [`SHORTEST_TTL`] to [`LONGEST_TTL`]. While the lock is
+    /// held it is renewed every third of that.
     ///
     /// # Errors
     ///
-    /// [`Error::Name`], [`Error::Ttl`]; [`Error::Unavailable`] and [`Error::Refused`] of Redis.
+    /// [`Error::Name`], [`Error::Ttl`]; [`Error::Unavailable`] and [`Error::Refused`] from Redis.
     ///
-    /// Cancel safe: what it may have locked is released in the background.
+    /// Cancel safe: a lock that may have been granted is released in the background.
     pub async fn try_acquire(&self, name: &str, ttl: Duration) -> Result<Option<Lock>, Error> {
         match self.claim(name, ttl)?.ask(false).await {
             Ok(Reply::Mine(lock)) => Ok(Some(lock)),
@@ -129,31 +130,31 @@ impl Locks {
         }
     }
 
-    /// Takes a lock, and waits for it for as long as `timeout`. Also waits for a Redis that is away.
+    /// Acquires the lock, and waits for it for at most `timeout`. Also waits for a Redis that is unavailable.
     ///
     /// # Errors
     ///
-    /// As [`Locks::try_acquire`]; after `timeout` it is [`Error::Timeout`] if somebody else held the lock, and
+    /// As [`Locks::try_acquire`]; after `timeout`, [`Error::Timeout`] if another holder had the lock and
     /// [`Error::Unavailable`] if Redis did not answer.
     ///
-    /// Cancel safe: what it may have locked is released in the background, and its place in line is free.
+    /// Cancel safe: a lock that may have been granted is released in the background, and the next in line moves up.
     pub async fn acquire(
         &self,
         name: &str,
         ttl: Duration,
         timeout: Duration,
     ) -> Result<Lock, Error> {
-        // A time that is too far away to be told is no limit.
+        // A deadline beyond the clock's range is no limit.
         let deadline = Instant::now().checked_add(timeout);
         let waited = self.claim(name, ttl)?.wait(deadline).await;
         waited.inspect_err(|error| self.0.meter.failed(error))
     }
 
-    /// Takes a lock, and waits for it, and for Redis, for as long as it takes.
+    /// Acquires the lock, and waits without limit for it and for Redis.
     ///
     /// # Errors
     ///
-    /// Only those that no waiting helps against: [`Error::Name`], [`Error::Ttl`], [`Error::Refused`].
+    /// Only those that waiting cannot resolve: [`Error::Name`], [`Error::Ttl`], [`Error::Refused`].
     ///
     /// Cancel safe, as [`Locks::acquire`].
     pub async fn acquire_forever(&self, name: &str, ttl: Duration) -> Result<Lock, Error> {
@@ -161,14 +162,14 @@ impl Locks {
         waited.inspect_err(|error| self.0.meter.failed(error))
     }
 
-    /// Runs `work` under a lock, and releases it after, whatever happens: also when `work` panics or the caller is cancelled.
+    /// Runs `work` under a lock and releases it afterwards, also when `work` panics or the caller is cancelled.
     ///
-    /// When the lock is lost `work` is dropped where it stands, so it must be cancel safe; what it committed under its fence
-    /// stands. Work that is done when the loss is seen counts as done.
+    /// When the lock is lost, `work` is dropped at its current await, so it must be cancel safe; what it committed
+    /// under its fence stands. Work that has finished when the loss is seen counts as done.
     ///
     /// # Errors
     ///
-    /// As [`Locks::acquire`]; [`Error::Lost`] when the lock was lost before `work` was done.
+    /// As [`Locks::acquire`]; [`Error::Lost`] if the lock was lost before `work` had finished.
     pub async fn with<T>(
         &self,
         name: &str,
@@ -182,20 +183,21 @@ impl Locks {
             done = work(&lock) => Some(done),
             () = lock.lost() => None,
         };
-        // An error is taken care of in the background, and changes nothing about what was done.
+        // After an error the release is retried in the background; the result of `work` stands.
         let _ = lock.release().await;
         done.ok_or_else(|| Error::Lost(name.to_owned()))
     }
 
-    /// Has every fence from now on be higher than `seen`: what the database said when it refused one.
+    /// Raises every later fence above `seen`, the fence that the database returned when it refused one.
     ///
-    /// It is only needed when Redis lost some of its count, and either its clock was set back too or no connection broke over
-    /// it, and this process saw none of it. Redis keeps it, so that it holds for all processes from the next acquisition of this one on.
+    /// This is needed only if Redis lost some of its count, this process saw none of the lost fences, and either Redis'
+    /// clock was set back too or no connection broke. From this process' next acquisition on it holds for all
+    /// processes, because Redis stores it.
     pub fn raise_fence(&self, seen: Fence) {
         self.0.floor.raise(seen);
     }
 
-    /// Asks Redis whether it answers: for a readiness check. Cancel safe.
+    /// Checks that Redis answers, for a readiness probe. Cancel safe.
     pub async fn ping(&self) -> Result<(), Error> {
         let (_pong, _) = self
             .0
@@ -225,7 +227,7 @@ impl fmt::Debug for Locks {
 }
 
 impl Inner {
-    /// A connection tells something by itself. Called by it: must not block.
+    /// Handles what a connection reports by itself. The connection calls it, so it must not block.
     fn on_news(&self, generation: Generation, news: &News) {
         match news {
             News::Said(push) if push.kind == redis::PushKind::Disconnection => {
@@ -236,15 +238,15 @@ impl Inner {
         }
     }
 
-    /// Hears no more of a lock that nobody waits for, in the background.
+    /// Unsubscribes from a lock without waiters, in the background.
     pub(super) fn ignore_later(self: &Arc<Self>, name: Name) {
         let inner = Arc::clone(self);
         self.runtime
             .spawn(async move { inner.lines.ignore(&inner.wire, &name).await });
     }
 
-    /// Gives a lock back; answers whether it was still ours. Who got in line here while it was ours asked nobody for it, so that
-    /// Redis may know of none who wait: they hear it from us.
+    /// Releases a lock; returns whether it was still ours. A waiter that joined the line here while we held the lock
+    /// has not flagged it in Redis, so it is woken from here.
     pub(super) async fn release(&self, name: &Name, token: Uuid) -> redis::RedisResult<bool> {
         let given = script::release(&self.wire, name, token).await?;
         if given != Given::Told {
@@ -253,7 +255,7 @@ impl Inner {
         Ok(given != Given::NotOurs)
     }
 
-    /// Gives a lock back in the background, as often as it takes, until its time is over anyway.
+    /// Releases a lock in the background; retries until its time to live is over anyway.
     pub(super) fn release_later(self: &Arc<Self>, name: Name, token: Uuid, until: Instant) {
         let inner = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -261,7 +263,7 @@ impl Inner {
             while Instant::now() < until {
                 match inner.release(&name, token).await {
                     Ok(_) => return,
-                    Err(error) => tracing::debug!(lock = %name, %error, "could not release it yet"),
+                    Err(error) => tracing::debug!(lock = %name, %error, "release failed; retrying"),
                 }
                 delays.wait().await;
             }

@@ -1,4 +1,4 @@
-//! What a lock is called, and what is called by it in Redis.
+//! Names of locks, and the keys made of them in Redis.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -7,14 +7,14 @@ use super::Error;
 /// The longest name, in bytes.
 pub(super) const LONGEST: usize = 200;
 
-/// Before every key and channel, so that an ACL can name them: `~lock:* &lock:*`.
+/// The prefix of every key and channel, by which an ACL names them: `~lock:* &lock:*`.
 const PREFIX: &str = "lock:";
 
-/// The last fence of all locks. One key, because a fence must grow per lock and may grow over all; and because it is kept for
-/// ever, so that one for each lock would fill the memory. `#` is in no lock's name.
+/// The key of the last fence of all locks. One key for all, because a fence has to grow per lock and may grow over all,
+/// and because it is kept for ever: a key for each lock would fill the memory. `#` is not valid in a lock's name.
 pub(super) const FENCE_KEY: &str = "lock:#fence";
 
-/// The checked name of a lock, as the key of it.
+/// A valid name of a lock, stored as its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Name(Arc<str>);
 
@@ -42,13 +42,13 @@ impl Name {
         &self.0[PREFIX.len()..]
     }
 
-    /// The key that holds its holder's token; also the channel on which its release is told.
+    /// Returns the key that holds the holder's token, which is also the channel on which the release is published.
     pub(super) fn key(&self) -> &str {
         &self.0
     }
 }
 
-/// In a map it is found by its key.
+/// A map of names is searched by key.
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
         self.key()

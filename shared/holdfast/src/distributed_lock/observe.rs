@@ -1,4 +1,4 @@
-//! What can be measured.
+//! The metrics of this module.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_hist
 
 use super::Error;
 
-/// The metrics, looked up once.
+/// The metrics, looked up once per [`Locks`](super::Locks).
 pub(super) struct Meter {
     acquired: Counter,
     busy: Counter,
@@ -27,12 +27,12 @@ impl Meter {
         describe_histogram!(
             "lock_wait_seconds",
             Unit::Seconds,
-            "How long those waited for a distributed lock who got it"
+            "Time from the first request for a distributed lock until it was acquired"
         );
         describe_counter!(
             "lock_renewals_total",
             Unit::Count,
-            "Times that a distributed lock was prolonged"
+            "Renewals of distributed locks"
         );
         describe_counter!(
             "lock_lost_total",

@@ -1,4 +1,4 @@
-//! The three scripts, each one round trip; and the short way round the one that acquires.
+//! The three scripts, each one round trip, and a shorter way to acquire.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -27,25 +27,26 @@ static ACQUIRE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("acquir
 static EXTEND: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("extend.lua")));
 static RELEASE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("release.lua")));
 
-/// What came of asking for a lock.
+/// The outcome of a request for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It is ours, with this fence, on this connection.
+    /// The lock is ours, with this fence, on this connection.
     Acquired(i64, Generation),
-    /// It is somebody else's, for so long if they do not prolong it.
+    /// Another holder has it, for so long unless it renews.
     Held(Duration),
 }
 
-/// Who asks for which lock.
+/// The arguments of a request for a lock.
 pub(super) struct Request<'a> {
     pub(super) name: &'a Name,
     pub(super) token: Uuid,
     pub(super) ttl: Duration,
-    /// Should somebody else have it, their release is to be told to who hears of this lock.
+    /// Set if the caller will wait: another holder's lock is flagged, so that its release is published.
     pub(super) waits: bool,
 }
 
-/// Asks for a lock. Asking again with the same token is harmless: whoever has it already gets a new fence and the whole time.
+/// Requests a lock. Safe to repeat with the same token: if it has the lock already, it gets a new fence and the whole
+/// time to live.
 pub(super) async fn acquire(
     wire: &Wire,
     floor: &Floor,
@@ -74,12 +75,13 @@ pub(super) async fn acquire(
     })
 }
 
-/// What the script does for a lock that is free, on a connection whose count is known to be right, is two plain commands, which are
-/// less work for Redis. Nothing is decided when that does not do: the script finds the same token, or somebody else's. Where
-/// others are on the connection too it is not tried: two answers are more work for us, and then ours is what counts.
+/// Acquires a free lock by two plain commands, which are less work for Redis than the script. Requires a connection
+/// whose counter is known to be right. On any other outcome than a grant nothing is decided, and the script is asked:
+/// it finds the same token, or another holder's. Not tried while other requests wait on the connection: two replies are
+/// more work for this process, which is then the bottleneck.
 ///
-/// Should Redis get them in two pieces, others may come between: then the fence is newer than the lock, and whoever got that
-/// lock meanwhile is refused by the database and begins again.
+/// If the two commands reach Redis in two pieces, others may come between. Then the fence is newer than the lock; a
+/// holder that acquired the lock meanwhile is refused by the database and starts again.
 async fn acquire_shortly(
     wire: &Wire,
     floor: &Floor,
@@ -103,7 +105,7 @@ async fn acquire_shortly(
             commands
         })
     });
-    // It is somebody's, or the count is behind, or Redis refuses: why, it says to the script.
+    // The lock is held, the counter is behind, or Redis refused: the script's reply tells which.
     Ok(answer
         .await?
         .and_then(|(answers, connection)| match answers[..] {
@@ -112,7 +114,7 @@ async fn acquire_shortly(
         }))
 }
 
-/// Gives a lock its whole time again; answers whether it was still ours.
+/// Renews a lock for its whole time to live; returns whether it was still ours.
 pub(super) async fn extend(
     wire: &Wire,
     name: &Name,
@@ -130,18 +132,18 @@ pub(super) async fn extend(
     Ok(answer == 1)
 }
 
-/// What came of giving a lock back.
+/// The outcome of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Given {
-    /// It was not ours any more.
+    /// The lock was no longer ours.
     NotOurs,
-    /// Somebody asked for it meanwhile who waits: those who hear of it have been told.
+    /// The lock was flagged: the release was published to the subscribers.
     Told,
-    /// Nobody was told.
+    /// The lock had no flag: nothing was published.
     Quietly,
 }
 
-/// Gives a lock back.
+/// Releases a lock.
 pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResult<Given> {
     let (answer, _) = run(wire, &RELEASE, name, |command, _| {
         command
@@ -157,7 +159,7 @@ pub(super) async fn release(wire: &Wire, name: &Name, token: Uuid) -> RedisResul
     })
 }
 
-/// Runs a script that Redis knows by its hash; one that Redis does not know, or not any more, it is sent whole.
+/// Runs a script by its hash, and sends its text if Redis does not have it (any more).
 async fn run(
     wire: &Wire,
     code: &Code,
@@ -182,7 +184,7 @@ async fn run(
     }
 }
 
-/// A command about a lock, with room for all that ours have: growing one argument at a time is a good part of its price.
+/// Returns a command about a lock, with room for all our arguments: growing it one by one is a good part of its cost.
 fn command(what: &str, name: &Name) -> Cmd {
     let mut command = Cmd::with_capacity(10, 128 + name.key().len());
     command.arg(what);

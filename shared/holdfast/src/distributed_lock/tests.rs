@@ -36,7 +36,7 @@ fn names_are_what_an_acl_and_a_person_can_read() {
         (&*"x".repeat(201), "it is too long"),
         ("account 7", "it has other characters"),
         ("konto/ä", "it has other characters"),
-        // No name of a lock is the key of the fence.
+        // The key of the fence is not a valid name.
         ("#fence", "it has other characters"),
     ] {
         let error = Name::parse(bad).expect_err("no name");
@@ -60,7 +60,7 @@ fn fences_are_what_lua_can_count() {
         floor.raise(Fence::new(seen).expect("a fence"));
         assert_eq!(floor.on(1).seen.get(), highest);
     }
-    // Each connection is the first of another Redis, until it has granted a lock.
+    // Each connection may be the first one to another Redis, until it has granted a lock.
     assert!(floor.on(1).is_first);
     floor.granted(Fence::new(12).expect("a fence"), 2);
     assert_eq!(floor.on(2).seen.get(), 12);
@@ -70,27 +70,27 @@ fn fences_are_what_lua_can_count() {
 #[tokio::test(start_paused = true)]
 async fn a_holder_stops_before_redis_does() {
     let lock = held(10 * SECOND);
-    // A hundredth for the clocks, two milliseconds for rounding.
+    // 1 % for the clocks, 2 ms for rounding.
     let until = Instant::now() + Duration::from_millis(10_000 - 102);
     assert_eq!(lock.until(), until);
     tokio::time::advance(3 * SECOND).await;
     lock.prolonged(Instant::now());
     assert_eq!(lock.until(), until + 3 * SECOND);
-    // An answer that was overtaken takes nothing away.
+    // A reply that was overtaken shortens nothing.
     lock.prolonged(Instant::now() - SECOND);
     assert_eq!(lock.until(), until + 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_due_after_a_third_of_its_time_and_not_when_it_is_over() {
+async fn lock_is_due_after_a_third_of_its_ttl_unless_it_ended() {
     let keeper = Keeper::default();
     let (long, short, over) = (held(30 * SECOND), held(3 * SECOND), held(3 * SECOND));
     for lock in [&long, &short, &over] {
         keeper.keep(lock);
     }
-    assert!(keeper.forget(&over), "it was neither lost nor released");
+    assert!(keeper.forget(&over), "its renewals had not ended");
     assert!(!keeper.forget(&over), "once");
-    // Given back while it was prolonged.
+    // Released while the keeper renewed it.
     over.renew_after(Instant::now());
     keeper.keep(&over);
 
@@ -103,7 +103,7 @@ async fn a_lock_is_due_after_a_third_of_its_time_and_not_when_it_is_over() {
     assert_eq!(due[0].token, short.token);
     assert_eq!(next, Some(Instant::now() + 9 * SECOND));
 
-    // Given back already: who comes next is due later, and need not wake the keeper. It sleeps no longer than for the first.
+    // `long` is released before it is due. The keeper's wake-up stays: a lock that is kept from now on is due later.
     keeper.forget(&long);
     let (due, next) = keeper.take_due(Instant::now());
     assert!(due.is_empty());
@@ -113,7 +113,7 @@ async fn a_lock_is_due_after_a_third_of_its_time_and_not_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
+async fn a_line_lives_as_long_as_somebody_waits_in_it() {
     let (lines, account) = (Lines::default(), name("account/7"));
     let first = lines.enter(&account);
     let second = lines.enter(&account);
@@ -128,23 +128,23 @@ async fn a_place_in_line_is_there_as_long_as_somebody_stands_in_it() {
         ],
     };
     lines.on_push(&released);
-    // It is kept for who is not looking yet.
+    // The notification is kept for a waiter that is not listening yet.
     first.woken.notified().await;
-    // Another connection: what was said meanwhile nobody heard.
+    // A new connection: releases may have been missed meanwhile.
     lines.wake_all();
     first.woken.notified().await;
-    // Given back in this process.
+    // A release in this process.
     lines.wake(account.key());
     first.woken.notified().await;
 
-    assert!(!lines.leave(&account), "Redis was asked to tell nothing");
+    assert!(!lines.leave(&account), "there was no subscription");
 
-    // Who leaves the line for good has us hear no more of it; but somebody came meanwhile, who leaves that to the next.
+    // A line's last waiter unsubscribes; but a new one has joined meanwhile, and will do it when it leaves.
     let client = connection::client("redis://127.0.0.1:1", None).expect("a URL");
     let wire = Wire::new(client, SECOND, Arc::new(|_, _| {}));
     lines.enter(&account);
     lines.ignore(&wire, &account).await;
-    assert!(lines.leave(&account), "it is still heard of");
+    assert!(lines.leave(&account), "it is still subscribed");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn passwords_are_not_shown() {
     let locks = Locks::new(&options).expect("a URL");
     let shown = format!("{options:?} {locks:?}");
     assert!(!shown.contains("secret"), "{shown}");
-    let error = locks.ping().await.expect_err("nobody listens");
+    let error = locks.ping().await.expect_err("no server there");
     assert!(error.is_temporary(), "{error:?}");
     assert!(
         !format!("{error} {error:?}").contains("secret"),

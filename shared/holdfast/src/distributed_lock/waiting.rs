@@ -1,10 +1,10 @@
-//! Who waits for which lock, in the order in which they came; and what wakes them.
+//! The lines of waiters, one line per lock, and the events that wake the first in each.
 //!
-//! Of all that wait in this process for one lock, only the first asks Redis. So a release costs a command per process that
-//! waits, not one per caller, and while a lock is held nobody asks at all.
+//! Of all waiters for one lock in this process, only the first asks Redis. So a release costs one command per waiting
+//! process, not one per caller, and nothing is sent while the lock is held.
 //!
-//! Who asks and will wait leaves a mark at the lock, and only a lock with a mark is told of when it is given back: most are wanted
-//! by nobody else. A process that got the lock for the first in its line leaves none: it wakes the next by itself.
+//! A waiter flags the lock when it asks; a release publishes only for flagged locks, as most have no waiters. A process
+//! that acquired the lock for the first in its own line leaves no flag: it wakes the next in line itself.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,17 +23,17 @@ use super::{
     name::Name,
 };
 
-/// The lines of those who wait.
+/// The lines of waiters, by the lock's name.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     by_name: Mutex<HashMap<Name, Line>>,
-    /// What Redis tells us about. Held while that is changed.
+    /// The channels that Redis publishes to us. Locked while they change.
     heard: tokio::sync::Mutex<Heard>,
 }
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// The connection that this is about.
+    /// The connection that has the subscriptions.
     generation: Generation,
     names: HashSet<Name>,
 }
@@ -41,18 +41,19 @@ struct Heard {
 #[derive(Debug)]
 struct Line {
     place: Arc<Place>,
-    /// How many stand in it. At least one.
+    /// The number of waiters in this line, at least 1.
     waiting: usize,
 }
 
-/// Where those who wait for one lock stand in line.
+/// The shared state of one line of waiters.
 #[derive(Debug, Default)]
 pub(super) struct Place {
-    /// Whose turn it is: tokio's mutex is fair. Holds until when the lock is taken, as far as is known.
+    /// Held by the first in line: tokio's mutex is fair. Its value is the time until which the lock is taken, if known.
     pub(super) turn: tokio::sync::Mutex<Option<Instant>>,
-    /// The lock may be free, or the connection is another. Kept until the first in line has seen it.
+    /// Notified when the lock may be free or the connection was replaced. The notification stays until the first in
+    /// line takes it.
     pub(super) woken: Notify,
-    /// Whether somebody in this line has Redis tell us of releases.
+    /// Set once a waiter in this line has subscribed to releases.
     hears: AtomicBool,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// At the end of the line.
+    /// Joins the end of the line.
     pub(super) fn new(locks: &Arc<Inner>, name: Name) -> Self {
         Self {
             place: locks.lines.enter(&name),
@@ -73,9 +74,10 @@ impl Ticket {
         }
     }
 
-    /// Has Redis tell us when this lock is given back. Answers whether that is new: then it may have been given back before.
+    /// Subscribes to the lock's release. Returns true if the subscription is new: the lock may have been released
+    /// before it.
     ///
-    /// Cancel safe: who comes next asks Redis again.
+    /// Cancel safe: the next in line subscribes again.
     pub(super) async fn hear(&self) -> RedisResult<bool> {
         self.place.hears.store(true, Ordering::Relaxed);
         let Inner { wire, lines, .. } = &*self.locks;
@@ -97,7 +99,7 @@ impl Lines {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes to the end of the line.
+    /// Joins the end of the line.
     pub(super) fn enter(&self, name: &Name) -> Arc<Place> {
         let mut by_name = self.by_name();
         let line = by_name.entry(name.clone()).or_insert_with(|| Line {
@@ -108,7 +110,7 @@ impl Lines {
         Arc::clone(&line.place)
     }
 
-    /// Goes out of the line. Answers whether Redis goes on telling of that lock, without anybody here who waits for it.
+    /// Leaves the line. Returns true if the line is now empty and Redis still publishes the lock's releases to us.
     pub(super) fn leave(&self, name: &Name) -> bool {
         let mut by_name = self.by_name();
         let Some(line) = by_name.get_mut(name) else {
@@ -123,14 +125,14 @@ impl Lines {
         hears
     }
 
-    /// The lock with this key may be free: the first in line is to look.
+    /// Wakes the first in line for the lock with this key, which may be free.
     pub(super) fn wake(&self, key: &str) {
         if let Some(line) = self.by_name().get(key) {
             line.place.woken.notify_one();
         }
     }
 
-    /// Redis told nothing for a while: the first in each line is to look.
+    /// Wakes the first in each line: releases may have been missed while there was no connection.
     pub(super) fn wake_all(&self) {
         for line in self.by_name().values() {
             line.place.woken.notify_one();
@@ -142,7 +144,7 @@ impl Lines {
         let mut heard = self.heard.lock().await;
         let is_ours = |(current, _): (Generation, _)| current == generation;
         if !wire.current().is_some_and(is_ours) {
-            // It broke while we waited for our turn.
+            // The connection broke before we got the lock on `heard`.
             return Ok(true);
         }
         if heard.generation < generation {
@@ -160,19 +162,20 @@ impl Lines {
         Ok(true)
     }
 
-    /// Hears no more of this lock, if nobody waits for it.
+    /// Unsubscribes from the lock's releases, if it has no waiters here.
     pub(super) async fn ignore(&self, wire: &Wire, name: &Name) {
         let mut heard = self.heard.lock().await;
-        // Whoever comes from here on hears of it anew, after us. Who has come leaves it to who goes last.
+        // A waiter that arrives from here on subscribes after us. One that is in line already unsubscribes when it
+        // leaves.
         if let Some(line) = self.by_name().get(name) {
             line.place.hears.store(true, Ordering::Relaxed);
             return;
         }
         let Some((generation, mut connection)) = wire.current() else {
-            return; // with the connection the subscription is gone
+            return; // the subscription ended with its connection
         };
         if heard.generation == generation {
-            // Also where nobody waited for the answer that we hear of it.
+            // Even if the subscribing call was cancelled before its reply arrived.
             heard.names.remove(name);
             if connection.unsubscribe(name.key()).await.is_err() {
                 wire.discard(generation);
@@ -180,7 +183,7 @@ impl Lines {
         }
     }
 
-    /// What Redis said by itself.
+    /// Handles a message that Redis pushed.
     pub(super) fn on_push(&self, push: &PushInfo) {
         if push.kind == PushKind::Message
             && let Some(Value::BulkString(channel)) = push.data.first()

@@ -1,7 +1,7 @@
-//! # Failpoints: where tests make the process fail
+//! # Failpoints: lines at which tests make the process fail
 //!
-//! **Problem.** "What if it dies here?" is the question behind every pattern in this crate, and *here* is a line: after the
-//! commit, before the publish. A test that kills the process from outside almost never hits it.
+//! **Problem.** "What if it dies here?" is the question behind every pattern in this crate, and *here* is a line: after
+//! the commit, before the publish. A test that kills the process from outside almost never hits it.
 //!
 //! **Guarantee.** With the feature `failpoints` a line marked `failpoint!("name")` does what the environment variable
 //! `FAILPOINTS` (or [`set`]) says for it, in the grammar of the `fail` crate:
@@ -11,7 +11,7 @@
 //! - `'payment.cancel=return(0198…)'` makes [`inject`] fail for that key alone, for as long as it is set;
 //! - `=pause`, `=delay(ms)`, `=print`, `=off` as in that crate.
 //!
-//! **Not guaranteed.** Anything without the feature: then each is an empty inlined function.
+//! **Not guaranteed.** Anything without the feature: then each failpoint is an empty inlined function.
 //!
 //! **States.** One global table in the process, kept by the `fail` crate.
 //!
@@ -30,7 +30,7 @@
 //!
 //! **Copying this.** This file and the crate `fail`, which comes from TiKV.
 
-/// Fails here if a test or a drill asked for it. See the module [`failpoint`](mod@crate::failpoint).
+/// Fails here if a test or a drill has set this failpoint. See the module [`failpoint`](mod@crate::failpoint).
 #[macro_export]
 macro_rules! failpoint {
     ($name:expr) => {
@@ -38,7 +38,7 @@ macro_rules! failpoint {
     };
 }
 
-/// A failure that a test asked for.
+/// A failure that a test has set.
 #[derive(Clone, Copy, Debug)]
 pub struct Injected;
 
@@ -54,32 +54,32 @@ impl std::error::Error for Injected {}
 mod active {
     use super::Injected;
 
-    /// Whether failpoints are compiled in.
+    /// True: failpoints are compiled in.
     pub const ENABLED: bool = true;
 
-    /// Reads `FAILPOINTS`. First line of `main`.
+    /// Reads `FAILPOINTS`. Call it in the first line of `main`.
     pub fn setup() {
         // The guard would clear the table on drop; the process keeps it until it ends.
         std::mem::forget(fail::FailScenario::setup());
     }
 
-    /// Sets what a failpoint of this process does, in the grammar of the `fail` crate; `off` ends it.
+    /// Sets the actions of a failpoint of this process, in the grammar of the `fail` crate; `off` ends them.
     pub fn set(name: &str, actions: &str) -> Result<(), String> {
         fail::cfg(name, actions)
     }
 
-    /// What [`failpoint!`](crate::failpoint!) expands to.
+    /// Runs the actions of a failpoint; [`failpoint!`](crate::failpoint!) expands to this.
     pub fn hit(name: &str) {
         fail::fail_point!(
             name,
             |arg: Option<String>| if arg.as_deref() == Some("abort") {
-                // Not a panic: a panic would be caught by the task, unwind and clean up. A crash does none of that.
+                // Not a panic: the task would catch it, unwind and clean up. A crash does none of that.
                 std::process::abort()
             }
         );
     }
 
-    /// Fails if the point is set to `return`, or to `return(key)` with this key.
+    /// Fails if the failpoint is set to `return`, or to `return(key)` with this key.
     pub fn inject(name: &str, key: &str) -> Result<(), Injected> {
         fail::fail_point!(name, |arg: Option<String>| match arg.as_deref() {
             None => Err(Injected),
@@ -94,10 +94,10 @@ mod active {
 mod active {
     use super::Injected;
 
-    /// Whether failpoints are compiled in.
+    /// False: failpoints are not compiled in.
     pub const ENABLED: bool = false;
 
-    /// Says so if `FAILPOINTS` is set, since nothing will come of it.
+    /// Warns if `FAILPOINTS` is set, because this build ignores it.
     pub fn setup() {
         if std::env::var_os("FAILPOINTS").is_some() {
             eprintln!(
@@ -106,18 +106,18 @@ mod active {
         }
     }
 
-    /// Never succeeds: there are no failpoints in this build.
+    /// Fails always: this build has no failpoints.
     pub fn set(name: &str, _actions: &str) -> Result<(), String> {
         Err(format!(
             "cannot set {name}: build with the feature holdfast/failpoints"
         ))
     }
 
-    /// What [`failpoint!`](crate::failpoint!) expands to.
+    /// Does nothing: this build has no failpoints. [`failpoint!`](crate::failpoint!) expands to this.
     #[inline]
     pub fn hit(_name: &str) {}
 
-    /// Never fails: there are no failpoints in this build.
+    /// Returns `Ok` always: this build has no failpoints.
     #[inline]
     pub fn inject(_name: &str, _key: &str) -> Result<(), Injected> {
         Ok(())

@@ -1,22 +1,22 @@
-//! # Inbox: a message that comes twice takes effect once
+//! # Inbox: a message that arrives twice takes effect once
 //!
-//! **Problem.** Payment debits a wallet, commits, and dies before it acknowledges the message. The broker, rightly, delivers
-//! it again. The customer pays twice, and no log shows an error.
+//! **Problem.** Payment debits a wallet, commits, and dies before it acknowledges the message. The broker, rightly,
+//! delivers it again. The customer pays twice, and no log shows an error.
 //!
-//! **Guarantee.** [`admit`] records the ids of a batch in the transaction of their effect, and answers which of them are
-//! new. Effect and record commit together or not at all, so a redelivery, in this process or another, now or later, is
-//! told apart from a first delivery. Two transactions that admit the same id at once wait for each other: the second
-//! sees the first's outcome.
+//! **Guarantee.** [`admit`] records the ids of a batch in the transaction of their effect, and returns the new ones.
+//! Effect and record commit together or not at all, so a redelivery, in this process or another, now or later, is told
+//! apart from a first delivery. Two transactions that admit the same id at once wait for each other: the second sees
+//! the first's outcome.
 //!
 //! **Not guaranteed.** Anything about a message that is *sent* twice under two ids, as a sweep or a saga does when it
-//! re-sends: those need an idempotency key on the effect itself. Anything after [`prune`]: keep ids for longer than the
+//! resends: that needs an idempotency key on the effect itself. Anything after [`prune`]: keep ids for longer than the
 //! broker can hold a message.
 //!
-//! **States.** Absent, present. Present is for ever, up to pruning.
+//! **States.** Absent, present. An id stays present until it is pruned.
 //!
-//! **Failure modes.** Ids admitted in another order by two transactions could deadlock, so they are sorted here. A commit
-//! whose answer is lost is resolved by running the batch again: what did commit is not new any more. A caller that may be
-//! dropped begins its transaction with the pattern `transaction`, not with sqlx.
+//! **Failure modes.** Ids that two transactions admit in different orders could deadlock, so they are sorted here. A
+//! commit whose reply is lost is resolved by running the batch again: ids that did commit are not new any more. A
+//! caller that may be dropped begins its transaction with the pattern `transaction`, not with sqlx.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool, batch: Vec<uuid::Uuid>) -> sqlx::Result<()> {
@@ -45,15 +45,17 @@ pub fn migrator() -> Migrator {
     migrator
 }
 
-/// Records the ids of a batch and answers those that were not recorded before.
+/// Records the ids of a batch, and returns those that were not recorded before.
 ///
-/// On the caller's transaction, before the effects. Not cancel safe by itself; dropping the transaction undoes it.
+/// Call it on the caller's transaction, before the effects. Not cancel safe by itself; dropping the transaction undoes
+/// it.
 pub async fn admit(
     conn: &mut PgConnection,
     queue: &str,
     ids: &[Uuid],
 ) -> sqlx::Result<HashSet<Uuid>> {
-    // In one order for everybody: two batches that share messages then wait for each other instead of deadlocking.
+    // In one order for all callers, so that two batches with common messages wait for each other instead of
+    // deadlocking.
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
@@ -70,7 +72,7 @@ pub async fn admit(
     Ok(new.into_iter().collect())
 }
 
-/// Whether a message was consumed.
+/// Returns whether a message is recorded.
 pub async fn contains(conn: &mut PgConnection, queue: &str, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar("select exists (select from inbox where queue = $1 and message_id = $2)")
         .bind(queue)
@@ -79,9 +81,10 @@ pub async fn contains(conn: &mut PgConnection, queue: &str, id: Uuid) -> sqlx::R
         .await
 }
 
-/// Removes up to `limit` ids that are older than `retention`; answers how many. Call it until it answers less than that.
+/// Deletes up to `limit` ids that are older than `retention`; returns how many. Call it until it returns fewer than
+/// `limit`.
 ///
-/// Any number of processes may prune at once: each skips what another one holds.
+/// Any number of processes may prune at once: each skips the rows that another one has locked.
 pub async fn prune(conn: &mut PgConnection, retention: Duration, limit: i64) -> sqlx::Result<u64> {
     let pruned = sqlx::query(
         "delete from inbox where (queue, message_id) in (

@@ -1,4 +1,4 @@
-//! Publishes what is committed.
+//! The relay: publishes committed rows.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use tracing::{info, warn};
 use super::{Backlog, Message, Outcome, Publisher, Waker, backlog, store};
 use crate::{backoff::Backoff, failpoint, transaction};
 
-/// Why a row waits that the broker answered with a nack.
+/// The error on record for a row that the broker nacked.
 const NACKED: &str = "the broker could not store it (nack)";
 
-/// How a [`Relay`] works.
+/// The settings of a [`Relay`].
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Rows per transaction. More is faster and repeats more after a crash.
+    /// The number of rows per transaction. More is faster, and repeats more after a crash.
     pub batch: u16,
-    /// How often to look when nobody wakes the relay.
+    /// The time after which the relay looks for rows even if it was not woken.
     pub poll: Duration,
-    /// How long to wait for company once it was woken, if the last round had more than one row. So there are fewer and
-    /// larger transactions under load, and a message that comes alone leaves at once.
+    /// The time that a woken relay waits for further rows, if its last round had more than one. So transactions are
+    /// fewer and larger under load, and a single message leaves at once.
     pub linger: Duration,
-    /// How often a row may be refused before it is put aside.
+    /// The number of refusals after which a row is quarantined.
     pub max_attempts: u16,
-    /// How long a row waits that was refused, or that the broker could not store.
+    /// The wait of a row that was refused, or that the broker could not store.
     pub backoff: Backoff,
-    /// How often the metrics `outbox_waiting`, `outbox_quarantined` and `outbox_oldest_seconds` are sampled.
+    /// The interval at which `outbox_waiting`, `outbox_quarantined` and `outbox_oldest_seconds` are sampled.
     pub sample: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Default for Config {
     }
 }
 
-/// Publishes what is committed. Any number may run on one table.
+/// The task that publishes committed rows. Any number of relays may run on one table.
 #[derive(Debug)]
 pub struct Relay<P> {
     pool: PgPool,
@@ -54,7 +54,7 @@ pub struct Relay<P> {
     config: Config,
 }
 
-/// Why a round of the relay ended early. The rows stay; the caller waits and goes on.
+/// The reason for which a round ended early. The rows stay; the caller waits and goes on.
 #[derive(Debug, thiserror::Error)]
 enum Interrupted {
     #[error(transparent)]
@@ -63,17 +63,17 @@ enum Interrupted {
     Database(#[from] sqlx::Error),
 }
 
-/// What a round of the relay came to.
+/// The result of a round, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Round {
     claimed: usize,
     confirmed: usize,
-    /// Neither confirmed nor refused: the connection broke on the way.
+    /// Neither confirmed nor refused: the connection broke before the reply.
     unknown: usize,
 }
 
 impl<P: Publisher> Relay<P> {
-    /// A relay that publishes the rows of `pool`'s outbox through `publisher`.
+    /// Returns a relay that publishes the rows of `pool`'s outbox through `publisher`.
     pub fn new(pool: PgPool, publisher: P, waker: Waker, config: Config) -> Self {
         Self {
             pool,
@@ -83,10 +83,10 @@ impl<P: Publisher> Relay<P> {
         }
     }
 
-    /// Publishes until `shutdown`, then once more what is already committed, for at most 5 s.
+    /// Publishes until `shutdown`, then once more what is committed by then, for at most 5 s.
     ///
-    /// The gauges are sampled beside the loop, never in it: the broker may hold up the loop in any of its states, and that is
-    /// when they are needed.
+    /// The gauges are sampled beside the loop, never in it: the broker may hold up the loop in any of its states, and
+    /// that is when the gauges are needed.
     pub async fn run(self, shutdown: CancellationToken) {
         describe();
         let ended = CancellationToken::new();
@@ -97,12 +97,12 @@ impl<P: Publisher> Relay<P> {
         tokio::join!(relaying, self.sample_until(&ended));
     }
 
-    /// Publishes until `shutdown`, then once more what is already committed.
+    /// Publishes until `shutdown`, then once more what is committed by then.
     async fn relay(&self, shutdown: &CancellationToken) {
         let mut delays = Backoff::RECONNECT.delays();
         while !shutdown.is_cancelled() {
             match self.round().await {
-                // More may wait: go on at once.
+                // More rows may wait: claim them at once.
                 Ok(round)
                     if round.claimed == usize::from(self.config.batch) && round.unknown == 0 =>
                 {
@@ -152,7 +152,7 @@ impl<P: Publisher> Relay<P> {
         }
     }
 
-    /// Claims a batch, publishes it, deletes what was confirmed.
+    /// Claims a batch, publishes it, and deletes what was confirmed.
     async fn round(&self) -> Result<Round, Interrupted> {
         self.publisher.ready().await?;
         let mut tx = transaction::begin(&self.pool).await?;
@@ -199,7 +199,7 @@ impl<P: Publisher> Relay<P> {
         Ok(round)
     }
 
-    /// Publishes the batch; under a drill in two halves, so that a crash can fall between them.
+    /// Publishes the batch; in builds with failpoints in two halves, so that a crash can fall between them.
     async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
         if !failpoint::ENABLED || batch.len() < 2 {
             return self.publisher.publish(batch).await;
@@ -211,7 +211,7 @@ impl<P: Publisher> Relay<P> {
         outcomes
     }
 
-    /// Sets the gauges now and then, until the relay has ended.
+    /// Samples the gauges at an interval, until the relay has ended.
     async fn sample_until(&self, ended: &CancellationToken) {
         loop {
             self.sample().await;
@@ -222,7 +222,7 @@ impl<P: Publisher> Relay<P> {
         }
     }
 
-    /// Sets the gauges. A database that is away leaves them as they are.
+    /// Sets the gauges. If the database is unavailable they stay as they are.
     async fn sample(&self) {
         if let Ok(Backlog {
             waiting,
@@ -240,12 +240,12 @@ impl<P: Publisher> Relay<P> {
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Registers the descriptions of the metrics.
 fn describe() {
     describe_counter!(
         "outbox_published_total",
         Unit::Count,
-        "Rows of the outbox that the broker confirmed and that are deleted"
+        "Rows of the outbox that the broker confirmed and the relay deleted"
     );
     describe_gauge!(
         "outbox_waiting",
@@ -255,11 +255,11 @@ fn describe() {
     describe_gauge!(
         "outbox_quarantined",
         Unit::Count,
-        "Rows of the outbox that the broker refused too often: they wait for an operator"
+        "Rows of the outbox that the broker refused too often, and that wait for an operator"
     );
     describe_gauge!(
         "outbox_oldest_seconds",
         Unit::Seconds,
-        "How long the oldest row of the outbox has waited"
+        "Age of the oldest row of the outbox"
     );
 }

@@ -67,7 +67,7 @@ impl Row {
     }
 }
 
-/// Claims up to `limit` rows that are due and that no other relay holds, until the transaction ends.
+/// Claims up to `limit` rows that are due and that no other relay has claimed, until the transaction ends.
 pub(super) async fn claim(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as(
         "select seq, message_id, exchange, routing_key, headers, payload, attempts
@@ -82,7 +82,7 @@ pub(super) async fn claim(conn: &mut PgConnection, limit: i64) -> sqlx::Result<V
     .await
 }
 
-/// The broker has these.
+/// Deletes rows that the broker has confirmed.
 pub(super) async fn delete(conn: &mut PgConnection, seqs: &[i64]) -> sqlx::Result<()> {
     sqlx::query("delete from outbox where seq = any($1)")
         .bind(seqs)
@@ -91,7 +91,8 @@ pub(super) async fn delete(conn: &mut PgConnection, seqs: &[i64]) -> sqlx::Resul
     Ok(())
 }
 
-/// Counts a refusal by the broker: the row is due again in `delay` seconds, or not before an operator releases it.
+/// Counts a refusal by the broker. The row is due again in `delay` seconds, or, in quarantine, once an operator
+/// releases it.
 pub(super) async fn refuse(
     conn: &mut PgConnection,
     seq: i64,
@@ -116,10 +117,10 @@ pub(super) async fn refuse(
     Ok(())
 }
 
-/// Puts a row off that the broker could not store now. Counts no attempt.
+/// Puts off a row that the broker could not store now. Counts no attempt.
 ///
-/// The row waits for as long again as it has waited since it was written, at least `shortest` and at most `longest` seconds:
-/// the wait doubles without a counter of its own.
+/// The row waits for as long again as it has waited since it was written, at least `shortest` and at most `longest`
+/// seconds: so the wait doubles without a counter of its own.
 pub(super) async fn put_off(
     conn: &mut PgConnection,
     seq: i64,
@@ -145,18 +146,18 @@ pub(super) async fn put_off(
     Ok(())
 }
 
-/// How much waits, and for how long.
+/// The number of rows in an outbox, and the age of the oldest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, sqlx::FromRow)]
 pub struct Backlog {
-    /// Rows that wait to be published.
+    /// The rows that wait to be published.
     pub waiting: i64,
-    /// Rows that were refused too often.
+    /// The rows in quarantine.
     pub quarantined: i64,
-    /// The age of the oldest row that waits, in seconds on the database's clock; zero if none does.
+    /// The age of the oldest row that waits, in seconds by the database's clock; zero if none does.
     pub oldest_seconds: f64,
 }
 
-/// Counts what is in the outbox.
+/// Counts the rows of the outbox.
 pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
     sqlx::query_as(
         "select count(*) filter (where quarantined_at is null) as waiting,
@@ -169,24 +170,24 @@ pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
     .await
 }
 
-/// A row that the broker refused too often.
+/// A row in quarantine: the broker refused it too often.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Quarantined {
     /// The message's id.
     pub message_id: Uuid,
-    /// Where it should have gone.
+    /// The exchange that it was to be published to.
     pub exchange: String,
-    /// By what key.
+    /// The key that it was to be routed by.
     pub routing_key: String,
-    /// How often it was refused.
+    /// The number of refusals.
     pub attempts: i32,
-    /// What the broker said last.
+    /// The broker's last reply.
     pub last_error: Option<String>,
-    /// When it was put aside.
+    /// The time at which it was quarantined.
     pub quarantined_at: OffsetDateTime,
 }
 
-/// The rows that were put aside, oldest first, up to `limit`.
+/// Returns the rows in quarantine, oldest first, up to `limit`.
 pub async fn quarantined(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Quarantined>> {
     sqlx::query_as(
         "select message_id, exchange, routing_key, attempts, last_error, quarantined_at
@@ -197,7 +198,7 @@ pub async fn quarantined(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Ve
     .await
 }
 
-/// Lets a row that was put aside try again; answers whether there was one. Its error stays on record until it is gone.
+/// Releases a row from quarantine; returns whether there was one. Its last error stays on record until it is published.
 pub async fn release(db: impl PgExecutor<'_>, message_id: Uuid) -> sqlx::Result<bool> {
     let released = sqlx::query(
         "update outbox set quarantined_at = null, attempts = 0, available_at = now()

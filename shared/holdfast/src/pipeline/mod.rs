@@ -1,30 +1,30 @@
 //! # Pipeline: deadline, retry, circuit breaker and bulkhead, in the right order
 //!
-//! **Problem.** Each of the four is easy. Together they go wrong in the order in which they are put: a retry inside of the
-//! circuit breaker makes one failure of three; a bulkhead around the breaker lets calls queue for a dependency that is known
-//! to be dead; a breaker around a full bulkhead takes our own crowd for the dependency's failure, and opens; a retry around
-//! a timeout of its own works on long after the customer has left.
+//! **Problem.** Each of the four is easy. In the wrong order they work against each other. A retry inside the circuit
+//! breaker makes one failure of three. A bulkhead around the breaker lets calls queue for a dependency that is known to
+//! be dead. A breaker around a full bulkhead takes this process' own load for the dependency's failure, and opens. A
+//! retry around a timeout of its own goes on long after the customer has left.
 //!
-//! **Guarantee.** One order, and the answers that go with it:
+//! **Guarantee.** One order, with the rules that belong to it:
 //!
-//! 1. the caller's [`Deadline`], around everything: no wait and no try goes beyond it;
-//! 2. [`Retry`]: what is safe to repeat, within its [budget](crate::retry::Budget);
-//! 3. [`CircuitBreaker`]: each try is counted by itself; while it is open, nobody queues;
-//! 4. [`Bulkhead`]: a place, or a wait that is bounded;
-//! 5. the try, with a time limit of its own ([`Pipeline::attempt_timeout`]).
+//! 1. the caller's [`Deadline`], around everything: no wait and no attempt goes beyond it;
+//! 2. [`Retry`]: calls that are safe to repeat, within a [budget](crate::retry::Budget);
+//! 3. [`CircuitBreaker`]: each attempt counts by itself; while it is open, no call queues;
+//! 4. [`Bulkhead`]: a place, or a bounded wait for one;
+//! 5. the attempt, with a time limit of its own ([`Pipeline::attempt_timeout`]).
 //!
-//! Only the try's own answer says something about the dependency ([`Classify`]). A full bulkhead, a caller that went away, and
-//! a caller that gave less time than a try is granted, say nothing, and count nothing. A caller that has less than a quarter of
-//! that time takes no half-open place: it is rejected until the breaker is closed. An open breaker and a full bulkhead
-//! are answered at once, and never retried: that is what they are for.
+//! Only the result of the attempt itself tells the breaker about the dependency ([`Classify`]). A full bulkhead, a
+//! caller that was cancelled, and a caller that had less time than an attempt is granted do not count. A caller that
+//! has less than a quarter of that time makes no probe: it is rejected until the breaker is closed. Rejections by an
+//! open breaker or a full bulkhead are returned at once, and never retried: that is their purpose.
 //!
-//! **Not guaranteed.** That a try which ran out of time did nothing: see [`deadline`](crate::deadline). Its error decides, by
-//! [`Retryable`], whether that may be repeated.
+//! **Not guaranteed.** That an attempt which ran out of time had no effect: see [`deadline`](crate::deadline). Its
+//! error decides, by [`Retryable`], whether that may be repeated.
 //!
 //! **States.** Those of its parts. Share one pipeline between all calls to one dependency.
 //!
-//! **Failure modes.** With [`GaveUp`] the caller knows which part said no; what to do then is the fallback, and the caller's: an
-//! answer from a cache, a place in a queue, an honest 503.
+//! **Failure modes.** By [`GaveUp`] the caller knows which part ended the call. What follows is the caller's fallback:
+//! an answer from a cache, a place in a queue, an honest 503.
 //!
 //! ```
 //! use std::time::Duration;
@@ -57,13 +57,13 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `bulkhead`, `circuit_breaker`, `deadline`, `retry` and their crates. What people take
-//! otherwise: `tower::ServiceBuilder`, whose layers can be put in any order, the wrong ones too (decision 0019 says why
-//! this is not one), or `failsafe` (breaker alone).
+//! **Copying this.** This folder, `backoff`, `bulkhead`, `circuit_breaker`, `deadline`, `retry` and their crates.
+//! Alternatives: `tower::ServiceBuilder`, whose layers can be put in any order, the wrong ones too (decision 0019 says
+//! why this is not one), or `failsafe` (breaker alone).
 //!
-//! Sources: Polly's "Resilience pipelines" and resilience4j's "Getting started" (the order of their aspects); Google, "Site
-//! Reliability Engineering", chapters 21 and 22; Brooker, "Timeouts, retries, and backoff with jitter" (Amazon Builders'
-//! Library).
+//! Sources: Polly's "Resilience pipelines" and resilience4j's "Getting started" (the order of their aspects); Google,
+//! "Site Reliability Engineering", chapters 21 and 22; Brooker, "Timeouts, retries, and backoff with jitter" (Amazon
+//! Builders' Library).
 
 use std::{
     future::Future,
@@ -83,8 +83,7 @@ use crate::{
     retry::{Advice, Budget, GaveUp, Retry, Retryable},
 };
 
-/// How calls to one dependency are made. Every part may be left out, but for the caller's deadline. Clones share their
-/// parts.
+/// The way to call one dependency. Every part but the caller's deadline may be left out. Clones share their parts.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     name: Arc<str>,
@@ -96,34 +95,34 @@ pub struct Pipeline {
     retries: Counter,
 }
 
-/// What a drill does to it.
+/// The switches that drills use.
 #[derive(Debug)]
 struct Drill {
-    /// Each try fails at once.
+    /// Set while the dependency is cut off: each attempt fails at once.
     cut_off: AtomicBool,
-    /// Whether the caller answers without the dependency when it cannot be asked.
+    /// Set while the caller may respond without the dependency.
     fallback: AtomicBool,
 }
 
-/// One try.
+/// One attempt at a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// The first is 1.
+    /// The number of the attempt, from 1.
     pub number: u32,
-    /// When it has to be over: pass it on, so that what is called knows, too.
+    /// The time by which it has to end. Pass it on, so that the dependency knows it, too.
     pub deadline: Deadline,
 }
 
-/// Why a try brought no answer.
+/// The reason for which an attempt had no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error<E> {
-    /// The circuit breaker is open: the dependency was not asked. Answer without it.
+    /// The circuit breaker rejected the call, so it was not made. Respond without the dependency.
     #[error(transparent)]
     Open(#[from] circuit_breaker::Rejected),
-    /// The bulkhead is full: the dependency was not asked. Answer without it.
+    /// The bulkhead is full, so the call was not made. Respond without the dependency.
     #[error(transparent)]
     Full(#[from] bulkhead::Full),
-    /// The dependency was asked. Whether something happened there, and what to do about it, is the error's to say.
+    /// The call was made and failed. The error itself says whether it may have had an effect, and what to do.
     #[error("{0}")]
     Call(#[source] E),
 }
@@ -131,7 +130,7 @@ pub enum Error<E> {
 impl<E: Retryable> Retryable for Error<E> {
     fn advice(&self) -> Advice {
         match self {
-            // That would be the storm that both are there to prevent.
+            // Repeating these would cause the load that both prevent.
             Self::Open(_) | Self::Full(_) => Advice::Never,
             Self::Call(error) => error.advice(),
         }
@@ -139,7 +138,7 @@ impl<E: Retryable> Retryable for Error<E> {
 }
 
 impl Pipeline {
-    /// A pipeline to the dependency `name`, a label of its metrics, with the caller's deadline and nothing else.
+    /// Returns a pipeline to the dependency `name`, a label of its metrics, with no part but the caller's deadline.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         let name = name.into();
         Self {
@@ -156,12 +155,12 @@ impl Pipeline {
         }
     }
 
-    /// Tries again as `retry` says. Without it, there is one try.
+    /// Sets the rule of retries. Without one there is a single attempt.
     pub fn retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
     }
 
-    /// Asks `breaker` before each try, and tells it how the try went.
+    /// Sets the breaker, which admits each attempt and records its result.
     pub fn breaker(self, breaker: CircuitBreaker) -> Self {
         Self {
             breaker: Some(breaker),
@@ -169,7 +168,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes a place in `bulkhead` for each try.
+    /// Sets the bulkhead, in which each attempt takes a place.
     pub fn bulkhead(self, bulkhead: Bulkhead) -> Self {
         Self {
             bulkhead: Some(bulkhead),
@@ -177,8 +176,8 @@ impl Pipeline {
         }
     }
 
-    /// Longest that one try may take. A try that takes longer is the dependency's failure; one that ends because its caller
-    /// had less time than this is nobody's.
+    /// Sets the longest time of one attempt. An attempt that takes longer counts as the dependency's failure; one that
+    /// ends earlier because of the caller's deadline does not count.
     pub fn attempt_timeout(self, longest: Duration) -> Self {
         Self {
             attempt_timeout: Some(longest),
@@ -186,50 +185,50 @@ impl Pipeline {
         }
     }
 
-    /// The dependency.
+    /// Returns the dependency's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The budget of its retries, for whoever shows or switches it.
+    /// Returns the budget of its retries, to show or switch it.
     pub fn get_budget(&self) -> Option<&Budget> {
         self.retry.budget()
     }
 
-    /// Its breaker, for whoever shows or switches it.
+    /// Returns its breaker, to show or switch it.
     pub fn get_breaker(&self) -> Option<&CircuitBreaker> {
         self.breaker.as_ref()
     }
 
-    /// Its bulkhead, for whoever shows or switches it.
+    /// Returns its bulkhead, to show or switch it.
     pub fn get_bulkhead(&self) -> Option<&Bulkhead> {
         self.bulkhead.as_ref()
     }
 
-    /// Cuts the dependency off, and joins it again: while it is cut off each try fails at once, as if its time were over. For
-    /// drills.
+    /// Cuts the dependency off, or ends that. While it is cut off each attempt fails at once, as if its time were over.
+    /// For drills.
     pub fn set_cut_off(&self, cut_off: bool) {
         self.drill.cut_off.store(cut_off, Ordering::Relaxed);
     }
 
-    /// Whether it is cut off.
+    /// Returns whether the dependency is cut off.
     pub fn is_cut_off(&self) -> bool {
         self.drill.cut_off.load(Ordering::Relaxed)
     }
 
-    /// Switches the caller's fallback off, and on again. It is the caller's: it asks [`Pipeline::may_fall_back`]. For drills.
+    /// Switches the caller's fallback off, or on again; the caller reads it by [`Pipeline::may_fall_back`]. For drills.
     pub fn set_fallback(&self, enabled: bool) {
         self.drill.fallback.store(enabled, Ordering::Relaxed);
     }
 
-    /// Whether the caller may answer without the dependency.
+    /// Returns whether the caller may respond without the dependency.
     pub fn may_fall_back(&self) -> bool {
         self.drill.fallback.load(Ordering::Relaxed)
     }
 
-    /// Calls `op` until it succeeds, there is no point in one more try, or `deadline` passes.
+    /// Calls `op` until it succeeds, its error is not to be retried, or `deadline` passes.
     ///
-    /// Cancel safe if `op` is: a call that is dropped leaves the bulkhead and counts nowhere.
+    /// Cancel safe if `op` is: a call that is dropped leaves the bulkhead and does not count.
     pub async fn run<T, E, F>(
         &self,
         deadline: Deadline,
@@ -245,15 +244,15 @@ impl Pipeline {
             .await
     }
 
-    /// Returns whether a caller has less than a quarter of the time that a try is granted. A dependency that is well may not
-    /// answer within that, so its silence would say nothing: such a call is no probe.
+    /// Returns whether the caller has less than a quarter of the time that an attempt is granted. A healthy dependency
+    /// may need longer than that, so its silence would prove nothing: such a call is no probe.
     fn is_in_a_hurry(&self, deadline: Deadline) -> bool {
         let left = deadline.remaining().unwrap_or_default();
         self.attempt_timeout
             .is_some_and(|longest| left < longest / 4)
     }
 
-    /// One try: breaker, bulkhead, time limit.
+    /// Makes one attempt: breaker, bulkhead, time limit.
     async fn attempt<T, E, F>(
         &self,
         number: u32,
@@ -267,8 +266,8 @@ impl Pipeline {
         if number > 1 {
             self.retries.increment(1);
         }
-        // Before the bulkhead: nobody waits for a place at what is known to be dead. From here on, whatever leaves without a
-        // verdict gives the permit back uncounted.
+        // Before the bulkhead, so that no call queues for a dependency that is known to be dead. A permit that is
+        // dropped from here on counts as cancelled.
         let mut permit = match &self.breaker {
             Some(breaker) if self.is_in_a_hurry(deadline) => {
                 Some(breaker.try_acquire_in_a_hurry()?)
@@ -282,7 +281,7 @@ impl Pipeline {
                 match bulkhead.acquire_within(time).await {
                     Ok(place) => Some(place),
                     Err(full) => {
-                        // Our crowd, and not the dependency's failure.
+                        // This process' own load is not the dependency's failure.
                         permit.into_iter().for_each(Permit::ignore);
                         return Err(full.into());
                     }
@@ -291,7 +290,7 @@ impl Pipeline {
             None => None,
         };
         if let Some(permit) = &mut permit {
-            // The wait was ours, not the dependency's.
+            // The wait for a place is not the dependency's fault.
             permit.restart_clock();
         }
         let bound = match self.attempt_timeout {
@@ -315,7 +314,7 @@ impl Pipeline {
         let class = match &answer {
             Ok(_) => Class::Success,
             Err(error) => match error.class() {
-                // It had no chance: its caller had less time than a try is granted.
+                // The attempt ended by the caller's deadline, before its own time limit.
                 Class::Failure
                     if self.attempt_timeout.is_some()
                         && bound == deadline

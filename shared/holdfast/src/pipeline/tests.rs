@@ -46,7 +46,7 @@ impl Classify for Failed {
     }
 }
 
-/// Opens after three failures, for a minute.
+/// Returns a breaker that opens after three failures, for a minute.
 fn breaker() -> CircuitBreaker {
     let config = Config {
         policy: Policy::Consecutive { failures: 3 },
@@ -75,7 +75,7 @@ fn minute() -> Deadline {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_try_counts_by_itself_and_an_open_breaker_ends_the_trying() {
+async fn each_attempt_counts_and_an_open_breaker_ends_retries() {
     let breaker = breaker();
     let pipeline = Pipeline::new("inventory")
         .retry(retry(10))
@@ -88,7 +88,7 @@ async fn each_try_counts_by_itself_and_an_open_breaker_ends_the_trying() {
         })
         .await
         .expect_err("it never works");
-    // The fourth try was told that there is no point.
+    // The fourth attempt was rejected by the breaker.
     assert_eq!(
         (calls.get(), gave_up.attempts, gave_up.why),
         (3, 4, Why::NotRetryable)
@@ -98,7 +98,7 @@ async fn each_try_counts_by_itself_and_an_open_breaker_ends_the_trying() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_breaker_lets_nobody_queue() {
+async fn no_call_queues_behind_an_open_breaker() {
     let (breaker, bulkhead) = (breaker(), bulkhead(1));
     let pipeline = Pipeline::new("inventory")
         .breaker(breaker.clone())
@@ -118,7 +118,7 @@ async fn an_open_breaker_lets_nobody_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_bulkhead_is_not_the_dependencys_failure_and_not_retried() {
+async fn full_bulkhead_is_neither_counted_nor_retried() {
     let (breaker, bulkhead) = (breaker(), bulkhead(1));
     let pipeline = Pipeline::new("inventory")
         .retry(retry(5))
@@ -158,7 +158,7 @@ async fn the_callers_deadline_is_around_everything() {
         .expect_err("it never works");
     assert_eq!(gave_up.why, Why::Deadline);
     assert!(begun.elapsed() <= 1000 * MS);
-    // And around the wait for a place.
+    // The deadline bounds the wait for a place as well.
     let _held = bulkhead.try_acquire().expect("free");
     let begun = Instant::now();
     let gave_up = pipeline
@@ -169,7 +169,7 @@ async fn the_callers_deadline_is_around_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_try_that_takes_too_long_is_a_failure_but_not_if_its_caller_had_less_time() {
+async fn slow_attempt_is_a_failure_unless_the_caller_had_less_time() {
     let breaker = breaker();
     let pipeline = Pipeline::new("inventory")
         .breaker(breaker.clone())
@@ -194,8 +194,8 @@ async fn a_try_that_takes_too_long_is_a_failure_but_not_if_its_caller_had_less_t
     assert_eq!(breaker.state(), State::Open);
 }
 
-/// A caller that allows 1 ms and comes again and again would otherwise hold the one half-open place, and keep the breaker
-/// open.
+/// Otherwise a caller that allows 1 ms, and calls again and again, would hold the only probe's place and keep the
+/// breaker open.
 #[tokio::test(start_paused = true)]
 async fn caller_in_a_hurry_takes_no_half_open_place() {
     let breaker = breaker();
@@ -226,7 +226,7 @@ async fn caller_in_a_hurry_takes_no_half_open_place() {
     }
     assert_eq!((calls.get(), breaker.state()), (0, State::Open));
 
-    // While a probe is out, too; and once it has answered they are let through.
+    // Such calls are rejected while a probe is out as well, and admitted once it has succeeded.
     let mut probe = pin!(pipeline.run(minute(), async |_| {
         pause(100 * MS).await;
         Ok::<_, Failed>(())
@@ -250,7 +250,7 @@ async fn caller_in_a_hurry_takes_no_half_open_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_a_sign_of_life_even_when_it_says_no() {
+async fn refusal_counts_as_a_success_for_the_breaker() {
     let breaker = breaker();
     let pipeline = Pipeline::new("inventory").breaker(breaker.clone());
     for error in [

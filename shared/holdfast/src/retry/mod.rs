@@ -1,22 +1,22 @@
-//! # Retry: whether to try again at all
+//! # Retry: repeat a failed call only where that is safe, and within a budget
 //!
-//! **Problem.** Inventory hiccups for a second. Every one of its callers retries three times, and so does every caller of
-//! theirs: 27 calls for one, just when the service could least bear them. The hiccup is now an outage that the retries
-//! keep alive. Elsewhere a client retries a payment that timed out, and the customer pays twice.
+//! **Problem.** Inventory fails for a second. Each of its callers retries three times, and so does each of their
+//! callers: 27 calls for one, just when the service can least bear them. The short failure is now an outage that the
+//! retries keep alive. Elsewhere a client retries a payment that timed out, and the customer pays twice.
 //!
-//! **Guarantee.** [`Retry::run`] tries again only what its error calls safe ([`Retryable`]), at most as often, and for as
-//! long, as configured; waits with full jitter ([`backoff`](crate::backoff)) or as long as the server said (`Retry-After`);
-//! never goes past the caller's [`Deadline`]; and stays within a [`Budget`]: over time, retries are at most a fixed share
-//! of calls, however many calls fail.
+//! **Guarantee.** [`Retry::run`] retries only errors that are safe to retry ([`Retryable`]), at most as often, and for
+//! as long, as configured. It waits with full jitter ([`backoff`](crate::backoff)), or as long as the server said
+//! (`Retry-After`), and never beyond the caller's [`Deadline`]. Within a [`Budget`], retries are over time at most a
+//! fixed share of calls, however many calls fail.
 //!
-//! **Not guaranteed.** That repeating is harmless: that is for the callee, by an idempotency key. The trait
-//! [`Retryable`] is where you say it.
+//! **Not guaranteed.** That repeating is harmless: the callee sees to that, by an idempotency key. You declare it in
+//! [`Retryable`].
 //!
-//! **States.** None for one call. A [`Budget`], shared by all calls to one dependency, is a bucket: a call puts a part of a
-//! token in, a retry takes a whole one out.
+//! **States.** None for one call. A [`Budget`], shared by all calls to one dependency, is a bucket: a call puts a part
+//! of a token in, a retry takes a whole one out.
 //!
-//! **Failure modes.** An empty budget turns every failure into the first answer, at once. A `Retry-After` that does not
-//! fit before the deadline ends the call at once, as there is no point in waiting for it.
+//! **Failure modes.** With an empty budget each failure is returned at once. A `Retry-After` beyond the deadline also
+//! ends the call at once, as waiting for it would be in vain.
 //!
 //! ```
 //! use std::time::Duration;
@@ -39,10 +39,11 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`. What people take
-//! otherwise: `backon` (no budget), `tower::retry` (budget, but for tower services).
+//! **Copying this.** This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`. Alternatives: `backon`
+//! (no budget), `tower::retry` (budget, but for tower services).
 //!
-//! Sources: Finagle's `RetryBudget`; linkerd, "Retries and timeouts"; Google, "Site Reliability Engineering", chapter 22.
+//! Sources: Finagle's `RetryBudget`; linkerd, "Retries and timeouts"; Google, "Site Reliability Engineering", chapter
+//! 22.
 
 mod budget;
 
@@ -55,27 +56,27 @@ use crate::{
     deadline::Deadline,
 };
 
-/// What an error says about trying again.
+/// An error's advice on retrying its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// It would fail again, or must not happen twice.
+    /// A retry would fail as well, or the call must not happen twice.
     Never,
-    /// It is safe to repeat and may work soon.
+    /// A retry is safe and may succeed soon.
     Backoff,
-    /// It is safe to repeat, and the server said when (`Retry-After`).
+    /// A retry is safe, and the server said when (`Retry-After`).
     After(Duration),
 }
 
 /// An error that knows whether its call may be repeated.
 ///
-/// An implementation must answer [`Advice::Never`] for every error after which the call may have taken effect, unless
+/// An implementation must return [`Advice::Never`] for every error after which the call may have taken effect, unless
 /// the call is idempotent.
 pub trait Retryable {
-    /// Whether, and when, to try again.
+    /// Returns whether, and when, to retry.
     fn advice(&self) -> Advice;
 }
 
-/// How often, and how long, to try.
+/// The rule of retries: how often, for how long, and how many for all calls.
 #[derive(Clone, Debug)]
 pub struct Retry {
     attempts: u32,
@@ -84,45 +85,45 @@ pub struct Retry {
     budget: Option<Arc<Budget>>,
 }
 
-/// There was no success. `last` says why the last try failed.
+/// The call did not succeed. `last` is the error of the last attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("gave up after {attempts} {}, {why}: {last}", if *.attempts == 1 { "attempt" } else { "attempts" })]
 pub struct GaveUp<E> {
-    /// How many tries there were: one at the least.
+    /// The number of attempts, at least one.
     pub attempts: u32,
-    /// Why there was not one more.
+    /// The reason for which there was no further attempt.
     pub why: Why,
-    /// The error of the last try.
+    /// The error of the last attempt.
     #[source]
     pub last: E,
 }
 
-/// Why there was not one more try.
+/// A reason for which there was no further attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The error cannot, or must not, be repeated.
+    /// The error may not be retried.
     NotRetryable,
-    /// There were as many tries as allowed.
+    /// There were as many attempts as allowed.
     Attempts,
-    /// The next try would start after the deadline, or after the time that this policy allows.
+    /// The next attempt would start after the deadline, or after the time that this rule allows.
     Deadline,
-    /// Too many calls to this dependency fail already.
+    /// The budget is empty: too many calls to this dependency fail already.
     Budget,
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::NotRetryable => "not worth another",
-            Self::Attempts => "no more allowed",
-            Self::Deadline => "no time for another",
+            Self::NotRetryable => "the error is not retryable",
+            Self::Attempts => "no more are allowed",
+            Self::Deadline => "no time is left for another",
             Self::Budget => "the retry budget is empty",
         })
     }
 }
 
 impl Retry {
-    /// One try, and never another.
+    /// A single attempt, without a retry.
     pub const NEVER: Self = Self {
         attempts: 1,
         elapsed: Duration::MAX,
@@ -130,8 +131,8 @@ impl Retry {
         budget: None,
     };
 
-    /// At most `attempts` tries in all (at least one), with this backoff between them; no limit of time but the
-    /// caller's deadline, and no budget.
+    /// Returns a rule of at most `attempts` attempts (at least one, counting the first) with this backoff between them;
+    /// no limit of time but the caller's deadline, and no budget.
     pub fn new(attempts: u32, backoff: Backoff) -> Self {
         Self {
             attempts: attempts.max(1),
@@ -141,7 +142,7 @@ impl Retry {
         }
     }
 
-    /// No try starts later than `elapsed` after the first.
+    /// Starts no attempt later than `elapsed` after the first.
     pub fn within(self, elapsed: Duration) -> Self {
         Self { elapsed, ..self }
     }
@@ -154,12 +155,12 @@ impl Retry {
         }
     }
 
-    /// Its budget, if it has one.
+    /// Returns the budget, if there is one.
     pub fn budget(&self) -> Option<&Budget> {
         self.budget.as_deref()
     }
 
-    /// Calls `op`, with the number of the attempt from 1, until it succeeds or there is no point in one more try.
+    /// Calls `op`, with the number of the attempt from 1, until it succeeds or there is no reason for another attempt.
     ///
     /// Each attempt must bound itself, by the same deadline: this decides only whether the next one starts. Cancel safe
     /// if `op` is.
@@ -196,7 +197,7 @@ impl Retry {
         }
     }
 
-    /// How long to wait before the next try, or why there is none.
+    /// Returns the wait before the next attempt, or the reason for which there is none.
     fn delay(&self, attempts: u32, advice: Advice, deadline: Deadline) -> Result<Duration, Why> {
         let delay = match advice {
             Advice::Never => return Err(Why::NotRetryable),
@@ -209,7 +210,7 @@ impl Retry {
         if deadline.remaining().is_none_or(|left| left <= delay) {
             return Err(Why::Deadline);
         }
-        // Last, so that a try that does not happen takes nothing.
+        // Last, so that an attempt that is not made costs no token.
         if self
             .budget
             .as_ref()

@@ -23,7 +23,7 @@ impl std::error::Error for Failed {}
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a policy against an operation that always fails; answers what was given up with, and the calls it took.
+/// Runs a rule against an operation that always fails. Returns the final error and the number of calls.
 async fn always_failing(
     retry: &Retry,
     advice: Advice,
@@ -55,7 +55,7 @@ async fn a_success_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_must_not_be_repeated_is_not() {
+async fn error_that_must_not_be_retried_ends_the_call() {
     let (gave_up, calls) = always_failing(
         &Retry::new(5, Backoff::RECONNECT),
         Advice::Never,
@@ -82,7 +82,7 @@ async fn attempts_are_counted_with_the_first() {
     );
     assert_eq!(
         gave_up.to_string(),
-        "gave up after 3 attempts, no more allowed: failed"
+        "gave up after 3 attempts, no more are allowed: failed"
     );
 }
 
@@ -104,7 +104,7 @@ async fn the_deadline_always_wins() {
     let retry = Retry::new(100, Backoff::RECONNECT);
     let (gave_up, calls) =
         always_failing(&retry, Advice::After(SECOND), Deadline::after(3 * SECOND)).await;
-    // Tries at 0, 1 and 2 s; one at 3 s would start at the deadline, so nobody waits for it.
+    // Attempts at 0, 1 and 2 s. One at 3 s would start at the deadline, so it is not waited for.
     assert_eq!(
         (gave_up.why, calls, begun.elapsed()),
         (Why::Deadline, 3, 2 * SECOND)
@@ -130,7 +130,7 @@ async fn a_budget_bounds_the_load_that_retries_add() {
             .await
             .1;
     }
-    // Without a budget it would be 4000. With it: a call each, one retry per five, and the reserve.
+    // Without a budget it would be 4000. With it: one call each, one retry per five, and the reserve.
     assert!((1200..=1212).contains(&calls), "{calls} calls");
     assert!(Budget::new(1.5, 1).is_err() && Budget::new(f64::NAN, 1).is_err());
 }

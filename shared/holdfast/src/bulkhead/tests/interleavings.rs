@@ -1,7 +1,7 @@
-//! Every order in which threads can take, give back and wait for places, tried by loom.
+//! Every order in which threads can take, free and wait for places, tried by loom.
 //!
-//! Loom needs its own atomics and locks in place of std's. So `places.rs` is compiled here once more, over those. That makes it
-//! an ordinary test: `cargo test -p holdfast bulkhead::tests::interleavings`.
+//! Loom needs its own atomics and locks in place of std's. So `places.rs` is compiled here once more, over those. That
+//! makes it an ordinary test: `cargo test -p holdfast bulkhead::tests::interleavings`.
 
 use std::{
     pin::{Pin, pin},
@@ -26,7 +26,7 @@ mod sync {
         static NUMBER: std::cell::Cell<usize> = std::cell::Cell::new(0);
     }
 
-    /// What the test says: of loom's threads all run on one of the system's.
+    /// Returns the number that the test has set: all of loom's threads run on one thread of the system.
     pub(super) fn thread_number() -> usize {
         NUMBER.with(std::cell::Cell::get)
     }
@@ -40,7 +40,7 @@ mod sync {
 #[path = "../places.rs"]
 mod places;
 
-/// Counts how often it was woken.
+/// A waker that counts its wakes.
 #[derive(Default)]
 struct Woken(AtomicUsize);
 
@@ -64,7 +64,7 @@ fn places(count: usize) -> Arc<Places> {
     Arc::new(Places::new(count))
 }
 
-/// Runs `work` on a thread of this number, which is also where it looks for a place first.
+/// Runs `work` on a thread with this number, by which it also chooses its first stripe.
 fn on_thread<T: 'static>(
     number: usize,
     places: &Arc<Places>,
@@ -81,7 +81,7 @@ fn join<T>(handle: thread::JoinHandle<T>) -> T {
     handle.join().expect("no thread panics")
 }
 
-/// Takes and gives back every place there is: none was lost, none is too many, and nobody is believed to wait.
+/// Asserts that exactly `count` places are free, and that no stripe is marked.
 fn all_are_free(places: &Places, count: usize) {
     assert_eq!(places.free_and_waiting(), (count, 0));
     let taken: Vec<_> = (0..count).map_while(|_| places.try_take()).collect();
@@ -90,8 +90,8 @@ fn all_are_free(places: &Places, count: usize) {
 }
 
 #[test]
-fn a_place_is_never_anothers_too() {
-    // Two threads for one place, and for two.
+fn a_place_is_taken_by_one_call_at_a_time() {
+    // Two threads for one place, and for two places.
     for count in [1, 2] {
         loom::model(move || {
             let places = places(count);
@@ -116,7 +116,7 @@ fn a_place_is_never_anothers_too() {
 }
 
 #[test]
-fn who_waits_gets_what_is_given_back() {
+fn waiting_call_gets_a_freed_place() {
     loom::model(|| {
         let places = places(2);
         let (first, second) = (places.try_take(), places.try_take());
@@ -125,7 +125,7 @@ fn who_waits_gets_what_is_given_back() {
             let mut wait = Box::pin(places.wait(1));
             let mut answer = poll(wait.as_mut(), &woken);
             while answer.is_pending() {
-                // Only who is woken looks again: a wake that is lost is a deadlock, which loom finds.
+                // Poll again only after a wake: a lost wake is a deadlock, which loom finds.
                 while !woken.is() {
                     thread::yield_now();
                 }
@@ -141,7 +141,7 @@ fn who_waits_gets_what_is_given_back() {
 }
 
 #[test]
-fn who_goes_away_takes_no_place_along() {
+fn dropped_wait_takes_no_place() {
     loom::model(|| {
         let places = places(1);
         let held = places.try_take();
@@ -157,7 +157,7 @@ fn who_goes_away_takes_no_place_along() {
 }
 
 #[test]
-fn who_goes_away_passes_the_place_on() {
+fn dropped_wait_passes_its_place_on() {
     loom::model(|| {
         let places = places(1);
         let held = places.try_take();
@@ -166,11 +166,11 @@ fn who_goes_away_passes_the_place_on() {
         let mut stays = Box::pin(places.wait(2));
         assert!(poll(goes.as_mut(), &goes_woken).is_pending());
         assert!(poll(stays.as_mut(), &stays_woken).is_pending());
-        // A place that is given back here is handed out there, while its owner goes away.
+        // The place is freed and given to the first wait, which is dropped meanwhile.
         let comes = on_thread(1, &places, |places| places.try_take().is_some());
         drop(held);
         drop(goes);
-        assert!(!join(comes), "who waits comes first");
+        assert!(!join(comes), "a waiting call comes first");
         assert!(stays_woken.is());
         assert!(matches!(
             poll(stays.as_mut(), &stays_woken),
@@ -181,7 +181,7 @@ fn who_goes_away_passes_the_place_on() {
 }
 
 #[test]
-fn no_more_wait_than_may() {
+fn no_more_calls_wait_than_permitted() {
     loom::model(|| {
         let places = places(1);
         let held = places.try_take();
@@ -198,7 +198,7 @@ fn no_more_wait_than_may() {
         let first = on_thread(0, &places, wait);
         let second = on_thread(1, &places, wait);
         let (first, second) = (join(first), join(second));
-        // Nobody gave a place back: they waited, one after the other, or there was no room for one of them.
+        // No place was freed: both waited, one after the other, or there was no room for one of them.
         assert!(first < 2 && second < 2 && first + second < 2);
         drop(held);
         all_are_free(&places, 1);

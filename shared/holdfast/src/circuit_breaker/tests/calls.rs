@@ -1,4 +1,4 @@
-//! What callers and listeners see.
+//! Calls and events, as callers and receivers see them.
 
 use std::task::{Context, Poll, Waker};
 
@@ -8,7 +8,7 @@ use tokio::{sync::broadcast::error::TryRecvError, time::timeout};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_gives_its_place_back_and_a_panic_is_a_failure() {
+async fn dropped_call_frees_its_place_and_a_panic_is_a_failure() {
     let breaker = breaker(steady());
     fail(&breaker, 3);
     advance(SECOND).await;
@@ -23,7 +23,7 @@ async fn a_dropped_call_gives_its_place_back_and_a_panic_is_a_failure() {
     );
     permit.success();
 
-    // Each in a task of its own, as a server has it: the runtime keeps the panic there.
+    // Each in a task of its own, as in a server: the runtime keeps the panic within it.
     for _ in 0..3 {
         let breaker = breaker.clone();
         let panics = async move || -> Result<(), Failed> { panic!("a bug in the client") };
@@ -61,7 +61,7 @@ fn a_call_that_is_never_polled_is_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_sleeps_is_told_what_it_missed() {
+async fn slow_receiver_is_told_how_many_events_it_missed() {
     let breaker = breaker(steady());
     let mut events = breaker.events();
     for _ in 0..35 {
@@ -76,7 +76,7 @@ async fn a_listener_that_sleeps_is_told_what_it_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_counted_where() {
+async fn state_and_calls_are_in_the_metrics() {
     let recorder = recorder::Recorder::default();
     let breaker = with_local_recorder(&recorder, || breaker(steady()));
     let state =

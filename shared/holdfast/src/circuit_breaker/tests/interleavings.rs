@@ -1,14 +1,16 @@
-//! Every order in which threads can get at one breaker, tried by loom: with std's types it would be a few of them, by chance.
+//! Every order in which threads can access one breaker, tried by loom. With std's types a test would see a few of them
+//! by chance.
 //!
-//! Loom needs its own atomics and locks in place of std's. So `shared.rs` is compiled here once more, over those; the machine
-//! inside is the same. That makes it an ordinary test: `cargo test -p holdfast circuit_breaker::tests::interleavings`.
+//! Loom needs its own atomics and locks in place of std's. So `shared.rs` is compiled here once more, over loom's; the
+//! machine inside is the same. That makes this an ordinary test: `cargo test -p holdfast
+//! circuit_breaker::tests::interleavings`.
 
 use std::{cell::RefCell, time::Duration};
 
 use loom::{sync::Arc, thread};
 use tokio::time::Instant;
 
-// What `super` is to the copy of `shared.rs`.
+// The modules that the copy of `shared.rs` expects in `super`.
 use super::super::{
     config::{Config, HalfOpen, Policy},
     event, machine,
@@ -32,7 +34,7 @@ mod shared;
 const SUCCESS: Verdict = Verdict::Success { slow: false };
 const FAILURE: Verdict = Verdict::Failure { slow: false };
 
-/// A breaker and a time. Time stands still in each test: orders are what is tried here.
+/// A breaker and a time. The time stands still in each test, because only the order of accesses is tested.
 #[derive(Clone)]
 struct Breaker {
     shared: Arc<Shared>,
@@ -40,7 +42,7 @@ struct Breaker {
 }
 
 impl Breaker {
-    /// Opens after so many failures in a row; permits so many probes, all of which must succeed.
+    /// Returns a closed breaker that opens after `failures` in a row, and whose probes must all succeed.
     fn closed(failures: u32, permitted_calls: u32) -> Self {
         let config = Config {
             policy: Policy::Consecutive { failures },
@@ -60,7 +62,7 @@ impl Breaker {
         }
     }
 
-    /// Opened already, and its wait is over.
+    /// Returns an open breaker whose wait is over.
     fn due(permitted_calls: u32) -> Self {
         let mut breaker = Self::closed(1, permitted_calls);
         breaker.call(FAILURE);
@@ -76,7 +78,7 @@ impl Breaker {
         self.shared.record(ticket, verdict, || self.now, |_| ());
     }
 
-    /// A call, if it is let through.
+    /// Makes a call, and returns whether it was admitted.
     fn call(&self, verdict: Verdict) -> bool {
         let ticket = self.acquire();
         let admitted = ticket.is_some();
@@ -100,8 +102,8 @@ fn join<T>(handle: thread::JoinHandle<T>) -> T {
     handle.join().expect("no thread panics")
 }
 
-/// Tries every order in which three threads can be interrupted up to three times. More interruptions take minutes, and are
-/// not known to find more.
+/// Tries every order in which three threads can be interrupted up to three times. More interruptions take minutes, and
+/// are not known to find more.
 fn three_threads(test: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -113,7 +115,7 @@ fn half_open_admits_exactly_what_it_permits() {
     for permitted in [1, 2] {
         three_threads(move || {
             let breaker = Breaker::due(permitted);
-            // The tickets are kept until the end, as by calls that are out.
+            // The tickets are kept until the end, like calls that are out.
             let others = [(); 2].map(|()| breaker.spawn(Breaker::acquire));
             let mine = breaker.acquire();
             let tickets: Vec<_> = others
@@ -159,7 +161,7 @@ fn late_results_change_nothing() {
             let late = breaker.acquire().expect("closed");
             breaker.call(FAILURE);
             breaker.now += Duration::from_secs(5);
-            // While the next state begins, a call of an earlier one ends.
+            // While the next state begins, a call from an earlier one ends.
             let late = breaker.spawn(move |breaker| breaker.record(late, verdict));
             let ticket = breaker.acquire().expect("the wait is over");
             assert!(breaker.acquire().is_none(), "one place, and it is taken");
@@ -175,9 +177,9 @@ fn late_results_change_nothing() {
     }
 }
 
-/// The state changes between a call's look at the word and its turn at the lock.
+/// The state changes between a call's load of the word and its acquisition of the lock.
 #[test]
-fn results_that_turn_late_on_their_way_change_nothing() {
+fn results_that_become_late_at_the_lock_change_nothing() {
     loom::model(|| {
         let breaker = Breaker::closed(1, 1);
         let late = breaker.acquire().expect("closed");
@@ -186,18 +188,18 @@ fn results_that_turn_late_on_their_way_change_nothing() {
             .shared
             .locked(|_| (), |machine| machine.reset(breaker.now));
         join(failing);
-        // Either it opened, and that was reset, or it came after the reset.
+        // Either the failure opened it and was reset, or it came after the reset.
         assert_eq!(breaker.shared.state(), State::Closed);
     });
     loom::model(|| {
         let mut breaker = Breaker::due(1);
         let late = breaker.acquire().expect("the wait is over");
-        // Nobody answers, and the next trial begins.
+        // The probe does not end, and the next trial begins.
         breaker.now += Duration::from_secs(60);
         let cancelled = breaker.spawn(move |breaker| breaker.record(late, Verdict::Cancelled));
         let probe = breaker.acquire().expect("the next wait is over, too");
         join(cancelled);
-        assert!(breaker.acquire().is_none(), "that freed another's place");
+        assert!(breaker.acquire().is_none(), "it freed another call's place");
         breaker.record(probe, SUCCESS);
         assert_eq!(breaker.shared.state(), State::Closed);
     });
@@ -224,7 +226,7 @@ fn a_success_forgets_the_failures_before_it_and_none_after_it() {
         let success = breaker.spawn(|breaker| breaker.call(SUCCESS));
         breaker.call(FAILURE);
         join(success);
-        // It came before the failure or after it; then two more decide, whichever it was.
+        // The success came before the failure or after it. Two more failures open the breaker in either case.
         breaker.call(FAILURE);
         breaker.call(FAILURE);
         assert_eq!(breaker.shared.state(), State::Open);
@@ -232,7 +234,7 @@ fn a_success_forgets_the_failures_before_it_and_none_after_it() {
     loom::model(|| {
         let breaker = Breaker::closed(2, 1);
         breaker.call(FAILURE);
-        // This one did come after the first failure, so one more is not the second in a row.
+        // This success comes after the first failure, so the next one is not the second in a row.
         let success = breaker.spawn(|breaker| breaker.call(SUCCESS));
         join(success);
         breaker.call(FAILURE);
@@ -241,7 +243,7 @@ fn a_success_forgets_the_failures_before_it_and_none_after_it() {
 }
 
 #[test]
-fn a_command_wins_over_what_is_going_on() {
+fn command_wins_over_concurrent_calls() {
     three_threads(|| {
         let breaker = Breaker::due(1);
         let probe = breaker.spawn(|breaker| breaker.call(SUCCESS));
@@ -257,8 +259,8 @@ fn a_command_wins_over_what_is_going_on() {
 }
 
 #[test]
-fn changes_are_told_in_their_order() {
-    // Of loom's threads only one runs at a time, all on one of the system's.
+fn changes_are_published_in_order() {
+    // Loom runs one of its threads at a time, all of them on one thread of the system.
     thread_local!(static TOLD: RefCell<Vec<(State, State)>> = const { RefCell::new(Vec::new()) });
     loom::model(|| {
         TOLD.take();

@@ -1,5 +1,5 @@
-//! The machine against a model that is as plain as can be: it keeps everything that ever happened and looks at all of it each
-//! time. It has no word and no lock, no generations, no ring and no running sums.
+//! The machine against a model that is as plain as possible: it keeps everything that ever happened and reads all of it
+//! each time. It has no word, lock, generations, ring or running sums.
 
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ enum Phase {
     Forced(State),
 }
 
-/// A call that was let through while half-open.
+/// A call that was admitted while half-open.
 #[derive(Debug)]
 struct Probe {
     admitted: u64,
@@ -43,7 +43,7 @@ struct Probe {
 #[derive(Clone, Copy, Debug)]
 struct End {
     at: u64,
-    /// Two ends can be at one time; which was first is in this.
+    /// The order among ends at the same time.
     order: usize,
     verdict: Verdict,
 }
@@ -51,12 +51,12 @@ struct End {
 #[derive(Debug)]
 struct Model {
     config: Config,
-    /// The last is the present. Never shortened, so a phase's place in it is its name.
+    /// All phases; the last is the present one. Never shortened, so an index names a phase.
     phases: Vec<Phase>,
     ends: usize,
 }
 
-/// A call that is out: in which phase it was let through, and as which probe.
+/// A call that is out: the index of its phase, and of its probe in that.
 type Out = (usize, usize);
 
 impl Model {
@@ -78,7 +78,7 @@ impl Model {
         self.phases.push(Phase::Closed { begun: now, ended });
     }
 
-    /// The wait doubles with each trial since the last time that it was closed, or commanded.
+    /// Opens. The wait doubles with each trial since the breaker was last closed or commanded.
     fn open(&mut self, now: u64) {
         let automatic =
             |phase: &&Phase| matches!(phase, Phase::Open { .. } | Phase::HalfOpen { .. });
@@ -91,13 +91,14 @@ impl Model {
             let most = micros(growth.maximum);
             (0..trials).fold(base, |wait, _| (wait * 2).min(most))
         });
-        // The jitter is one half, and half of that comes.
+        // The jitter is 0.5 and the random number 0.5: a quarter is added.
         let until = now + wait * 5 / 4;
         self.phases.push(Phase::Open { until });
     }
 
-    /// Since when it is waiting for a word: since the last one, if a probe was silent then, or since the first admission of a
-    /// silent probe after it. Those that were cancelled or ignored are silent, too.
+    /// Returns the time since which the trial waits for a probe to succeed or fail: the time of the last one that did,
+    /// if another probe was out then, or else of the first admission after it. Cancelled and ignored probes count as
+    /// out.
     fn waiting(probes: &[Probe]) -> Option<u64> {
         let is_word = |end: &End| !is_gone(end.verdict);
         let ends = probes.iter().filter_map(|probe| probe.ended);
@@ -204,7 +205,7 @@ impl Model {
     }
 }
 
-/// Whether it says nothing, and holds no place.
+/// Returns whether the probe ended without a meaning, and so without a place.
 fn is_gone(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Ignored | Verdict::Cancelled)
 }
@@ -239,7 +240,7 @@ fn should_open(policy: Policy, begun: u64, ended: &[(u64, Verdict)], now: u64) -
                     .map(|(_, verdict)| *verdict)
                     .collect(),
                 config::Window::Time(span) => {
-                    // The tenths of the window, counted from the phase's beginning: this one and the nine before it.
+                    // The window is the current tenth and the nine before it, counted from the beginning of the phase.
                     let part = |at: u64| (at - begun) / (micros(span) / 10);
                     let is_in_sight = |at: u64| part(at) + 10 > part(now);
                     ended
@@ -270,7 +271,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_does_what_the_model_does(config in config(), steps in proptest::collection::vec(step(), 1..120)) {
+    fn machine_agrees_with_the_model(config in config(), steps in proptest::collection::vec(step(), 1..120)) {
         config.check().expect("only valid ones are made");
         let start = Instant::now();
         let mut model = Model { config, phases: Vec::new(), ends: 0 };

@@ -1,4 +1,4 @@
-//! A metrics registry of the test's own: as large as the test needs it.
+//! A metrics registry for these tests: no larger than they need.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Nonsense is refused, by the name of its field.
+//! Invalid settings are refused, with the name of the field.
 
 use super::*;
 
@@ -60,7 +60,7 @@ fn jitter(jitter: f64) -> Config {
 }
 
 #[test]
-fn nonsense_is_refused() {
+fn invalid_settings_are_refused() {
     let (ten, tiny) = (Window::Count(10), SECOND / 1000);
     for (field, config) in [
         ("policy.failures", consecutive(0)),
@@ -111,7 +111,7 @@ fn the_bounds_themselves_are_fine() {
     }
 }
 
-/// However often trying again failed: the wait must not run over.
+/// The growth must not overflow, however many trials failed.
 #[tokio::test(start_paused = true)]
 async fn growth_has_no_end_but_its_maximum() {
     let breaker = breaker(growth(1e300, SECOND * 2));

@@ -1,4 +1,4 @@
-//! From one state to the next.
+//! The transitions, one by one.
 
 use std::cell::Cell;
 
@@ -46,8 +46,8 @@ async fn an_outage_from_its_beginning_to_its_end() {
         seen,
         [
             "card-processor: closed -> open, 3 failures in a row",
-            "card-processor: open -> half-open, it is time to try again",
-            "card-processor: half-open -> closed, trying again succeeded",
+            "card-processor: open -> half-open, the wait is over",
+            "card-processor: half-open -> closed, the trial succeeded",
         ]
     );
     let calls = Calls {
@@ -68,14 +68,15 @@ async fn only_failures_in_a_row_open_it() {
         drop(breaker.try_acquire().expect("closed"));
         assert_eq!(breaker.snapshot().consecutive_failures, 2);
         assert_eq!(breaker.state(), State::Closed);
-        // A success forgets the two; a failure is the third, whatever was ignored or cancelled between.
+        // A success forgets the two; a failure is the third in a row, in spite of the ignored and cancelled ones
+        // between.
         breaker.try_acquire().expect("closed").record(class);
     }
     assert_eq!(breaker.state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_closes_on_successes_and_opens_when_they_are_out_of_reach() {
+async fn half_open_closes_on_enough_successes_else_opens() {
     let breaker = breaker(Config {
         half_open: HalfOpen {
             permitted_calls: 3,
@@ -92,7 +93,7 @@ async fn half_open_closes_on_successes_and_opens_when_they_are_out_of_reach() {
     };
     fail(&breaker, 3);
     advance(SECOND).await;
-    // One failure can be made up for, two cannot. What is ignored takes no place.
+    // One failure can be made up for, two cannot. An ignored probe takes no place.
     let (ok, bad, other) = (Class::Success, Class::Failure, Class::Ignored);
     assert_eq!(trial(&[other, bad, other, ok]), State::HalfOpen);
     assert_eq!(trial(&[bad]), State::Open);
@@ -113,7 +114,7 @@ async fn late_results_do_not_count() {
     advance(SECOND).await;
     let probe = breaker.try_acquire().expect("a place");
     let mut late = begun_before.into_iter();
-    // Neither do they close or open it, nor do they free a place that they did not take.
+    // They neither close nor open the breaker, and free no place of a probe.
     late.by_ref().take(2).for_each(Permit::success);
     late.by_ref().take(2).for_each(drop);
     assert!(breaker.try_acquire().is_err());
@@ -125,14 +126,14 @@ async fn late_results_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn probes_that_hang_are_given_up_when_it_is_due_not_when_somebody_looks() {
+async fn hanging_probes_end_when_due_not_at_the_next_call() {
     let breaker = breaker(steady());
     fail(&breaker, 3);
     advance(SECOND).await;
     let hangs = breaker.try_acquire().expect("a place");
     advance(SECOND * 9).await;
     assert!(breaker.try_acquire().is_err());
-    // It opened after 10 s and was open for 1 s: a call after 12 s is the next probe, though nobody looked in between.
+    // It opened after 10 s for 1 s, so a call after 12 s is the next probe, although no call came in between.
     advance(SECOND * 3).await;
     let probe = breaker.try_acquire().expect("the next trial");
     hangs.success();
@@ -146,14 +147,14 @@ async fn probes_that_hang_are_given_up_when_it_is_due_not_when_somebody_looks() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_give_up_one_after_the_other_are_a_hanging_dependency() {
+async fn probes_dropped_one_after_another_count_as_a_hang() {
     let give_up: [fn(Permit<'_>); 2] = [|permit| drop(permit), |permit| permit.ignore()];
     for give_up in give_up {
         let breaker = breaker(steady());
         fail(&breaker, 3);
         advance(SECOND).await;
         let mut probes = 0;
-        // Each caller has less patience than the breaker, and frees its place.
+        // Each caller gives up before the breaker does, and frees its place.
         while let Ok(permit) = breaker.try_acquire() {
             advance(SECOND).await;
             give_up(permit);

@@ -1,4 +1,4 @@
-//! Taking, holding and giving back.
+//! Acquiring, holding and releasing.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ async fn one_holds_it_at_a_time() {
         .await
         .expect("Redis answers");
     assert!(none.is_none(), "{none:?}");
-    // Another lock is another lock.
+    // Another name is another lock.
     let other = theirs.try_acquire(&redis.name("other"), LONG).await;
     assert!(other.expect("Redis answers").is_some());
 
@@ -41,13 +41,13 @@ async fn one_holds_it_at_a_time() {
         .await
         .expect("Redis answers");
     assert!(second.is_some());
-    // The first asks again on a connection that is not new, by plain commands.
+    // The first process asks again on a connection that is not new, so by plain commands.
     let none = ours.try_acquire(&name, LONG).await.expect("Redis answers");
     assert!(none.is_none(), "{none:?}");
 }
 
-/// Time in which a holder that dies blocks the others: the script's for the first lock on a connection, and the plain
-/// commands' for those after it.
+/// The time to live bounds how long a dead holder blocks others. The script sets it for the first lock on a connection,
+/// the plain commands for later ones.
 #[tokio::test]
 async fn every_lock_has_a_time_to_live_in_redis() {
     let server = RedisServer::start().await;
@@ -70,7 +70,7 @@ async fn every_lock_has_a_time_to_live_in_redis() {
 /// Redis may have counted the time to live from the moment at which the request was sent.
 #[tokio::test]
 async fn the_time_of_an_answer_does_not_count_as_held() {
-    // Of which a hundredth is for clocks: less than an answer takes here.
+    // 1 % of this is the margin for clocks: less than the delay of a reply here.
     const TTL: Duration = Duration::from_secs(20);
     let server = RedisServer::start().await;
     let proxy = Proxy::start(server.address()).await;
@@ -121,7 +121,7 @@ async fn many_tasks_of_many_processes_are_never_two_at_a_time() {
 }
 
 #[tokio::test]
-async fn whoever_waits_gives_up_at_its_time_and_says_why() {
+async fn waiter_gives_up_at_its_timeout_with_the_reason() {
     let redis = Redis::shared();
     let name = redis.name("account");
     let locks = locks(redis.url());
@@ -138,7 +138,7 @@ async fn whoever_waits_gives_up_at_its_time_and_says_why() {
     );
     assert!(begun.elapsed() >= patience, "{:?}", begun.elapsed());
     drop(held);
-    // Given back in the background, by who dropped it.
+    // `drop` releases in the background.
     let again = locks.acquire(&name, LONG, PATIENCE).await;
     assert!(again.is_ok(), "{again:?}");
 }
@@ -155,7 +155,7 @@ async fn a_scope_releases_also_when_it_panics_or_is_cancelled() {
 
     let in_task = {
         let (locks, name) = (locks.clone(), name.clone());
-        // A scope may be spawned.
+        // The future of a scope is `Send`, so it can be spawned.
         tokio::spawn(async move {
             locks
                 .with(&name, LONG, PATIENCE, async |_| panic!("as it must"))
@@ -175,7 +175,7 @@ async fn a_scope_releases_also_when_it_panics_or_is_cancelled() {
 }
 
 #[tokio::test]
-async fn it_is_prolonged_for_as_long_as_it_is_held() {
+async fn lock_is_renewed_while_it_is_held() {
     let redis = Redis::shared();
     let name = redis.name("account");
     let (ours, theirs) = (locks(redis.url()), locks(redis.url()));
@@ -183,7 +183,7 @@ async fn it_is_prolonged_for_as_long_as_it_is_held() {
         .acquire_forever(&name, SHORT)
         .await
         .expect("it is free");
-    // Waits for five times as long as it lives.
+    // Waits for five times the time to live.
     let error = theirs.acquire(&name, SHORT, 5 * SHORT).await;
     assert!(matches!(error, Err(Error::Timeout(_))), "{error:?}");
     assert!(lock.is_held());
@@ -195,8 +195,8 @@ async fn it_is_prolonged_for_as_long_as_it_is_held() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_without_asking_redis() {
-    // Nobody listens there.
+async fn invalid_arguments_are_refused_without_asking_redis() {
+    // No server listens there.
     let locks = locks("redis://127.0.0.1:1");
     for name in ["", "a b", "lock#1", "ü", &"x".repeat(201)] {
         let error = locks.try_acquire(name, LONG).await;
@@ -221,7 +221,7 @@ async fn nonsense_is_refused_without_asking_redis() {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_so_and_does_not_wait() {
+async fn missing_rights_are_an_error_at_once() {
     let redis = Redis::shared();
     let name = redis.name("account");
     let (_, place) = redis.url().rsplit_once('@').expect("an address");
@@ -230,7 +230,7 @@ async fn who_may_not_is_told_so_and_does_not_wait() {
         let error = locks.acquire_forever(&name, LONG).await;
         assert!(matches!(error, Err(Error::Refused(_))), "{who}: {error:?}");
     }
-    // The payment service may do all that locks need: take, wait, prolong, give back.
+    // The payment service may do all that locks need: acquire, wait, renew, release.
     let options = Options {
         password: Some("development-payment".to_owned()),
         ..Options::new(format!("redis://payment@{place}"))

@@ -1,4 +1,4 @@
-//! A caller that is gone leaves nothing behind.
+//! A caller that is cancelled leaves nothing behind.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn a_request_that_is_dropped_on_its_way_locks_nothing() {
     let (far, near) = (locks(&redis.url_via(proxy.address())), locks(redis.url()));
     far.ping().await.expect("it is connected");
     proxy.slow(Duration::from_millis(20));
-    // Before it is sent, on its way there, at Redis, on its way back.
+    // Cancelled before the request is sent, on its way, at Redis, and on the reply's way back.
     for millis in [0, 5, 15, 25, 35, 45] {
         let name = redis.name(&format!("after-{millis}"));
         let asked = far.acquire(&name, LONG, PATIENCE);
@@ -25,13 +25,13 @@ async fn a_request_that_is_dropped_on_its_way_locks_nothing() {
         let begun = Instant::now();
         let lock = near.acquire(&name, LONG, PATIENCE).await;
         assert!(lock.is_ok(), "dropped after {millis} ms: {lock:?}");
-        // Not what it would have lived.
+        // Much sooner than its time to live would end.
         assert!(begun.elapsed() < LONG / 4, "{:?}", begun.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_place_in_line_that_is_left_holds_nobody_up() {
+async fn cancelled_waiters_do_not_block_the_line() {
     let redis = Redis::shared();
     let name = redis.name("account");
     let locks = locks(redis.url());
@@ -47,11 +47,11 @@ async fn a_place_in_line_that_is_left_holds_nobody_up() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    // The first in line, whom the release would wake, and one behind.
+    // Cancel the first in line, whom the release would wake, and the second.
     first.abort();
     held.release().await.expect("Redis answers");
     second.abort();
-    // Should they have had it before they heard of that, it is dropped here.
+    // Should they have acquired it before they were cancelled, it is dropped here.
     drop((first.await, second.await));
     let got = third.await.expect("no panic");
     assert!(got.is_ok(), "{got:?}");

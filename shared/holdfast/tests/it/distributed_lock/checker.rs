@@ -1,12 +1,12 @@
-//! Is a history linearizable?
+//! A check whether a history is linearizable.
 //!
-//! Wing and Gong's search with Lowe's memory of what was seen, as in Porcupine. The crate `porcupine-rs` 0.3 does the same, but
-//! has criterion, regex, rand and crossbeam among its ordinary dependencies: more to compile than all of this crate's
-//! tests, for the sixty lines below.
+//! Wing and Gong's search with Lowe's memory of visited states, as in Porcupine. The crate `porcupine-rs` 0.3 does the
+//! same, but has criterion, regex, rand and crossbeam among its ordinary dependencies: more to compile than all of this
+//! crate's tests, for the sixty lines below.
 
 use std::collections::HashSet;
 
-/// What happened between two moments of one clock.
+/// An operation, with the times of its call and of its return by one clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
     pub(super) called: u64,
@@ -14,31 +14,31 @@ pub(super) struct Event {
     pub(super) what: What,
 }
 
-/// What a client did, and what it was answered.
+/// An operation of a client, with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Was given the lock with this fence.
+    /// The lock was granted with this fence.
     Acquired(i64),
-    /// Read under this fence.
+    /// The value was read under this fence.
     Read { fence: i64, value: i64 },
-    /// Wrote under this fence.
+    /// The value was written under this fence.
     Wrote { fence: i64, value: i64 },
-    /// Was refused: an old fence.
+    /// A read or write was refused because of this fence.
     Refused { fence: i64 },
 }
 
-/// What a lock with fences, and a register that checks them, are to the world: as if one thing happened at a time.
+/// The sequential model: a lock with fences, and a register that checks them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct State {
-    /// The last fence that was given out.
+    /// The last fence that was granted.
     given: i64,
-    /// The newest that the register has seen.
+    /// The newest fence that the register has seen.
     newest: i64,
     value: i64,
 }
 
 impl State {
-    /// What comes after, if that may happen now.
+    /// Returns the state after `what`, or `None` if that is not possible now.
     fn after(self, what: What) -> Option<Self> {
         match what {
             What::Acquired(fence) => (fence > self.given).then_some(Self {
@@ -61,18 +61,18 @@ impl State {
     }
 }
 
-/// Finds an order in which the events can have happened one after the other, each between its call and its return; the longest
-/// beginning of one if there is none.
+/// Returns an order in which the operations can have happened one after the other, each between its call and its
+/// return. If there is none, returns the longest beginning of one.
 pub(super) fn linearize(mut history: Vec<Event>) -> Result<Vec<Event>, Vec<Event>> {
     history.sort_by_key(|event| event.called);
     let mut done = vec![false; history.len()];
     let mut seen = HashSet::new();
-    // What was chosen so far, with the state before it.
+    // The operations chosen so far, each with the state before it.
     let mut path: Vec<(usize, State)> = Vec::new();
     let mut longest = Vec::new();
     let (mut state, mut next) = (State::default(), 0);
     while path.len() < history.len() {
-        // Nothing may be put before what had returned when it was called.
+        // An operation that was called after another had returned cannot come before it.
         let limit = (0..history.len())
             .filter(|nr| !done[*nr])
             .map(|nr| history[nr].returned)
@@ -121,13 +121,13 @@ fn event(called: u64, returned: u64, what: What) -> Event {
 }
 
 #[test]
-fn a_history_that_can_have_been_is_found() {
+fn linearizable_history_is_accepted() {
     use What::{Acquired, Read, Refused, Wrote};
     let history = vec![
         event(0, 1, Acquired(1)),
         event(2, 3, Read { fence: 1, value: 0 }),
         event(4, 5, Acquired(2)),
-        // Together: the write of 1 must have been first.
+        // Concurrent: the write of 1 must have come first.
         event(6, 9, Wrote { fence: 1, value: 7 }),
         event(6, 9, Read { fence: 2, value: 7 }),
         event(10, 11, Refused { fence: 1 }),
@@ -137,21 +137,21 @@ fn a_history_that_can_have_been_is_found() {
 }
 
 #[test]
-fn a_history_that_cannot_have_been_is_not() {
+fn impossible_history_is_rejected() {
     use What::{Acquired, Read, Refused, Wrote};
     for impossible in [
         // A fence went backwards.
         vec![event(0, 1, Acquired(2)), event(2, 3, Acquired(1))],
-        // An old holder wrote after the new one had read: the update that is lost.
+        // An old holder wrote after the new one had read: a lost update.
         vec![
             event(0, 1, Acquired(1)),
             event(2, 3, Acquired(2)),
             event(4, 5, Read { fence: 2, value: 0 }),
             event(6, 7, Wrote { fence: 1, value: 7 }),
         ],
-        // A read of what nobody wrote.
+        // A read of a value that was never written.
         vec![event(0, 1, Read { fence: 1, value: 3 })],
-        // The newest was refused.
+        // The newest fence was refused.
         vec![event(0, 1, Acquired(1)), event(2, 3, Refused { fence: 1 })],
     ] {
         assert!(linearize(impossible.clone()).is_err(), "{impossible:?}");

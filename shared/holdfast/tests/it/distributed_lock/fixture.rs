@@ -1,4 +1,4 @@
-//! What these tests have in common.
+//! Set-up that these tests share.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use sqlx::{Executor, PgConnection, PgPool};
 use testkit::Database;
 use uuid::Uuid;
 
-/// Long enough that no lock ends by itself in a test that does not want it to, and longer than any test is patient.
+/// A time to live that ends in no test, and longer than any test waits.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// For tests in which it is to end.
+/// A time to live that is meant to end during the test.
 pub(super) const SHORT: Duration = Duration::from_millis(400);
 
-/// One process' locks.
+/// Returns the locks of one process.
 pub(super) fn locks(url: &str) -> Locks {
     Locks::new(&Options::new(url)).expect("a URL")
 }
 
-/// The check and the effect: a register that knows by whom it was written.
+/// A register in the database, with the check of the fence; each write records its holder.
 pub(super) struct Register {
     pub(super) pool: PgPool,
-    /// How another process gets at it.
+    /// The database's URL, for another process.
     pub(super) url: String,
 }
 
@@ -44,7 +44,7 @@ impl Register {
         }
     }
 
-    /// Writes, if no newer holder was here; answers the newest fence if one was.
+    /// Writes if no newer holder has been here; returns the newest fence if one has.
     pub(super) async fn write(
         &self,
         resource: &str,
@@ -57,7 +57,7 @@ impl Register {
             .map_err(|newest| Fence::new(newest).expect("it was one"))
     }
 
-    /// Reads the value, if no newer holder was here; answers the newest fence if one was.
+    /// Reads the value if no newer holder has been here; returns the newest fence if one has.
     pub(super) async fn read(
         &self,
         resource: &str,
@@ -81,7 +81,7 @@ impl Register {
         Ok(value.unwrap_or(0))
     }
 
-    /// Every write that was accepted, in the order in which they were.
+    /// Returns the fence and value of every accepted write, in order.
     pub(super) async fn effects(&self, resource: &str) -> Vec<(i64, i64)> {
         sqlx::query_as("select fence, value from effect where resource = $1 order by nr")
             .bind(resource)
@@ -91,7 +91,7 @@ impl Register {
     }
 }
 
-/// The check, as `distributed_lock`'s documentation has it.
+/// Runs the check as `distributed_lock`'s documentation has it.
 async fn check(tx: &mut PgConnection, resource: &str, fence: i64, holder: Uuid) -> Result<(), i64> {
     let passed: Option<i64> =
         sqlx::query_scalar(include_str!("../../../src/distributed_lock/check.sql"))
@@ -112,7 +112,7 @@ async fn check(tx: &mut PgConnection, resource: &str, fence: i64, holder: Uuid) 
     Err(newest)
 }
 
-/// The check and a write in one transaction.
+/// Runs the check and a write in one transaction.
 pub(super) async fn write(
     pool: &PgPool,
     resource: &str,

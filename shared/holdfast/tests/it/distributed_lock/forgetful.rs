@@ -1,4 +1,4 @@
-//! Redis forgets, and no fence goes backwards.
+//! Redis forgets locks and counts; fences still grow.
 
 use holdfast::distributed_lock::Error;
 use testkit::{PATIENCE, Proxy, RedisServer};
@@ -8,7 +8,7 @@ use super::fixture::{LONG, Register, SHORT, locks};
 
 const NAME: &str = "account/7";
 
-/// What every test here ends with: the database takes the new holder's write, and not the old one's.
+/// Asserts that the database accepts the newer holder's writes and, after them, refuses the older holder's.
 async fn only_the_newer_writes(
     older: (holdfast::distributed_lock::Fence, Uuid),
     newer: (holdfast::distributed_lock::Fence, Uuid),
@@ -35,14 +35,14 @@ async fn only_the_newer_writes(
 }
 
 #[tokio::test]
-async fn restarted_empty() {
+async fn fence_grows_after_an_empty_restart() {
     let mut server = RedisServer::start().await;
     let older = locks(&server.url())
         .acquire_forever(NAME, LONG)
         .await
         .expect("a lock");
     server.revive().await;
-    // Another process, which has seen nothing.
+    // Another process, which has seen no fence yet.
     let newer = locks(&server.url())
         .acquire_forever(NAME, LONG)
         .await
@@ -55,7 +55,7 @@ async fn restarted_empty() {
 }
 
 #[tokio::test]
-async fn flushed_while_it_is_held() {
+async fn fence_grows_after_a_flush_under_a_holder() {
     let server = RedisServer::start().await;
     let older = locks(&server.url())
         .acquire_forever(NAME, LONG)
@@ -66,7 +66,7 @@ async fn flushed_while_it_is_held() {
         .acquire_forever(NAME, LONG)
         .await
         .expect("a lock");
-    assert!(older.is_held() && newer.is_held(), "nobody can know yet");
+    assert!(older.is_held() && newer.is_held(), "neither can know yet");
     let prolonged = older.extend().await;
     assert!(matches!(prolonged, Err(Error::Lost(_))), "{prolonged:?}");
     newer.extend().await.expect("it is the newer one's");
@@ -78,13 +78,13 @@ async fn flushed_while_it_is_held() {
 }
 
 #[tokio::test]
-async fn failed_over_to_a_replica_that_had_not_heard_of_the_lock() {
+async fn fence_grows_after_failover_to_a_stale_replica() {
     let mut primary = RedisServer::start().await;
     let before = locks(&primary.url());
     let first = before.acquire_forever(NAME, LONG).await.expect("a lock");
     first.release().await.expect("Redis answers");
     let mut replica = RedisServer::start_replica_of(&primary).await;
-    // From here on it hears nothing: replication is asynchronous, and this is how late it can be.
+    // From here on it receives nothing: replication is asynchronous, and this is how far it can be behind.
     replica.promote().await;
     let mut older = None;
     for _ in 0..100 {
@@ -104,8 +104,9 @@ async fn failed_over_to_a_replica_that_had_not_heard_of_the_lock() {
     .await;
 }
 
+/// The idle process reconnects to a replica that lacks the last fences, which it has not seen either.
 #[tokio::test]
-async fn failed_over_under_a_process_that_has_not_seen_the_last_fences() {
+async fn fence_grows_after_failover_under_an_idle_process() {
     let mut primary = RedisServer::start().await;
     let proxy = Proxy::start(primary.address()).await;
     let idle = locks(&format!("redis://{}", proxy.address()));
@@ -120,7 +121,7 @@ async fn failed_over_under_a_process_that_has_not_seen_the_last_fences() {
     }
     let older = busy.acquire_forever(NAME, LONG).await.expect("a lock");
     primary.kill();
-    // The counter over there is a hundred behind, and above all that this process has seen.
+    // The replica's counter is a hundred behind, yet above every fence that this process has seen.
     proxy.lead_to(replica.address());
     let newer = idle.acquire_forever(NAME, LONG).await.expect("a lock");
     only_the_newer_writes(
@@ -131,7 +132,7 @@ async fn failed_over_under_a_process_that_has_not_seen_the_last_fences() {
 }
 
 #[tokio::test]
-async fn cut_off_from_its_holder() {
+async fn fence_grows_after_the_holder_is_cut_off() {
     let server = RedisServer::start().await;
     let proxy = Proxy::start(server.address()).await;
     let far = locks(&format!("redis://{}", proxy.address()));
@@ -148,7 +149,7 @@ async fn cut_off_from_its_holder() {
     .await;
 }
 
-/// An hour ahead: where the clock of Redis was, before somebody set it right.
+/// Sets the counter an hour ahead, as if Redis' clock had been there before it was set back. Returns the counter.
 async fn fences_from_the_future(server: &RedisServer) -> i64 {
     let time = server.ask("TIME").await.expect("Redis answers");
     let seconds: i64 = time
@@ -163,14 +164,14 @@ async fn fences_from_the_future(server: &RedisServer) -> i64 {
 }
 
 #[tokio::test]
-async fn its_clock_is_set_back() {
+async fn fence_grows_after_the_clock_is_set_back() {
     let server = RedisServer::start().await;
     let ahead = fences_from_the_future(&server).await;
     let ours = locks(&server.url());
     let first = ours.acquire_forever(NAME, LONG).await.expect("a lock");
     assert_eq!(first.fence().get(), ahead + 1, "it counts on");
     drop(first);
-    // And it forgets: the process that has seen it still does not go back, and brings the others along.
+    // Redis loses its memory as well. The process that has seen the fence stays above it, and raises the others.
     let seen = ours
         .acquire(NAME, LONG, PATIENCE)
         .await
@@ -185,8 +186,9 @@ async fn its_clock_is_set_back() {
     assert!(others.expect("a lock").fence() > next.fence());
 }
 
+/// Redis loses its memory after its clock was set back, and the asking process has seen no fence before.
 #[tokio::test]
-async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
+async fn low_fence_is_refused_and_raised_for_the_next_attempt() {
     let server = RedisServer::start().await;
     fences_from_the_future(&server).await;
     let register = Register::create().await;
@@ -200,7 +202,8 @@ async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
         .expect("the first");
     server.flush().await;
 
-    // A new process. Its fence is too low, and only the database can know: it refuses. Safe, and stuck.
+    // A new process. Its fence is too low, which only the database can know: it refuses the write. Safe, but no
+    // progress.
     let ours = locks(&server.url());
     let low = ours.acquire_forever(NAME, LONG).await.expect("a lock");
     assert!(low.fence() < older.fence());
@@ -209,7 +212,7 @@ async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
         .await
         .expect_err("too low");
     assert_eq!(newest, older.fence());
-    // The next try is neither.
+    // The next attempt passes.
     ours.raise_fence(newest);
     low.release().await.expect("Redis answers");
     let high = ours.acquire_forever(NAME, LONG).await.expect("a lock");
@@ -218,10 +221,10 @@ async fn its_clock_is_set_back_and_it_forgets_and_nobody_has_seen_anything() {
         .write(NAME, high.fence(), high.token(), 2)
         .await
         .expect("above all");
-    // One fence of two holders, if it ever came to that: the first has it.
+    // If two holders ever had one fence, only the first one's writes would pass.
     let twin = register.write(NAME, high.fence(), Uuid::now_v7(), 3).await;
     assert_eq!(twin, Err(high.fence()));
-    // Whoever comes from now on goes above, without having been told.
+    // Later holders in other processes get higher fences without being told.
     let others = locks(&server.url())
         .acquire_forever("account/8", LONG)
         .await;

@@ -1,7 +1,8 @@
-//! Everything at once, and then a look at whether it can have been.
+//! Many clients under faults; afterwards their history must be linearizable.
 //!
-//! Clients count up a number in a database, each step under the lock: read it in one transaction, dawdle, write it, plus one, in
-//! another. Nobody looks whether the lock was lost meanwhile. And Redis is emptied, killed, cut off.
+//! Clients increment a number in a database under the lock: read it in one transaction, wait for a while, write it plus
+//! one in another. They do not check whether the lock was lost meanwhile. During this Redis is emptied, killed or cut
+//! off.
 
 use std::{
     sync::{
@@ -22,7 +23,7 @@ use super::{
 const NAME: &str = "account/7";
 const TTL: Duration = Duration::from_millis(150);
 
-/// What happened, by one clock for all.
+/// The operations of all clients, timed by one logical clock.
 #[derive(Clone, Default)]
 struct History {
     clock: Arc<AtomicU64>,
@@ -64,7 +65,7 @@ async fn client(locks: Locks, register: Arc<Register>, history: History, nr: u64
         };
         history.add(called, What::Read { fence, value });
 
-        // One in four is still at it when the lock is somebody else's, and does not ask.
+        // One in four waits for so long that the lock may have passed to another holder, and does not check.
         let dawdles = dice.u32(..4) == 0;
         pause(Duration::from_millis(
             dice.u64(..if dawdles { 60 } else { 5 }),
@@ -86,14 +87,14 @@ async fn client(locks: Locks, register: Arc<Register>, history: History, nr: u64
     }
 }
 
-/// Runs clients while something happens to Redis, and checks what they saw.
+/// Runs clients while Redis is disturbed, and checks their history.
 async fn run(mut server: RedisServer, trouble: Trouble) {
     let register = Arc::new(Register::create().await);
     let history = History::default();
     let proxy = Proxy::start(server.address()).await;
     let clients: Vec<_> = (0..6)
         .map(|nr| {
-            // Half of them are behind the proxy.
+            // Every second one is behind the proxy.
             let locks = if nr % 2 == 0 {
                 locks(&server.url())
             } else {
@@ -125,7 +126,7 @@ async fn run(mut server: RedisServer, trouble: Trouble) {
     let written = count(|what| matches!(what, What::Wrote { .. }));
     let refused = count(|what| matches!(what, What::Refused { .. }));
     eprintln!("{trouble:?} x {troubles}: {written} written, {refused} refused");
-    // Each write that was accepted counts one up: none was lost, none was done twice.
+    // Each accepted write adds one: none is lost, none takes effect twice.
     let effects = register.effects(NAME).await;
     let values: Vec<i64> = effects.iter().map(|(_, value)| *value).collect();
     let wanted: Vec<i64> = (1..).take(written).collect();
@@ -146,21 +147,21 @@ enum Trouble {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_is_well() {
+async fn history_is_linearizable_on_a_healthy_redis() {
     run(RedisServer::start().await, Trouble::None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_is_emptied_again_and_again() {
+async fn history_is_linearizable_while_redis_is_emptied() {
     run(RedisServer::start().await, Trouble::Flush).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_redis_is_killed_again_and_again() {
+async fn history_is_linearizable_while_redis_is_killed() {
     run(RedisServer::start().await, Trouble::Restart).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_half_of_the_clients_are_cut_off_again_and_again() {
+async fn history_is_linearizable_while_half_are_cut_off() {
     run(RedisServer::start().await, Trouble::Cut).await;
 }

@@ -1,4 +1,4 @@
-//! A holder is told, and told in time.
+//! The holder of a lost lock is told, and in time.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::fixture::{LONG, SHORT, locks};
 
 #[tokio::test]
-async fn a_holder_that_is_cut_off_is_told_before_anybody_else_can_have_it() {
+async fn cut_off_holder_is_told_before_the_next_one_acquires() {
     let redis = Redis::shared();
     for silent in [false, true] {
         let name = redis.name(&format!("silent-{silent}"));
@@ -17,7 +17,7 @@ async fn a_holder_that_is_cut_off_is_told_before_anybody_else_can_have_it() {
         let (far, near) = (locks(&redis.url_via(proxy.address())), locks(redis.url()));
         let lock = far.acquire_forever(&name, SHORT).await.expect("it is free");
         if silent {
-            proxy.pause(); // nobody hangs up
+            proxy.pause(); // the connection stays open
         } else {
             proxy.cut();
         }
@@ -38,7 +38,7 @@ async fn a_holder_that_is_cut_off_is_told_before_anybody_else_can_have_it() {
         assert!(other.fence() > lock.fence());
         let error = lock.extend().await;
         assert!(matches!(error, Err(Error::Lost(_))), "{error:?}");
-        // The connection is made anew, and the lost lock's release takes nothing from its new holder.
+        // The connection is replaced, and the release of the lost lock does not affect its new holder.
         proxy.restore();
         let released = loop {
             match far.ping().await {
@@ -62,7 +62,7 @@ async fn work_under_a_lost_lock_is_dropped() {
         server.flush().await;
         let flushed = Instant::now();
         lock.lost().await;
-        // Found out by the renewal, after a third of the time.
+        // The renewal finds out, after a third of the time to live.
         assert!(!lock.remaining().is_zero(), "{:?}", flushed.elapsed());
         std::future::pending::<()>().await;
     });
@@ -71,7 +71,7 @@ async fn work_under_a_lost_lock_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_is_an_error_at_once_or_after_the_patience() {
+async fn unavailable_redis_is_an_error_at_once_or_at_the_timeout() {
     let mut server = RedisServer::start().await;
     let locks = locks(&server.url());
     let lock = locks
@@ -83,7 +83,7 @@ async fn a_redis_that_is_away_is_an_error_at_once_or_after_the_patience() {
     assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
     let error = locks.acquire("account/8", LONG, SHORT).await;
     assert!(matches!(error, Err(Error::Unavailable(_))), "{error:?}");
-    // Its own clock says that nobody else can have it yet.
+    // By the holder's own clock no other process can have it yet.
     assert!(lock.is_held());
 
     let patient = timeout(PATIENCE, locks.acquire_forever("account/8", LONG));
@@ -96,10 +96,10 @@ async fn a_redis_that_is_away_is_an_error_at_once_or_after_the_patience() {
 }
 
 #[tokio::test]
-async fn a_redis_whose_memory_is_full_is_asked_again_later() {
+async fn full_redis_is_a_temporary_error() {
     let server = RedisServer::start().await;
     let locks = locks(&server.url());
-    // On a connection that is new, and on one that is not.
+    // On a new connection, and on one that is not new.
     for _ in 0..2 {
         let memory = async |bytes: u64| {
             let answer = server.ask(&format!("CONFIG SET maxmemory {bytes}")).await;

@@ -1,4 +1,4 @@
-//! Locks on real servers: what Redis does when it is well, when it forgets, and when it is away.
+//! Locks on real servers: a healthy Redis, one that forgets, and one that is unavailable.
 
 mod acquire;
 mod cancel;

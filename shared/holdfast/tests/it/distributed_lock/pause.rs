@@ -1,4 +1,5 @@
-//! The story that fences are for, with real processes: one that is stopped for longer than its lock lives, one that is killed.
+//! The failure that fences are for, with real processes: one is stopped for longer than its time to live, one is
+//! killed.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,9 +14,10 @@ use uuid::Uuid;
 
 use super::fixture::{LONG, Register, SHORT, locks, write};
 
-/// Has this test binary be a holder: the URLs of Redis and of the database, and the lock's name, with spaces between.
+/// The variable that makes this test binary a holder: the URLs of Redis and of the database, and the lock's name, with
+/// spaces between.
 const HOLDER: &str = "HOLDFAST_TEST_LOCK_HOLDER";
-/// Before what a holder says, so that it is told apart from what the test runner says.
+/// The prefix of a holder's output, which tells it from the test runner's.
 const SAYS: &str = "holder: ";
 
 /// A process that holds a lock.
@@ -27,7 +29,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// Starts it, and waits until it has the lock.
+    /// Starts the process, and waits until it has the lock.
     fn start(redis: &Redis, register: &Register, name: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args([
@@ -51,7 +53,7 @@ impl Holder {
         holder
     }
 
-    /// The next thing that it says.
+    /// Returns the process' next line of output.
     fn hear(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -73,13 +75,13 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // An error means that it is gone.
+        // An error means that the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a holder does, in a process of its own. As a test of this one it does nothing.
+/// The body of the holder's process. Returns at once when it runs as a test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder() {
     let Ok(order) = std::env::var(HOLDER) else {
@@ -103,7 +105,7 @@ async fn a_holder() {
         .expect("it is free");
     assert!(lock.is_held());
     say(lock.fence().to_string());
-    // Here it is stopped, and does not know.
+    // The test stops the process here.
     let read = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     read.await.expect("no panic").expect("a line");
     let unfenced = pool.execute("update unfenced set value = 1").await;
@@ -128,7 +130,7 @@ async fn a_holder_that_was_stopped_for_too_long_is_refused() {
 
     let mut paused = Holder::start(&redis, &register, &name);
     paused.signal("-STOP");
-    // Its time ends, as it prolongs nothing; the next one works.
+    // It renews nothing, so its time to live ends and the next holder works.
     let next = locks(redis.url()).acquire(&name, LONG, PATIENCE).await;
     let next = next.expect("its time ends");
     assert!(next.fence() > paused.fence);
@@ -142,7 +144,7 @@ async fn a_holder_that_was_stopped_for_too_long_is_refused() {
         .await
         .expect("the database answers");
 
-    // It goes on in the middle of a line.
+    // The process resumes in the middle of a line.
     paused.signal("-CONT");
     paused.input.write_all(b"go on\n").expect("it reads");
     let said = paused.hear();
@@ -151,7 +153,7 @@ async fn a_holder_that_was_stopped_for_too_long_is_refused() {
         format!("held: false, fenced: Err({}), unfenced: 1", next.fence())
     );
     assert_eq!(register.effects(&name).await, [(next.fence().get(), 2)]);
-    // This is what the fence is for: where there is none, the old value has overwritten the new one.
+    // Without a fence the old value has overwritten the new one.
     let unfenced: i64 = sqlx::query_scalar("select value from unfenced")
         .fetch_one(&register.pool)
         .await

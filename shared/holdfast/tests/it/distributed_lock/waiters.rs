@@ -1,4 +1,4 @@
-//! Who waits is woken, and asks nobody meanwhile.
+//! Waiters are woken, and send nothing meanwhile.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,8 +11,8 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::fixture::{LONG, SHORT, locks};
 
-/// How often a server was asked something about locks: each question for one is a SET, in a script or by itself, or both if
-/// somebody else has it; each release is a DEL, and a PUBLISH if somebody waits.
+/// Returns how many commands about locks a server has run. A request is a SET, by a script or alone, or both if another
+/// holder has the lock; a release is a DEL, and a PUBLISH if the lock is flagged.
 async fn commands(server: &RedisServer) -> u64 {
     let mut sum = 0;
     for command in ["set", "del", "publish", "subscribe", "unsubscribe", "ping"] {
@@ -21,7 +21,7 @@ async fn commands(server: &RedisServer) -> u64 {
     sum
 }
 
-/// Waits until so many connections listen for a lock.
+/// Waits until `processes` connections are subscribed to a lock's release.
 async fn until_heard(server: &RedisServer, name: &str, processes: usize) {
     eventually("all processes listen", || async {
         let heard = server.ask(&format!("PUBSUB NUMSUB lock:{name}")).await;
@@ -32,7 +32,7 @@ async fn until_heard(server: &RedisServer, name: &str, processes: usize) {
     .await;
 }
 
-/// Waits until the lock is one that somebody waits for.
+/// Waits until the lock is flagged.
 async fn until_marked(server: &RedisServer, name: &str) {
     eventually("somebody waits for it", || async {
         let holder = server.ask(&format!("GET lock:{name}")).await;
@@ -60,7 +60,7 @@ fn wait_in_line(locks: &Locks, nr: usize, order: &Order) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn a_release_wakes_and_nobody_asks_meanwhile() {
+async fn release_wakes_waiters_and_none_polls() {
     let server = RedisServer::start().await;
     let holder = locks(&server.url());
     let lock = holder
@@ -68,39 +68,40 @@ async fn a_release_wakes_and_nobody_asks_meanwhile() {
         .await
         .expect("a lock");
 
-    // Five processes, each with two who wait.
+    // Five processes, each with two waiters.
     let processes: Vec<Locks> = (0..5).map(|_| locks(&server.url())).collect();
     let order = Order::default();
     let tasks: Vec<_> = (0..10)
         .map(|nr| wait_in_line(&processes[nr % 5], nr, &order))
         .collect();
     until_heard(&server, "account/7", 5).await;
-    // Listening is followed by one more question.
+    // A new subscription is followed by one more request.
     let before = std::cell::Cell::new(0);
-    eventually("they have asked", || async {
+    eventually("the waiters fall silent", || async {
         let now = commands(&server).await;
         (before.replace(now) == now).then_some(()).ok_or(now)
     })
     .await;
     let quiet = commands(&server).await;
     holdfast::backoff::pause(Duration::from_millis(500)).await;
-    assert_eq!(commands(&server).await, quiet, "they ask while it is held");
+    assert_eq!(commands(&server).await, quiet, "they send while it is held");
 
     lock.release().await.expect("Redis answers");
-    // Ten take it after each other, within their patience: far less than the time to live.
+    // Ten acquire it one after the other, long before the time to live is over.
     for task in tasks {
         task.await.expect("a lock for everybody");
     }
-    // Eleven releases, for each of which each of at most five processes asks once; ten of them succeed; and each hears no more
-    // of it in the end.
+    // Eleven releases, after each of which at most five processes send one request; ten of these succeed; and each
+    // process unsubscribes at the end.
     let spent = commands(&server).await - quiet;
     assert!(spent <= 11 * (2 + 5 * 2) + 5, "{spent} commands");
     until_heard(&server, "account/7", 0).await;
     assert_eq!(order.lock().expect("no panic").len(), 10);
 }
 
+/// Each waiter costs two commands, and no release but the first is published.
 #[tokio::test]
-async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
+async fn waiters_of_one_process_are_served_in_order() {
     let server = RedisServer::start().await;
     let locks = locks(&server.url());
     let lock = locks
@@ -111,7 +112,7 @@ async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
     let mut tasks = Vec::new();
     for nr in 0..20 {
         tasks.push(wait_in_line(&locks, nr, &order));
-        // Each is in line before the next comes.
+        // Each joins the line before the next one.
         tokio::task::yield_now().await;
     }
     until_heard(&server, "account/7", 1).await;
@@ -121,8 +122,8 @@ async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
         task.await.expect("a lock for everybody");
     }
     let spent = commands(&server).await - before;
-    // The first is given back and told of. Each takes it and gives it back, and tells nobody. In the end Redis is told that nobody
-    // hears; and some slack for a question that crossed a release.
+    // The first release is published. Each of the others acquires and releases, and publishes nothing. At the end one
+    // process unsubscribes; and some slack for a request that crosses a release.
     assert!((42..=43 + 5).contains(&spent), "{spent} commands");
     assert_eq!(server.calls("publish").await, 1);
     let order = order.lock().expect("no panic");
@@ -130,10 +131,10 @@ async fn in_one_process_first_come_is_first_served_with_two_commands_each() {
 }
 
 #[tokio::test]
-async fn a_holder_that_died_is_waited_for_until_its_time_is_over() {
+async fn waiter_gets_a_dead_holders_lock_after_its_ttl() {
     let server = RedisServer::start().await;
     let begun = Instant::now();
-    // As a killed process leaves it: nobody prolongs it, nobody gives it back.
+    // The state that a killed process leaves: the lock is neither renewed nor released.
     let answer = server
         .ask(&format!(
             "SET lock:account/7 somebody PX {}",
@@ -148,13 +149,13 @@ async fn a_holder_that_died_is_waited_for_until_its_time_is_over() {
     assert!(lock.is_ok(), "{lock:?}");
     let waited = begun.elapsed();
     assert!(waited > SHORT / 2, "{waited:?}");
-    // A question, the same after listening, and one at the end.
+    // One request, one after subscribing, one at the end.
     let asked = server.calls("evalsha").await + server.calls("eval").await;
     assert!(asked <= 6, "{asked} questions");
 }
 
 #[tokio::test]
-async fn who_waits_survives_a_redis_that_restarts() {
+async fn waiter_survives_a_restart_of_redis() {
     let mut server = RedisServer::start().await;
     let holder = locks(&server.url());
     let lock = holder
@@ -164,14 +165,15 @@ async fn who_waits_survives_a_redis_that_restarts() {
     let waiter = locks(&server.url());
     let waiting = tokio::spawn(async move { waiter.acquire("account/7", LONG, PATIENCE).await });
     until_heard(&server, "account/7", 1).await;
-    // It comes back empty: the lock is free, and nobody says so.
+    // Redis comes back empty: the lock is free, and no release is published.
     server.revive().await;
     let got = waiting.await.expect("no panic").expect("a lock");
     assert!(got.fence() > lock.fence());
 }
 
+/// A release without waiters costs no PUBLISH.
 #[tokio::test]
-async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does() {
+async fn release_is_published_only_if_somebody_waits() {
     let server = RedisServer::start().await;
     let (holder, other) = (locks(&server.url()), locks(&server.url()));
     let hold = async || {
@@ -181,14 +183,14 @@ async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does
             .expect("a lock")
     };
 
-    // Somebody asks, and does not wait.
+    // A process asks, and does not wait.
     let lock = hold().await;
     let refused = other.try_acquire("account/7", LONG).await;
     assert!(refused.expect("Redis answers").is_none());
     lock.release().await.expect("Redis answers");
     assert_eq!(server.calls("publish").await, 0);
 
-    // Somebody waits, and gives up before it is given back: Redis tells them nothing from then on.
+    // A waiter times out before the release; Redis publishes nothing to it from then on.
     let lock = hold().await;
     let given_up = other.acquire("account/7", LONG, SHORT / 2).await;
     assert!(matches!(given_up, Err(Error::Timeout(_))), "{given_up:?}");
@@ -196,7 +198,7 @@ async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does
     lock.release().await.expect("Redis answers");
     assert_eq!(server.calls("publish").await, 1);
 
-    // A lock that somebody waits for is prolonged, and given back, as any other.
+    // A flagged lock is renewed and released like any other.
     let lock = hold().await;
     let waiting = {
         let other = other.clone();
@@ -217,8 +219,9 @@ async fn a_release_is_told_to_those_who_wait_and_costs_nothing_where_nobody_does
     assert_eq!(server.calls("publish").await, 2);
 }
 
+/// The release comes after the waiter's connection fell silent and was discarded.
 #[tokio::test]
-async fn who_waits_hears_of_the_release_also_after_the_connection_was_given_up() {
+async fn waiter_is_woken_after_its_connection_is_replaced() {
     let server = RedisServer::start().await;
     let proxy = Proxy::start(server.address()).await;
     let far = locks(&format!("redis://{}", proxy.address()));
@@ -231,18 +234,19 @@ async fn who_waits_hears_of_the_release_also_after_the_connection_was_given_up()
         tokio::spawn(async move { far.acquire("account/7", LONG, PATIENCE).await })
     };
     until_heard(&server, "account/7", 1).await;
-    // Nobody hangs up: somebody else in that process finds that the connection says nothing, and gives it up.
+    // The connection stays open; another request of that process finds it silent and discards it.
     proxy.pause();
-    let error = far.ping().await.expect_err("nobody answers");
+    let error = far.ping().await.expect_err("no reply");
     assert!(error.is_temporary(), "{error:?}");
     proxy.restore();
-    // Who waits asks on another one.
+    // The waiter asks on a new connection.
     lock.release().await.expect("Redis answers");
     let _lock = waiting.await.expect("no panic").expect("a lock");
 }
 
+/// The waiter is in another process than the holder that loses the lock.
 #[tokio::test]
-async fn who_waits_in_another_process_for_a_lock_that_redis_forgot_looks_who_has_it_now() {
+async fn waiter_elsewhere_follows_the_new_holder_after_a_loss() {
     let server = RedisServer::start().await;
     let [ours, theirs, elsewhere] = [(); 3].map(|()| locks(&server.url()));
     let lost = ours
@@ -252,7 +256,7 @@ async fn who_waits_in_another_process_for_a_lock_that_redis_forgot_looks_who_has
     let waiting = tokio::spawn(async move { elsewhere.acquire("account/7", LONG, PATIENCE).await });
     until_marked(&server, "account/7").await;
     until_heard(&server, "account/7", 1).await;
-    // With the lock Redis forgets that somebody waits.
+    // Redis loses the flag together with the lock.
     server.ask("FLUSHALL").await.expect("Redis answers");
     let other = theirs
         .acquire_forever("account/7", LONG)
@@ -267,8 +271,9 @@ async fn who_waits_in_another_process_for_a_lock_that_redis_forgot_looks_who_has
     assert!(got.is_held());
 }
 
+/// The waiter stands in line behind a holder of its own process, which loses the lock.
 #[tokio::test]
-async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_it_then() {
+async fn waiter_follows_the_new_holder_after_a_loss() {
     let server = RedisServer::start().await;
     let (ours, theirs) = (locks(&server.url()), locks(&server.url()));
     let first = ours
@@ -281,7 +286,7 @@ async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_
     });
     until_heard(&server, "account/7", 1).await;
     first.release().await.expect("Redis answers");
-    // The third knows from the second until when it is taken, and did not ask Redis.
+    // The third knows from the second until when the lock is taken, and has not asked Redis.
     let second = second.await.expect("no panic").expect("a lock");
     server.ask("FLUSHALL").await.expect("Redis answers");
     let other = theirs
@@ -290,7 +295,7 @@ async fn who_waits_behind_a_lock_of_this_process_that_is_lost_waits_for_who_has_
         .expect("a lock");
     let prolonged = second.extend().await;
     assert!(matches!(prolonged, Err(Error::Lost(_))), "{prolonged:?}");
-    // By now the third has asked, and the other one's lock is marked: there is nothing to see of it but the release.
+    // By now the third has asked and the other holder's lock is flagged; only its release can wake the third.
     until_marked(&server, "account/7").await;
     other.release().await.expect("Redis answers");
     let third = third.await.expect("no panic").expect("a lock");

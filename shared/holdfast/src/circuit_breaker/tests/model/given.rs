@@ -1,4 +1,4 @@
-//! What the model and the machine are given: any valid configuration, any steps.
+//! Inputs for the model and the machine: any valid configuration, any steps.
 
 use proptest::prelude::*;
 
@@ -7,13 +7,13 @@ use super::super::{
     *,
 };
 
-/// What can happen to a breaker.
+/// A step in a breaker's life.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Acquire,
-    /// One of the calls that are out ends: the one at this place among them, wrapped around.
+    /// The end of one of the calls that are out, at this index among them (modulo their number).
     End(usize, Verdict),
-    /// So many milliseconds pass.
+    /// The passing of so many milliseconds.
     Wait(u64),
     Expire,
     ForceOpen,
