@@ -1,4 +1,4 @@
-//! Lists what is in `assets`, to be embedded.
+//! Generates the list of the files in `assets`, which the binary embeds.
 
 use std::{
     env, fs,

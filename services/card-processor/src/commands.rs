@@ -1,4 +1,4 @@
-//! The use cases.
+//! The use cases: charge and refund.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::{
     store::{self, Charge},
 };
 
-/// How long a charge is left to whoever works on it, beyond the latency of its decision.
+/// The time for which a charge belongs to the task that decides it, beyond the decision's latency. After that, a
+/// request with the same key takes it over.
 const LEASE: Duration = Duration::from_secs(2);
 
 fn chance() -> Chance {
@@ -24,7 +25,8 @@ fn chance() -> Chance {
     }
 }
 
-/// Charges a card, once per key. Runs to its end also if nobody waits for the answer any more: a capture that lands late.
+/// Charges a card, once per key. It must run to its end even if the merchant hangs up, so a capture may land late: give
+/// it a task of its own. A task that dies leaves the charge to the next request with the key.
 pub(crate) async fn charge(pool: PgPool, asked: Charge) -> Result<Charge, Error> {
     let (knobs, chance) = (store::knobs(&pool).await?, chance());
     if knobs.fails_before(&chance) {
@@ -65,7 +67,7 @@ pub(crate) async fn charge(pool: PgPool, asked: Charge) -> Result<Charge, Error>
     lost(&knobs, &chance, charge)
 }
 
-/// Refunds a charge, once.
+/// Refunds a charge, once, whatever the keys of the requests. Fails with [`Error::NotCaptured`] if it was not captured.
 pub(crate) async fn refund(pool: PgPool, id: uuid::Uuid, key: String) -> Result<Charge, Error> {
     let (knobs, chance) = (store::knobs(&pool).await?, chance());
     if knobs.fails_before(&chance) {
@@ -83,7 +85,7 @@ pub(crate) async fn refund(pool: PgPool, id: uuid::Uuid, key: String) -> Result<
     lost(&knobs, &chance, charge)
 }
 
-/// The answer, unless a knob loses it.
+/// Returns the charge, or [`Error::Knob`] if a knob loses the answer.
 fn lost(knobs: &Knobs, chance: &Chance, charge: Charge) -> Result<Charge, Error> {
     if knobs.fails_after(chance) {
         Err(Error::Knob)

@@ -1,16 +1,16 @@
-//! The settings: each an environment variable, each documented by `--help`.
+//! The settings. Each is an environment variable, and documented by `--help`.
 
 use chassis::settings::{Settings, TelemetrySettings};
 use clap::Parser;
 
-/// Stand-in for the outside card company: durable ledger, idempotency keys, failure, decline and latency knobs
+/// Stand-in for an external card processor: durable ledger, idempotency keys, failure, decline and latency knobs
 #[derive(Clone, Debug, Parser)]
 #[command(name = "card-processor")]
 pub struct Config {
-    /// What every service has.
+    /// The settings that every service has.
     #[command(flatten)]
     pub chassis: Settings,
-    /// Logs.
+    /// The settings of logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }

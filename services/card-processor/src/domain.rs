@@ -1,36 +1,36 @@
-//! What the card company decides. No I/O.
+//! The card processor's decisions. No I/O.
 
 use std::time::Duration;
 
 use contracts::{payment::DeclineReason, value::CardToken};
 
-/// A charge, as far as it has come.
+/// The status of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Somebody works on it.
+    /// It is not decided yet.
     Processing,
-    /// The money moved.
+    /// The money was taken.
     Captured,
-    /// It will not.
+    /// The charge was declined, for good.
     Declined(DeclineReason),
 }
 
-/// What goes wrong, for demonstrations and drills.
+/// The faults that the card processor makes, for demonstrations and drills.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Knobs {
     /// The shortest time that a decision takes.
     pub(crate) latency_min: Duration,
     /// The longest time that a decision takes.
     pub(crate) latency_max: Duration,
-    /// The share of requests that fail with nothing done.
+    /// The share of requests that fail before anything is done, from 0 to 1.
     pub(crate) fail_before: f64,
-    /// The share of requests that fail after it was done: the answer is lost.
+    /// The share of requests that are carried out and whose answer is lost, from 0 to 1.
     pub(crate) fail_after: f64,
-    /// The share of charges that are declined.
+    /// The share of charges that are declined, from 0 to 1.
     pub(crate) decline: f64,
 }
 
-/// What chance decided for one request: numbers from 0 to 1.
+/// The random numbers of one request, each from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chance {
     pub(crate) fail_before: f64,
@@ -40,17 +40,17 @@ pub(crate) struct Chance {
 }
 
 impl Knobs {
-    /// Whether this request fails with nothing done.
+    /// Returns true if this request fails before anything is done.
     pub(crate) fn fails_before(&self, chance: &Chance) -> bool {
         chance.fail_before < self.fail_before
     }
 
-    /// Whether this request fails after it was done.
+    /// Returns true if this request loses its answer after it was carried out.
     pub(crate) fn fails_after(&self, chance: &Chance) -> bool {
         chance.fail_after < self.fail_after
     }
 
-    /// How long this decision takes.
+    /// Returns the time that this decision takes. A refund has no token.
     pub(crate) fn latency(&self, token: Option<&CardToken>, chance: &Chance) -> Duration {
         let latency = self.latency_min
             + self
@@ -64,7 +64,7 @@ impl Knobs {
         }
     }
 
-    /// Whether a charge is captured. Some tokens always end the same way, so that a demonstration can count on it.
+    /// Decides a charge. Some tokens always get the same decision, so that a demonstration can rely on it.
     pub(crate) fn decide(&self, token: &CardToken, chance: &Chance) -> Status {
         match token.as_str() {
             "tok_declined" => Status::Declined(DeclineReason::CardDeclined),
@@ -77,7 +77,7 @@ impl Knobs {
     }
 }
 
-/// How much longer the card `tok_slow` takes.
+/// The extra latency of the card `tok_slow`.
 const SLOW: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,28 +1,28 @@
-//! What can go wrong, and what the merchant is told.
+//! The errors of charges and refunds, and the problems that the merchant gets for them.
 
 use std::time::Duration;
 
 use chassis::http::Problem;
 
-/// Why a request was not served.
+/// The error of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Somebody works on this charge: ask again.
+    /// Another request is deciding this charge. The merchant should repeat its own after a second.
     #[error("this charge is in progress")]
     InProgress,
-    /// The key was used for another request: a defect of the merchant's.
+    /// The key was used for another request: a bug of the merchant's.
     #[error("it was first used for another request")]
     KeyReused,
-    /// There is no such charge.
+    /// The charge does not exist: the merchant has named a wrong id.
     #[error("there is no such charge")]
     NoCharge,
-    /// What was not captured cannot be refunded.
+    /// Only a captured charge can be refunded; this one was declined, or is not decided yet.
     #[error("this charge was not captured")]
     NotCaptured,
-    /// A knob says so.
-    #[error("a knob is turned so that this fails")]
+    /// A knob made the request fail. The merchant should repeat it under the same key.
+    #[error("a knob made this request fail")]
     Knob,
-    /// The database failed.
+    /// The database failed; its own error says if a retry can help.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! The API: the merchant's (charges), and ours (the ledger and the knobs).
+//! The HTTP API: charges for merchants, the ledger and the knobs for operators.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{
     store::{self, Charge, Entry},
 };
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,
@@ -37,7 +37,7 @@ pub(crate) struct State {
 #[openapi(
     info(
         title = "Holdfast: card processor",
-        description = "Stand-in for an outside card company. Cards: tok_visa, tok_mastercard (and any other) are charged; \
+        description = "Stand-in for an external card processor. Cards: tok_visa, tok_mastercard (and any other) are charged; \
                        tok_declined, tok_expired, tok_insufficient_funds, tok_unknown are declined; tok_slow takes 2 s longer.",
         version = "1",
     ),
@@ -54,18 +54,18 @@ pub(crate) fn routes(routes: &mut Routes) {
         .service(turn_knobs);
 }
 
-/// What to charge.
+/// A charge to make.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChargeRequest {
-    /// The merchant's name for what is paid.
+    /// The merchant's reference: the order that is paid.
     reference: OrderId,
     token: CardToken,
-    /// More than zero.
+    /// The amount, more than zero.
     amount: Money,
 }
 
-/// A charge.
+/// The result of a charge or a refund.
 #[derive(Debug, Serialize, ToSchema)]
 struct ChargeView {
     id: Uuid,
@@ -80,12 +80,12 @@ struct ChargeView {
     params(("Idempotency-Key" = inline(IdempotencyKey), Header, description = "New for each charge.")),
     request_body = ChargeRequest,
     responses(
-        (status = 200, description = "It is captured or declined.", body = ChargeView),
+        (status = 200, description = "The charge is captured or declined.", body = ChargeView),
         (
-            status = 409, description = "This charge is in progress: ask again.",
-            headers(("Retry-After" = u32, description = "In how many seconds to ask again.")),
+            status = 409, description = "This charge is in progress: repeat the request.",
+            headers(("Retry-After" = u32, description = "The seconds after which to repeat the request.")),
         ),
-        (status = 503, description = "It failed, and may have been charged: ask again under the same key."),
+        (status = 503, description = "It failed, and the card may have been charged: repeat the request under the same key."),
     ),
 )]
 #[post("/charges")]
@@ -112,7 +112,7 @@ async fn charge(
         status: Status::Processing,
         is_abandoned: false,
     };
-    // A task of its own: it goes on if the merchant hangs up.
+    // The charge gets a task of its own, which goes on if the merchant hangs up.
     OrderFacts::of(body.reference)
         .amount(body.amount)
         .describe(&Span::current());
@@ -131,7 +131,7 @@ async fn charge(
     }))
 }
 
-/// Refunds a charge, once.
+/// Refunds a charge, once, whatever the Idempotency-Key.
 #[utoipa::path(
     tag = "charges",
     params(
@@ -139,12 +139,12 @@ async fn charge(
         ("Idempotency-Key" = inline(IdempotencyKey), Header, description = "New for each refund."),
     ),
     responses(
-        (status = 200, description = "It is refunded.", body = ChargeView),
+        (status = 200, description = "The charge is refunded.", body = ChargeView),
         (
-            status = 409, description = "The charge was not captured; or it is in progress, then with Retry-After.",
-            headers(("Retry-After" = u32, description = "In how many seconds to ask again.")),
+            status = 409, description = "The charge was declined, or is not decided yet.",
+            headers(("Retry-After" = u32, description = "The seconds after which to repeat the request.")),
         ),
-        (status = 503, description = "It failed, and may have been refunded: ask again under the same key."),
+        (status = 503, description = "It failed, and the charge may have been refunded: repeat the request under the same key."),
     ),
 )]
 #[post("/charges/{id}/refund")]
@@ -171,18 +171,18 @@ async fn refund(
 struct LedgerQuery {
     /// The `seq` of the last entry of the page before.
     after: Option<i64>,
-    /// How many (default 100).
+    /// The most entries to return, from 1 to 1000 (default 100).
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
 }
 
-/// Money that moved.
+/// An entry of the ledger: money that moved.
 #[derive(Debug, Serialize, ToSchema)]
 struct EntryView {
     seq: i64,
     charge_id: Uuid,
     reference: String,
-    /// capture or refund.
+    /// Either capture or refund.
     kind: String,
     amount_minor: i64,
     currency: String,
@@ -190,7 +190,7 @@ struct EntryView {
     at: OffsetDateTime,
 }
 
-/// The ledger: money that moved.
+/// Returns the entries of the ledger, oldest first.
 #[utoipa::path(tag = "operator", params(LedgerQuery), responses((status = 200, body = Vec<EntryView>)))]
 #[get("/ledger")]
 async fn ledger(
@@ -226,7 +226,7 @@ async fn ledger(
     Ok(HttpResponse::Ok().json(entries.into_iter().map(view).collect::<Vec<_>>()))
 }
 
-/// What goes wrong, for demonstrations and drills.
+/// The faults that the card processor makes, for demonstrations and drills.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct KnobsView {
@@ -236,10 +236,10 @@ struct KnobsView {
     /// The longest time that a decision takes, in milliseconds, up to 600000.
     #[schema(maximum = 600_000)]
     latency_max_ms: u64,
-    /// The share of requests that fail with nothing done, from 0 to 1.
+    /// The share of requests that fail before anything is done, from 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     fail_before: f64,
-    /// The share of requests that fail after it was done, from 0 to 1: the answer is lost.
+    /// The share of requests that are carried out and whose answer is lost, from 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     fail_after: f64,
     /// The share of charges that are declined, from 0 to 1.
@@ -247,7 +247,7 @@ struct KnobsView {
     decline: f64,
 }
 
-/// How the knobs stand.
+/// Returns the knobs.
 #[utoipa::path(tag = "operator", responses((status = 200, body = KnobsView)))]
 #[get("/knobs")]
 async fn show_knobs(_: Operator, state: web::Data<State>) -> Result<HttpResponse, Problem> {
@@ -262,7 +262,7 @@ async fn show_knobs(_: Operator, state: web::Data<State>) -> Result<HttpResponse
     }))
 }
 
-/// Turns the knobs. They stay as they are when the service restarts.
+/// Turns the knobs. They stay so over a restart.
 #[utoipa::path(tag = "operator", request_body = KnobsView, responses((status = 204, description = "The knobs are turned.")))]
 #[put("/knobs")]
 async fn turn_knobs(

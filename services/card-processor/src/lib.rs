@@ -1,11 +1,11 @@
-//! The card processor: a stand-in for the outside card company, as unreliable as one likes.
+//! The card processor: a stand-in for the external company that charges cards, as unreliable as its knobs make it.
 //!
-//! It keeps its promises all the same: a charge under one idempotency key happens once, and what happened is in a durable
-//! ledger. What it does not promise is an answer: it may fail before or after the money moved, and it may take its time.
+//! It promises that a charge under one idempotency key happens once, and that money which moved is in a durable ledger.
+//! It does not promise an answer: it may fail before or after the money moved, and it may be slow.
 //!
 //! Where to look:
 //!
-//! - `domain`: what it decides; `commands`: charge and refund; `http`: the API, with the knobs; `store`: all SQL.
+//! - `domain`: its decisions; `commands`: charge and refund; `http`: the API, with the knobs; `store`: all SQL.
 
 mod app;
 mod commands;

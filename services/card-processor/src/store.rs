@@ -12,19 +12,19 @@ use uuid::Uuid;
 
 use crate::domain::{Knobs, Status};
 
-/// The service's own schema.
+/// Returns the migrations of the service's own schema.
 pub(crate) fn migrator() -> Migrator {
     sqlx::migrate!()
 }
 
-/// Shows the auditor what books are made of. Runs after all other migrations, whose tables it looks at.
+/// Returns the migrations that show the auditor the books. They run after all others, whose tables they read.
 pub(crate) fn audit() -> Migrator {
     let mut migrator = sqlx::migrate!("./audit");
     migrator.dangerous_set_table_name("_audit_migrations");
     migrator
 }
 
-/// A charge that was asked for.
+/// A charge, as it is stored.
 pub(crate) struct Charge {
     pub(crate) id: Uuid,
     pub(crate) idempotency_key: String,
@@ -33,7 +33,7 @@ pub(crate) struct Charge {
     pub(crate) token: CardToken,
     pub(crate) amount: Money,
     pub(crate) status: Status,
-    /// Nobody works on it any more: whoever asks next may.
+    /// True if the lease of an undecided charge has ended: the next request takes it over.
     pub(crate) is_abandoned: bool,
 }
 
@@ -50,7 +50,7 @@ struct Row {
     is_abandoned: bool,
 }
 
-/// Begins a charge, which is left to the caller for `lease`; false if the key was used before.
+/// Inserts a charge, which belongs to the caller for `lease`. Returns false if the key was used before.
 pub(crate) async fn begin(
     conn: &mut PgConnection,
     charge: &Charge,
@@ -75,7 +75,7 @@ pub(crate) async fn begin(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Locks the charge under a key.
+/// Locks and returns the charge under a key, if there is one.
 pub(crate) async fn lock_by_key(
     conn: &mut PgConnection,
     key: &str,
@@ -92,7 +92,7 @@ pub(crate) async fn lock_by_key(
     row.map(TryInto::try_into).transpose()
 }
 
-/// Locks a charge.
+/// Locks and returns a charge, if it exists.
 pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Charge>> {
     let row = sqlx::query_as!(
         Row,
@@ -106,7 +106,7 @@ pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Opti
     row.map(TryInto::try_into).transpose()
 }
 
-/// Takes over a charge that was abandoned.
+/// Takes over an abandoned charge: it belongs to the caller for `lease`.
 pub(crate) async fn take_over(
     conn: &mut PgConnection,
     id: Uuid,
@@ -122,7 +122,7 @@ pub(crate) async fn take_over(
     Ok(())
 }
 
-/// Decides a locked charge, and books it if money moves.
+/// Stores the decision of a locked charge, and books the capture if there is one.
 pub(crate) async fn decide(
     conn: &mut PgConnection,
     charge: &Charge,
@@ -171,7 +171,7 @@ async fn book(conn: &mut PgConnection, charge: &Charge, kind: &str, key: &str) -
     Ok(())
 }
 
-/// Money that moved.
+/// An entry of the ledger: money that moved.
 pub(crate) struct Entry {
     pub(crate) seq: i64,
     pub(crate) charge_id: Uuid,
@@ -182,7 +182,7 @@ pub(crate) struct Entry {
     pub(crate) at: OffsetDateTime,
 }
 
-/// The ledger after an entry.
+/// Returns at most `limit` entries of the ledger, oldest first, that come after the entry `after`.
 pub(crate) async fn ledger(
     db: impl PgExecutor<'_>,
     after: i64,
@@ -200,7 +200,7 @@ pub(crate) async fn ledger(
     .await
 }
 
-/// What goes wrong now.
+/// Returns the knobs.
 pub(crate) async fn knobs(db: impl PgExecutor<'_>) -> sqlx::Result<Knobs> {
     let row = sqlx::query!(
         "select latency_min_ms, latency_max_ms, fail_before, fail_after, decline from knobs"
@@ -217,7 +217,7 @@ pub(crate) async fn knobs(db: impl PgExecutor<'_>) -> sqlx::Result<Knobs> {
     })
 }
 
-/// Turns the knobs.
+/// Stores the knobs.
 pub(crate) async fn turn(db: impl PgExecutor<'_>, knobs: &Knobs) -> sqlx::Result<()> {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     sqlx::query!(

@@ -1,16 +1,16 @@
-// What the page asks the control room. All paths are relative: the page works behind any prefix.
+// Calls of the control room's API. All paths are relative, so that the page works behind any prefix.
 
-/** A request that was refused, with what the server's problem+json said. */
+/** A request that the server refused, with the fields that its problem+json names. */
 export class Refused extends Error {
   constructor(status, problem) {
     const fields = (problem.errors ?? []).map(({ field, detail }) => within(field, detail));
-    super(fields.join("; ") || problem.detail || problem.title || `the answer was ${status}`);
+    super(fields.join("; ") || problem.detail || problem.title || `the control room answered ${status}`);
     this.status = status;
     this.fields = problem.errors ?? [];
   }
 }
 
-/** The detail often begins with its field, and ends in a place in the JSON that its reader never sees. */
+/** Returns a detail that begins with its field, and without the place in the JSON, which visitors never see. */
 export function within(field, detail) {
   const plain = detail.replace(/ at line \d+ column \d+$/, "");
   return plain.startsWith(field) ? plain : `${field}: ${plain}`;
@@ -19,7 +19,7 @@ export function within(field, detail) {
 async function call(method, path, body) {
   const request = { method, headers: { accept: "application/json" }, cache: "no-store" };
   if (method !== "GET") {
-    // Also without a body: another site cannot make a browser send this type, and the server insists on it.
+    // Also without a body: the server requires this type, because another site cannot make a browser send it.
     request.headers["content-type"] = "application/json";
     request.body = JSON.stringify(body ?? {});
   }
@@ -27,7 +27,7 @@ async function call(method, path, body) {
   try {
     response = await fetch(path, request);
   } catch {
-    throw new Error("The control room does not answer. Nothing is known of whether it was done.");
+    throw new Error("The control room does not answer. The request may or may not have been carried out.");
   }
   const text = await response.text();
   let answer = null;
@@ -65,7 +65,7 @@ export const stuckSagas = () => call("GET", "room/sagas");
 export const saga = (id) => call("GET", `room/sagas/${name(id)}`);
 export const endSaga = (id, deed, note) => call("POST", `room/sagas/${name(id)}/${deed}`, { note });
 
-/** A random UUID; `crypto.randomUUID` exists on https and localhost alone, and the page may be on neither. */
+/** Returns a random UUID. `crypto.randomUUID` exists only on https and localhost, and the page may be on neither. */
 export function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -1,4 +1,4 @@
-// What must hold between the services' databases, as the room last found it.
+// The rules that must hold between the services' databases, with the room's last verdicts.
 import { byId, clock, el, say } from "./dom.js";
 
 const ORDER = { broken: 0, waits: 1, holds: 2 };
@@ -10,9 +10,9 @@ export function show({ checked_at, checks }) {
   const waiting = count("waits");
   const verdict = broken > 0 ? "broken" : waiting > 0 ? "waits" : "holds";
   const text = {
-    broken: `${broken} of ${checks.length} broken`,
-    waits: `${count("holds")} hold; ${waiting} wait for what is in flight`,
-    holds: `All ${checks.length} hold`,
+    broken: `${broken} of ${checks.length} rules are broken`,
+    waits: `${count("holds")} rules hold; ${waiting} wait for what is in flight`,
+    holds: `All ${checks.length} rules hold`,
   }[verdict];
   byId("verdict").dataset.verdict = verdict;
   say(byId("verdict"), text);

@@ -1,4 +1,4 @@
-// What can be broken. Each control shows how things stand now, as the services say it.
+// The controls that break things. Each shows the current state, as the services report it.
 import * as api from "./api.js";
 import { byId, during, el, say, shortId } from "./dom.js";
 import { mine } from "./orders.js";
@@ -6,9 +6,9 @@ import { reload } from "./parked.js";
 
 const NORMAL = { latency_min_ms: 20, latency_max_ms: 80, fail_before: 0, fail_after: 0, decline: 0 };
 const PRESETS = [
-  { name: "Normal", what: "It works again.", knobs: NORMAL },
-  { name: "Fails", what: "Every request fails with nothing done.", knobs: { ...NORMAL, fail_before: 1 } },
-  { name: "Loses answers", what: "It charges, and its answer is lost.", knobs: { ...NORMAL, fail_after: 1 } },
+  { name: "Normal", what: "It works normally.", knobs: NORMAL },
+  { name: "Fails", what: "Every request fails before anything is done.", knobs: { ...NORMAL, fail_before: 1 } },
+  { name: "Loses answers", what: "Every request is carried out, and its answer is lost.", knobs: { ...NORMAL, fail_after: 1 } },
   { name: "Declines", what: "Every card is declined.", knobs: { ...NORMAL, decline: 1 } },
   { name: "Is slow", what: "A decision takes 3 to 6 s.", knobs: { ...NORMAL, latency_min_ms: 3000, latency_max_ms: 6000 } },
 ];
@@ -31,7 +31,7 @@ export function begin() {
     const [service, point] = [byId("crash-service").value, byId("crash-point").value];
     during(event.submitter ?? event.target.querySelector("button"), byId("break-outcome"), async () => {
       await api.crash(service, point);
-      return `${service} aborts when it next comes to ${point}: place an order.`;
+      return `${service} aborts when it next reaches ${point}. Place an order.`;
     });
   });
   for (const button of document.querySelectorAll("[data-poison]")) {
@@ -41,7 +41,7 @@ export function begin() {
       if (order) mine(order);
       return order
         ? `The event of order …${shortId(order)} was damaged on its way to ${queue}: it is parked, and the order waits.`
-        : `Bytes that are no message were sent to ${queue}.`;
+        : `Bytes that are not a message were sent to ${queue}.`;
     }));
   }
 }
@@ -76,7 +76,7 @@ function row(service, name) {
       const deed = button.dataset.paused === "true" ? "resume" : "pause";
       await api.queue(service, name, deed);
       paused(name, deed === "pause");
-      return deed === "pause" ? `${name} is paused: its messages wait.` : `${name} goes on.`;
+      return deed === "pause" ? `${name} is paused: its messages wait.` : `${name} is resumed.`;
     }),
   });
   const state = el("span", { class: "fine" });
@@ -96,7 +96,7 @@ function paused(name, isPaused) {
   say(state, isPaused ? "paused" : "consumed");
 }
 
-/** How things stand, as the services say. */
+/** Shows the state that the services report. */
 export function show({ services: standing, card_processor: knobs }) {
   for (const { paused: names, ready } of standing) {
     if (!ready && names.length === 0) continue;
@@ -104,7 +104,7 @@ export function show({ services: standing, card_processor: knobs }) {
   }
   const all = new Set(standing.flatMap(({ paused: names }) => names));
   for (const name of queues.keys()) paused(name, all.has(name));
-  say(byId("knobs"), knobs ? describe(knobs) : "It does not answer.");
+  say(byId("knobs"), knobs ? describe(knobs) : "The card processor does not answer.");
   for (const button of byId("presets").children) {
     const preset = PRESETS.find(({ name }) => name === button.dataset.preset);
     const isNow = knobs && Object.entries(preset.knobs).every(([knob, value]) => knobs[knob] === value);

@@ -1,8 +1,8 @@
-// Small helpers. Text only ever goes in as text: nothing that a customer or a message says becomes markup.
+// Small helpers. Text is always inserted as text: nothing from a customer or a message becomes markup.
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with attributes (`on…` are listeners) and children. */
+/** Returns an element with attributes (`on…` are listeners) and children. */
 export function el(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -14,15 +14,15 @@ export function el(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Sets text only if it differs: a live region is read again each time that it is set. */
+/** Sets text only if it differs: screen readers read a live region again each time that it is set. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Says something to those who do not see the page. */
+/** Has screen readers read a text. */
 export const announce = (text) => say(byId("announce"), text);
 
-/** 690 and EUR: as the reader's own language writes it. */
+/** Formats an amount in the visitor's own language: 690 and EUR as €6.90. */
 export function money({ amount_minor, currency }) {
   try {
     const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
@@ -39,15 +39,15 @@ export function duration(ms) {
   return ms < 120_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
 }
 
-/** `payment_declined` -> `payment declined` */
+/** Returns the words of a name: `payment declined` for `payment_declined`. */
 export const words = (name) => name.replaceAll("_", " ");
 
 export const shortId = (id) => id.slice(-12);
 
-/** Has a button do something once at a time, and says how it went. */
+/** Runs a button's action, one at a time, and shows its outcome. */
 export async function during(button, outcome, deed) {
   if (button.disabled) return;
-  // Not `disabled`: that would take the focus away from whoever uses the keyboard.
+  // Not `disabled`: that would take the focus from a visitor who uses the keyboard.
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
   try {

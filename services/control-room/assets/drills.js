@@ -1,4 +1,4 @@
-// Drills: harm done with a pattern and without it, told as it happens.
+// Drills: the failure that a pattern is for, with the pattern and without it, reported live.
 import * as api from "./api.js";
 import { byId, during, el, say } from "./dom.js";
 
@@ -24,7 +24,7 @@ export async function apply({ demo }) {
   }
 }
 
-/** What the drill has told until now. */
+/** Shows the lines that a drill has reported so far. */
 export function show({ name, running, lines }) {
   const log = byId("drill-log");
   log.hidden = false;

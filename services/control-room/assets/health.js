@@ -1,4 +1,4 @@
-// How the services stand.
+// The services' health.
 import { byId, el } from "./dom.js";
 
 let shown = "";

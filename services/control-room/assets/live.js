@@ -1,13 +1,13 @@
-// The stream of what happens, with its state for all to see.
+// The stream of events, and the state of its connection.
 import { byId, clock, say } from "./dom.js";
 
-/** The room says how the services stand every two seconds: silence this long is a connection that is dead unnoticed. */
+/** A longer silence means a dead connection: the room reports the services' health every two seconds. */
 const SILENCE_MS = 15_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 const EVENTS = ["snapshot", "order", "health", "trouble", "invariants", "drill"];
 
-/** Listens for as long as the page is there; `hear` has a function for each event. */
+/** Listens for as long as the page is open. `hear` has a function for each event. */
 export function listen(hear) {
   let source = null;
   let wait = FIRST_WAIT_MS;
@@ -21,7 +21,7 @@ export function listen(hear) {
       show("connected", "connected: live");
       alive();
     });
-    // The browser's own reconnecting gives up on an answer that is no stream (a 503, say): this one does not.
+    // The browser's own reconnecting gives up on a response that is not a stream, such as a 503. This one goes on.
     source.addEventListener("error", again);
     for (const event of EVENTS) {
       source.addEventListener(event, ({ data }) => {
@@ -38,7 +38,7 @@ export function listen(hear) {
   const again = () => {
     source.close();
     clearTimeout(watchdog);
-    const since = heardAt === null ? "" : `; what you see is of ${clock(heardAt)}`;
+    const since = heardAt === null ? "" : `; this is the state of ${clock(heardAt)}`;
     show("reconnecting", `reconnecting${since}`);
     setTimeout(open, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);

@@ -1,4 +1,4 @@
-// The page's beginning: asks what there is, and hands the stream's events to the parts that show them.
+// The page's entry point: loads the configuration, and hands the stream's events to the modules that show them.
 import * as api from "./api.js";
 import * as books from "./books.js";
 import * as breaking from "./breaking.js";
@@ -19,10 +19,10 @@ function apply(config) {
     ...config.links.map(({ name, url, what }) =>
       el("li", {}, el("a", { href: url, target: "_blank", rel: "noopener" }, name), el("span", {}, ` ${what}`))),
   );
-  if (!config.trace_url) say(byId("trace-hint"), "Every message, who sent it, and when.");
+  if (!config.trace_url) say(byId("trace-hint"), "Every message, its sender, and its time.");
   byId("notice").hidden = config.demo;
   if (!config.demo) {
-    say(byId("notice"), "This is no demonstration: nothing can be ordered or broken here, and each request must carry an " +
+    say(byId("notice"), "Demo mode is off: nothing can be ordered or broken here, and each request must carry an " +
       "operator’s token, which a proxy in front of the page has to add.");
   }
   orders.apply(config);
@@ -35,7 +35,7 @@ async function begin() {
   try {
     const config = await api.config();
     apply(config);
-    // A service that was away when the page was opened has nothing to show yet.
+    // A service that was unavailable when the page was opened has nothing to show yet.
     const partial = config.demo && (config.products.length === 0 || config.services.some(({ failpoints, queues, name }) =>
       name !== "card-processor" && failpoints.length + queues.length === 0));
     if (partial) setTimeout(begin, CONFIG_AGAIN_MS);

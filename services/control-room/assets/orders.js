@@ -1,11 +1,11 @@
-// The table of orders, as they move. Each has a row group of its own, which is changed in place: what has the focus keeps it.
+// The table of orders. Each order has a row group of its own, which is changed in place, so that it keeps the focus.
 import { announce, byId, say, shortId, words } from "./dom.js";
 import * as pair from "./pair.js";
 import { Row } from "./row.js";
 
-/** As many as the room shows. */
+/** The number of orders that the room sends. */
 const MOST = 50;
-/** At first: the rest of the page should be near. */
+/** The number of rows at first, which keeps the rest of the page near. */
 const FEW = 10;
 
 const lines = new Map();
@@ -37,7 +37,7 @@ export function apply(config) {
   for (const row of rows.values()) row.show(lines.get(row.id), settings);
 }
 
-/** Everything anew. */
+/** Replaces all orders. */
 export function all(orders) {
   heard = true;
   lines.clear();
@@ -45,7 +45,7 @@ export function all(orders) {
   draw();
 }
 
-/** One that is new or has changed. */
+/** Shows an order that is new or has changed. */
 export function one(line) {
   const before = lines.get(line.id);
   lines.set(line.id, line);
@@ -55,7 +55,7 @@ export function one(line) {
   draw();
 }
 
-/** An order that was placed here: it is marked, and its states are said aloud. */
+/** Marks an order that was placed here. Screen readers read each of its states. */
 export function mine(id) {
   own.add(id);
   const line = lines.get(id);
@@ -67,7 +67,7 @@ function tell(line) {
   announce(`Order …${shortId(line.id)} is ${line.state}${line.reason ? `: ${words(line.reason)}` : ""}.`);
 }
 
-/** Ids of version 7 are in the order of their time. */
+/** Returns the ids of the orders, newest first: ids of version 7 are ordered by time. */
 const sorted = () => [...lines.keys()].sort().reverse();
 
 function wanted(line) {
@@ -100,13 +100,13 @@ function draw() {
     const row = rows.get(id) ?? new Row(id);
     rows.set(id, row);
     row.show(lines.get(id), settings, own.has(id));
-    // Moving an element takes the focus from it: only those that are elsewhere are moved.
+    // Moving an element takes the focus from it, so only rows in another place are moved.
     if (previous.nextElementSibling !== row.body) previous.after(row.body);
     previous = row.body;
   }
   byId("no-orders").hidden = ids.length > 0;
-  say(byId("no-orders"), !heard ? "Waiting for the room to say what there is."
-    : lines.size > 0 ? "None of these now." : "No orders yet: place one.");
+  say(byId("no-orders"), !heard ? "Waiting for the room’s first snapshot."
+    : lines.size > 0 ? "No order fits the filter." : "No orders yet: place one.");
   byId("more").hidden = fitting.length <= FEW;
   say(byId("more"), many ? "Show fewer" : `Show all ${fitting.length}`);
 }

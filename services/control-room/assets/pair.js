@@ -4,23 +4,23 @@ import { end } from "./row.js";
 import { column, messages, rested } from "./steps.js";
 
 const WAYS = {
-  choreography: { name: "Choreography", how: "Each service reacts to what the others say." },
-  orchestration: { name: "Orchestration", how: "The orchestrator asks each service, and each answers." },
+  choreography: { name: "Choreography", how: "Each service reacts to the events of the others." },
+  orchestration: { name: "Orchestration", how: "The orchestrator sends commands, and each service replies." },
 };
 
-/** Each side, by its order. */
+/** The sides, by order id. */
 const sides = new Map();
 
 export function begin() {
   byId("pair-close").addEventListener("click", () => {
     sides.clear();
     byId("pair").hidden = true;
-    // The button is gone: whoever pressed it goes on with the orders.
+    // The button is hidden now, so the focus goes to the orders.
     byId("orders").focus();
   });
 }
 
-/** Shows these from now on: ids by the way that each goes. */
+/** Shows these orders from now on: pairs of a coordination and an id. */
 export function compare(pair) {
   sides.clear();
   for (const [way, id] of pair) {
@@ -35,7 +35,7 @@ export function compare(pair) {
   byId("pair").hidden = false;
 }
 
-/** What the room last said of them. */
+/** Shows the room's last state of both orders. */
 export function show(lines) {
   for (const [id, side] of sides) {
     const line = lines.get(id);
@@ -48,5 +48,5 @@ export function show(lines) {
   }
   const took = [...sides.values()].map(({ line }) => (line ? rested(line) : null));
   const isOver = sides.size > 0 && took.every((ms) => ms !== null);
-  say(byId("pair-note"), isOver ? `Both at rest: ${took.map((ms) => duration(ms)).join(" and ")}.` : "Time is in ms since each began.");
+  say(byId("pair-note"), isOver ? `Both at rest: ${took.map((ms) => duration(ms)).join(" and ")}.` : "Times are in ms since each order began.");
 }

@@ -1,8 +1,8 @@
-// Messages that could not be handled: seen, mended, sent again, or dropped with a note.
+// Parked messages: shown, edited, requeued, or dropped with a note.
 import * as api from "./api.js";
 import { byId, clock, during, el, say, shortId } from "./dom.js";
 
-/** The counts come every two seconds; the list is asked for again when they differ, and now and then anyhow. */
+/** The list is loaded again when the counts, which come every two seconds, differ; and after so many counts anyhow. */
 const ANYHOW = 5;
 const items = new Map();
 let known = null;
@@ -10,7 +10,7 @@ let heard = 0;
 
 export function count({ parked, quarantined }) {
   byId("quarantined").hidden = quarantined === 0;
-  say(byId("quarantined"), `${quarantined} more that the broker refused are kept in outboxes (GET /operator/outbox).`);
+  say(byId("quarantined"), `${quarantined} more, which the broker refused, are in quarantine (GET /operator/outbox).`);
   heard += 1;
   if (parked === known && (parked === 0 || heard % ANYHOW !== 0)) return;
   known = parked;
@@ -22,7 +22,7 @@ export async function reload() {
   try {
     messages = await api.parked();
   } catch {
-    // What is shown stays; the next count asks again.
+    // The list stays as it is; the next count loads it again.
     known = null;
     return;
   }
@@ -41,14 +41,14 @@ export async function reload() {
   }
   say(byId("parked-count"), messages.length > 0 ? String(messages.length) : "");
   byId("no-parked").hidden = items.size > 0;
-  say(byId("no-parked"), "None: every message could be handled.");
+  say(byId("no-parked"), "None: no message waits for an operator.");
 }
 
 function view(message) {
   const { service, id, cause, detail, subject, type, parked_at: at } = message;
   const body = el("div", {});
   const item = el("details", { "data-parked": id, "data-order": subject, class: "item" },
-    el("summary", {}, el("strong", {}, type ?? "no message at all"), ` in ${service}: ${cause}`,
+    el("summary", {}, el("strong", {}, type ?? "not a message"), ` in ${service}: ${cause}`,
       el("span", { class: "fine" }, ` ${clock(at)}${subject ? `, order …${shortId(subject)}` : ""}`)),
     el("p", { class: "fine" }, detail), body);
   let loaded = false;
@@ -65,7 +65,7 @@ function view(message) {
   return item;
 }
 
-/** An edit changes the payload alone; what it must keep, the service checks and says. */
+/** Returns the editor of a message. An edit changes only the payload; the service checks it. */
 function editor({ service, id }, { data, text, headers }, item) {
   const isJson = data !== null && data !== undefined;
   const area = el("textarea", {
@@ -77,7 +77,7 @@ function editor({ service, id }, { data, text, headers }, item) {
   const why = () => {
     if (note.value.trim() === "") {
       note.focus();
-      throw new Error("Please say why, in the note: it is kept with your name.");
+      throw new Error("Please say why in the note, which is kept with your name.");
     }
     return note.value.trim();
   };
@@ -87,7 +87,7 @@ function editor({ service, id }, { data, text, headers }, item) {
       payload = JSON.parse(area.value);
     } catch (error) {
       area.focus();
-      throw new Error(`This is no JSON: ${error.message}`);
+      throw new Error(`This is not valid JSON: ${error.message}`);
     }
     await api.editParked(service, id, { note: why(), data: payload });
   };
@@ -102,10 +102,10 @@ function editor({ service, id }, { data, text, headers }, item) {
   const requeue = async () => {
     await api.endParked(service, id, "requeue", why());
     end("requeued");
-    return "Requeued: it is handled again.";
+    return "Requeued: it will be handled again.";
   };
   const buttons = isJson
-    ? [button("Save edit", async () => { await save(); return "Saved. Requeue it, and it is handled again."; }, "primary"),
+    ? [button("Save edit", async () => { await save(); return "Saved. Requeue it to have it handled again."; }, "primary"),
        button("Requeue", requeue)]
     : [];
   buttons.push(button("Drop", async () => {
@@ -115,7 +115,7 @@ function editor({ service, id }, { data, text, headers }, item) {
   }));
   const heads = Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n");
   return el("div", { class: "editor" },
-    el("label", { for: area.id }, isJson ? "Payload: mend it here" : "Payload: no JSON, it can only be dropped"), area,
+    el("label", { for: area.id }, isJson ? "Payload: edit it here" : "Payload: not JSON, so it can only be dropped"), area,
     heads ? el("details", {}, el("summary", {}, "Headers"), el("pre", {}, heads)) : null,
     el("label", { for: note.id }, "Note"), note, el("div", { class: "buttons" }, ...buttons), outcome);
 }

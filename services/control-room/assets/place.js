@@ -1,4 +1,4 @@
-// The form that places an order, or the same one each way. Its key makes it safe to repeat: the same key is the same order.
+// The form that places an order, or the same one each way. Its idempotency key makes it safe to resend.
 import * as api from "./api.js";
 import { byId, during, el, money, say, shortId } from "./dom.js";
 import { mine } from "./orders.js";
@@ -6,7 +6,7 @@ import { compare } from "./pair.js";
 import { WAYS } from "./row.js";
 
 const FIELDS = ["customer", "sku", "quantity", "payment", "coordination"];
-/** What was sent last: one order, or two, each with its key. */
+/** The orders that were sent last: one or two, each with its key. */
 let last = [];
 
 export function begin() {
@@ -32,7 +32,7 @@ function read() {
   const payment = byId("payment").value;
   return {
     customer: byId("customer").value.trim(),
-    // What is no number goes as it is: the order service says what it wants.
+    // An input that is not a number is sent as well: the order service says what is valid.
     lines: [{ sku: byId("sku").value, quantity: byId("quantity").valueAsNumber }],
     payment: payment === "wallet" ? { method: "wallet" } : { method: "card", token: payment },
   };
@@ -47,7 +47,7 @@ function send(button, isAgain) {
     const error = answers.find(({ reason }) => reason)?.reason;
     if (error) {
       blame(error);
-      // After a lost answer the same key asks what became of it; after a refusal there is nothing to repeat.
+      // After a lost response the same key returns the order; after a refusal there is nothing to resend.
       byId("again").disabled = error instanceof api.Refused && error.status < 500;
       throw error;
     }
@@ -57,11 +57,11 @@ function send(button, isAgain) {
     if (second) {
       compare(orders.map(({ coordination, id }) => [coordination, id]));
       const names = orders.map(({ coordination, id }) => `…${shortId(id)} (${WAYS[coordination]})`).join(" and ");
-      return isAgain ? `Again orders ${names}: the same keys are the same orders.`
+      return isAgain ? `Again orders ${names}: the same keys return the same orders.`
         : `Orders ${names} are accepted, ${money(first.amount)} each: see them side by side.`;
     }
     return isAgain
-      ? `Again order …${shortId(first.id)}: the same key is the same order.`
+      ? `Again order …${shortId(first.id)}: the same key returns the same order.`
       : `Order …${shortId(first.id)} is accepted: ${money(first.amount)}.`;
   });
 }

@@ -1,4 +1,4 @@
-// One order in the table: its line, and its details once somebody opens them.
+// One order in the table: its line, and its details once they are opened.
 import * as api from "./api.js";
 import { during, duration, el, money, shortId, words } from "./dom.js";
 import { SagasOf } from "./sagas.js";
@@ -6,7 +6,7 @@ import { rested, table, timeline } from "./steps.js";
 
 const cell = (label, kind) => el("td", { role: "cell", "data-label": label, class: kind });
 
-/** Which way it goes. */
+/** An order's way, by its coordination. */
 export const WAYS = { choreography: "choreographed", orchestration: "orchestrated" };
 
 export class Row {
@@ -66,7 +66,7 @@ export class Row {
     const { id, line, settings } = this;
     const isOrchestrated = line.coordination === "orchestration";
     const url = line.trace_id && settings.trace_url?.replace("{trace_id}", line.trace_id);
-    // Made anew only if it differs: its link may have the focus.
+    // Replaced only if it differs: its link may have the focus.
     const about = JSON.stringify([line.trace_id, url]);
     if (about !== this.aboutShown) {
       this.aboutShown = about;
@@ -82,14 +82,14 @@ export class Row {
     this.outcomeRow.hidden = false;
     return during(this.cancel, this.outcome, async () => {
       await api.cancelOrder(this.id, this.line.customer);
-      // The button goes with the state; whoever pressed it goes on from its neighbour.
+      // The new state hides the button, so the focus goes to its neighbour.
       if (document.activeElement === this.cancel) this.toggle.focus();
-      return "Asked: it is undone, or is being undone.";
+      return "The order is cancelled, or is being cancelled.";
     });
   }
 }
 
-/** What its state means, in words. */
+/** Returns a description of an order's state. */
 export function end(line) {
   const why = line.reason ? `${words(line.reason)}; ` : "";
   if (line.stuck) return `${why}stuck: waits for an operator`;

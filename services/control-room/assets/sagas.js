@@ -1,20 +1,20 @@
-// Sagas, as the orchestrator shows them: what each step was asked, what it answered, and what remains.
+// Sagas, as the orchestrator shows them: the commands of each step, their replies, and what remains.
 import * as api from "./api.js";
 import { clock, duration, el, say, words } from "./dom.js";
 
-/** An order's changes come many at a time; its sagas are asked for no more often than this. */
+/** The pause between two loads of an order's sagas: its changes come many at a time. */
 const PAUSE_MS = 400;
-/** What the room heard, the orchestrator may not have taken in yet: a saga that goes on is looked at again. */
+/** The pause before a saga in progress is loaded again: the orchestrator may lag behind the messages. */
 const AGAIN_MS = 1500;
 
 const goesOn = ({ phase }) => ["running", "compensating"].includes(phase);
 const isOver = ({ phase }) => ["completed", "compensated", "abandoned"].includes(phase);
 
 const text = (value) => JSON.stringify(value, null, 2);
-/** The same everywhere: "undo charge payment". */
+/** Returns the name of a command, such as "undo charge payment". */
 export const asks = ({ step, asked }) => (asked === "do" ? words(step) : `${words(asked)} ${words(step)}`);
 
-/** One saga. Its parts stay and their contents change, so that what is open stays open and what has the focus keeps it. */
+/** One saga. Its elements stay and only their contents change, so that open parts stay open and the focus stays. */
 export class SagaView {
   constructor() {
     this.title = el("h4", {});
@@ -26,7 +26,7 @@ export class SagaView {
     this.log = el("pre", {});
     this.logTitle = el("summary", {}, "Its log");
     this.root = el("section", { class: "saga" }, this.title, this.about, this.table, this.remaining, this.deeds,
-      el("details", {}, el("summary", {}, "What it sent, in full"), this.commands),
+      el("details", {}, el("summary", {}, "Its commands, in full"), this.commands),
       el("details", {}, this.logTitle, this.log));
     this.shown = "";
   }
@@ -39,9 +39,9 @@ export class SagaView {
     Object.assign(this.root.dataset, { sagaView: saga.id, phase });
     this.title.replaceChildren(`Saga ${words(definition)} `, el("span", { class: "badge" }, phase));
     const since = isOver(saga) ? `took ${duration(new Date(moved) - new Date(began))}` : `began ${clock(began)}`;
-    say(this.about, [`version ${version}, ${since}`, cause && `undone because of ${words(cause)}`, error].filter(Boolean).join("; "));
+    say(this.about, [`version ${version}, ${since}`, cause && `compensated because of ${words(cause)}`, error].filter(Boolean).join("; "));
     this.table.replaceChildren(table(steps));
-    say(this.remaining, remaining.length > 0 ? `Remains, in this order: ${remaining.map(asks).join(", ")}.` : "");
+    say(this.remaining, remaining.length > 0 ? `Remaining, in this order: ${remaining.map(asks).join(", ")}.` : "");
     this.deeds.replaceChildren(...deeds.map(({ action, step, operator, note, at }) =>
       el("li", {}, `${operator}, ${clock(at)}: ${action}${step ? ` at ${words(step)}` : ""}, “${note}”`)));
     const sent = steps.flatMap(({ name, asks: all }) => all.map(({ asked, payload }) => `${name}, ${asked}: ${text(payload)}`));
@@ -51,7 +51,7 @@ export class SagaView {
   }
 }
 
-/** The steps, and below each what it was asked. */
+/** Returns a table of the steps, each with its commands. */
 function table(steps) {
   const cell = (value) => el("td", { role: "cell" }, value);
   const rows = steps.flatMap(({ name, mark, asks: all }) => {
@@ -62,12 +62,12 @@ function table(steps) {
     if (all.length === 0) return [step(words(name), mark, null)];
     return all.map((asked, n) => step(n === 0 ? words(name) : "", n === 0 ? mark : "", asked));
   });
-  const head = ["step", "is", "asked to", "answered"].map((name) => el("th", { role: "columnheader", scope: "col" }, name));
+  const head = ["step", "status", "command", "reply"].map((name) => el("th", { role: "columnheader", scope: "col" }, name));
   return el("table", { role: "table", class: "events asks" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...head)),
     el("tbody", { role: "rowgroup" }, ...rows));
 }
 
-/** The sagas of an order, the first one first. */
+/** The sagas of an order, oldest first. */
 export class SagasOf {
   constructor(id) {
     this.id = id;
@@ -78,7 +78,7 @@ export class SagasOf {
     this.again = false;
   }
 
-  /** Asks for them; again afterwards, if it was told to meanwhile. */
+  /** Loads the sagas, and again afterwards if it is called meanwhile. */
   async load() {
     clearTimeout(this.timer);
     this.again = true;
@@ -88,12 +88,12 @@ export class SagasOf {
       this.again = false;
       try {
         const { sagas } = await api.sagasOf(this.id);
-        say(this.note, sagas.length === 0 ? "The orchestrator has not begun with it." : "");
+        say(this.note, sagas.length === 0 ? "The orchestrator has no saga of this order yet." : "");
         for (const saga of sagas.reverse()) this.show(saga);
         if (sagas.length === 0 || sagas.some(goesOn)) this.timer = setTimeout(() => this.isSeen() && this.load(), AGAIN_MS);
       } catch (error) {
-        // What is shown stays; the order's next change asks again.
-        say(this.note, `Its sagas: ${error.message}`);
+        // What is shown stays; the order's next change loads them again.
+        say(this.note, `Cannot load its sagas: ${error.message}`);
       }
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }

@@ -1,15 +1,15 @@
-// Orders and sagas of which nobody knows how to go on: an operator asks again, writes a part off, or cancels.
+// Stuck orders and sagas: an operator resumes them, writes a part off, or cancels.
 import * as api from "./api.js";
 import { byId, clock, during, el, money, say, shortId, words } from "./dom.js";
 import { SagaView, asks } from "./sagas.js";
 
-/** Each by its id, with what it was made of. */
+/** The items by id, each with the data that it shows. */
 const items = new Map();
 let known = null;
 
 export function count({ stuck, stuck_sagas: sagas }) {
   const now = `${stuck} ${sagas}`;
-  // What was decided here may wait again, by the same number.
+  // An item that was acted on may be stuck again, with the same counts.
   const isDecided = [...items.values()].some(({ item }) => item.dataset.ended);
   if (now === known && !isDecided) return;
   known = now;
@@ -22,7 +22,7 @@ async function reload() {
   try {
     [orders, sagas] = await Promise.all([api.stuck(), api.stuckSagas()]);
   } catch {
-    // What is shown stays; the next count asks again.
+    // The list stays as it is; the next count loads it again.
     known = null;
     return;
   }
@@ -45,10 +45,10 @@ async function reload() {
   }
   say(byId("stuck-count"), listed.length > 0 ? String(listed.length) : "");
   byId("no-stuck").hidden = items.size > 0;
-  say(byId("no-stuck"), "None: every order goes on by itself.");
+  say(byId("no-stuck"), "None: no order and no saga waits for an operator.");
 }
 
-/** A note, and the buttons of what can be decided: name, what came of it, and what asks for it. */
+/** Returns a note, and a button for each operator action: its name, title, outcome and call. */
 function decision(item, id, deeds) {
   const note = el("input", { id: `note-${id}`, maxlength: "500", placeholder: "why" });
   const outcome = el("p", { class: "outcome", role: "status" });
@@ -57,7 +57,7 @@ function decision(item, id, deeds) {
     onclick: (event) => during(event.currentTarget, outcome, async () => {
       if (note.value.trim() === "") {
         note.focus();
-        throw new Error("Please say why, in the note: it is kept with your name.");
+        throw new Error("Please say why in the note, which is kept with your name.");
       }
       await decide(note.value.trim());
       item.dataset.ended = name;
@@ -73,17 +73,17 @@ function ofOrder({ id, customer, coordination, amount, state, reason, updated_at
       el("span", { class: "fine" }, ` …${shortId(id)}, since ${clock(at)}`)));
   const deed = (name, title, what, more = () => ({})) =>
     [name, title, what, (note) => api.endStuck(id, name.toLowerCase(), { note, ...more() })];
-  const resume = deed("Resume", "Ask again for what it awaits", "Asked again.");
+  const resume = deed("Resume", "Resend what it waits for", "Resent.");
   const cancel = deed("Cancel", "Cancel it, if it is not confirmed", "It is being cancelled.");
   if (coordination === "orchestration") {
-    item.append(el("div", { class: "editor" }, el("p", { class: "fine" }, "Its saga does not answer. What cannot be undone is written off there."),
+    item.append(el("div", { class: "editor" }, el("p", { class: "fine" }, "Its saga does not answer. What cannot be undone is written off at the saga."),
       ...decision(item, id, [resume, cancel])));
     return item;
   }
   const part = (name) => el("label", { class: "check" }, el("input", { type: "checkbox", value: name }), ` ${name}`);
-  const parts = el("fieldset", {}, el("legend", {}, "To write off, if you settle"), part("payment"), part("inventory"));
+  const parts = el("fieldset", {}, el("legend", {}, "To write off when you settle"), part("payment"), part("inventory"));
   const participants = () => ({ participants: [...parts.querySelectorAll(":checked")].map(({ value }) => value) });
-  const settle = deed("Settle", "Have what is ticked written off", "It is being written off.", participants);
+  const settle = deed("Settle", "Write off what is ticked", "It is being written off.", participants);
   item.append(el("div", { class: "editor" }, parts, ...decision(item, id, [resume, settle, cancel])));
   return item;
 }
@@ -96,10 +96,10 @@ function ofSaga(saga) {
       el("span", { class: "fine" }, ` order …${shortId(order)}${since ? `, since ${clock(since)}` : ""}`)));
   const view = new SagaView();
   const deed = (name, title, what) => [name, title, what, async (note) => view.show(await api.endSaga(id, name.toLowerCase(), note))];
-  const resume = deed("Resume", "Ask this step again, from its first attempt on", "Asked again.");
+  const resume = deed("Resume", "Resend this step, and count its attempts from the first", "Resent.");
   const deeds = phase === "broken" ? [resume] : [resume,
-    deed("Skip", "Have this step written off by whoever should have done it, and go on", "This step is being written off."),
-    deed("Abandon", "Have all that remains written off, and end", "What remains is being written off.")];
+    deed("Skip", "Have its service write this step off, and go on", "This step is being written off."),
+    deed("Abandon", "Have all that remains written off, and end the saga", "What remains is being written off.")];
   const failed = el("p", { class: "error" });
   item.append(el("div", { class: "editor" }, view.root, failed, ...decision(item, id, deeds)));
   item.addEventListener("toggle", async () => {

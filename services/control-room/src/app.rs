@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! Puts the parts of the room together.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -17,13 +17,13 @@ use crate::{
     worker::{self, Drillmaster},
 };
 
-/// The name of each of the room's queues, but for its end: its account may configure these alone.
+/// The first part of the names of the room's queues. Its broker account may declare only queues with this prefix.
 const QUEUE: &str = "control-room.live";
 
 /// The control room, ready to run.
 pub struct App {
     chassis: Chassis,
-    /// Ends the streams to whoever watches.
+    /// Cancelled on shutdown, to end the watchers' streams.
     closing: CancellationToken,
 }
 
@@ -46,7 +46,7 @@ impl App {
         for (variable, url) in books.urls()? {
             environment.refuse_development_password(variable, &url)?;
         }
-        // Drills act as a visitor of the demo does.
+        // Drills do what visitors can do, so they need demo mode as well.
         let drilled = is_demo.then(|| Api::new(places.clone())).transpose()?;
         let services = Arc::new(Services::new(places, &identity, is_demo, &settings)?);
         let auditor = Arc::new(Auditor::new(&books)?);
@@ -109,20 +109,20 @@ impl App {
         Ok(Self { chassis, closing })
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the room listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.chassis.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the OpenAPI document of the room, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.chassis.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then finishes what is in hand.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { chassis, closing } = self;
-        // A stream has no end of its own: it would hold up the requests that have one.
+        // A stream has no end of its own: without this, the shutdown would wait for it.
         let close = async {
             shutdown.cancelled().await;
             closing.cancel();

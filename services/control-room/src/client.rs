@@ -1,4 +1,4 @@
-//! The services, as the room asks them: under its own operator's token, a customer's, or that of whoever asks the room.
+//! The client of the services. Each call carries the room's own token (an operator's), a customer's or the visitor's.
 
 mod books;
 mod call;
@@ -37,7 +37,7 @@ pub(crate) const SERVICES: [&str; 6] = [
     "orchestrator",
     "card-processor",
 ];
-/// Those that have messages.
+/// The services that handle messages.
 pub(crate) const WITH_MESSAGES: [&str; 5] = [
     "order",
     "payment",
@@ -46,26 +46,26 @@ pub(crate) const WITH_MESSAGES: [&str; 5] = [
     "orchestrator",
 ];
 
-/// Where the orchestrator lists the sagas that wait for an operator.
+/// The path of the orchestrator's list of sagas that wait for an operator, at most 200.
 pub(crate) const STUCK_SAGAS: &str = "/operator/sagas?phase=stuck,broken&limit=200";
 
-/// How long one call may take, when nobody's request bounds it.
+/// The time limit of a call that the room makes by itself. A visitor's call has the deadline of the visitor's request.
 const CALL: Duration = Duration::from_secs(3);
-/// Longest that a token of ours is valid: it is signed for each call.
+/// The lifetime of a token that the room signs. Each call gets a new one.
 const TOKEN: Duration = Duration::from_secs(300);
 
-/// How the room shows who it is.
+/// The source of the room's tokens.
 enum Tokens {
-    /// Demo mode: it signs its own, with the key that everybody has.
+    /// In demo mode: the room signs them itself, with the development key, which is public.
     Development {
         key: DevelopmentKey,
         identity: Box<IdentitySettings>,
     },
-    /// Otherwise it has an operator's.
+    /// Without demo mode: a file with an operator's token, which is read again for each call.
     File(TokenFile),
 }
 
-/// The services.
+/// A client of the services, with the room's own tokens.
 pub(crate) struct Services {
     http: reqwest::Client,
     places: Places,
@@ -87,7 +87,7 @@ struct Saga {
     order_id: Uuid,
 }
 
-/// What can be broken in a service, and what is.
+/// The queues and failpoints by which a service can be broken, and the queues that are paused.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Stage {
     pub(crate) queues: Vec<String>,
@@ -111,15 +111,15 @@ impl Services {
         } else {
             let file = settings.operator_token_file.as_ref();
             let file = file.ok_or_else(|| {
-                anyhow::anyhow!("without DEMO_MODE=true the room needs OPERATOR_TOKEN_FILE to read")
+                anyhow::anyhow!("the room needs OPERATOR_TOKEN_FILE, unless DEMO_MODE is true")
             })?;
             Tokens::File(TokenFile::new(file))
         };
         let http = reqwest::Client::builder()
-            // The services are ours: a proxy that is meant for the internet may not reach them.
+            // The services are on the same network, which a proxy for the internet may not reach.
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
-            // Sooner than servers hang up on us: else a request could meet the hanging up half way.
+            // Less than the services' own timeout: a request must not meet a connection that is being closed.
             .pool_idle_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
@@ -147,7 +147,7 @@ impl Services {
             .ok_or_else(|| Error::NoService(service.to_owned()))
     }
 
-    /// An operator's token: the room's own.
+    /// Returns the room's own token, which is an operator's. Fails with [`Error::Token`].
     pub(crate) async fn own_token(&self) -> Result<String, Error> {
         match &self.tokens {
             Tokens::File(file) => file
@@ -157,20 +157,20 @@ impl Services {
             Tokens::Development { .. } => {
                 let name = "control-room"
                     .parse()
-                    .map_err(|_| Error::Token("its name is no name".into()))?;
+                    .map_err(|_| Error::Token("the room's name is not a valid id".into()))?;
                 self.sign(name, Role::Operator)
             }
         }
     }
 
-    /// A customer's token. In demo mode.
+    /// Returns a token for a customer. Fails with [`Error::Token`] without demo mode.
     pub(crate) fn customer_token(&self, customer: CustomerId) -> Result<String, Error> {
         self.sign(customer, Role::Customer)
     }
 
     fn sign(&self, id: CustomerId, role: Role) -> Result<String, Error> {
         let Tokens::Development { key, identity } = &self.tokens else {
-            return Err(Error::Token("this is not demo mode".into()));
+            return Err(Error::Token("only demo mode signs tokens".into()));
         };
         let email = format!("{id}@example.test").parse().ok();
         let principal = Principal { id, role, email };
@@ -210,7 +210,8 @@ impl Services {
         Ok((service, response.map_err(|error| away(error.to_string()))?))
     }
 
-    /// Sends a request; whatever the service answers is the answer.
+    /// Sends a request, and returns the response, whatever its status. Fails with [`Error::Away`] if none arrives by
+    /// `deadline`: the service may have carried out the request all the same.
     pub(crate) async fn pass(
         &self,
         service: &str,
@@ -237,7 +238,7 @@ impl Services {
         })
     }
 
-    /// Sends a request that must succeed.
+    /// Sends a request that must succeed, and parses the response's body. A status other than 2xx is an error.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         service: &str,
@@ -265,7 +266,7 @@ impl Services {
         serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))
     }
 
-    /// Reads something under the room's own token.
+    /// Reads a path of a service under the room's own token, within [`CALL`].
     pub(crate) async fn read<T: DeserializeOwned>(
         &self,
         service: &str,
@@ -276,14 +277,14 @@ impl Services {
         self.ask(service, call, Deadline::after(CALL)).await
     }
 
-    /// The newest orders, as the order service has them.
+    /// Returns the newest orders, at most [`SHOWN`].
     pub(crate) async fn newest_orders(&self) -> Result<Vec<View>, Error> {
         let path = format!("/operator/orders?stuck=false&limit={SHOWN}");
         let page: Page = self.read("order", &path).await?;
         Ok(page.orders)
     }
 
-    /// The orders that wait for an operator.
+    /// Returns the ids of the orders that wait for an operator, at most 200.
     pub(crate) async fn stuck_orders(&self) -> Result<BTreeSet<Uuid>, Error> {
         let page: Page = self
             .read("order", "/operator/orders?stuck=true&limit=200")
@@ -291,28 +292,29 @@ impl Services {
         Ok(page.orders.iter().map(|order| order.id).collect())
     }
 
-    /// The order of each saga that waits for an operator.
+    /// Returns the order of each saga that waits for an operator, at most 200.
     pub(crate) async fn stuck_sagas(&self) -> Result<Vec<Uuid>, Error> {
         let page: SagaPage = self.read("orchestrator", STUCK_SAGAS).await?;
         Ok(page.sagas.iter().map(|saga| saga.order_id).collect())
     }
 
-    /// Where an order stands.
+    /// Returns an order.
     pub(crate) async fn order(&self, id: Uuid) -> Result<View, Error> {
         self.read("order", &format!("/orders/{id}")).await
     }
 
-    /// What happened to it.
+    /// Returns an order's timeline.
     pub(crate) async fn timeline(&self, id: Uuid) -> Result<Vec<Entry>, Error> {
         self.read("order", &format!("/orders/{id}/timeline")).await
     }
 
-    /// What can be broken in a service, and what is.
+    /// Returns the queues and failpoints by which a service can be broken. The route exists only in demo mode.
     pub(crate) async fn stage(&self, service: &str) -> Result<Stage, Error> {
         self.read(service, "/demo").await
     }
 
-    /// Whether a service is ready, and each of its checks.
+    /// Returns true if a service is ready, with the state of each of its checks. A service that does not answer has one
+    /// check: its `process` is down.
     pub(crate) async fn readiness(&self, service: &str) -> (bool, Value) {
         let call = Call::new(Verb::Get, "/health/ready", "none");
         match self.pass(service, call, Deadline::after(CALL)).await {

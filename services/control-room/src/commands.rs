@@ -1,4 +1,4 @@
-//! The room: the board, and the feed to whoever watches.
+//! The room: the board, and the feed to its watchers.
 
 mod drills;
 
@@ -22,14 +22,14 @@ pub(crate) use drills::DrillBox;
 
 use crate::domain::{Board, Entry, News, Step, View};
 
-/// Orders that a watcher is shown, in number.
+/// The number of orders that a watcher is shown.
 pub(crate) const SHOWN: usize = 50;
-/// How far a slow watcher may fall behind, in frames, before it is shown everything anew.
+/// The number of frames by which a watcher may fall behind. A slower one gets a new snapshot.
 const BEHIND: usize = 256;
-/// How long nothing may be heard of an order in flight before the order service is asked.
+/// The time without a message about an order in flight after which the order service is asked for it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Something to tell whoever watches: an event's name, and its data as JSON.
+/// A server-sent event for the watchers: its name, and its data as JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) event: &'static str,
@@ -44,16 +44,16 @@ impl Frame {
     }
 }
 
-/// What the room knows, and who watches.
+/// The room's state: the board, and the watchers' feed.
 pub(crate) struct Room {
-    /// A std lock: held for a look or a change, never across an await.
+    /// A std lock: held for one read or change, never across an await.
     board: Mutex<Board>,
     feed: broadcast::Sender<Frame>,
-    /// The last frame of each kind that tells how things stand: what a new watcher is told at once.
+    /// The last frame of each event that describes a current state. A new watcher gets them at once.
     standing: Mutex<BTreeMap<&'static str, Frame>>,
-    /// Something was done, or somebody began to watch: look now, and do not wait for the next time.
+    /// Ends the workers' pauses early: a visitor changed something, a watcher came, or messages were missed.
     attention: Notify,
-    /// The board may have missed something: it is to be filled anew.
+    /// Set when the board may have missed messages. Cleared when a worker begins to fill it anew.
     stale: AtomicBool,
 }
 
@@ -76,9 +76,9 @@ impl Room {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to watch: what comes from now on, and how things stand.
+    /// Adds a watcher. Returns the feed from now on, and the frames that describe the current state.
     pub(crate) fn watch(&self) -> (broadcast::Receiver<Frame>, Vec<Frame>) {
-        // First the feed, then the snapshot: what changes in between is told twice, and never not at all.
+        // The feed before the snapshot: a change in between is sent twice, instead of being lost.
         let feed = self.feed.subscribe();
         let mut frames = vec![self.snapshot()];
         frames.extend(self.standing().values().cloned());
@@ -86,22 +86,22 @@ impl Room {
         (feed, frames)
     }
 
-    /// Whether anybody watches. Nobody else's time is spent for nobody.
+    /// Returns true while there is a watcher. The services are not polled without one.
     pub(crate) fn is_watched(&self) -> bool {
         self.feed.receiver_count() > 0
     }
 
-    /// Something was done: look how things stand now.
+    /// Ends the workers' pauses, because a visitor has changed something.
     pub(crate) fn attend(&self) {
         self.attention.notify_waiters();
     }
 
-    /// Waits until it is worth looking again: for `pause`, or less if something was done; and until somebody watches.
+    /// Waits for `pause`, or until the pause is ended early, and then until there is a watcher.
     pub(crate) async fn look_again(&self, pause: Duration) {
         self.until(pause, || self.is_watched()).await;
     }
 
-    /// As [`Self::look_again`]; a board that is to be filled anew is worth it also when nobody watches.
+    /// Waits as [`Self::look_again`] does, but a stale board needs no watcher.
     pub(crate) async fn look_at_orders_again(&self, pause: Duration) {
         self.until(pause, || {
             self.is_watched() || self.stale.load(Ordering::Acquire)
@@ -115,7 +115,7 @@ impl Room {
             () = backoff::pause(pause) => {}
         }
         loop {
-            // Made before the look: whoever comes after it wakes this up.
+            // Created before the check, so that a watcher that comes after the check ends this wait.
             let attention = self.attention.notified();
             if worth_it() {
                 return;
@@ -124,21 +124,21 @@ impl Room {
         }
     }
 
-    /// The newest orders.
+    /// Returns a frame of the newest orders.
     pub(crate) fn snapshot(&self) -> Frame {
         let orders = self.board().newest(SHOWN);
         Frame::new("snapshot", &json!({ "orders": orders }))
     }
 
-    /// Tells everybody how things stand, and everybody who comes later.
+    /// Sends a frame that describes a current state to every watcher, and keeps it for those that come later.
     pub(crate) fn tell(&self, event: &'static str, data: &impl Serialize) {
         let frame = Frame::new(event, data);
         self.standing().insert(event, frame.clone());
-        // An error means that nobody watches.
+        // An error means that there is no watcher.
         let _ = self.feed.send(frame);
     }
 
-    /// Tells what has changed on the board since the last time.
+    /// Sends the orders that have changed since the last call.
     pub(crate) fn tell_changes(&self) {
         let changed = self.board().take_changed(SHOWN);
         if self.is_watched() {
@@ -148,24 +148,24 @@ impl Room {
         }
     }
 
-    /// Events were missed, or may have been: the board is to be filled anew.
+    /// Marks the board as stale, because messages may have been missed, and ends the workers' pauses.
     pub(crate) fn lost_sight(&self) {
         self.stale.store(true, Ordering::Release);
         self.attention.notify_waiters();
     }
 
-    /// Whether the board is to be filled anew; not any more after that.
+    /// Returns true if the board is stale, and clears the mark.
     pub(crate) fn take_stale(&self) -> bool {
         self.stale.swap(false, Ordering::AcqRel)
     }
 
-    /// The board was filled anew: everybody is shown it.
+    /// Sends a snapshot of the board, which was filled anew, to every watcher.
     pub(crate) fn filled(&self) {
         self.board().take_changed(SHOWN);
         let _ = self.feed.send(self.snapshot());
     }
 
-    /// Takes a message in.
+    /// Applies a message to the board.
     pub(crate) fn hear(
         &self,
         order: Uuid,
@@ -179,23 +179,23 @@ impl Room {
             .hear(order, coordination, step, trace_id, news, now);
     }
 
-    /// Takes in what the order service says of an order.
+    /// Applies the order service's view of an order to the board.
     pub(crate) fn read(&self, view: View, timeline: Vec<Entry>) {
         self.board().read(view, timeline, OffsetDateTime::now_utc());
     }
 
-    /// The order service was asked for this one, in vain.
+    /// Records that the order service was asked for this order without success.
     pub(crate) fn asked(&self, order: Uuid) {
         self.board().asked(order, OffsetDateTime::now_utc());
     }
 
-    /// Orders of which the order service should be asked.
+    /// Returns the orders that the order service should be asked for, at most `most`.
     pub(crate) fn wants(&self, most: usize) -> Vec<Uuid> {
         self.board()
             .wants(OffsetDateTime::now_utc(), PATIENCE, most)
     }
 
-    /// These are stuck, and no others.
+    /// Replaces the set of stuck orders.
     pub(crate) fn stuck(&self, stuck: BTreeSet<Uuid>) {
         self.board().stuck(stuck);
     }

@@ -1,4 +1,4 @@
-//! The settings: each an environment variable, each documented by `--help`.
+//! The settings. Each is an environment variable, and documented by `--help`.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -11,41 +11,41 @@ use load_tests::{api::Places, drill::LockServer, reconcile::Sources};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The front page: live orders, what can be broken, parked messages, and the books, compared while one looks
+/// The front page: live orders, controls that break things, parked messages, and the books, compared live
 #[derive(Clone, Parser)]
 #[command(name = "control-room")]
 pub struct Config {
     /// The HTTP server.
     #[command(flatten)]
     pub http: HttpSettings,
-    /// Tokens.
+    /// The settings of tokens.
     #[command(flatten)]
     pub identity: IdentitySettings,
-    /// What may be broken.
+    /// The settings of demo mode.
     #[command(flatten)]
     pub demo: DemoSettings,
-    /// Logs and traces.
+    /// The settings of logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
-    /// The services.
+    /// The URLs of the services.
     #[command(flatten)]
     pub places: Places,
-    /// The books.
+    /// The databases and the broker that the books are read from.
     #[command(flatten)]
     pub books: Sources,
-    /// The locks, for drills.
+    /// The Redis that keeps the locks, for drills.
     #[command(flatten)]
     pub locks: LockServer,
-    /// The room itself.
+    /// The room's own settings.
     #[command(flatten)]
     pub room: RoomSettings,
 }
 
-/// The room itself.
+/// The room's own settings.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Room")]
 pub struct RoomSettings {
-    /// The broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST; the room only looks on
+    /// The broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST; the room only observes
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: String,
 
@@ -53,39 +53,41 @@ pub struct RoomSettings {
     #[arg(long, env = "AMQP_PASSWORD_FILE")]
     pub amqp_password_file: Option<PathBuf>,
 
-    /// The file with an operator's token, under which the room reads; needed without DEMO_MODE, and read again for each call
+    /// File with the operator's token under which the room reads; needed without DEMO_MODE, read again for each call
     #[arg(long, env = "OPERATOR_TOKEN_FILE")]
     pub operator_token_file: Option<PathBuf>,
 
-    /// Names by which browsers reach the room besides localhost, 127.0.0.1 and [::1], each as NAME or NAME:PORT, with commas or spaces between them; requests to any other name are answered 403
+    /// Names under which browsers reach the room besides localhost, 127.0.0.1 and [::1], each as NAME or NAME:PORT,
+    /// with commas or spaces between them; requests to any other name are answered 403
     #[arg(long, env = "ROOM_HOSTS")]
     pub room_hosts: Option<Hosts>,
 
-    /// How many may watch at a time, in number; more are answered 503
+    /// Most streams at a time, in number; any more are answered 503
     #[arg(long, env = "ROOM_WATCHERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub room_watchers: u16,
 
-    /// The page of a trace, with {trace_id} where its id goes; empty: there is none
+    /// URL of a trace's page, with {trace_id} in place of the id; empty for no link
     #[arg(long, env = "TRACE_URL", default_value = "/jaeger/trace/{trace_id}")]
     pub trace_url: String,
 
-    /// What else to open: a JSON list of {"name", "url", "what"}; if it is not given, what is behind docker-compose.yml's front door
+    /// Links at the top of the page, as a JSON list of {"name", "url", "what"}; by default the pages behind
+    /// docker-compose.yml's front door
     #[arg(long, env = "ROOM_LINKS", value_parser = links)]
     pub room_links: Option<Links>,
 }
 
-/// The names by which the room is reached. A name without a port is reached on every port.
+/// The names under which browsers may reach the room. A name without a port allows every port.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts(Vec<Authority>);
 
-/// The names of every machine for itself.
+/// The loopback names, which are always allowed.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 impl Hosts {
-    /// Returns whether `host` is one of them.
+    /// Returns true if `host` is a loopback name or one of these.
     pub(crate) fn has(&self, host: &Authority) -> bool {
         let is = |name: &str| name.eq_ignore_ascii_case(host.host());
-        // A user before the host is part of no `Host`.
+        // A valid `Host` has no user before the host.
         !host.as_str().contains('@')
             && (LOOPBACK.into_iter().any(is)
                 || self.0.iter().any(|known| {
@@ -112,27 +114,27 @@ impl FromStr for Hosts {
     }
 }
 
-/// What is behind the front door of `docker-compose.yml`.
+/// The pages behind the front door of `docker-compose.yml`.
 const FRONT_DOOR: &str = r#"[
 {"name":"Jaeger","url":"/jaeger/","what":"each order's trace through all services"},
 {"name":"Grafana","url":"/grafana/","what":"dashboards: orders, services, messages"},
 {"name":"Prometheus","url":"/prometheus/","what":"metrics, rules and alerts"},
 {"name":"RabbitMQ","url":"/rabbitmq/","what":"queues and their messages (admin, development-admin)"},
-{"name":"Mailpit","url":"/mailpit/","what":"the mails that customers got"},
+{"name":"Mailpit","url":"/mailpit/","what":"the mails to customers"},
 {"name":"order API","url":"/api/order/docs/","what":"try it with a token"}]"#;
 
-/// Something else to open.
+/// A link to another page.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Link {
-    /// What it is called.
+    /// The link's text.
     pub name: String,
-    /// Where it is.
+    /// The page's URL, or a path on the room's own host.
     pub url: String,
-    /// What one sees there.
+    /// A short description of the page.
     pub what: String,
 }
 
-/// What else to open.
+/// The links to other pages.
 #[derive(Clone, Debug)]
 pub struct Links(pub Vec<Link>);
 
@@ -143,19 +145,19 @@ fn links(json: &str) -> Result<Links, String> {
 }
 
 impl RoomSettings {
-    /// The broker's URL, with the password of the file if there is one.
+    /// Returns the broker's URL, with the password from the file if one is set. Fails if the file cannot be read.
     pub fn amqp(&self) -> anyhow::Result<String> {
         with_password(&self.amqp_url, self.amqp_password_file.as_deref())
     }
 
-    /// What else to open.
+    /// Returns the links to other pages: those of the setting, or the pages behind the front door.
     pub fn links(&self) -> Vec<Link> {
         let front_door = || serde_json::from_str(FRONT_DOOR).unwrap_or_default();
         let given = self.room_links.clone().map(|Links(links)| links);
         given.unwrap_or_else(front_door)
     }
 
-    /// The page of a trace, if there is one.
+    /// Returns the URL of a trace's page, with `{trace_id}` in place of the id; `None` if the setting is empty.
     pub fn trace_page(&self) -> Option<String> {
         (!self.trace_url.is_empty()).then(|| self.trace_url.clone())
     }
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_door_s_links_are_links() {
+    fn front_door_links_are_relative() {
         let links: Vec<Link> = serde_json::from_str(FRONT_DOOR).expect("JSON");
         assert!(links.iter().all(|link| link.url.starts_with('/')));
     }

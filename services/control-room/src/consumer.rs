@@ -1,4 +1,4 @@
-//! What the room overhears. It takes part in nothing: what it cannot read, somebody else parks.
+//! Applies the messages that the room observes. Their consumers handle them, and park those that cannot be read.
 
 use chassis::events::{EXCHANGE, ORCHESTRATION, ORCHESTRATOR, check_source, decode};
 use contracts::{
@@ -22,7 +22,7 @@ use crate::{
     domain::{News, Opening, State, Step, plain},
 };
 
-/// What the room listens to: all facts of choreography, and every command and reply of orchestration.
+/// The bindings of the room's queue: every event of choreography, every command and reply of orchestration.
 pub(crate) const WATCHED: [Watch<'static>; 10] = [
     Watch {
         exchange: EXCHANGE,
@@ -39,7 +39,7 @@ pub(crate) const WATCHED: [Watch<'static>; 10] = [
     to("replies.notification", ORCHESTRATOR),
 ];
 
-/// What is sent to a service on an exchange.
+/// Returns the binding of the messages to a service on an exchange.
 const fn to(exchange: &'static str, service: &'static str) -> Watch<'static> {
     Watch {
         exchange,
@@ -47,7 +47,7 @@ const fn to(exchange: &'static str, service: &'static str) -> Watch<'static> {
     }
 }
 
-/// Takes in what the observer sees.
+/// Applies a sighting: a message to the board; an attachment makes the board stale.
 pub(crate) fn take(room: &Room, sighting: Sighting) {
     let Sighting::Event {
         exchange,
@@ -57,14 +57,14 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
     else {
         return room.lost_sight();
     };
-    // What is said in another's name is parked where it was sent to.
+    // A message with a forged source is parked by its consumer.
     if check_source(&event).is_err() {
         return;
     }
     let Ok(order) = event.subject.parse() else {
         return;
     };
-    // Facts say it in their routing key; commands and replies are the orchestrator's.
+    // An event's routing key begins with its coordination; commands and replies belong to orchestration.
     let coordination = if exchange == EXCHANGE {
         routing_key.split('.').next().unwrap_or_default()
     } else {
@@ -83,7 +83,7 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
     room.hear(order, coordination, step, trace_id, news);
 }
 
-/// What a message says about where its order stands. What cannot be read says nothing.
+/// Returns what a message tells of its order's state. A message that cannot be decoded tells nothing.
 fn news(event: &Incoming, coordination: &str) -> News {
     let read = match event.kind.as_str() {
         OrderCreated::TYPE => decode(event).map(|created: OrderCreated| {
@@ -100,7 +100,7 @@ fn news(event: &Incoming, coordination: &str) -> News {
             Saga::PlaceOrder => {
                 opening(&start.customer, &start.lines, start.amount, &start.payment)
             }
-            // Nobody else can undo an order that was confirmed.
+            // Only its customer can cancel a confirmed order.
             Saga::UndoOrder => News::Moved {
                 version: start.order_version,
                 state: State::Cancelling,
@@ -128,7 +128,7 @@ fn news(event: &Incoming, coordination: &str) -> News {
             reason: word(&cancelled.reason),
         }),
         OrderCompleted::TYPE => return News::Committed,
-        // With that a choreographed order is at rest; of an orchestrated one the orchestrator takes note.
+        // It brings a choreographed order to rest. An orchestrated one goes on to `order.completed`.
         InventoryCommitted::TYPE if coordination != ORCHESTRATION => return News::Committed,
         _ => return News::Other,
     };
@@ -156,7 +156,7 @@ fn opening(
     }))
 }
 
-/// A value as it is written in JSON: `payment_declined`.
+/// Returns a value as JSON writes it, such as `payment_declined`; `None` if it is not a string there.
 fn word(value: &impl Serialize) -> Option<String> {
     serde_json::to_value(value)
         .ok()?

@@ -1,8 +1,8 @@
-//! The board: the last few hundred orders, as the room knows them. Pure.
+//! The board: the last few hundred orders, as far as the room knows them. No I/O.
 //!
-//! Everything here may be late or missing: the room overhears messages, and may miss some. So nothing goes backwards (a
-//! state of an older version is ignored, a step is known by its message id), and [`Board::wants`] names the orders of
-//! which the order service should be asked.
+//! The room observes messages late, and may miss some. So nothing goes backwards (a state of an older version is
+//! ignored, a step is recognised by its message id), and [`Board::wants`] returns the orders that the order service
+//! should be asked for.
 
 mod order;
 mod step;
@@ -18,25 +18,25 @@ pub use step::{Ask, Detail, Said, Step, StepLine, plain};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Orders that are kept, in number: those of the newest ids, which are in the order of their time.
+/// The most orders that are kept: those with the highest ids, which are the newest because ids are ordered by time.
 const ORDERS: usize = 300;
-/// Unknown orders that are remembered until they are asked for, in number.
+/// The most unknown orders that are remembered until the order service is asked for them.
 const MISSING: usize = 100;
 
 /// The last few hundred orders.
 #[derive(Default)]
 pub struct Board {
-    /// By id, so by time.
+    /// Ordered by id, and so by time.
     orders: BTreeMap<Uuid, Order>,
-    /// Heard of, but not from their beginning.
+    /// Orders that a message named, but whose first message was missed.
     missing: BTreeSet<Uuid>,
     stuck: BTreeSet<Uuid>,
-    /// Changed since [`Board::take_changed`].
+    /// Orders that have changed since the last [`Board::take_changed`].
     changed: BTreeSet<Uuid>,
 }
 
 impl Board {
-    /// Takes a message in.
+    /// Applies a message.
     pub fn hear(
         &mut self,
         id: Uuid,
@@ -72,7 +72,7 @@ impl Board {
             });
         }
         let Some(order) = self.orders.get_mut(&id) else {
-            // Older than all that are kept: nobody will see it.
+            // An order that is older than all that are kept would be dropped at once.
             let too_old = self.orders.len() == ORDERS
                 && self
                     .orders
@@ -101,7 +101,7 @@ impl Board {
         self.bound();
     }
 
-    /// Takes in what the order service says of an order.
+    /// Applies the order service's view of an order, and its timeline.
     pub fn read(&mut self, view: View, timeline: Vec<Entry>, now: OffsetDateTime) {
         let id = view.id;
         self.missing.remove(&id);
@@ -139,8 +139,9 @@ impl Board {
         self.bound();
     }
 
-    /// Orders of which the order service should be asked: unknown ones, and those in flight of which nothing was heard
-    /// for a while. Newest first.
+    /// Returns the orders that the order service should be asked for, at most `most`: the unknown ones, then those that
+    /// are in flight or have no steps, and that neither a message nor a request has touched for longer than `patience`.
+    /// Each group is ordered newest first.
     pub fn wants(&self, now: OffsetDateTime, patience: Duration, most: usize) -> Vec<Uuid> {
         let quiet = self.orders.iter().rev().filter(|(_, order)| {
             (!order.is_at_rest() || order.steps.is_empty()) && now - order.touched > patience
@@ -149,7 +150,7 @@ impl Board {
         missing.chain(quiet.map(|(id, _)| *id)).take(most).collect()
     }
 
-    /// It was asked for, in vain: it is asked for again later, or not at all if it is unknown.
+    /// Records a request for an order that failed: a known order is asked for again later, an unknown one is forgotten.
     pub fn asked(&mut self, id: Uuid, now: OffsetDateTime) {
         self.missing.remove(&id);
         if let Some(order) = self.orders.get_mut(&id) {
@@ -157,14 +158,14 @@ impl Board {
         }
     }
 
-    /// These are stuck, and no others.
+    /// Replaces the set of stuck orders.
     pub fn stuck(&mut self, stuck: BTreeSet<Uuid>) {
         self.changed
             .extend(self.stuck.symmetric_difference(&stuck).copied());
         self.stuck = stuck;
     }
 
-    /// The newest orders, newest first.
+    /// Returns at most `most` orders, newest first.
     pub fn newest(&self, most: usize) -> Vec<OrderLine> {
         let newest = self.orders.iter().rev().take(most);
         newest
@@ -172,7 +173,7 @@ impl Board {
             .collect()
     }
 
-    /// Those of the newest that have changed since the last time, oldest first.
+    /// Returns those of the `most` newest orders that have changed since the last call, oldest first.
     pub fn take_changed(&mut self, most: usize) -> Vec<OrderLine> {
         let changed = std::mem::take(&mut self.changed);
         if changed.is_empty() {

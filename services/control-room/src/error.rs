@@ -1,4 +1,4 @@
-//! What can go wrong between the room and a service, and what it means to whoever asked the room.
+//! The errors of calls to the services, and the problems that visitors get for them.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use chassis::http::Problem;
 use serde_json::Value;
 use tracing::warn;
 
-/// Why a service did not do what the room asked. Of a service that is away, nothing is known of what it did.
+/// A call to a service that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No answer, or none in time: come back.
+    /// No response, or none in time. The service may have carried out the request. The visitor gets 503, and may retry.
     #[error("{service} does not answer: {why}")]
     Away { service: &'static str, why: String },
-    /// It answered that it cannot now: come back when it says.
+    /// The service cannot serve the request now. The visitor gets 503, with the service's Retry-After.
     #[error("{service} cannot do that now: {detail}")]
     NotNow {
         service: &'static str,
         retry_after: Option<Duration>,
         detail: String,
     },
-    /// It answered that it will not, to a request that is the visitor's: the visitor is told the same.
+    /// The service refused the visitor's request. The visitor gets the same status.
     #[error("{service}: {detail}")]
     Refused {
         service: &'static str,
         status: u16,
         detail: String,
     },
-    /// It answered something that it should not: look at both.
+    /// The service answered something that it should not: a bug, here or there. The visitor gets 500.
     #[error("{service} answered {status}: {body}")]
     Unexpected {
         service: &'static str,
         status: u16,
         body: String,
     },
-    /// There is no such service.
+    /// The visitor named an unknown service, and gets 404.
     #[error("there is no service {0:?}")]
     NoService(String),
-    /// The room has no token to show: its settings are wrong.
+    /// The room has no token for the call: its settings are wrong. The visitor gets 500.
     #[error("no token: {0}")]
     Token(String),
 }
 
 impl Error {
-    /// The error that an answer without success is: its status, when to come back, and its body.
+    /// Returns the error for a response with this status, Retry-After and body.
     pub(crate) fn refused(
         service: &'static str,
         status: u16,
@@ -53,7 +53,7 @@ impl Error {
         let body = || String::from_utf8_lossy(body).into_owned();
         let detail = problem["detail"].as_str().map_or_else(body, str::to_owned);
         match status {
-            // 502 and 504 are said by what stands between: a proxy whose service is away.
+            // 502 and 504 come from a proxy whose service is unavailable.
             408 | 429 | 502 | 503 | 504 => Self::NotNow {
                 service,
                 retry_after,
@@ -76,9 +76,9 @@ impl Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            // Why has addresses in it, which are for the log.
+            // The reason contains addresses, which only the log may show.
             Error::Away { service, .. } => {
-                warn!(%error, "cannot ask a service");
+                warn!(%error, "cannot call a service");
                 Self::unavailable(format!("{service} does not answer"))
             }
             Error::NotNow {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_upstream_says_is_passed_on() {
+    fn upstream_errors_are_mapped_with_their_retry_after() {
         for (status, becomes) in [
             (403, 403),
             (404, 404),

@@ -1,4 +1,4 @@
-//! The API: the page, what it shows, and what it does.
+//! The HTTP API: the page, its data, and its actions.
 
 mod break_it;
 mod doors;
@@ -24,21 +24,21 @@ use crate::{
     config::{Hosts, Link},
 };
 
-/// What the handlers work with.
+/// The state that the handlers share.
 pub(crate) struct State {
     pub(crate) room: Arc<Room>,
     pub(crate) services: Arc<Services>,
     pub(crate) auditor: Arc<Auditor>,
-    /// The names by which it is reached.
+    /// The names under which browsers may reach the room.
     pub(crate) hosts: Hosts,
-    /// Whether things may be broken, and tokens are the room's own.
+    /// True in demo mode: visitors need no token, and may place orders and break things.
     pub(crate) demo: bool,
     pub(crate) environment: String,
     pub(crate) trace_url: Option<String>,
     pub(crate) links: Vec<Link>,
-    /// A permit for each that may watch.
+    /// A permit for each stream that may be open.
     pub(crate) watchers: Arc<Semaphore>,
-    /// Where drills are ordered; in demo mode.
+    /// The mailbox for drills; `None` without demo mode.
     pub(crate) drills: Option<DrillBox>,
     /// Cancelled when the room closes.
     pub(crate) closing: CancellationToken,
@@ -48,17 +48,17 @@ pub(crate) struct State {
 #[openapi(
     info(
         title = "Holdfast: control room",
-        description = "The front page and what it stands on. In demo mode it wants no token; without it, an operator's.",
+        description = "The front page and its data. In demo mode requests need no token, otherwise an operator's.",
         version = "1",
     ),
-    tags((name = "room", description = "What the front page shows.")),
+    tags((name = "room", description = "The data of the front page.")),
 )]
 struct Api;
 
-/// What is for people, and in no document.
+/// The routes of pages for people, which the OpenAPI document leaves out.
 pub(crate) const PAGES: [&str; 2] = ["/", "/assets/{file:.*}"];
 
-/// What the room is. In demo mode it wants no token.
+/// Returns the head of the OpenAPI document. In demo mode operations need no token.
 pub(crate) fn api(demo: bool) -> utoipa::openapi::OpenApi {
     let mut api = Api::openapi();
     api.security = demo.then(|| vec![SecurityRequirement::default()]);
@@ -82,7 +82,7 @@ pub(crate) fn routes(routes: &mut Routes, demo: bool) {
         .service(sagas::end_saga)
         .service(sagas::show_saga)
         .service(sagas::of_order);
-    // Without demo mode these do not exist.
+    // These routes exist only in demo mode.
     if demo {
         routes
             .service(orders::place)
@@ -98,7 +98,7 @@ pub(crate) fn routes(routes: &mut Routes, demo: bool) {
     routes.service(orders::show);
 }
 
-/// A service's answer becomes the room's.
+/// Turns a service's response into the room's, with the same status, Retry-After, content type and body.
 fn passed(answer: Answer) -> Result<HttpResponse, Problem> {
     let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);

@@ -1,12 +1,12 @@
 //! The control room: the front page, and what it shows and does.
 //!
-//! It keeps nothing: what it knows is a cache of what the services know, filled from their APIs and kept fresh by what it
-//! overhears on the broker. Where to look:
+//! It stores nothing: it caches what the services know, filled from their APIs and kept fresh by the messages that it
+//! observes on the broker. Where to look:
 //!
 //! - [`domain`]: the board of recent orders, pure;
-//! - `commands`: the board and the feed to whoever watches; `consumer`: what it overhears;
-//! - `worker`: what it asks the services for, while somebody watches; `client`: how it asks;
-//! - `http`: the page, the stream, the break-it controls, the operator's part; `app`: how the parts are put together.
+//! - `commands`: the board and the watchers' feed; `consumer`: the messages that it observes;
+//! - `worker`: fills the board and polls the services; `client`: calls of the services;
+//! - `http`: the page, the stream, the break-it controls, the operator's part; `app`: puts the parts together.
 
 mod app;
 mod client;

@@ -1,5 +1,5 @@
-//! What the room asks for by itself: the board's beginning and what it may have missed, and, while somebody watches, how
-//! the services stand and what the books say.
+//! The room's own work: it fills the board and, while there is a watcher, completes it, polls the services, and
+//! compares the books.
 
 mod drills;
 
@@ -22,20 +22,20 @@ use crate::{
     error::Error,
 };
 
-/// How often what has changed is told.
+/// The interval at which changes are sent.
 const TICK: Duration = Duration::from_millis(100);
-/// How often the order service is asked for what may have been missed.
+/// The pause between two rounds of requests for orders that may have been missed, and after a failed one.
 const HEAL: Duration = Duration::from_secs(1);
-/// Orders asked for at a time.
+/// The most orders that are asked for at a time.
 const AT_ONCE: usize = 4;
-/// Orders asked for in one go.
+/// The most orders that are asked for in one round.
 const MOST: usize = 20;
-/// How often the services are asked how they stand.
+/// The pause between two polls of the services.
 const STANDING: Duration = Duration::from_secs(2);
-/// How often the books are compared.
+/// The shortest pause between two comparisons of the books.
 const BOOKS: Duration = Duration::from_secs(5);
 
-/// Tells what has changed, ten times a second at most.
+/// Sends what has changed on the board, at most ten times a second.
 pub(crate) async fn tell(room: Arc<Room>, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -44,7 +44,7 @@ pub(crate) async fn tell(room: Arc<Room>, shutdown: CancellationToken) {
     }
 }
 
-/// Fills the board when it may have missed something, and mends it while somebody watches.
+/// Fills the board when it is stale, and asks for single orders while there is a watcher.
 pub(crate) async fn fill(room: Arc<Room>, services: Arc<Services>, shutdown: CancellationToken) {
     let filling = async {
         let mut failing = false;
@@ -87,7 +87,7 @@ async fn begin(room: &Room, services: &Services) -> Result<usize, Error> {
 }
 
 async fn read(room: &Room, services: &Services, view: View) {
-    // Without its timeline it has no steps, and is asked for again.
+    // Without its timeline the order has no steps, and is asked for again.
     let timeline = services.timeline(view.id).await.unwrap_or_default();
     room.read(view, timeline);
 }
@@ -99,7 +99,7 @@ async fn mend(room: &Room, services: &Services, id: Uuid) {
     }
 }
 
-/// Asks the services how they stand, while somebody watches.
+/// Polls the services for their health, and for what waits for an operator, while there is a watcher.
 pub(crate) async fn stand(
     room: Arc<Room>,
     services: Arc<Services>,
@@ -143,7 +143,7 @@ async fn health(services: &Services, demo: bool) -> Value {
     json!({ "services": asked, "card_processor": knobs })
 }
 
-/// What waits for an operator; nothing if not all of it is known.
+/// Returns the numbers of what waits for an operator; `None` unless every service has answered.
 async fn trouble(room: &Room, services: &Services) -> Option<Value> {
     let count = |list: Result<Vec<Value>, Error>| list.ok().map(|list| list.len());
     let asked = WITH_MESSAGES.map(|service| async move {
@@ -175,7 +175,7 @@ async fn trouble(room: &Room, services: &Services) -> Option<Value> {
     }))
 }
 
-/// Compares the books, while somebody watches; a tenth of the time at most.
+/// Compares the books while there is a watcher, for at most a tenth of the time.
 pub(crate) async fn audit(room: Arc<Room>, auditor: Arc<Auditor>, shutdown: CancellationToken) {
     let auditing = async {
         loop {

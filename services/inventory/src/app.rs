@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! Puts the parts of the service together.
 
 use std::net::SocketAddr;
 
@@ -44,22 +44,22 @@ impl App {
         describe_counter!(
             "reservations_total",
             Unit::Count,
-            "Reservations, by the state that they came to: reserved, rejected, sold, released, void, settled"
+            "Reservations by the state that they entered: reserved, rejected, sold, released, void, settled"
         );
         Ok(Self(chassis))
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the service listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the OpenAPI document of the service, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then finishes what is in hand.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }

@@ -30,16 +30,16 @@ const PUBLISHING: Publishing<'static> = Publishing {
     cause: None,
 };
 
-/// What a message asks of a reservation.
+/// The request that a message makes of a reservation.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Set these units aside.
+    /// A reservation of these units: all of them, or none.
     Reserve(Vec<OrderLine>),
-    /// They are sold.
+    /// The sale of the reserved units.
     Commit,
-    /// Give them back.
+    /// An undo: the units become available again, or a tombstone is left if none were reserved yet.
     Release,
-    /// Write them off; nothing, if the settlement is another participant's.
+    /// A write-off by an operator.
     Settle { operator: String, note: String },
 }
 
@@ -49,14 +49,14 @@ pub(crate) struct Told<'a> {
     pub(crate) order_version: u32,
     pub(crate) command: &'a Command,
     pub(crate) event: &'a Incoming,
-    /// Where it is answered.
+    /// The recipient of the answer: every service, or the command's sender.
     pub(crate) answering: Answering<'a>,
-    /// What is published because of it belongs to this trace.
+    /// The span of the message's handling; the messages published because of it continue its trace.
     pub(crate) span: &'a Span,
 }
 
-/// Applies a batch of messages: locks reservations, then stock, each in one order; folds the messages over them in memory;
-/// writes each row once. Answers what to count once that is committed.
+/// Applies a batch of messages: locks reservations, then stock, each in the order of their keys; folds the messages
+/// over them in memory; writes each row once. Returns what to count after the commit.
 pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result<Tally, Error> {
     let mut ids: Vec<OrderId> = batch.iter().map(|told| told.order).collect();
     ids.sort_unstable();
@@ -103,7 +103,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
             (None, Command::Reserve(lines)) if state == State::Reserved => lines.clone(),
             (None, _) => Vec::new(),
         };
-        // Of an undo that came first nothing is known but its order.
+        // An undo that came first names no lines.
         if !lines.is_empty() {
             OrderFacts::of(told.order)
                 .items(lines.iter().map(|line| line.quantity.get()))
@@ -176,7 +176,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, batch: &[Told<'_>]) -> Result
     Ok(tally)
 }
 
-/// A state, as it is counted.
+/// Returns the label of a state in the metric `reservations_total`.
 fn outcome(state: &State) -> &'static str {
     match state {
         State::Reserved => "reserved",
@@ -188,7 +188,7 @@ fn outcome(state: &State) -> &'static str {
     }
 }
 
-/// Whether every line can be served from what is there now.
+/// Checks that every line can be served from the current stock. The error names the first that cannot.
 fn availability(stock: &BTreeMap<Sku, Stock>, lines: &[OrderLine]) -> Result<(), Rejection> {
     for line in lines {
         let rejection = |reason| {
@@ -208,7 +208,7 @@ fn availability(stock: &BTreeMap<Sku, Stock>, lines: &[OrderLine]) -> Result<(),
     Ok(())
 }
 
-/// The outbox row for an answer.
+/// Builds the outbox row of an answer.
 fn message(
     publishing: &Publishing<'_>,
     answering: Answering<'_>,
@@ -275,7 +275,8 @@ fn message(
     }
 }
 
-/// Adds delivered units; answers whether this delivery is new.
+/// Adds delivered units, once per key. Returns true if this delivery is new, [`Error::UnknownSku`] if there is no such
+/// product, and [`Error::OtherDelivery`] if the key was used for another product or quantity.
 pub(crate) async fn deliver(
     conn: &mut PgConnection,
     key: &str,
@@ -289,7 +290,7 @@ pub(crate) async fn deliver(
     if store::deliver(conn, key, sku, quantity, operator).await? {
         return Ok(true);
     }
-    // Here before: the same delivery, or another one under its name?
+    // The key was used before: for this delivery, or for another one.
     match store::delivery(conn, key).await? {
         Some((before, units)) if before == *sku && units == quantity => Ok(false),
         _ => Err(Error::OtherDelivery),

@@ -1,4 +1,4 @@
-//! The settings: each an environment variable, each documented by `--help`.
+//! The settings. Each is an environment variable, and documented by `--help`.
 
 use chassis::settings::{BrokerSettings, Settings, TelemetrySettings};
 use clap::Parser;
@@ -7,13 +7,13 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "inventory")]
 pub struct Config {
-    /// What every service has.
+    /// The settings that every service has.
     #[command(flatten)]
     pub chassis: Settings,
-    /// RabbitMQ.
+    /// The connection to RabbitMQ, and its consumers.
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// Logs.
+    /// The settings of logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }

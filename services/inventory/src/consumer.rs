@@ -1,4 +1,4 @@
-//! Messages -> commands.
+//! Decodes messages into commands, and applies them in batches.
 
 use chassis::{
     events::{decode, key_of, source_of},
@@ -20,18 +20,18 @@ use sqlx::PgConnection;
 
 use crate::commands::{self, Command, Told};
 
-/// The queue of the facts that move reservations.
+/// The queue of the events that reservations react to.
 pub(crate) const CHOREOGRAPHY: &str = "inventory.choreography";
 /// The queue of the orchestrator's commands.
 pub(crate) const COMMANDS: &str = "inventory.commands";
 
-/// What moves reservations, from one of the two queues.
+/// The handler of one of the two queues.
 pub(crate) struct Consumer {
-    /// Which: it decides what is taken, and where it is answered.
+    /// The queue's name, which decides the types that it takes and where they are answered.
     pub(crate) queue: &'static str,
-    /// Wakes the outbox's relay.
+    /// The waker of the outbox's relay.
     pub(crate) waker: Waker,
-    /// What the batch in hand will have done.
+    /// The counts of the batch in hand, until it has committed.
     pub(crate) held: Held,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct Consumer {
 pub(crate) struct Decoded {
     order: OrderId,
     order_version: u32,
-    /// None: it is not for us.
+    /// The command; `None` if the message does not concern this service.
     command: Option<Command>,
-    /// The key under which it is answered; none in choreography.
+    /// The idempotency key under which a command is answered; `None` in choreography.
     reply_key: Option<String>,
 }
 
@@ -87,8 +87,8 @@ impl Handler for Consumer {
     }
 }
 
-/// What a message asks. Each queue takes its own types only: what strayed into the other would be answered in the wrong
-/// place.
+/// Decodes a message. Each queue takes its own types only: a message in the wrong queue would be answered to the wrong
+/// recipient.
 fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
     fn about<M: Message>(message: &M, command: Option<Command>) -> Decoded {
         Decoded {
@@ -154,7 +154,7 @@ fn settle(operator: &str, note: &str) -> Command {
     }
 }
 
-/// What the operator's edits are checked against.
+/// The schema that operators' edits of parked messages are checked against.
 pub(crate) struct Messages;
 
 impl Schema for Messages {

@@ -1,4 +1,4 @@
-//! A reservation's life, as one total function: [`decide`]. No I/O.
+//! A reservation's states, as one total function: [`decide`]. No I/O.
 //!
 //! ```text
 //!           ┌── reserve ──► reserved ──── commit ────► sold
@@ -13,32 +13,32 @@
 
 use contracts::{inventory::RejectReason, value::Sku};
 
-/// Where the reservation of an order stands. There is one for ever once we heard of the order.
+/// The state of an order's reservation, which is kept for ever from the first message about the order on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// The units are set aside.
     Reserved,
-    /// Nothing was set aside, and nothing will be.
+    /// The reservation was rejected, for good.
     Rejected(Rejection),
     /// The units are sold.
     Sold,
     /// The units are available again.
     Released {
-        /// Whether they had been sold.
+        /// True if they had been sold.
         restocked: bool,
     },
-    /// The tombstone: the order was undone before anything was set aside, and nothing will be.
+    /// The tombstone: the order was undone before any units were set aside, and none will be.
     Void,
-    /// An operator wrote the units off.
+    /// The units were written off by an operator.
     Settled,
 }
 
-/// Why nothing was set aside.
+/// The reason for which no units were set aside, and the product at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rejection {
-    /// The reason.
+    /// The reason, as `inventory.rejected` names it.
     pub reason: RejectReason,
-    /// The first line that could not be served.
+    /// The product of the first line that could not be served; `None` for a cancelled order.
     pub sku: Option<Sku>,
 }
 
@@ -49,77 +49,78 @@ impl Rejection {
     };
 }
 
-/// What can happen to a reservation.
+/// An input of the state machine: an event or a command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `payment.completed`, `orchestrator.reserve_inventory`; says whether every line could be served now, and if not, why.
+    /// A reserve: `payment.completed` or `orchestrator.reserve_inventory`. An error is the reason for which the lines
+    /// cannot all be served now.
     Reserve(Result<(), Rejection>),
-    /// `order.confirmed`, `orchestrator.commit_inventory`
+    /// A sale: `order.confirmed` or `orchestrator.commit_inventory`.
     Commit,
-    /// `order.cancelling`, `orchestrator.release_inventory`
+    /// An undo: `order.cancelling` or `orchestrator.release_inventory`.
     Release,
-    /// `order.settling`, `orchestrator.settle_inventory`
+    /// An operator's write-off: `order.settling` or `orchestrator.settle_inventory`.
     Settle,
 }
 
-/// Where units are.
+/// A place in the books where units are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shelf {
-    /// Anyone may have them.
+    /// Free to be reserved.
     Available,
     /// Set aside for an order.
     Reserved,
-    /// Gone to a customer.
+    /// Sold to a customer.
     Sold,
-    /// An operator's business.
+    /// Written off by an operator.
     WrittenOff,
 }
 
-/// What is answered, to whoever asked. The same question, asked again, gets the same answer.
+/// The answer to an event or a command. A repetition gets the same answer until the state changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// `inventory.reserved`
+    /// The units are set aside: `inventory.reserved`.
     Reserved,
-    /// `inventory.rejected`
+    /// No units were set aside: `inventory.rejected`.
     Rejected(Rejection),
-    /// `inventory.committed`
+    /// The units are sold: `inventory.committed`.
     Committed,
-    /// `inventory.released`
+    /// The units are available again: `inventory.released`.
     Released {
-        /// Whether the units had been sold.
+        /// True if the units had been sold.
         restocked: bool,
     },
-    /// `inventory.nothing_to_undo`
+    /// The order held no units: `inventory.nothing_to_undo`.
     NothingToUndo,
-    /// `inventory.settled`
+    /// An operator wrote the units off: `inventory.settled`.
     Settled,
 }
 
-/// What [`decide`] decided.
+/// The result of [`decide`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
-    /// The reservation as it is now.
+    /// The reservation's new state.
     pub state: State,
-    /// Where the order's units go: from, to.
+    /// The shelves that the order's units move from and to; `None` if they stay.
     pub moves: Option<(Shelf, Shelf)>,
-    /// What is published. Whatever is possible is answered: who asks for a commit that comes too late, as well.
+    /// The answer to publish. Every input that is possible has one, also a commit that comes too late.
     pub answer: Option<Answer>,
 }
 
-/// That cannot have happened: it contradicts what we know, so a person must look at it.
+/// An input that contradicts the reservation's state, so an operator must look at it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the reservation is {state:?}")]
 pub struct Illegal {
-    /// The state; none before we heard of the order.
+    /// The state; `None` before the first message about the order.
     pub state: Option<State>,
-    /// What came.
+    /// The input that was refused.
     pub input: Input,
 }
 
-/// What becomes of a reservation by `input`.
+/// Decides what `input` does to a reservation in `state`, which is `None` before the first message about the order.
 ///
-/// Messages come late, twice and in any order, so an undo may come before what it undoes: it leaves a tombstone, and what
-/// comes later is answered without being done.
+/// Messages come late, twice and in any order, so an undo may come before its reserve: it leaves a tombstone, and the
+/// late reserve is answered without being carried out.
 pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> {
     use Answer as A;
     use Input as I;
@@ -156,16 +157,16 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         }
         // (none) -> Void
         (None, I::Release | I::Settle) => turn(S::Void, A::NothingToUndo),
-        // An order is confirmed because we reserved.
+        // An order is confirmed only after its units were reserved.
         (None | Some(S::Rejected(_) | S::Void), I::Commit) => Err(Illegal {
             state: state.cloned(),
             input: I::Commit,
         }),
 
-        // Asked again: the same answer, and nothing done.
+        // A repetition: the same answer, and nothing is done.
         (Some(S::Reserved | S::Sold), I::Reserve(_)) => again(A::Reserved),
         (Some(S::Rejected(rejection)), I::Reserve(_)) => again(A::Rejected(rejection.clone())),
-        // Asked too late: answered, and nothing done.
+        // A reserve that comes too late: answered, and nothing is done.
         (Some(S::Released { .. } | S::Void | S::Settled), I::Reserve(_)) => {
             again(A::Rejected(Rejection::CANCELLED))
         }
@@ -173,7 +174,7 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         // Reserved -> Sold
         (Some(S::Reserved), I::Commit) => moved(S::Sold, Reserved, Sold, A::Committed),
         (Some(S::Sold), I::Commit) => again(A::Committed),
-        // Confirmed, then cancelled by the customer, and heard in the other order: whoever asks hears how it ended.
+        // Confirmed, then cancelled by the customer, with the messages in the other order: the answer is the outcome.
         (Some(S::Released { restocked }), I::Commit) => again(A::Released {
             restocked: *restocked,
         }),
@@ -195,7 +196,7 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         // Reserved, Sold -> Settled
         (Some(S::Reserved), I::Settle) => moved(S::Settled, Reserved, WrittenOff, A::Settled),
         (Some(S::Sold), I::Settle) => moved(S::Settled, Sold, WrittenOff, A::Settled),
-        // Undone already, or nothing to undo: the same answer for ever.
+        // Undone already, or nothing to undo: always the same answer.
         (Some(S::Released { restocked }), I::Release | I::Settle) => again(A::Released {
             restocked: *restocked,
         }),
@@ -204,20 +205,20 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
     }
 }
 
-/// How much there is of one product, by shelf.
+/// The units of one product, by shelf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stock {
-    /// Anyone may have them.
+    /// Units that are free to be reserved.
     pub available: i64,
-    /// Set aside for orders.
+    /// Units that are set aside for orders.
     pub reserved: i64,
-    /// Gone to customers.
+    /// Units that were sold to customers.
     pub sold: i64,
-    /// Operators' business.
+    /// Units that operators wrote off.
     pub written_off: i64,
 }
 
-/// Fewer units are on the shelf than should be moved: a defect, as [`decide`] moves only what it put there.
+/// A move of more units than the shelf holds: a bug, because [`decide`] moves only what it put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot move {quantity} units from {from:?}: there are {there_are}")]
 pub struct Shortfall {
@@ -236,7 +237,7 @@ impl Stock {
         }
     }
 
-    /// Moves units from one shelf to another.
+    /// Moves units from one shelf to another. Fails, and moves none, if the first holds fewer.
     pub fn move_units(&mut self, quantity: i64, from: Shelf, to: Shelf) -> Result<(), Shortfall> {
         let there_are = *self.shelf(from);
         if there_are < quantity {

@@ -1,4 +1,4 @@
-//! What can go wrong in a use case, and what it means to whoever asked: a problem over HTTP, an outcome of a message.
+//! The errors of the use cases. Over HTTP they become problems, and in a consumer outcomes of a message.
 
 use chassis::http::Problem;
 use contracts::value::Sku;
@@ -6,28 +6,29 @@ use holdfast::messaging;
 
 use crate::domain::{Illegal, Shortfall};
 
-/// Why a use case did not happen. Nothing was changed.
+/// The error of a use case. The transaction is rolled back, so nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The message contradicts what we know: parked, a person must look at it.
+    /// The message contradicts the reservation's state. It is parked; an operator must look at it.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-    /// The stock does not hold what a reservation says that it holds: a defect. Parked, a person must look at it.
+    /// A shelf holds fewer units than a reservation has on it: a bug. The message is parked for an operator to check.
     #[error(transparent)]
     Shortfall(Shortfall),
-    /// A reservation holds units of a product that has no stock: a defect. Parked, a person must look at it.
+    /// A reservation has units of a product without stock: a bug. The message is parked; an operator must look at it.
     #[error("there is no stock of {0}")]
     NoStock(Sku),
-    /// Another transaction made the row that this one was about to make: do it again, and see that row.
-    #[error("another transaction was faster")]
+    /// Another transaction inserted the row that this one was about to insert. Run this one again: it will see that
+    /// row.
+    #[error("another transaction inserted the same reservation first")]
     Raced,
-    /// The catalogue does not have it.
+    /// The product is not in the catalogue. The caller must create it first.
     #[error("there is no product {0}")]
     UnknownSku(Sku),
-    /// The name of the delivery was used for another product or quantity.
-    #[error("the delivery of this name was of another product or quantity")]
+    /// The delivery's name was used for another product or quantity. The caller must choose another name.
+    #[error("a delivery of this name was made for another product or quantity")]
     OtherDelivery,
-    /// The database failed.
+    /// The database failed; its own error says if a retry can help.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

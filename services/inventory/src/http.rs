@@ -1,4 +1,4 @@
-//! The API.
+//! The HTTP API: the catalogue for customers, prices for services, products and reservations for operators.
 
 use actix_web::{HttpResponse, get, post, put, web};
 use chassis::{
@@ -19,10 +19,10 @@ use crate::{
     store::{self, Product},
 };
 
-/// The most units that one delivery may bring, and the highest price in minor units.
+/// The most units of one delivery, and the highest price in minor units.
 const MOST: i64 = 1_000_000_000;
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,
@@ -32,7 +32,7 @@ pub(crate) struct State {
 #[openapi(
     info(title = "Holdfast: inventory", description = "Catalogue, prices, stock and reservations.", version = "1"),
     tags(
-        (name = "catalogue", description = "What there is to order, and what it costs."),
+        (name = "catalogue", description = "The products, and their prices."),
         (name = "services", description = "For other services."),
     ),
 )]
@@ -48,13 +48,13 @@ pub(crate) fn routes(routes: &mut Routes) {
         .service(show_reservation);
 }
 
-/// A product.
+/// A product of the catalogue.
 #[derive(Debug, Serialize, ToSchema)]
 struct ProductView {
     sku: Sku,
     name: String,
     unit_price: Money,
-    /// Units that anyone may have now.
+    /// The units that are free to be reserved.
     available: i64,
 }
 
@@ -79,7 +79,7 @@ impl From<Product> for ProductView {
 #[derive(Debug, Serialize, ToSchema)]
 struct Page {
     products: Vec<ProductView>,
-    /// What to send as `after` for the next page; absent on the last one.
+    /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Sku>,
 }
@@ -88,15 +88,15 @@ struct Page {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     #[param(inline)]
     after: Option<Sku>,
-    /// How many (default 50).
+    /// The most products to return, from 1 to 200 (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// The catalogue, by SKU.
+/// Returns a page of the catalogue, ordered by SKU.
 #[utoipa::path(tag = "catalogue", operation_id = "list_products", params(ListQuery), responses((status = 200, body = Page)))]
 #[get("/products")]
 async fn list(
@@ -116,11 +116,11 @@ fn sku_in_path(path: &str) -> Result<Sku, Problem> {
         .map_err(|_| Problem::not_found("there is no such product"))
 }
 
-/// One product.
+/// Returns a product.
 #[utoipa::path(
     tag = "catalogue",
     operation_id = "show_product",
-    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    params(("sku" = inline(Sku), Path, description = "The product's SKU.")),
     responses((status = 200, body = ProductView)),
 )]
 #[get("/products/{sku}")]
@@ -134,7 +134,7 @@ async fn show(
     Ok(HttpResponse::Ok().json(ProductView::from(product)))
 }
 
-/// Products whose prices are asked for.
+/// The products whose prices are requested.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PriceRequest {
@@ -142,20 +142,20 @@ struct PriceRequest {
     skus: Vec<Sku>,
 }
 
-/// The prices of those products that there are.
+/// The prices of the requested products that exist.
 #[derive(Debug, Serialize, ToSchema)]
 struct PriceResponse {
     prices: Vec<Price>,
 }
 
-/// A price.
+/// The price of a product.
 #[derive(Debug, Serialize, ToSchema)]
 struct Price {
     sku: Sku,
     unit_price: Money,
 }
 
-/// The prices of those of these products that there are; for services.
+/// Returns the prices of the requested products that exist.
 #[utoipa::path(tag = "services", operation_id = "list_prices", request_body = PriceRequest, responses((status = 200, body = PriceResponse)))]
 #[post("/prices")]
 async fn prices(
@@ -179,14 +179,14 @@ async fn prices(
     Ok(HttpResponse::Ok().json(PriceResponse { prices }))
 }
 
-/// What a product is to be called, and to cost.
+/// The name and the price of a product.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutProduct {
-    /// 1 to 100 characters, and no control characters.
+    /// The name: 1 to 100 characters, without control characters.
     #[schema(value_type = String, min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001F\u007F-\u009F]+$")]
     name: Note,
-    /// In minor units, from 1 to 1000000000.
+    /// The price in minor units, from 1 to 1000000000.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     price_minor: i64,
     currency: Currency,
@@ -195,9 +195,9 @@ struct PutProduct {
 /// Creates a product, or changes its name and price. Orders that are priced already keep their price.
 #[utoipa::path(
     tag = "operator",
-    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    params(("sku" = inline(Sku), Path, description = "The product's SKU.")),
     request_body = PutProduct,
-    responses((status = 204, description = "The product is as asked.")),
+    responses((status = 204, description = "The product has this name and price.")),
 )]
 #[put("/operator/products/{sku}")]
 async fn put_product(
@@ -212,7 +212,7 @@ async fn put_product(
     if product.name.as_str().chars().count() > 100 {
         return Err(Problem::invalid_field(
             "name",
-            "a name has 1 to 100 characters",
+            "must have 1 to 100 characters",
         ));
     }
     in_range("price_minor", product.price_minor)?;
@@ -234,33 +234,33 @@ fn in_range(field: &str, value: i64) -> Result<(), Problem> {
     }
 }
 
-/// Units that are delivered.
+/// A delivery to book.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Delivery {
-    /// Names this delivery: sent again, it is the same one.
+    /// The delivery's name: a second request with the same name is the same delivery.
     delivery: Note,
-    /// From 1 to 1000000000.
+    /// The units, from 1 to 1000000000.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     quantity: i64,
 }
 
-/// A delivery, as it is booked.
+/// The result of a delivery.
 #[derive(Debug, Serialize, ToSchema)]
 struct Delivered {
-    /// False: this delivery had come before.
+    /// False if this delivery was booked before.
     new: bool,
 }
 
-/// Takes delivered units in, once per delivery.
+/// Adds delivered units to a product's stock, once per delivery.
 #[utoipa::path(
     tag = "operator",
     operation_id = "deliver_product",
-    params(("sku" = inline(Sku), Path, description = "Which product.")),
+    params(("sku" = inline(Sku), Path, description = "The product's SKU.")),
     request_body = Delivery,
     responses(
         (status = 200, body = Delivered),
-        (status = 409, description = "A delivery of this name was of another product or quantity."),
+        (status = 409, description = "A delivery of this name was made for another product or quantity."),
     ),
 )]
 #[post("/operator/products/{sku}/deliveries")]
@@ -280,11 +280,11 @@ async fn deliver(
     Ok(HttpResponse::Ok().json(Delivered { new }))
 }
 
-/// What became of an order here.
+/// The reservation of an order.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReservationView {
     order_id: OrderId,
-    /// reserved, rejected, sold, released, void or settled.
+    /// One of reserved, rejected, sold, released, void and settled.
     state: &'static str,
     lines: Vec<OrderLine>,
     order_version: u32,
@@ -292,9 +292,9 @@ struct ReservationView {
     updated_at: OffsetDateTime,
 }
 
-/// What became of an order here.
+/// Returns the reservation of an order.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The order's id.")), responses(
-    (status = 200, body = ReservationView), (status = 404, description = "Inventory has not heard of this order."),
+    (status = 200, body = ReservationView), (status = 404, description = "No message about this order has arrived."),
 ))]
 #[get("/operator/reservations/{id}")]
 async fn show_reservation(
@@ -304,7 +304,7 @@ async fn show_reservation(
 ) -> Result<HttpResponse, Problem> {
     let reservation = store::find(&state.pool, OrderId(id)).await?;
     let reservation =
-        reservation.ok_or_else(|| Problem::not_found("nothing was heard of this order here"))?;
+        reservation.ok_or_else(|| Problem::not_found("no message about this order has arrived"))?;
     Ok(HttpResponse::Ok().json(ReservationView {
         order_id: reservation.order_id,
         state: store::state_name(&reservation.state),

@@ -2,10 +2,10 @@
 //!
 //! Where to look:
 //!
-//! - [`domain`]: a reservation's life as one pure function;
-//! - `http`: the catalogue, prices for the order service, deliveries; `consumer`: what it hears from the broker;
+//! - [`domain`]: a reservation's states as one pure function;
+//! - `http`: the catalogue, prices for the order service, deliveries; `consumer`: messages from the broker;
 //! - `commands`: the use cases, on the caller's transaction;
-//! - `store`: all SQL; `app`: how the parts are put together.
+//! - `store`: all SQL; `app`: puts the parts together.
 
 mod app;
 mod commands;

@@ -11,12 +11,12 @@ pub(crate) use reservations::{
 };
 use sqlx::migrate::Migrator;
 
-/// The service's own schema.
+/// Returns the migrations of the service's own schema.
 pub(crate) fn migrator() -> Migrator {
     sqlx::migrate!()
 }
 
-/// Shows the auditor what books are made of. Runs after all other migrations, whose tables it looks at.
+/// Returns the migrations that show the auditor the books. They run after all others, whose tables they read.
 pub(crate) fn audit() -> Migrator {
     let mut migrator = sqlx::migrate!("./audit");
     migrator.dangerous_set_table_name("_audit_migrations");

@@ -1,4 +1,4 @@
-//! A charge under one key happens once, whatever becomes of the answer.
+//! A charge under one key happens once, even if its answer is lost.
 
 use contracts::value::OrderId;
 use reqwest::Method;
@@ -41,15 +41,15 @@ async fn a_key_is_one_charge_and_one_answer() {
 }
 
 #[tokio::test]
-async fn twenty_at_once_are_one_charge() {
+async fn twenty_concurrent_requests_are_one_charge() {
     let app = spawn_app().await;
     app.turn(json!({ "latency_max_ms": 30 })).await.expect(204);
     let order = OrderId::new();
     let answers =
         futures_util::future::join_all((0..20).map(|_| app.charge("k", order, "tok_visa", 500)))
             .await;
-    // One of them charges; the others are told that it is in progress, or what came of it, or to come back: there are fewer
-    // connections to the database than that.
+    // One of them charges. The others get 409 while it is in progress, 200 with its result, or 503, because there are
+    // fewer database connections than requests.
     for answer in answers {
         let status = answer.status.as_u16();
         assert!([200, 409, 503].contains(&status), "{answer:?}");
@@ -90,7 +90,7 @@ async fn some_cards_always_end_the_same_way() {
 }
 
 #[tokio::test]
-async fn a_failure_before_charges_nothing_and_one_after_charges_all_the_same() {
+async fn fail_before_charges_nothing_and_fail_after_charges_once() {
     let app = spawn_app().await;
     let order = OrderId::new();
     app.turn(json!({ "fail_before": 1.0 })).await.expect(204);
@@ -120,7 +120,7 @@ async fn a_failure_before_charges_nothing_and_one_after_charges_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_capture_lands_also_when_nobody_waits_for_it() {
+async fn capture_lands_after_the_merchant_has_hung_up() {
     let app = spawn_app().await;
     app.turn(json!({ "latency_min_ms": 300, "latency_max_ms": 300 }))
         .await
@@ -145,10 +145,10 @@ async fn a_capture_lands_also_when_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_charge_that_a_crash_abandoned_is_taken_over() {
+async fn charge_that_a_crash_abandoned_is_taken_over() {
     let app = spawn_app().await;
     let order = OrderId::new();
-    // As a processor leaves it that dies while it decides: its lease has ended.
+    // The row of a processor that died while it was deciding, and whose lease has ended.
     app.charge("k", order, "tok_declined", 5).await.expect(200);
     sqlx::query(
         "update charge set status = 'processing', decline_reason = null, processing_until = now() - interval '1 second',
@@ -167,7 +167,7 @@ async fn a_charge_that_a_crash_abandoned_is_taken_over() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_told_what_is_wrong() {
+async fn invalid_request_is_refused_with_the_name_of_its_field() {
     let app = spawn_app().await;
     let order = OrderId::new();
     app.charge("k", order, "tok_visa", 0).await.expect_problem(

@@ -25,7 +25,7 @@ pub(crate) async fn start(database: Database) -> Processor {
 }
 
 impl Processor {
-    /// Turns some knobs; the others are calm.
+    /// Turns some knobs; the others make no faults.
     pub(crate) async fn turn(&self, knobs: Value) -> Answer {
         let mut all = json!({
             "latency_min_ms": 0, "latency_max_ms": 0, "fail_before": 0.0, "fail_after": 0.0, "decline": 0.0
@@ -65,7 +65,7 @@ impl Processor {
         .await
     }
 
-    /// The ledger's entries about `reference`: kind and amount.
+    /// Returns the kind and the amount of each ledger entry about `reference`.
     pub(crate) async fn ledger(&self, reference: OrderId) -> Vec<(String, i64)> {
         let entries = answer(self.0.as_operator(Method::GET, "/ledger?limit=1000"))
             .await

@@ -1,4 +1,4 @@
-//! The card processor through its API.
+//! The card processor, through its API.
 
 mod charges;
 mod helpers;

@@ -1,4 +1,4 @@
-//! The books, compared while somebody looks.
+//! Compares the books.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::error::Error;
 
-/// What a look at the books says.
+/// The result of a comparison of the books.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Invariants {
     #[serde(with = "time::serde::rfc3339")]
@@ -20,16 +20,16 @@ pub(crate) struct Invariants {
     checks: Vec<Check>,
 }
 
-/// Compares the books.
+/// A comparer of the books, which keeps its last result.
 pub(crate) struct Auditor {
     glance: Glance,
-    /// The last look, and how long it took.
+    /// The time and the result of the last comparison.
     last: Mutex<Option<(Instant, Invariants)>>,
 }
 
-/// A look is good for as long.
+/// The time for which a result is returned again, instead of a new comparison.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long a look may take.
+/// The time limit of a comparison.
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Auditor {
@@ -40,7 +40,9 @@ impl Auditor {
         })
     }
 
-    /// Looks at the books, unless somebody just has. One look at a time.
+    /// Compares the books, or returns the last result while it is newer than [`FRESH`]. One comparison runs at a time:
+    /// other callers wait for its result. Fails with [`Error::Away`] after [`LOOK`], or if a database or the broker
+    /// cannot be read.
     pub(crate) async fn look(&self) -> Result<Invariants, Error> {
         let away = |why: String| Error::Away {
             service: "a database, or the broker",

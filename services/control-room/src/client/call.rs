@@ -1,10 +1,10 @@
-//! A request to a service, and what it answers.
+//! A request to a service, and its response.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// What to do.
+/// The method of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verb {
     Get,
@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A service's answer, to be passed on as it is.
+/// A service's response, which the room passes on as it is.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -1,4 +1,4 @@
-//! What the page orders to be drilled: one at a time.
+//! The mailbox for drills that the page starts, one at a time.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use tokio::sync::{
     mpsc::{Receiver, Sender, channel},
 };
 
-/// Where the page leaves what is to be drilled.
+/// A mailbox for the next drill, which is refused while another one runs.
 #[derive(Clone)]
 pub(crate) struct DrillBox {
     sender: Sender<Drill>,
-    /// The right to have a drill carried out: there is one.
+    /// The right to start a drill: one permit, or none while a drill runs.
     turn: Arc<Semaphore>,
 }
 
 impl DrillBox {
-    /// An empty box; where its orders come out; and the turn, to be given back after each.
+    /// Returns an empty box, the receiver of its drills, and the semaphore to which the receiver adds a permit after
+    /// each drill.
     pub(crate) fn new() -> (Self, Receiver<Drill>, Arc<Semaphore>) {
         let (sender, orders) = channel(1);
         let turn = Arc::new(Semaphore::new(1));
@@ -28,7 +29,7 @@ impl DrillBox {
         (new, orders, turn)
     }
 
-    /// Whether it was taken: not while a drill runs.
+    /// Hands over a drill. Returns false, and drops it, while another one runs.
     pub(crate) fn place(&self, drill: Drill) -> bool {
         let Ok(turn) = self.turn.try_acquire() else {
             return false;
@@ -36,7 +37,7 @@ impl DrillBox {
         if self.sender.try_send(drill).is_err() {
             return false;
         }
-        // Given back when the drill is over.
+        // The receiver adds it again when the drill is over.
         turn.forget();
         true
     }

@@ -1,4 +1,4 @@
-//! One order, as it is heard of, asked for, kept and shown.
+//! One order: as messages and the order service describe it, as the board keeps it, and as the page shows it.
 
 use contracts::value::Money;
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::step::{Detail, Step, StepLine, lines, plain};
 
-/// Messages that are kept of each order, in number. An order that is asked for again and again has no end of them.
+/// The most messages that are kept of an order. Without a bound, resends would grow an order that waits for ever.
 pub(super) const STEPS: usize = 60;
 
-/// Where an order stands.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -20,23 +20,23 @@ pub enum State {
     Cancelled,
 }
 
-/// What an event says about where an order stands.
+/// The change of an order's state that a message tells of.
 #[derive(Clone, Debug)]
 pub enum News {
     Created(Box<Opening>),
-    /// Confirmed, cancelling or cancelled.
+    /// The order is confirmed, cancelling or cancelled, as of `version`.
     Moved {
         version: u32,
         state: State,
         reason: Option<String>,
     },
-    /// All that a confirmed order leads to is done, its goods are sold: it is at rest.
+    /// The goods of a confirmed order are sold, which is its last step: it is at rest.
     Committed,
-    /// Something that leaves it where it is.
+    /// Anything that leaves the state as it is.
     Other,
 }
 
-/// How an order began.
+/// The content of an order, from its first message.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub customer: String,
@@ -117,7 +117,7 @@ pub struct OrderLine {
     pub at_rest: bool,
     pub(super) stuck: bool,
     pub(super) amount: Money,
-    /// Units, of all products.
+    /// The units of all lines together.
     pub(super) items: u64,
     pub(super) payment: String,
     #[serde(with = "time::serde::rfc3339")]
@@ -141,9 +141,9 @@ pub(super) struct Order {
     pub(super) created_at: OffsetDateTime,
     pub(super) updated_at: OffsetDateTime,
     pub(super) trace_id: Option<String>,
-    /// Each message once, in the order of their times.
+    /// The messages, each once, ordered by time.
     pub(super) steps: Vec<Step>,
-    /// When something of it was last heard, or asked for; on the room's clock.
+    /// The time of the last message about it, or request for it, on the room's clock.
     pub(super) touched: OffsetDateTime,
 }
 
@@ -192,7 +192,7 @@ impl Order {
     }
 }
 
-/// The trace id of a W3C `traceparent`.
+/// Returns the trace id of a W3C `traceparent`; `None` if that is malformed.
 pub fn trace_id(traceparent: &str) -> Option<String> {
     let id = traceparent.split('-').nth(1)?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())

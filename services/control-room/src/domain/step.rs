@@ -1,4 +1,4 @@
-//! The steps of an order: what happened, in choreography; what was asked and what was answered, in orchestration.
+//! The steps of an order: its events in choreography; its commands, each with its reply, in orchestration.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug)]
 pub struct Step {
     pub message_id: Uuid,
-    /// The message that led to it: of an answer, the command.
+    /// The message that caused it: for a reply, the command.
     pub cause: Option<Uuid>,
     pub kind: String,
     pub source: String,
@@ -27,7 +27,7 @@ pub struct Step {
     pub detail: Detail,
 }
 
-/// What a payload says that the type does not, and the page shows. Anything else is nothing, whatever it looks like.
+/// The part of a payload that the page shows besides the type: a saga, or news. Any other payload is `Nothing`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Detail {
@@ -67,12 +67,12 @@ impl Detail {
 pub struct StepLine {
     #[serde(flatten)]
     pub said: Said,
-    /// It was a command.
+    /// The command's part; `None` for any other message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask: Option<Ask>,
 }
 
-/// Something that was said.
+/// A message, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Said {
     #[serde(rename = "type")]
@@ -80,26 +80,26 @@ pub struct Said {
     pub source: String,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// Since the order began, in milliseconds.
+    /// The time since the order began, in milliseconds.
     pub ms: i64,
 }
 
-/// What is special about a command.
+/// The part of a step that only a command has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ask {
-    /// The service that is asked.
+    /// The service that the command is sent to.
     pub of: &'static str,
-    /// Which saga, which news.
+    /// The saga to start, or the news to tell; `None` for other commands.
     pub about: Option<&'static str>,
-    /// Whether it undoes something, or tells of that: a compensation.
+    /// True for a compensation: the command undoes something, or starts or announces that.
     pub undoes: bool,
-    /// How often it was sent.
+    /// The number of times that it was sent.
     pub attempts: u32,
-    /// The first answer; the others say the same.
+    /// The first reply; later ones say the same.
     pub answer: Option<Said>,
 }
 
-/// Who is asked by a message of this type, and whether it undoes something; `None` if it is no command.
+/// Returns the recipient of a command, and true if it is a compensation; `None` if the type is not a command's.
 fn command(kind: &str, detail: &Detail) -> Option<(&'static str, bool)> {
     let tells_of_undoing = matches!(detail.word(), Some("undo_order" | "cancelled"));
     Some(match kind {
@@ -116,10 +116,10 @@ fn command(kind: &str, detail: &Detail) -> Option<(&'static str, bool)> {
     })
 }
 
-/// The steps as the page shows them, in the order of their times: each command once, with its answer.
+/// Returns the steps as the page shows them, ordered by time: each command once, with its reply.
 ///
-/// Commands of one type about the same thing are one command that was sent again: an order's sagas ask for each effect under
-/// one idempotency key, which is what the type and the detail name. (Of the two sagas that undo, only one ever does.)
+/// Commands with the same type and detail are resends of one command: an order's sagas request each effect under one
+/// idempotency key, which the type and the detail stand for. (Two sagas of an order can compensate, but only one does.)
 pub(super) fn lines(steps: &[Step], began: OffsetDateTime) -> Vec<StepLine> {
     let said = |step: &Step| Said {
         kind: step.kind.clone(),
@@ -128,10 +128,10 @@ pub(super) fn lines(steps: &[Step], began: OffsetDateTime) -> Vec<StepLine> {
         ms: i64::try_from((step.at - began).whole_milliseconds().max(0)).unwrap_or(i64::MAX),
     };
     let mut lines: Vec<StepLine> = Vec::with_capacity(steps.len());
-    // The place among the lines of each command, by what it is about and by the ids of its messages.
+    // The index of each command in `lines`: by its type and detail, and by the ids of its messages.
     let mut places = BTreeMap::new();
     let mut sent = BTreeMap::new();
-    // First all commands: by another service's clock an answer may come before what it answers.
+    // Commands first: by its own service's clock, a reply may be older than its command.
     let (commands, others): (Vec<_>, Vec<_>) = steps
         .iter()
         .map(|step| (step, command(&step.kind, &step.detail)))
@@ -165,7 +165,7 @@ pub(super) fn lines(steps: &[Step], began: OffsetDateTime) -> Vec<StepLine> {
             Some(ask) => {
                 ask.answer.get_or_insert_with(|| said(step));
             }
-            // A fact, or an answer to a command that nobody here heard.
+            // An event, or a reply to a command that the room has missed.
             None => lines.push(StepLine {
                 said: said(step),
                 ask: None,
@@ -176,7 +176,7 @@ pub(super) fn lines(steps: &[Step], began: OffsetDateTime) -> Vec<StepLine> {
     lines
 }
 
-/// `/order` -> `order`
+/// Returns a source without its leading slash: `order` for `/order`.
 pub fn plain(source: &str) -> String {
     source.trim_start_matches('/').to_owned()
 }

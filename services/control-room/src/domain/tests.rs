@@ -21,7 +21,7 @@ fn step(message: u128, kind: &str, seconds: i64) -> Step {
     }
 }
 
-/// A step of an orchestrated order, caused by an earlier one, with this payload.
+/// Returns a step of an orchestrated order, with this cause and payload.
 fn said(message: u128, cause: Option<u128>, kind: &str, seconds: i64, data: &str) -> Step {
     Step {
         cause: cause.map(id),
@@ -64,7 +64,7 @@ fn hear(board: &mut Board, order: u128, message: u128, seconds: i64, news: News)
 }
 
 fn view(order: u128, state: &str, version: u32, at_rest: bool) -> View {
-    // As the order service writes it.
+    // The order service's own format.
     let json = format!(
         r#"{{"id":"{}","customer":"bob","coordination":"choreography","state":"{state}","at_rest":{at_rest},
             "version":{version},"lines":[{{"sku":"TEA","quantity":3,"unit_price":{{"amount_minor":1,"currency":"EUR"}}}}],
@@ -95,8 +95,9 @@ fn an_order_comes_to_rest_as_its_events_come_in() {
     assert_eq!((line.items, line.customer.as_str()), (2, "alice"));
 }
 
+/// A resend is counted and not shown, a reply belongs to its command whatever its time, and a compensation is marked.
 #[test]
-fn each_command_is_shown_once_with_its_answer_and_what_undoes_is_marked() {
+fn command_is_shown_once_with_its_reply() {
     let start = r#"{"saga":"place_order"}"#;
     let told = r#"{"news":{"cancelled":{"reason":"out_of_stock","payment":"undone"}}}"#;
     let mut board = Board::default();
@@ -107,7 +108,7 @@ fn each_command_is_shown_once_with_its_answer_and_what_undoes_is_marked() {
         [
             (said(10, None, "order.start_saga.v1", 0, start), created()),
             (said(11, Some(10), charge, 1, "{}"), News::Other),
-            // Asked again; and by the clock of who answers, the answer came before both.
+            // A resend, and a reply that is older than both by payment's clock.
             (said(12, None, charge, 4, "{}"), News::Other),
             (
                 said(13, Some(12), "payment.completed.v1", 0, "{}"),
@@ -180,7 +181,7 @@ fn each_command_is_shown_once_with_its_answer_and_what_undoes_is_marked() {
 }
 
 #[test]
-fn an_orchestrated_order_that_was_missed_is_shown_by_its_timeline() {
+fn missed_orchestrated_order_is_shown_from_its_timeline() {
     let mut board = Board::default();
     hear_all(
         &mut board,
@@ -229,16 +230,16 @@ fn repeated_and_late_events_change_nothing() {
 }
 
 #[test]
-fn what_was_missed_is_asked_for_and_heals() {
+fn missed_order_is_asked_for_and_filled_in() {
     let mut board = Board::default();
-    // Its beginning was missed.
+    // Its first message was missed.
     hear(&mut board, 7, 11, 1, News::Other);
     assert!(board.newest(10).is_empty());
     assert_eq!(board.wants(at(1), Duration::from_secs(3), 10), [id(7)]);
     board.read(view(7, "pending", 1, false), Vec::new(), at(1));
     let line = board.newest(10).remove(0);
     assert_eq!((line.customer.as_str(), line.items), ("bob", 3));
-    // In flight, and nothing heard: asked for again, but not before a while.
+    // In flight without a message: it is asked for again once the patience is over.
     assert!(board.wants(at(3), Duration::from_secs(3), 10).is_empty());
     assert_eq!(board.wants(at(5), Duration::from_secs(3), 10), [id(7)]);
     let entry = format!(
@@ -254,7 +255,7 @@ fn what_was_missed_is_asked_for_and_heals() {
 }
 
 #[test]
-fn a_view_that_is_older_than_what_was_heard_is_ignored() {
+fn view_that_is_older_than_a_message_is_ignored() {
     let mut board = Board::default();
     hear(&mut board, 1, 10, 0, created());
     hear(&mut board, 1, 12, 2, moved(2, State::Confirmed));

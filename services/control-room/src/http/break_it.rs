@@ -1,4 +1,4 @@
-//! What can be broken. In demo mode alone; each is the same route of a service, which has it in demo mode alone, too.
+//! The controls that break things. They exist only in demo mode, as do the services' routes that they call.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use super::{
 };
 use crate::client::{Call, Verb};
 
-/// Who handles the message that is damaged: payment, as it hears of a new order.
+/// The service and queue whose message is damaged: payment's, which handles `order.created`.
 const DAMAGED: (&str, &str) = ("payment", "payment.choreography");
-/// Who is sent bytes that are no message.
+/// The service and queue to which bytes are sent that are not a message.
 const POISONED: (&str, &str) = ("notification", "notification.choreography");
-/// How long to wait until the damaged message is parked.
+/// The longest wait until the damaged message is parked.
 const PARKED: Duration = Duration::from_secs(3);
 
-/// What is done to a queue.
+/// An action on a queue.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(
@@ -36,7 +36,7 @@ enum QueueDeed {
     Resume,
 }
 
-/// Where a service is to abort.
+/// The failpoint at which a service is to abort.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Crash {
@@ -45,7 +45,7 @@ pub(super) struct Crash {
     failpoint: String,
 }
 
-/// Which message to put on its way.
+/// The kind of message to send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Poison {
@@ -55,24 +55,24 @@ pub(super) struct Poison {
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// Of a real new order, which waits until an operator has mended and requeued it.
+    /// The damaged event of a new order, which waits until an operator has edited and requeued the message.
     Malformed,
-    /// Not JSON at all: it can only be dropped.
+    /// Bytes that are not JSON. An operator can only drop them.
     Unmendable,
 }
 
-/// What was poisoned.
+/// The message that was poisoned, and its queue.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PoisonedQueue)]
 pub(super) struct Poisoned {
     /// The id of the message; null if it is not parked yet (the queue is paused, say).
     message_id: Option<Uuid>,
     queue: &'static str,
-    /// The order that waits.
+    /// The order that waits for the message; null if there is none.
     order_id: Option<Uuid>,
 }
 
-/// How the card processor's knobs stand.
+/// Returns the card processor's knobs.
 #[utoipa::path(tag = "demo", responses(
     Guarded, (status = 200, description = "The knobs, as the card processor shows them.", body = Object),
 ))]
@@ -89,7 +89,7 @@ pub(super) async fn show_knobs(
     passed(answer.await?)
 }
 
-/// Turns them.
+/// Turns the card processor's knobs.
 #[utoipa::path(tag = "demo", request_body(content = Object, description = "The knobs, as the card processor shows them."), responses(
     Guarded, (status = 204, description = "The knobs are turned."),
 ))]
@@ -109,17 +109,17 @@ pub(super) async fn turn_knobs(
     passed(answer)
 }
 
-/// Stops a service's consuming a queue, or lets it go on.
+/// Pauses or resumes a service's consumer of a queue. A paused queue keeps its messages.
 #[utoipa::path(
     tag = "demo",
     operation_id = "pause_or_resume_queue",
     params(
         ("service" = String, Path, description = "The service's name."),
         ("queue" = String, Path, description = "The queue's name."),
-        ("deed" = inline(QueueDeed), Path, description = "What to do."),
+        ("deed" = inline(QueueDeed), Path, description = "The action."),
     ),
     request_body = Meant,
-    responses(Guarded, (status = 204, description = "It is paused, or goes on.")),
+    responses(Guarded, (status = 204, description = "The queue is paused or resumed.")),
 )]
 #[post("/room/services/{service}/queues/{queue}/{deed:pause|resume}")]
 pub(super) async fn pause_queue(
@@ -138,7 +138,7 @@ pub(super) async fn pause_queue(
     passed(answer)
 }
 
-/// Makes a service abort the next time that it comes to a line.
+/// Makes a service abort when it next reaches a failpoint, once.
 #[utoipa::path(
     tag = "demo",
     operation_id = "crash_service",
@@ -165,21 +165,23 @@ pub(super) async fn crash(
     passed(answer.await?)
 }
 
-/// What stands in a path must be a name, and nothing that leads elsewhere.
+/// Checks that a segment of a path is a name, so that the path cannot lead elsewhere.
 fn is_name(name: &str) -> Result<(), Problem> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.bytes().all(fits) && !name.is_empty() {
         Ok(())
     } else {
-        Err(Problem::not_found(format!("{name:?} is no name")))
+        Err(Problem::not_found(format!(
+            "{name:?} is not a valid name: use A-Z, a-z, 0-9, '.', '_' and '-'"
+        )))
     }
 }
 
-/// Puts a message on its way that cannot be handled.
+/// Sends a message that cannot be handled.
 ///
-/// `malformed`: payment is told to damage the next message that names a customer who has never been there; then that
-/// customer places an order, by card. The event is damaged where payment reads it, so it is parked there and nowhere else,
-/// and the order waits. `unmendable`: notification is sent bytes that are no message.
+/// `malformed`: payment is told to damage the next message that contains a new customer's name; then that customer
+/// places an order, by card. The event is damaged only where payment reads it, so only payment parks it, and the order
+/// waits. `unmendable`: bytes that are not a message are sent to notification.
 #[utoipa::path(tag = "demo", request_body = Poison, responses(Guarded, (status = 202, body = Poisoned)))]
 #[post("/room/poison")]
 pub(super) async fn poison(
@@ -216,7 +218,7 @@ async fn malformed(
     let () = services.ask(service, call, deadline).await?;
 
     let token = services.customer_token(customer)?;
-    // By card: a customer who has never been there has no wallet.
+    // By card: a new customer has no wallet.
     let order = json!({
         "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
         "payment": { "method": "card", "token": "tok_visa" },
@@ -235,7 +237,7 @@ async fn malformed(
     })
 }
 
-/// The message about an order that payment has parked.
+/// Waits until payment has parked a message about an order, and returns its id; `None` after [`PARKED`].
 async fn parked_message(
     state: &State,
     visitor: &Visitor,

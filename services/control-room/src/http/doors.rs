@@ -1,19 +1,20 @@
-//! Which requests are meant for the room, and which another site made a browser send.
+//! Tells requests that are meant for the room from those that another site made a browser send.
 //!
-//! In demo mode anyone who reaches the room may use it: it listens on the loopback interface, or behind a front door that
-//! does. The visitor's browser reaches it, too, and runs other people's pages. Three headers tell them apart, and a page
-//! can set none of them:
+//! In demo mode anyone who reaches the room may use it: it listens on the loopback interface, or behind a front door
+//! that does. The visitor's browser reaches it as well, and also runs pages of other sites. Three headers tell their
+//! requests apart, and a page can set none of them:
 //!
-//! - `Host` names a host that is the room's: a page whose own name was made to point here (DNS rebinding) is of the same
-//!   origin for its browser, and still says its own name. The request's target, if it names a host, must name one, too.
-//! - `Origin`, which comes with everything that changes something, is that very host and port.
-//! - `Sec-Fetch-Site` is `same-origin`, or `none`: somebody typed the address.
+//! - `Host` must be one of the room's names. A page whose own name was made to resolve to the room (DNS rebinding) is
+//!   of the same origin for its browser, but its requests carry its own name. A host in the request's target must be
+//!   one of the room's names, too.
+//! - `Origin`, which browsers send with every change, must be that very host and port.
+//! - `Sec-Fetch-Site` must be `same-origin`, or `none` for an address that the visitor typed.
 //!
-//! What changes something is `application/json` as well, which a page of another origin can send after a preflight alone,
-//! and a preflight is not answered. A program that is no browser sends neither `Origin` nor `Sec-Fetch-Site`, and is let in.
+//! A change must be `application/json` as well. A page of another origin can send that only after a preflight, which
+//! the room does not grant. A program that is not a browser sends neither `Origin` nor `Sec-Fetch-Site`, and is let in.
 //!
-//! The answer is 403 and not 421 (RFC 9110, 15.5.20): after a 421 a client may repeat the request on a new connection, and
-//! no connection makes a foreign name ours.
+//! The response is 403 and not 421 (RFC 9110, 15.5.20): after a 421 a client may repeat the request on a new
+//! connection, but the name is foreign on every connection.
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -33,7 +34,7 @@ use crate::config::Hosts;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A request that is meant for the room: for handlers that ask for no more than that.
+/// An extractor for handlers that require no more than a request that is meant for the room.
 #[derive(Debug)]
 pub(super) struct Meant;
 
@@ -49,16 +50,17 @@ impl FromRequest for Meant {
     }
 }
 
-/// Refuses what another site made a browser send, and what is sent to another name.
+/// Refuses with 403 requests to a foreign name, and those that another site made a browser send; with 415 changes that
+/// are not JSON.
 pub(super) fn check(request: &HttpRequest, hosts: &Hosts) -> Result<(), Problem> {
     let foreign = |why: &str| Err(Problem::foreign_site(why));
     let Some(host) = only(request, &HOST).and_then(|host| host.parse().ok()) else {
-        return foreign("the request must name one host");
+        return foreign("the request must have one valid Host header");
     };
     let target = request.uri().authority();
     if !hosts.has(&host) || target.is_some_and(|target| !hosts.has(target)) {
         return foreign(
-            "the control room is not at this name: use localhost, or have the name added to ROOM_HOSTS",
+            "the Host header is not a name of the control room: use localhost, or add the name to ROOM_HOSTS",
         );
     }
     if request.headers().contains_key(ORIGIN) {
@@ -76,20 +78,20 @@ pub(super) fn check(request: &HttpRequest, hosts: &Hosts) -> Result<(), Problem>
     let changes = ![Method::GET, Method::HEAD].contains(request.method());
     if changes && request.content_type() != "application/json" {
         return Err(Problem::unsupported_media_type(
-            "what changes something must be sent as application/json",
+            "a request that changes something must be sent as application/json",
         ));
     }
     Ok(())
 }
 
-/// Returns the value of a header that must not come twice.
+/// Returns the value of a header; `None` if it is missing, repeated or not text.
 fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     let mut values = request.headers().get_all(name);
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-/// Returns the host and port of an origin. A front door may speak TLS for us, so both schemes are ours.
+/// Returns the host and port of an origin. A front door may terminate TLS, so both schemes are valid.
 fn authority(origin: &str) -> Option<Authority> {
     let rest = ["http://", "https://"]
         .iter()
@@ -109,7 +111,7 @@ mod tests {
 
     const PAGE: &str = "http://localhost:7000";
 
-    /// A request by method, `Host`, `Origin` and `Sec-Fetch-Site`, and whether it is let in.
+    /// A request's method, `Host`, `Origin` and `Sec-Fetch-Site`, and true if it is let in.
     type Row = (
         Method,
         &'static [&'static str],
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn requests_are_told_apart_by_host_origin_and_site() {
         let rows: &[Row] = &[
-            // Programs, and addresses that somebody typed.
+            // Programs, and addresses that a visitor typed.
             (Method::GET, &["127.0.0.1:7000"], &[], None, true),
             (Method::POST, &["127.0.0.1:7000"], &[], None, true),
             (Method::GET, &["localhost:7000"], &[], Some("none"), true),
@@ -178,7 +180,7 @@ mod tests {
                 None,
                 true,
             ),
-            // A name that is not ours, whatever its browser says: DNS rebinding.
+            // A foreign name, whatever its browser says: DNS rebinding.
             (
                 Method::GET,
                 &["evil.example:7000"],

@@ -1,4 +1,4 @@
-//! Drills. In demo mode alone.
+//! Drills, only in demo mode.
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::http::Problem;
@@ -11,15 +11,15 @@ use super::{
     visitor::{Guarded, Meant, Visitor},
 };
 
-/// What there is to drill.
+/// A drill that can be started.
 #[derive(Debug, Serialize, ToSchema)]
 struct DrillView {
     name: &'static str,
-    /// What it shows, in a sentence or two.
+    /// A description, in a sentence or two.
     what: &'static str,
 }
 
-/// What there is to drill.
+/// Returns the drills that can be started.
 #[utoipa::path(tag = "demo", operation_id = "list_drills", responses(Guarded, (status = 200, body = Vec<DrillView>)))]
 #[get("/room/drills")]
 pub(super) async fn list(_: Visitor) -> HttpResponse {
@@ -31,7 +31,7 @@ pub(super) async fn list(_: Visitor) -> HttpResponse {
     HttpResponse::Ok().json(drills.collect::<Vec<_>>())
 }
 
-/// Begins a drill: it is told in the stream, as `drill`. One at a time.
+/// Starts a drill, one at a time. The stream reports it as `drill`.
 #[utoipa::path(
     tag = "demo",
     operation_id = "begin_drill",
@@ -39,8 +39,8 @@ pub(super) async fn list(_: Visitor) -> HttpResponse {
     request_body = Meant,
     responses(
         Guarded,
-        (status = 202, description = "It begins."),
-        (status = 409, description = "Another drill is not over yet."),
+        (status = 202, description = "The drill is started."),
+        (status = 409, description = "Another drill is still running."),
     ),
 )]
 #[post("/room/drills/{name}")]
@@ -52,9 +52,9 @@ pub(super) async fn begin(
     let drill = Drill::all().iter().find(|drill| drill.name() == *name);
     let drill = drill.ok_or_else(|| Problem::not_found(format!("there is no drill {name:?}")))?;
     let order = state.drills.as_ref();
-    let order = order.ok_or_else(|| Problem::not_found("drills are for demo mode alone"))?;
+    let order = order.ok_or_else(|| Problem::not_found("drills exist only in demo mode"))?;
     if !order.place(*drill) {
-        return Err(Problem::conflict("another drill is not over yet"));
+        return Err(Problem::conflict("another drill is still running"));
     }
     Ok(HttpResponse::Accepted().finish())
 }

@@ -1,4 +1,4 @@
-//! The stream: server-sent events to whoever watches.
+//! The stream: server-sent events to the watchers.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -18,32 +18,33 @@ use super::{
 };
 use crate::commands::{Frame, Room};
 
-/// How long nothing may be said: proxies and browsers tell a quiet stream from a dead one by it.
+/// The longest silence of a stream. After it a comment is sent, so that proxies and browsers do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A server-sent event.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it stands in the document alone")]
 struct Event {
-    /// What happened: `snapshot`, `order`, `health`, `trouble`, `invariants` or `drill`.
+    /// The event's name: `snapshot`, `order`, `health`, `trouble`, `invariants` or `drill`.
     event: String,
-    /// One line of JSON.
+    /// The event's data, as one line of JSON.
     data: String,
 }
 
-/// Somebody who watches.
+/// A client of the stream.
 struct Watcher {
     room: Arc<Room>,
     feed: broadcast::Receiver<Frame>,
     waiting: VecDeque<Frame>,
     closing: CancellationToken,
     quiet_until: Instant,
-    /// Given back when the stream is dropped: by its end, or with its connection.
+    /// Released when the stream is dropped: at its end, or with its connection.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// What to say next; nothing once the room closes. Who was too slow for the feed is shown everything anew.
+    /// Returns the next bytes of the stream; `None` once the room closes. A watcher that was too slow for the feed gets
+    /// a new snapshot.
     async fn next(&mut self) -> Option<web::Bytes> {
         let frame = if let Some(frame) = self.waiting.pop_front() {
             frame
@@ -63,13 +64,13 @@ impl Watcher {
             }
         };
         self.quiet_until = Instant::now() + KEEP_ALIVE;
-        // JSON has no line ends of its own.
+        // Compact JSON contains no line breaks.
         let text = format!("event: {}\ndata: {}\n\n", frame.event, frame.data);
         Some(web::Bytes::from(text))
     }
 }
 
-/// What happens, as it happens: `snapshot`, `order`, `health`, `trouble` and `invariants`.
+/// Streams what happens: `snapshot`, `order`, `health`, `trouble`, `invariants` and `drill`.
 ///
 /// Server-sent events without an end. The data of each is one line of JSON.
 #[utoipa::path(tag = "room", operation_id = "watch", responses(
@@ -78,13 +79,13 @@ impl Watcher {
         status = 200, description = "The stream.",
         content((Event = "text/event-stream", example = json!({ "event": "trouble", "data": "{}" }))),
     ),
-    (status = 503, description = "Too many watch already."),
+    (status = 503, description = "Too many streams are open."),
 ))]
 #[get("/room/live")]
 pub(super) async fn live(_: Visitor, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let permit = Arc::clone(&state.watchers)
         .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("too many watch already"))?;
+        .map_err(|_| Problem::unavailable("too many streams are open"))?;
     let (feed, waiting) = state.room.watch();
     let watcher = Watcher {
         room: Arc::clone(&state.room),

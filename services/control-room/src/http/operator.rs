@@ -1,5 +1,5 @@
-//! The operator's part: parked messages, stuck orders, and the books. What is done is passed on to the service that it
-//! is about, and recorded there.
+//! The operator's part: parked messages, stuck orders, and the books. Each operator action is passed on to the service
+//! that it concerns, which records it.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use chassis::http::{JsonBody, Note, Problem, deadline_of};
@@ -18,7 +18,7 @@ use crate::{
     error::Error,
 };
 
-/// What an operator does to a parked message.
+/// An operator action that ends a parked message.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(
@@ -30,7 +30,7 @@ enum ParkedDeed {
     Drop,
 }
 
-/// What an operator does to an order.
+/// An operator action on a stuck order.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(
@@ -43,7 +43,7 @@ enum OrderDeed {
     Cancel,
 }
 
-/// Why it is done. The service that it is passed on to checks it.
+/// The reason for an operator action. The service that it is passed on to checks it.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
@@ -53,7 +53,7 @@ pub(super) struct Reason {
     note: Note,
 }
 
-/// Why it is done, and, to settle, what is written off. The order service checks it.
+/// The reason for an operator action and, to settle, the participants to write off. The order service checks it.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
@@ -61,7 +61,7 @@ pub(super) struct Reason {
 )]
 struct Decision {
     note: Note,
-    /// Needed to settle, and for nothing else.
+    /// The participants to write off: needed to settle, and only then.
     #[schema(min_items = 1, max_items = 2)]
     participants: Option<Vec<Participant>>,
 }
@@ -74,15 +74,15 @@ struct Decision {
 )]
 struct Edit {
     note: Note,
-    /// The type; as it is, if it is not given.
+    /// The new type. Without it the type stays.
     #[schema(rename = "type")]
     kind: Option<String>,
-    /// The payload. Ids and amounts must stay.
+    /// The new payload. Ids and amounts must stay.
     #[schema(value_type = Object)]
     data: Value,
 }
 
-/// The messages that wait for an operator, of all services.
+/// Returns the parked messages of all services that wait for an operator.
 #[utoipa::path(tag = "operator", operation_id = "list_parked", responses(
     Guarded, (status = 200, description = "The messages, as the services list them, each with its `service`.", body = Vec<Object>),
 ))]
@@ -107,13 +107,13 @@ pub(super) async fn parked(
             })
         })
     });
-    // A service that is away has its messages later.
+    // A service that is unavailable is left out; its messages are listed once it is back.
     let rows = join_all(asked).await.into_iter().filter_map(Result::ok);
     let rows: Vec<_> = rows.flatten().collect();
     Ok(HttpResponse::Ok().json(rows))
 }
 
-/// One of them, whole.
+/// Returns a parked message, with its payload and headers.
 #[utoipa::path(
     tag = "operator",
     params(
@@ -140,7 +140,7 @@ pub(super) async fn show_parked(
     )
 }
 
-/// Repairs one.
+/// Edits a parked message.
 #[utoipa::path(
     tag = "operator",
     params(
@@ -150,8 +150,8 @@ pub(super) async fn show_parked(
     request_body = Edit,
     responses(
         Guarded,
-        (status = 204, description = "It is edited."),
-        (status = 409, description = "It was requeued or dropped already."),
+        (status = 204, description = "The message is edited."),
+        (status = 409, description = "The message was requeued or dropped already."),
     ),
 )]
 #[put("/room/parked/{service}/{id}")]
@@ -169,20 +169,20 @@ pub(super) async fn edit_parked(
     passed(answer.await?)
 }
 
-/// Sends one again (`requeue`), or ends it without (`drop`).
+/// Ends a parked message: publishes it again (`requeue`), or drops it (`drop`).
 #[utoipa::path(
     tag = "operator",
     params(
         ("service" = String, Path, description = "The service's name."),
         ("id" = Uuid, Path, description = "The id of the parked message."),
-        ("deed" = inline(ParkedDeed), Path, description = "What to do."),
+        ("deed" = inline(ParkedDeed), Path, description = "The operator action."),
     ),
     request_body = Reason,
     responses(
         Guarded,
-        (status = 202, description = "It is sent again.", body = Object),
-        (status = 204, description = "It is dropped."),
-        (status = 409, description = "It was requeued or dropped already."),
+        (status = 202, description = "The message is published again.", body = Object),
+        (status = 204, description = "The message is dropped."),
+        (status = 409, description = "The message was requeued or dropped already."),
     ),
 )]
 #[post("/room/parked/{service}/{id}/{deed:requeue|drop}")]
@@ -202,7 +202,7 @@ pub(super) async fn end_parked(
     passed(answer)
 }
 
-/// The orders that wait for an operator.
+/// Returns the orders that wait for an operator.
 #[utoipa::path(tag = "operator", operation_id = "list_stuck_orders", responses(
     Guarded, (status = 200, description = "The orders, as the order service lists them.", body = Vec<Object>),
 ))]
@@ -221,18 +221,18 @@ pub(super) async fn stuck(
     Ok(HttpResponse::Ok().json(&page["orders"]))
 }
 
-/// Asks again for what one awaits (`resume`), writes it off (`settle`), or cancels it.
+/// Ends an order's wait: resends what it asked for (`resume`), writes that off (`settle`), or cancels it (`cancel`).
 #[utoipa::path(
     tag = "operator",
     params(
         ("id" = Uuid, Path, description = "The order's id."),
-        ("deed" = inline(OrderDeed), Path, description = "What to do."),
+        ("deed" = inline(OrderDeed), Path, description = "The operator action."),
     ),
     request_body = Decision,
     responses(
         Guarded,
         (status = 202, description = "The order, as the order service shows it to operators.", body = Object),
-        (status = 409, description = "Not in the state that the order is in."),
+        (status = 409, description = "The order's state does not allow the action."),
     ),
 )]
 #[post("/room/stuck/{id}/{deed:resume|settle|cancel}")]
@@ -252,7 +252,7 @@ pub(super) async fn end_stuck(
     passed(answer)
 }
 
-/// What the books say: each rule, and whether it holds, waits, or is broken.
+/// Returns each rule of the books, with its verdict: holds, waits or broken.
 #[utoipa::path(tag = "operator", operation_id = "show_invariants", responses(
     Guarded, (status = 200, body = Invariants), (status = 503, description = "The books cannot be read."),
 ))]

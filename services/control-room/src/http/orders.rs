@@ -1,4 +1,4 @@
-//! Orders: to look at one, and, in demo mode, to place and cancel some.
+//! Orders: reading one and, in demo mode, placing and cancelling them.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chassis::http::{IdempotencyKey, JsonBody, PathId, Problem, deadline_of};
@@ -13,18 +13,18 @@ use super::{
 };
 use crate::client::{Call, Verb};
 
-/// An order, and for whom. The rest is the order service's: `lines`, `payment`, `coordination`.
+/// An order to place, and its customer. The order service checks the rest: `lines`, `payment`, `coordination`.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct PlaceOrder {
     customer: CustomerId,
-    /// New for each order.
+    /// A key that is new for each order.
     idempotency_key: IdempotencyKey,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     order: Map<String, Value>,
 }
 
-/// Whose order it is.
+/// The customer whose order it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfCustomer {
@@ -40,7 +40,7 @@ pub(super) struct OrderWithTimeline {
     timeline: Vec<Value>,
 }
 
-/// An order and its timeline, as operators see them.
+/// Returns an order and its timeline, as operators see them.
 #[utoipa::path(tag = "room", operation_id = "show_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     Guarded, (status = 200, body = OrderWithTimeline),
 ))]
@@ -65,9 +65,9 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(OrderWithTimeline { order, timeline }))
 }
 
-/// Places an order for a customer, under a token that the room signs. Answers what the order service answers.
+/// Places an order for a customer, under a token that the room signs. Passes the order service's response on.
 #[utoipa::path(tag = "demo", operation_id = "place_order", request_body = PlaceOrder, responses(
-    Guarded, (status = 202, description = "The order, as the order service answers it.", body = Object),
+    Guarded, (status = 202, description = "The order service's response: the order.", body = Object),
 ))]
 #[post("/room/orders")]
 pub(super) async fn place(
@@ -103,7 +103,7 @@ pub(super) async fn place(
     request_body = OfCustomer,
     responses(
         Guarded,
-        (status = 202, description = "The order, as the order service answers it.", body = Object),
+        (status = 202, description = "The order service's response: the order.", body = Object),
         (status = 409, description = "The order cannot be cancelled any more."),
     ),
 )]

@@ -1,4 +1,4 @@
-//! The page itself, embedded, and what it needs to know first.
+//! The page, embedded in the binary, and its configuration.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -22,10 +22,10 @@ use crate::{
     config::Link,
 };
 
-/// Everything in `assets`: name and content. `build.rs` makes the list.
+/// Every file in `assets`: name and content. `build.rs` generates the list.
 static ASSETS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// Nothing from elsewhere, nothing inline, and nobody may frame it.
+/// The content security policy: nothing from other origins, nothing inline, and no framing.
 const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// A file of the page.
@@ -35,7 +35,7 @@ struct Asset {
     tag: String,
 }
 
-/// The files, each with a tag that follows from its content.
+/// The files, each with an entity tag, which is a hash of its content.
 static FILES: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let file = |(name, content): &(&'static str, &'static [u8])| {
         let mut hash = DefaultHasher::new();
@@ -49,13 +49,13 @@ static FILES: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     ASSETS.iter().map(file).collect()
 });
 
-/// The page.
+/// Returns the page.
 #[get("/")]
 pub(super) async fn index(_: Meant, request: HttpRequest) -> Result<HttpResponse, Problem> {
     file(&request, "index.html")
 }
 
-/// What belongs to it.
+/// Returns a file of the page: a script, the style sheet or the icon.
 #[get("/assets/{file:.*}")]
 pub(super) async fn asset(
     _: Meant,
@@ -80,11 +80,11 @@ fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
     };
     response
         .insert_header((header::ETAG, file.tag.as_str()))
-        // Kept, and asked for each time whether it still is what it was: a new binary is a new page at once.
+        // Browsers may keep it, but must revalidate it each time: a new binary serves a new page at once.
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // Nothing to other sites; to us the page names itself, also as the `Origin` of what it sends.
+        // No referrer for other sites. Requests to the room itself name the page, also as their `Origin`.
         .insert_header((header::REFERRER_POLICY, "same-origin"))
         .insert_header((
             HeaderName::from_static("cross-origin-opener-policy"),
@@ -114,20 +114,20 @@ fn kind(name: &str) -> &'static str {
     }
 }
 
-/// What the page needs to know first.
+/// The configuration of the page.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConfigView {
-    /// Whether things may be broken, and orders placed.
+    /// True in demo mode: orders may be placed, and things may be broken.
     demo: bool,
     environment: String,
     links: Vec<Link>,
-    /// The page of a trace, with {trace_id} where its id goes.
+    /// The URL of a trace's page, with {trace_id} in place of the id; null for no link.
     trace_url: Option<String>,
     products: Vec<Product>,
     services: Vec<ServiceView>,
 }
 
-/// A product.
+/// A product that can be ordered.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct Product {
     sku: Sku,
@@ -141,16 +141,16 @@ struct Catalogue {
     products: Vec<Product>,
 }
 
-/// A service, and what can be broken in it.
+/// A service, with the queues and failpoints by which it can be broken.
 #[derive(Debug, Serialize, ToSchema)]
 struct ServiceView {
     name: &'static str,
     queues: Vec<String>,
-    /// Where it can be made to crash; none if the build has no failpoints.
+    /// The failpoints at which it can be made to crash; none if its build has no failpoints.
     failpoints: Vec<String>,
 }
 
-/// What the page needs to know first. A service that does not answer has nothing to break.
+/// Returns the configuration of the page. A service that does not answer is listed without queues and failpoints.
 #[utoipa::path(tag = "room", operation_id = "show_config", security(()), responses((status = 200, body = ConfigView)))]
 #[get("/room/config")]
 pub(super) async fn config(_: Meant, state: web::Data<State>) -> HttpResponse {

@@ -1,5 +1,5 @@
-//! Sagas: those of an order, those that wait for an operator, and what one decides. All of it is the orchestrator's; the
-//! room passes it on.
+//! Sagas: those of an order, those that wait for an operator, and the operator actions on them. The room passes all of
+//! it on to the orchestrator.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chassis::http::{JsonBody, PathId, Problem, deadline_of};
@@ -19,7 +19,7 @@ use crate::client::{Call, STUCK_SAGAS, Verb};
 
 const SERVICE: &str = "orchestrator";
 
-/// What an operator does to a saga.
+/// An operator action on a stuck saga.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(
@@ -39,7 +39,7 @@ struct Sagas {
     sagas: Vec<Value>,
 }
 
-/// The sagas that wait for an operator.
+/// Returns the sagas that wait for an operator.
 #[utoipa::path(tag = "operator", responses(
     Guarded, (status = 200, description = "Stuck and broken sagas, as the orchestrator lists them.", body = Vec<Object>),
 ))]
@@ -57,7 +57,7 @@ pub(super) async fn stuck_sagas(
     Ok(HttpResponse::Ok().json(&page["sagas"]))
 }
 
-/// One of them, whole.
+/// Returns a saga, with its steps and its log.
 #[utoipa::path(tag = "operator", params(("id" = Uuid, Path, description = "The saga's id.")), responses(
     Guarded, (status = 200, description = "The saga, as the orchestrator shows it.", body = Object),
 ))]
@@ -74,12 +74,12 @@ pub(super) async fn show_saga(
     passed(answer.await?)
 }
 
-/// Asks the step in hand again (`resume`), has it written off (`skip`), or all that remains (`abandon`).
+/// Ends a saga's wait: resends its step (`resume`), writes it off (`skip`), or writes off all that remains (`abandon`).
 #[utoipa::path(
     tag = "operator",
     params(
         ("id" = Uuid, Path, description = "The saga's id."),
-        ("deed" = inline(SagaDeed), Path, description = "What to do."),
+        ("deed" = inline(SagaDeed), Path, description = "The operator action."),
     ),
     request_body = Reason,
     responses(
@@ -105,7 +105,9 @@ pub(super) async fn end_saga(
     passed(answer)
 }
 
-/// The sagas of an order, whole, the newest first; none of a choreographed one, or before the orchestrator has heard of it.
+/// Returns the sagas of an order, with their steps and logs, newest first.
+///
+/// The list is empty for a choreographed order, and until the orchestrator has handled the first message about it.
 #[utoipa::path(
     tag = "room",
     operation_id = "list_sagas_of_order",

@@ -1,4 +1,4 @@
-//! Who asks the room.
+//! The visitors of the room, and their tokens.
 
 use std::{future::Future, pin::Pin};
 
@@ -8,13 +8,13 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::{State, doors};
 
-/// Whoever may use the room, and the token under which the services are asked for it.
+/// A visitor who may use the room, with the token under which the services are called.
 #[derive(Debug)]
 pub(super) struct Visitor {
     pub(super) token: String,
 }
 
-/// What every operation of the room answers to a page of another site.
+/// The response of every operation to a page of another site.
 #[derive(IntoResponses)]
 #[response(
     status = 403,
@@ -23,7 +23,7 @@ pub(super) struct Visitor {
 #[allow(dead_code, reason = "it stands in the document alone")]
 pub(super) struct Guarded;
 
-/// Anything: it is sent as application/json, so that no page of another site can send it, and is not read.
+/// Any JSON. It is not read: only its content type matters, which keeps pages of other sites from sending it.
 #[derive(ToSchema)]
 #[schema(value_type = Object)]
 #[allow(dead_code, reason = "it stands in the document alone")]
@@ -52,7 +52,7 @@ impl FromRequest for Visitor {
                 return Ok(Self { token });
             };
             operator.await?;
-            // Invariant: the extractor has just read it.
+            // Invariant: the extractor has just read this header.
             let shown = shown.unwrap_or_default();
             let token = shown.split_once(' ').map(|(_, token)| token.trim());
             Ok(Self {

@@ -1,4 +1,4 @@
-//! Drills that are started from the page: one at a time, told line by line to whoever watches.
+//! Runs the drills that the page starts, one at a time, and reports them line by line to the watchers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,12 +20,12 @@ use tracing::{info, warn};
 
 use crate::commands::{DrillBox, Room};
 
-/// How long the card company is down in the drill of that name: nobody looks at a page for longer.
+/// The length of the card processor's outage in the drill `card-outage`: as long as a visitor may look at the page.
 const OUTAGE: Duration = Duration::from_secs(60);
-/// How long mending may take when the room closes in the middle of a drill.
+/// The time limit for mending when the room closes during a drill.
 const MEND: Duration = Duration::from_secs(8);
 
-/// Who carries them out.
+/// The runner of the drills.
 pub(crate) struct Drillmaster {
     api: Arc<Api>,
     books: Sources,
@@ -54,7 +54,7 @@ impl Drillmaster {
         (master, drills)
     }
 
-    /// Carries out what is ordered, until `shutdown`; then mends what a drill had broken.
+    /// Runs each drill that is placed in the box, until `shutdown`. A drill that the shutdown interrupts is mended.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let order = shutdown.run_until_cancelled(self.orders.recv()).await;
@@ -83,7 +83,7 @@ impl Drillmaster {
                 .await;
             let Some(ended) = ended else {
                 if !matches!(timeout(MEND, stage.mend()).await, Ok(Ok(()))) {
-                    warn!("closed in the middle of a drill, and could not mend what it broke");
+                    warn!("closed during a drill, and could not mend what it broke");
                 }
                 return;
             };
@@ -92,13 +92,13 @@ impl Drillmaster {
                 Ok(Verdict::BooksDisagree) => "THE BOOKS DO NOT AGREE".to_owned(),
                 Ok(Verdict::LimitExceeded) => "A LIMIT WAS EXCEEDED; the books agree".to_owned(),
                 Err(error) => {
-                    // It has addresses in it.
+                    // The error contains addresses, which only the log may show.
                     warn!(
                         error = format!("{error:#}"),
                         drill = drill.name(),
                         "a drill failed"
                     );
-                    "it could not be carried out; the control room's log says why".to_owned()
+                    "the drill failed; the control room's log says why".to_owned()
                 }
             };
             info!(drill = drill.name(), verdict, "a drill is over");

@@ -1,4 +1,4 @@
-//! Every state with every input: the domain is small enough to leave nothing to chance.
+//! Every state with every input: the domain is small enough to test all of it.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn every() -> impl Iterator<Item = (Option<State>, Input)> {
     })
 }
 
-/// The shelf on which the units of a reservation are.
+/// Returns the shelf that holds the units of a reservation.
 fn shelf(state: Option<&State>) -> Shelf {
     match state {
         Some(State::Reserved) => Shelf::Reserved,
@@ -51,7 +51,7 @@ fn shelf(state: Option<&State>) -> Shelf {
 }
 
 #[test]
-fn what_comes_twice_moves_no_units_the_second_time() {
+fn repeated_input_moves_no_units_the_second_time() {
     for (state, input) in every() {
         if let Ok(first) = decide(state.as_ref(), input.clone()) {
             let second = decide(Some(&first.state), input.clone())
@@ -65,8 +65,9 @@ fn what_comes_twice_moves_no_units_the_second_time() {
     }
 }
 
+/// Units move if and only if the old and the new state have them on different shelves.
 #[test]
-fn units_move_from_where_the_reservation_has_them_to_where_it_says() {
+fn units_move_to_the_shelf_of_the_new_state() {
     for (state, input) in every() {
         let Ok(decision) = decide(state.as_ref(), input.clone()) else {
             continue;
@@ -78,19 +79,19 @@ fn units_move_from_where_the_reservation_has_them_to_where_it_says() {
 }
 
 #[test]
-fn whoever_asks_is_answered_and_asked_again_alike() {
+fn every_input_is_answered_and_a_repetition_alike() {
     for (state, input) in every() {
         let Ok(first) = decide(state.as_ref(), input.clone()) else {
             continue;
         };
-        let second = decide(Some(&first.state), input.clone()).expect("what was possible, again");
+        let second = decide(Some(&first.state), input.clone()).expect("a repetition is possible");
         assert!(first.answer.is_some(), "{state:?}, {input:?}");
         assert_eq!(second.answer, first.answer, "{state:?}, {input:?}");
     }
 }
 
 #[test]
-fn a_commit_that_comes_too_late_hears_what_became_of_the_units() {
+fn late_commit_is_answered_as_a_release_is() {
     for state in [
         State::Released { restocked: false },
         State::Released { restocked: true },
@@ -103,7 +104,7 @@ fn a_commit_that_comes_too_late_hears_what_became_of_the_units() {
 }
 
 #[test]
-fn once_released_no_reserve_takes_units() {
+fn reserve_after_a_release_takes_no_units() {
     for state in states() {
         let released =
             decide(state.as_ref(), Input::Release).expect("a release is always possible");
@@ -126,7 +127,7 @@ fn once_released_no_reserve_takes_units() {
 }
 
 #[test]
-fn a_shelf_never_holds_less_than_nothing() {
+fn shelf_never_falls_below_zero() {
     let mut stock = Stock {
         available: 1,
         ..Stock::default()

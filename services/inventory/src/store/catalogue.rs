@@ -1,4 +1,4 @@
-//! Products, their prices, and how much there is of them.
+//! Products, their prices and their stock.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::Stock;
 
-/// A product, and how much there is of it.
+/// A product, with its stock.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
     pub(crate) sku: Sku,
@@ -66,7 +66,7 @@ fn price(minor: i64, currency: &str) -> Result<Money, sqlx::Error> {
     ))
 }
 
-/// Products by SKU, after the given one.
+/// Returns at most `limit` products, ordered by SKU, that come after the given one.
 pub(crate) async fn list(
     db: impl PgExecutor<'_>,
     after: Option<&Sku>,
@@ -87,7 +87,7 @@ pub(crate) async fn list(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// One product.
+/// Returns a product, if it exists.
 pub(crate) async fn show(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Option<Product>> {
     let row = sqlx::query_as!(
         Row,
@@ -100,7 +100,7 @@ pub(crate) async fn show(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Opt
     row.map(TryInto::try_into).transpose()
 }
 
-/// The prices of those of these products that there are.
+/// Returns the prices of those of these products that exist.
 pub(crate) async fn prices(
     db: impl PgExecutor<'_>,
     skus: &[Sku],
@@ -144,7 +144,7 @@ pub(crate) async fn put_product(
     Ok(())
 }
 
-/// Adds delivered units, once per key: false if this key was used before. The product must exist.
+/// Adds delivered units, once per key. Returns false if this key was used before. The product must exist.
 pub(crate) async fn deliver(
     conn: &mut PgConnection,
     key: &str,
@@ -174,7 +174,7 @@ pub(crate) async fn deliver(
     Ok(true)
 }
 
-/// What was delivered under this key.
+/// Returns the product and the units that were delivered under this key.
 pub(crate) async fn delivery(
     conn: &mut PgConnection,
     key: &str,
@@ -186,7 +186,7 @@ pub(crate) async fn delivery(
         .transpose()
 }
 
-/// Locks the stock of these products, in the order of their SKUs.
+/// Locks the stock of these products, in the order of their SKUs. Returns the stock of those that exist.
 pub(crate) async fn lock_stock(
     conn: &mut PgConnection,
     skus: &[Sku],

@@ -17,9 +17,9 @@ use crate::domain::{Rejection, State};
 pub(crate) struct Reservation {
     pub(crate) order_id: OrderId,
     pub(crate) state: State,
-    /// What is, or was, set aside.
+    /// The lines that are, or were, set aside.
     pub(crate) lines: Vec<OrderLine>,
-    /// The newest state of the order that we have heard of.
+    /// The newest version of the order that a message has named.
     pub(crate) order_version: u32,
     pub(crate) updated_at: OffsetDateTime,
 }
@@ -35,7 +35,8 @@ struct Row {
     updated_at: OffsetDateTime,
 }
 
-/// Locks these orders' reservations, in the order of their ids. What there is not yet cannot be locked: see [`insert`].
+/// Locks these orders' reservations, in the order of their ids. A row that does not exist yet cannot be locked: see
+/// [`insert`].
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     ids: &[OrderId],
@@ -55,7 +56,7 @@ pub(crate) async fn lock(
         .collect()
 }
 
-/// Reads one.
+/// Returns the reservation of an order, without a lock.
 pub(crate) async fn find(
     db: impl PgExecutor<'_>,
     id: OrderId,
@@ -72,8 +73,8 @@ pub(crate) async fn find(
     row.map(TryInto::try_into).transpose()
 }
 
-/// Writes new reservations; answers how many. Fewer than were given: another transaction made one of them meanwhile, so
-/// what this one decided is void.
+/// Inserts new reservations. Returns their number: if it is lower than that of the given ones, another transaction has
+/// inserted one of them meanwhile, and the decisions of this one are void.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     reservations: &[Reservation],
@@ -125,17 +126,17 @@ pub(crate) async fn update(
     Ok(())
 }
 
-/// What an operator wrote off.
+/// A write-off by an operator.
 pub(crate) struct Settlement<'a> {
     pub(crate) order_id: OrderId,
     pub(crate) lines: &'a [OrderLine],
-    /// Whether the units had been sold, or were set aside.
+    /// True if the units had been sold, false if they were set aside.
     pub(crate) was_sold: bool,
     pub(crate) operator: &'a str,
     pub(crate) note: &'a str,
 }
 
-/// Records what an operator wrote off.
+/// Records a write-off.
 pub(crate) async fn settle(
     conn: &mut PgConnection,
     settlement: &Settlement<'_>,
@@ -248,7 +249,7 @@ impl TryFrom<Row> for Reservation {
     }
 }
 
-/// A value that the table's checks should have kept out.
+/// Returns the error for a value that the table's checks should have refused.
 fn damaged(column: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(
         format!("reservation.{column} holds a value that this version does not know").into(),

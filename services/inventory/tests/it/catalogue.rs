@@ -63,7 +63,7 @@ async fn the_catalogue_has_pages() {
 }
 
 #[tokio::test]
-async fn prices_are_for_services_and_leave_out_what_there_is_not() {
+async fn prices_are_for_services_and_omit_unknown_products() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 1).await;
     let app = &inventory.app;

@@ -1,4 +1,4 @@
-//! The orchestrator's commands: the same row answers, under the key of the command that asked.
+//! The orchestrator's commands: the order's row decides, and the reply carries the command's key.
 
 use chassis::events::Publishing;
 use contracts::value::OrderId;
@@ -41,7 +41,7 @@ async fn each_command_is_answered_under_its_key_and_done_once() {
         );
         assert_eq!(inventory.shelves("TEA").await, (10, 0, 0, 0));
     }
-    // Late, and answered without being done.
+    // Late commands are answered without being carried out.
     let released = inventory.ask(&commit(order), &commit_do, 3).await;
     assert_eq!(released.kind, "inventory.released.v1");
     let rejected = inventory.ask(&reserve, &reserve_do, 3).await;
@@ -51,17 +51,17 @@ async fn each_command_is_answered_under_its_key_and_done_once() {
     assert_eq!(
         inventory.probe.seen_on("replies", order).len(),
         8,
-        "one each, and none besides"
+        "one reply to each command, and no other"
     );
     assert!(
         inventory.probe.seen_on("events", order).is_empty(),
-        "choreography hears nothing of it"
+        "no event is published"
     );
     inventory.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_undone_first_is_never_done() {
+async fn early_undo_keeps_a_late_reserve_from_happening() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let order = OrderId::new();
@@ -76,7 +76,7 @@ async fn what_is_undone_first_is_never_done() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_rejected_and_there_is_nothing_to_undo() {
+async fn rejection_is_final_and_leaves_nothing_to_undo() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let order = OrderId::new();
@@ -95,7 +95,7 @@ async fn what_cannot_be_served_is_rejected_and_there_is_nothing_to_undo() {
 }
 
 #[tokio::test]
-async fn commands_of_one_order_in_one_batch_are_answered_each() {
+async fn commands_of_one_order_in_one_batch_are_each_answered() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let order = OrderId::new();
@@ -126,7 +126,7 @@ async fn commands_of_one_order_in_one_batch_are_answered_each() {
 }
 
 #[tokio::test]
-async fn what_an_operator_settles_is_written_off_and_never_released() {
+async fn settled_units_are_written_off_and_never_released() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let order = OrderId::new();
@@ -158,7 +158,7 @@ async fn what_an_operator_settles_is_written_off_and_never_released() {
 }
 
 #[tokio::test]
-async fn a_commit_of_choreography_that_comes_too_late_is_answered_as_a_fact() {
+async fn late_commit_of_choreography_is_answered_by_an_event() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let (order, probe) = (OrderId::new(), &inventory.probe);
@@ -172,12 +172,14 @@ async fn a_commit_of_choreography_that_comes_too_late_is_answered_as_a_fact() {
     inventory.stop().await;
 }
 
+/// A message that its queue does not take is parked, and an operator's edit of it is checked against that queue's
+/// types.
 #[tokio::test]
-async fn each_queue_takes_its_own_types_only_and_an_edit_is_checked_by_the_queue() {
+async fn each_queue_takes_its_own_types_only_also_after_an_edit() {
     let mut inventory = spawn_app().await;
     let (stray, lost, nameless) = (OrderId::new(), OrderId::new(), OrderId::new());
     let (app, probe) = (&inventory.app, &inventory.probe);
-    // A fact among the commands, a command among the facts, and one that nobody could be answered by.
+    // An event among the commands, a command among the events, and a command without a key to reply under.
     probe
         .command("inventory", &cancelling(stray), &key(stray, "undo"))
         .await;

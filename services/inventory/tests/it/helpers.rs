@@ -1,4 +1,4 @@
-//! An inventory of its own for each test.
+//! An inventory service of its own for each test.
 
 use clap::Parser;
 use contracts::{
@@ -31,7 +31,7 @@ pub(crate) async fn spawn_app() -> Inventory {
     }
 }
 
-/// One more server on the same database and queue.
+/// Starts one more server on this database and these queues.
 pub(crate) async fn start(database: Database, vhost: &Vhost) -> TestApp {
     let mut all = arguments("inventory", database.url());
     all.extend(broker_arguments(vhost, "inventory"));
@@ -40,7 +40,7 @@ pub(crate) async fn start(database: Database, vhost: &Vhost) -> TestApp {
     TestApp::start(address, database, |shutdown| app.run(shutdown)).await
 }
 
-/// The lines of an order: SKU and quantity.
+/// Returns the lines of an order from SKUs and quantities.
 pub(crate) fn lines(lines: &[(&str, u64)]) -> Vec<PricedLine> {
     lines
         .iter()
@@ -115,13 +115,13 @@ pub(crate) fn settle(order_id: OrderId) -> SettleInventory {
     }
 }
 
-/// The idempotency key of a command of an order's saga.
+/// Returns the idempotency key of a command of an order's saga.
 pub(crate) fn key(order: OrderId, step: &str) -> String {
     format!("saga-of-{order}/{step}")
 }
 
 impl Inventory {
-    /// Sends a command and waits for its answer, which is the `n`th under this key.
+    /// Sends a command, and returns its reply, which is the `n`th under this key.
     pub(crate) async fn ask<M: Message>(&self, command: &M, key: &str, n: usize) -> Seen {
         let cause = self.probe.command("inventory", command, key).await;
         let reply = self.probe.wait_for_nth_reply(key, n).await;
@@ -130,7 +130,7 @@ impl Inventory {
         reply
     }
 
-    /// A product with so many units.
+    /// Creates a product, and has so many units of it delivered.
     pub(crate) async fn stock(&self, sku: &str, units: i64) {
         let product =
             json!({ "name": format!("The {sku}"), "price_minor": 100, "currency": "EUR" });
@@ -147,7 +147,7 @@ impl Inventory {
         }
     }
 
-    /// Available, reserved, sold, written off.
+    /// Returns a product's units: available, reserved, sold, written off.
     pub(crate) async fn shelves(&self, sku: &str) -> (i64, i64, i64, i64) {
         sqlx::query_as("select available, reserved, sold, written_off from stock where sku = $1")
             .bind(sku)
@@ -169,7 +169,7 @@ impl Inventory {
         .await;
     }
 
-    /// What became of an order here.
+    /// Returns the reservation of an order.
     pub(crate) async fn reservation(&self, order: OrderId) -> Value {
         let path = format!("/operator/reservations/{order}");
         answer(self.app.as_operator(Method::GET, &path))

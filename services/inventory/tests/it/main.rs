@@ -1,4 +1,4 @@
-//! The inventory service through its API and its queue.
+//! The inventory service, through its API and its queues.
 
 mod catalogue;
 mod commands;

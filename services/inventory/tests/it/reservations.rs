@@ -1,4 +1,4 @@
-//! What inventory does with the events of an order, in any order and any number.
+//! The events of an order, in any sequence and any number.
 
 use contracts::{
     order::{OrderSettling, Participant},
@@ -11,7 +11,7 @@ use testkit::eventually;
 use crate::helpers::{cancelling, confirmed, paid, spawn_app, start};
 
 #[tokio::test]
-async fn reserved_committed_and_after_a_cancel_restocked() {
+async fn units_are_reserved_sold_and_restocked_after_a_cancel() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     inventory.stock("CUP", 5).await;
@@ -58,7 +58,7 @@ async fn reserved_committed_and_after_a_cancel_restocked() {
 }
 
 #[tokio::test]
-async fn asked_again_it_answers_again_and_does_nothing() {
+async fn repeated_event_is_answered_again_and_changes_nothing() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let (order, probe) = (OrderId::new(), &inventory.probe);
@@ -76,7 +76,7 @@ async fn asked_again_it_answers_again_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_cancelled_first_is_never_reserved() {
+async fn order_that_is_cancelled_first_is_never_reserved() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let (order, probe) = (OrderId::new(), &inventory.probe);
@@ -90,7 +90,7 @@ async fn what_is_cancelled_first_is_never_reserved() {
 }
 
 #[tokio::test]
-async fn all_lines_or_none() {
+async fn order_is_reserved_whole_or_not_at_all() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     inventory.stock("CUP", 0).await;
@@ -106,7 +106,7 @@ async fn all_lines_or_none() {
             (&rejected.data["reason"], &rejected.data["sku"]),
             (&json!(reason), &json!(sku))
         );
-        // A rejection is final, also when units come in later.
+        // A rejection is final, even if units are delivered later.
         inventory.stock("TEA", 1).await;
         probe.publish(&cancelling(order)).await;
         probe.wait_for("inventory.nothing_to_undo.v1", order).await;
@@ -122,7 +122,7 @@ async fn a_hundred_customers_race_for_the_last_units_on_two_servers() {
     inventory.stock("TEA", 1000).await;
     let second = start(inventory.app.database.clone(), &inventory.vhost).await;
     let orders: Vec<OrderId> = (0..100).map(|_| OrderId::new()).collect();
-    // Many orders of one product in one batch, and each twice.
+    // Many orders for one product in one batch, and each twice.
     let messages: Vec<_> = orders
         .iter()
         .chain(&orders)
@@ -135,7 +135,7 @@ async fn a_hundred_customers_race_for_the_last_units_on_two_servers() {
         .collect();
     inventory.probe.send_all(&messages).await;
     inventory.wait_for_shelves("CUP", (0, 7, 0, 0)).await;
-    eventually("an answer to everyone", || async {
+    eventually("every message is answered", || async {
         let answered = orders
             .iter()
             .filter(|order| inventory.probe.seen(order).len() >= 4)
@@ -179,7 +179,7 @@ async fn two_servers_that_meet_on_a_new_order_agree() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 1000).await;
     let second = start(inventory.app.database.clone(), &inventory.vhost).await;
-    // The reserve and the release of each order at once: whoever is first decides, and the books agree.
+    // The reserve and the release of each order at once: the first one decides, and the books agree.
     let orders: Vec<OrderId> = (0..60).map(|_| OrderId::new()).collect();
     for order in &orders {
         let (reserve, release) = (paid(*order, &[("TEA", 1)]), cancelling(*order));
@@ -211,7 +211,7 @@ async fn two_servers_that_meet_on_a_new_order_agree() {
 }
 
 #[tokio::test]
-async fn what_an_operator_settles_is_written_off_and_never_released() {
+async fn settled_units_are_written_off_and_never_released() {
     let inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let (order, probe) = (OrderId::new(), &inventory.probe);
@@ -225,7 +225,7 @@ async fn what_an_operator_settles_is_written_off_and_never_released() {
     probe.publish(&paid(order, &[("TEA", 3)])).await;
     probe.wait_for("inventory.reserved.v1", order).await;
 
-    probe.publish(&settling(&[Participant::Payment])).await; // not ours
+    probe.publish(&settling(&[Participant::Payment])).await; // not for inventory
     probe.publish(&settling(&[Participant::Inventory])).await;
     probe.wait_for("inventory.settled.v1", order).await;
     assert_eq!(inventory.shelves("TEA").await, (7, 0, 0, 3));
@@ -241,12 +241,12 @@ async fn what_an_operator_settles_is_written_off_and_never_released() {
 }
 
 #[tokio::test]
-async fn what_contradicts_the_books_is_parked() {
+async fn commit_of_an_unknown_order_is_parked() {
     let mut inventory = spawn_app().await;
     inventory.stock("TEA", 10).await;
     let good = OrderId::new();
     let stranger = OrderId::new();
-    // Nobody reserved for it, so nobody can have confirmed it.
+    // No units were reserved for it, so it cannot have been confirmed.
     inventory.probe.publish(&confirmed(stranger)).await;
     inventory.probe.publish(&paid(good, &[("TEA", 1)])).await;
     inventory
