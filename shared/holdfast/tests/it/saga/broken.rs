@@ -228,7 +228,7 @@ async fn repaired_saga_is_resumed_and_resends_its_command() {
     let applied = program
         .operates(id, Action::Resume)
         .await
-        .expect("it is mended");
+        .expect("it is repaired");
     assert_eq!((applied.changed, applied.sent.len()), (0, 0));
     assert_eq!(
         program.deeds(id).await,
@@ -267,7 +267,7 @@ async fn saga_that_broke_while_stuck_is_stuck_after_its_repair() {
         program
             .operates(id, action)
             .await
-            .expect("it is mended, and stuck");
+            .expect("it is repaired, and stuck");
         let asks = if action == Action::Resume {
             "undo"
         } else {

@@ -187,7 +187,11 @@ async fn sweep_skips_a_saga_whose_reply_is_being_applied() {
         .apply(&mut tx, &inputs, &mut dispatch)
         .await
         .expect("it is taken in");
-    assert_eq!(program.sweeps(3600).await.0, 0, "somebody has it");
+    assert_eq!(
+        program.sweeps(3600).await.0,
+        0,
+        "another transaction has it"
+    );
     tx.commit().await.expect("a commit");
     assert_eq!(
         program.sweeps(3600).await.0,
