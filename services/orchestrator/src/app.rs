@@ -1,4 +1,4 @@
-//! How the parts are put together.
+//! Builds the service from its parts.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 pub struct App(Chassis);
 
 impl App {
-    /// Puts the service together; connects to nothing yet.
+    /// Builds the service without connecting to anything.
     pub fn build(config: Config) -> anyhow::Result<Self> {
         let Config {
             chassis,
@@ -69,23 +69,23 @@ impl App {
         Ok(Self(chassis))
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the service listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the description of the API.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then stops in good order.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }
 }
 
-/// Says what each metric is, for whoever reads `/metrics`.
+/// Describes each metric for readers of `/metrics`.
 fn describe_metrics() {
     describe_counter!(
         "sagas_started_total",
@@ -95,17 +95,17 @@ fn describe_metrics() {
     describe_counter!(
         "sagas_ended_total",
         Unit::Count,
-        "Sagas that came to their end: completed, compensated, or abandoned by an operator"
+        "Sagas that ended: completed, compensated, or abandoned by an operator"
     );
     describe_counter!(
         "saga_commands_total",
         Unit::Count,
-        "Commands that were sent, by step and direction; one that is sent again is counted again"
+        "Commands that were sent, by step and direction; each resend counts"
     );
     describe_counter!(
         "saga_replies_ignored_total",
         Unit::Count,
-        "Answers and cancels that had no effect: late, twice, or to a saga that is over or cannot be read"
+        "Replies and cancels without effect: late, repeated, or for a saga that has ended or cannot be read"
     );
     describe_histogram!(
         "saga_duration_seconds",
@@ -115,12 +115,12 @@ fn describe_metrics() {
     describe_gauge!(
         "sagas_by_phase",
         Unit::Count,
-        "Sagas that are not over, by phase"
+        "Sagas that have not ended, by phase"
     );
     describe_gauge!(
         "sagas_stuck",
         Unit::Count,
-        "Sagas that wait for an operator: what they asked for is refused, or not answered however often it is asked"
+        "Sagas that wait for an operator: a command was refused, or its last attempt had no reply"
     );
     describe_gauge!(
         "sagas_broken",
@@ -130,7 +130,7 @@ fn describe_metrics() {
     describe_gauge!(
         "sagas_oldest_seconds",
         Unit::Seconds,
-        "The age of the oldest saga that is not over"
+        "The age of the oldest saga that has not ended"
     );
     for definition in DEFINITIONS {
         counter!("sagas_started_total", "definition" => definition.name).increment(0);

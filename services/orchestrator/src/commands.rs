@@ -27,17 +27,17 @@ const PUBLISHING: Publishing<'static> = Publishing {
     cause: None,
 };
 
-/// What carries the sagas out.
+/// The executor of this service's sagas.
 pub(crate) type Sagas = Executor<Data, Command>;
 
-/// A message, and the trace that what is sent because of it belongs to.
+/// A message, and the span of its handling, which the commands that follow from it continue.
 #[derive(Clone, Copy)]
 pub(crate) struct Because<'a> {
     pub(crate) event: &'a Incoming,
     pub(crate) span: &'a Span,
 }
 
-/// Starts a batch of sagas; those that are started already are left as they are.
+/// Starts a batch of sagas. Those that exist already are left as they are.
 pub(crate) async fn start(
     conn: &mut PgConnection,
     sagas: &Sagas,
@@ -75,15 +75,15 @@ pub(crate) async fn start(
     Ok(tally)
 }
 
-/// What was heard about a saga, and from which message.
+/// An input to a saga, and the message that it came in.
 pub(crate) struct Told<'a> {
     pub(crate) saga: Uuid,
     pub(crate) heard: Heard,
     pub(crate) because: Because<'a>,
 }
 
-/// Takes in what was heard about sagas. An answer that nobody asked for is an error; a cancel of a saga that there is not (yet)
-/// is none: the order's row will not confirm it.
+/// Applies a batch of inputs. A reply to a saga or step that does not exist is an error. A cancel of a saga that does
+/// not exist (yet) is ignored, because the order's row will reject the confirmation.
 pub(crate) async fn apply(
     conn: &mut PgConnection,
     sagas: &Sagas,
@@ -111,8 +111,8 @@ pub(crate) async fn apply(
     }
 }
 
-/// Asks again for what is overdue, or gives it up; answers how many sagas it was. Only of those whose answer could have come
-/// in: `heard_for` is since when messages have.
+/// Applies the timeout of sagas whose reply is overdue, up to `limit` of them, and returns their number. `heard_for` is
+/// the time for which messages have come in without a break: a saga with a longer wait is left out.
 pub(crate) async fn sweep(
     conn: &mut PgConnection,
     sagas: &Sagas,
@@ -130,7 +130,7 @@ pub(crate) async fn sweep(
     Ok((found, tally(&applied)))
 }
 
-/// Does what an operator says.
+/// Carries out an operator's action.
 pub(crate) async fn operate(
     conn: &mut PgConnection,
     sagas: &Sagas,
@@ -143,18 +143,18 @@ pub(crate) async fn operate(
             unasked(outgoing, &command)
         })
         .await?;
-    info!(saga.id = %id, action = action.name(), operator = by.operator, "an operator decided");
+    info!(saga.id = %id, action = action.name(), operator = by.operator, "an operator acted on a saga");
     Ok(tally(&applied))
 }
 
-/// The outbox row for a command that a message led to.
+/// Returns the outbox row for a command that a message led to.
 fn message(because: &[Because<'_>], outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
     let Because { event, span } = because[outgoing.cause];
     telemetry::attribute(span, "saga.step", outgoing.step);
     span.in_scope(|| row(&PUBLISHING.because_of(event), outgoing, command))
 }
 
-/// The outbox row for a command that no message led to: it goes on in the trace in which the saga began.
+/// Returns the outbox row for a command that no message led to. It continues the trace in which the saga began.
 fn unasked(outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
     let span = info_span!(parent: None, "unasked", order.id = outgoing.subject, trace_id = Empty);
     let trace = outgoing
@@ -164,7 +164,7 @@ fn unasked(outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
     telemetry::rename(&span, || format!("ask {} again", outgoing.step));
     telemetry::attribute(&span, "holdfast.attempt", i64::from(outgoing.attempt));
     span.in_scope(|| {
-        info!(saga.id = %outgoing.saga, step = outgoing.step, asked = outgoing.asked.name(), attempt = outgoing.attempt, "asked");
+        info!(saga.id = %outgoing.saga, step = outgoing.step, asked = outgoing.asked.name(), attempt = outgoing.attempt, "sent a command");
         row(&PUBLISHING, outgoing, command)
     })
 }
@@ -186,7 +186,7 @@ fn row(publishing: &Publishing<'_>, outgoing: &Outgoing<'_>, command: &Command) 
     }
 }
 
-/// What traces say about the order of a saga.
+/// Returns the facts about a saga's order for its traces.
 fn facts(data: &Data) -> OrderFacts<'_> {
     OrderFacts::of(data.order_id)
         .amount(data.amount)
@@ -194,7 +194,7 @@ fn facts(data: &Data) -> OrderFacts<'_> {
         .payment(&data.payment)
 }
 
-/// What is to be counted once this is committed.
+/// Returns the metrics to count once the transaction is committed.
 fn tally(applied: &Applied) -> Tally {
     let mut tally = Tally::default();
     for ((step, asked), count) in &applied.sent {
@@ -228,5 +228,5 @@ fn tally(applied: &Applied) -> Tally {
     tally
 }
 
-/// The ends that there are, so that each is counted from the start.
+/// All ends of a saga, so that each has a counter from the start.
 pub(crate) const ENDS: [End; 3] = [End::Completed, End::Compensated, End::Abandoned];

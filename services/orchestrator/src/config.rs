@@ -1,4 +1,4 @@
-//! The settings: each an environment variable, each documented by `--help`.
+//! The settings. Each is an environment variable, documented by `--help`.
 
 use std::time::Duration;
 
@@ -9,40 +9,41 @@ use clap::{Args, Parser};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "orchestrator")]
 pub struct Config {
-    /// What every service has.
+    /// The settings that every service has.
     #[command(flatten)]
     pub chassis: Settings,
-    /// RabbitMQ.
+    /// The settings of the connection to RabbitMQ.
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// Logs.
+    /// The settings of logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
-    /// Sagas.
+    /// The settings of sagas, this service's own.
     #[command(flatten)]
     pub sagas: SagaSettings,
 }
 
-/// How patient sagas are.
+/// The timeouts of sagas, and the interval of the sweep.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Sagas")]
 pub struct SagaSettings {
-    /// How long sagas wait for answers, in percent of what their definitions say: less for a drill, more for slow participants
+    /// The time for which sagas wait for replies, in percent of what their definitions say: less for a drill, more for
+    /// slow participants
     #[arg(long, env = "SAGA_PACE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub saga_pace: u32,
 
-    /// How often to look for overdue answers, in milliseconds
+    /// The interval of the search for overdue replies, in milliseconds
     #[arg(long, env = "SAGA_POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub saga_poll_ms: u64,
 }
 
 impl SagaSettings {
-    /// What every timeout is multiplied by.
+    /// Returns the factor for every timeout.
     pub(crate) fn pace(&self) -> f64 {
         f64::from(self.saga_pace) / 100.0
     }
 
-    /// How often to look for overdue answers.
+    /// Returns the interval of the search for overdue replies.
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.saga_poll_ms)
     }

@@ -1,4 +1,4 @@
-//! Messages -> commands. Two queues: what is to be started, and what is answered.
+//! Two consumers: requests to start and cancel sagas, and replies of participants.
 
 use std::sync::Arc;
 
@@ -37,24 +37,24 @@ use crate::{
     domain::{participant, saga_id},
 };
 
-/// The queue of what is to be started, or cancelled.
+/// The queue of requests to start or cancel a saga.
 pub(crate) const COMMANDS: &str = "orchestrator.commands";
-/// The queue of what is answered.
+/// The queue of participants' replies.
 pub(crate) const REPLIES: &str = "orchestrator.replies";
 
-/// What orders ask for.
+/// A request from the order service.
 pub(crate) enum Request {
     Start(Box<StartSaga>),
     Cancel { order: OrderId, reason: String },
 }
 
-/// Takes in what orders ask for.
+/// The handler of requests from the order service.
 pub(crate) struct Requests {
     pub(crate) sagas: Arc<Sagas>,
     pub(crate) waker: Waker,
-    /// What the batch in hand will have done.
+    /// The starts to count once the current batch is committed.
     pub(crate) started: Held,
-    /// The same, of its cancels.
+    /// The cancels to count once the current batch is committed.
     pub(crate) cancelled: Held,
 }
 
@@ -70,7 +70,7 @@ impl Handler for Requests {
         conn: &mut PgConnection,
         batch: &[&Received<Request>],
     ) -> Result<(), Error> {
-        // Starts first: a cancel of the same batch then finds its saga.
+        // Starts come first, so that a cancel in the same batch finds its saga.
         let (mut starts, mut cancels) = (Vec::new(), Vec::new());
         for received in batch {
             let because = Because {
@@ -103,11 +103,11 @@ impl Handler for Requests {
     }
 }
 
-/// Takes in what participants answer.
+/// The handler of participants' replies.
 pub(crate) struct Replies {
     pub(crate) sagas: Arc<Sagas>,
     pub(crate) waker: Waker,
-    /// What the batch in hand will have done.
+    /// The metrics to count once the current batch is committed.
     pub(crate) held: Held,
 }
 
@@ -166,9 +166,9 @@ fn request(event: &Incoming) -> Result<Request, Undecodable> {
     })
 }
 
-/// An answer: to which saga, and what it says. It belongs to the saga by the key of the command that it answers.
+/// Decodes a reply. It finds its saga and step by the key of the command that it replies to.
 fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
-    /// Decodes the payload as `M`; the order is all that we need of it.
+    /// Decodes the payload as `M`. Only the order's id is needed.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
         decode::<M>(event).map(|message| message.order_id())
     }
@@ -217,12 +217,12 @@ fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
         .iter()
         .any(|of| saga_id(order, *of) == saga)
     {
-        return Err(malformed(format!("that is no saga of order {order}")));
+        return Err(malformed(format!("its saga is not one of order {order}")));
     }
-    // Of a step that there is not, the saga itself knows.
+    // A step that does not exist is reported when the reply is applied to its saga.
     if participant(&step).is_some_and(|asked| source_of(&event.kind) != Some(asked)) {
         return Err(Undecodable::Violation(format!(
-            "cloudEvents_idempotencykey {key:?}: {} does not answer for the step {step}",
+            "cloudEvents_idempotencykey {key:?}: {} does not carry out the step {step}",
             event.source
         )));
     }
@@ -242,13 +242,13 @@ fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
     ))
 }
 
-/// A reason, as it is on the wire.
+/// Returns a reason as it is on the wire.
 fn word(reason: &impl Serialize) -> String {
     let value = serde_json::to_value(reason).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// What the operator's edits are checked against.
+/// The schemas against which an operator's edits of parked messages are checked.
 pub(crate) struct Messages;
 
 impl Schema for Messages {

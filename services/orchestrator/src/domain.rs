@@ -1,5 +1,5 @@
-//! The sagas, as data: [`PLACE_ORDER`] and [`UNDO_ORDER`]. No I/O; what a saga does with them is decided by
-//! [`holdfast::saga::transition`].
+//! The sagas, as data: [`PLACE_ORDER`] and [`UNDO_ORDER`]. There is no I/O here, and [`holdfast::saga::transition`]
+//! decides how a saga goes through its steps.
 //!
 //! ```text
 //! place_order                        undone by              written off by
@@ -40,41 +40,41 @@ use serde::Serialize;
 pub use undo_order::UNDO_ORDER;
 use uuid::Uuid;
 
-/// What a saga knows of its order: what it was started with.
+/// The data that a saga is started with.
 pub type Data = StartSaga;
 
-/// Every definition that a saga may run under, in every version.
+/// All definitions that a saga may run under, in every version.
 pub static DEFINITIONS: [&Definition<Data, Command>; 2] = [&PLACE_ORDER, &UNDO_ORDER];
 
-/// What a saga sends.
+/// A command of a saga, by its type on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Command {
-    /// To payment.
+    /// A charge, sent to payment.
     ChargePayment(ChargePayment),
-    /// To payment.
+    /// A refund of the charge, sent to payment.
     RefundPayment(RefundPayment),
-    /// To payment.
+    /// A write-off of the charge, sent to payment.
     SettlePayment(SettlePayment),
-    /// To inventory.
+    /// A reservation of the order's lines, sent to inventory.
     ReserveInventory(ReserveInventory),
-    /// To inventory.
+    /// The sale of what is reserved, sent to inventory.
     CommitInventory(CommitInventory),
-    /// To inventory.
+    /// A release of the reservation, sent to inventory.
     ReleaseInventory(ReleaseInventory),
-    /// To inventory.
+    /// A write-off of the reservation, sent to inventory.
     SettleInventory(SettleInventory),
-    /// To order.
+    /// The confirmation, sent to order.
     ConfirmOrder(ConfirmOrder),
-    /// To order.
+    /// The end of a confirmed order, sent to order.
     CompleteOrder(CompleteOrder),
-    /// To order.
+    /// A cancel, sent to order.
     CancelOrder(CancelOrder),
-    /// To notification.
+    /// The news for the customer, sent to notification.
     SendNotification(SendNotification),
 }
 
-/// The definition that carries out what an order asks for.
+/// Returns the definition of a saga that an order requests.
 pub fn definition(saga: Saga) -> &'static Definition<Data, Command> {
     match saga {
         Saga::PlaceOrder => &PLACE_ORDER,
@@ -82,13 +82,13 @@ pub fn definition(saga: Saga) -> &'static Definition<Data, Command> {
     }
 }
 
-/// The id of an order's saga: it follows from both, so that there is one of each for ever.
+/// Returns the id of an order's saga. It follows from both, so an order has each of its sagas only once.
 pub fn saga_id(order: OrderId, saga: Saga) -> Uuid {
     Uuid::new_v5(&order.0, definition(saga).name.as_bytes())
 }
 
-/// Returns the source of a step's answers: the service that is asked to do it, or to undo it. `None` for a step that there is
-/// not.
+/// Returns the source of a step's replies: the service that carries out the step and its compensation. `None` for a
+/// step that does not exist.
 pub fn participant(step: &str) -> Option<&'static str> {
     match step {
         "charge_payment" | "refund_payment" => Some("/payment"),
@@ -100,36 +100,36 @@ pub fn participant(step: &str) -> Option<&'static str> {
     }
 }
 
-/// Asks for a quarter of an hour: longer than any one service, or the card company, should be away.
+/// Attempts over a quarter of an hour: longer than any service, or the card processor, should be unavailable.
 const PATIENT: Retry = Retry {
     timeout: Duration::from_secs(20),
     longest: Duration::from_secs(120),
     attempts: Some(10),
 };
 
-/// Asks until it is done: there is no way back.
+/// Attempts without a limit, for steps that must succeed because there is no way back.
 const FOR_EVER: Retry = Retry {
     timeout: Duration::from_secs(10),
     longest: Duration::from_secs(60),
     attempts: None,
 };
 
-/// What became of a step that takes or gives back, as the order is to know it.
+/// Returns the outcome of a charge or reservation in the order's terms.
 fn undoing(mark: &Mark) -> Undoing {
     let word = mark
         .answer()
         .and_then(|answer| answer.kind.rsplit('.').next());
     match (mark, word) {
-        // Never asked, or promised not to.
+        // The command was not sent, or was refused: a refusal is a promise.
         (Mark::Waiting | Mark::Refused(_), _) => Undoing::NothingToUndo,
         (_, Some("refunded" | "released")) => Undoing::Undone,
         (_, Some("nothing_to_undo")) => Undoing::NothingToUndo,
-        // Written off by who has it; or skipped, and nobody but the operator knows.
+        // Written off by the participant; or skipped, and only the operator knows the outcome.
         (_, _) => Undoing::Settled,
     }
 }
 
-/// The operator's name and note, for what is written off.
+/// Returns the id and the note of the operator who has the current step written off.
 fn operator(saga: &View<'_, Data>) -> (String, String) {
     let by = saga.operator();
     by.map_or_else(Default::default, |by| {
@@ -171,7 +171,7 @@ fn settle_inventory(saga: &View<'_, Data>) -> Command {
     })
 }
 
-/// What cancels the order, by what became of the two steps.
+/// Returns the command that cancels the order, with the outcomes of the two steps.
 fn cancel_order(
     saga: &View<'_, Data>,
     reason: CancelReason,
@@ -187,7 +187,7 @@ fn cancel_order(
     })
 }
 
-/// What tells the customer. The order's next version is what the news is about.
+/// Returns the command that tells the customer. Its version is the order's next one, which the news is about.
 fn send_notification(saga: &View<'_, Data>, news: News) -> Command {
     let Data {
         order_id,

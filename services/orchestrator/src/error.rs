@@ -1,19 +1,20 @@
-//! What can go wrong in a use case, and what it means to whoever asked: a problem over HTTP, an outcome of a message.
+//! The errors of the use cases, and their translation: into a problem over HTTP, and into an outcome of a message.
 
 use chassis::http::Problem;
 use holdfast::{messaging, saga};
 use uuid::Uuid;
 
-/// Why a use case did not happen. Nothing was changed.
+/// The error of a use case. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// An answer to a saga that nobody started, or to a step that it does not have. Parked: a person must look at it.
-    #[error("there is no saga {0} that asked this")]
+    /// A reply to a saga that does not exist, or to a step that the saga does not have. The message is parked: a person
+    /// must look at it.
+    #[error("saga {0} does not exist, or has no such step")]
     NobodyAsked(Uuid),
-    /// What the saga says about it.
+    /// An error of the saga pattern.
     #[error(transparent)]
     Saga(#[from] saga::Error),
-    /// The database failed.
+    /// The database failed. The message is retried; over HTTP the client may.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! The API: operators', all of it.
+//! The API, which is for operators only.
 
 mod view;
 
@@ -28,7 +28,7 @@ use crate::{
     store,
 };
 
-/// What the handlers work with.
+/// The handlers' shared state.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) pool: PgPool,
@@ -39,7 +39,7 @@ pub(crate) struct State {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Holdfast: orchestrator",
-    description = "Sagas: where each stands, what it asked and was answered, and what an operator can do about one that is stuck.",
+    description = "Sagas: their state, their commands and replies, and what an operator can do about one that is stuck.",
     version = "1",
 ))]
 pub(crate) struct Api;
@@ -54,7 +54,7 @@ pub(crate) fn routes(routes: &mut Routes) {
         .service(show);
 }
 
-/// Where a saga can stand.
+/// The phases of a saga.
 const PHASES: [&str; 7] = [
     "running",
     "compensating",
@@ -69,29 +69,29 @@ const PHASES: [&str; 7] = [
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// running, compensating, stuck, broken, completed, compensated or abandoned; several with commas between them. Any, if not
-    /// given.
+    /// Only sagas in these phases: running, compensating, stuck, broken, completed, compensated or abandoned, separated
+    /// by commas. All sagas if absent.
     #[param(
         pattern = "^(running|compensating|stuck|broken|completed|compensated|abandoned)(,(running|compensating|stuck|broken|completed|compensated|abandoned))*$",
         example = "stuck,broken"
     )]
     phase: Option<String>,
-    /// The `next` of the page before.
+    /// The `next` of the previous page.
     before: Option<Uuid>,
-    /// How many (default 50).
+    /// The maximum number of sagas on the page (default 50).
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Why it is done.
+/// The reason for an operator's action.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     note: Note,
 }
 
-/// Sagas, newest first.
+/// Lists sagas, newest first.
 #[utoipa::path(tag = "operator", operation_id = "list_sagas", params(ListQuery), responses((status = 200, body = SagaPage)))]
 #[get("/operator/sagas")]
 async fn list(
@@ -107,7 +107,7 @@ async fn list(
         if !PHASES.contains(&phase.as_str()) {
             return Err(Problem::invalid_field(
                 "query phase",
-                format!("must be of {}", PHASES.join(", ")),
+                format!("must be one or more of {}", PHASES.join(", ")),
             ));
         }
     }
@@ -128,7 +128,8 @@ async fn list(
     Ok(HttpResponse::Ok().json(SagaPage::new(found, limit)))
 }
 
-/// The sagas of an order, newest first: `place_order`, and `undo_order` if it was cancelled after it was confirmed.
+/// Lists the sagas of an order, newest first: `place_order`, and `undo_order` if it was cancelled after it was
+/// confirmed.
 #[utoipa::path(tag = "operator", operation_id = "list_sagas_of_order", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     (status = 200, body = SagaPage), (status = 404, description = "The order is choreographed, or there is no such order."),
 ))]
@@ -156,9 +157,10 @@ async fn sagas_of(state: &State, order: Uuid) -> Result<Vec<Summary>, Problem> {
     Ok(store::list(&mut *connection(state).await?, &filter).await?)
 }
 
-/// A saga with every step: what it was asked, how often, with what, what it answered and after how long, and what remains.
+/// Returns a saga with the commands, attempts, replies and durations of every step, and with what remains.
 ///
-/// The id is the saga's; or an order's, then it is the saga that the order's fate depends on.
+/// The id is the saga's or its order's. An order's id selects the saga that the order's end depends on: `undo_order` if
+/// there is one, else `place_order`.
 #[utoipa::path(tag = "operator", operation_id = "show_saga", params(("id" = Uuid, Path, description = "The id of the saga, or of its order.")), responses(
     (status = 200, body = SagaDetail),
 ))]
@@ -184,7 +186,8 @@ async fn detail(state: &State, id: Uuid) -> Result<SagaDetail, Problem> {
     ))
 }
 
-/// Asks the step in hand again, from its first attempt on. Also takes up a broken saga, once its row or this program is mended.
+/// Resends the current command, from its first attempt on. Also takes up a broken saga once its row or this program is
+/// repaired.
 #[utoipa::path(tag = "operator", operation_id = "resume_saga", params(("id" = Uuid, Path, description = "The saga's id.")), request_body = Reason, responses(
     (status = 202, body = SagaDetail), (status = 409, description = "The saga is not stuck, or cannot be read."),
 ))]
@@ -198,10 +201,10 @@ async fn resume(
     operate(&state, id, Action::Resume, &operator, &reason).await
 }
 
-/// Has the step in hand written off by whoever should have done it, and goes on when that is answered.
+/// Has the current step written off by its participant, and goes on when the participant has replied.
 ///
-/// What is written off was, or will be, put right outside of this system. A participant that has undone its part meanwhile
-/// answers so, and writes off nothing. A step that nobody can write off is passed over.
+/// A step that is written off was, or will be, put right outside of this system. A participant that has undone the step
+/// meanwhile replies so, and writes off nothing. A step without a settlement is passed over.
 #[utoipa::path(tag = "operator", operation_id = "skip_saga_step", params(("id" = Uuid, Path, description = "The saga's id.")), request_body = Reason, responses(
     (status = 202, body = SagaDetail), (status = 409, description = "The saga is not stuck, or cannot be read."),
 ))]
@@ -257,7 +260,7 @@ async fn connection(state: &State) -> Result<sqlx::pool::PoolConnection<sqlx::Po
 }
 
 impl SagaPage {
-    /// From one saga more than the page has, which tells whether there is a next one.
+    /// Makes a page of one saga more than it holds: the extra one tells that there is a next page.
     fn new(found: Vec<Summary>, limit: i64) -> Self {
         let (found, next) = page_of(found, limit, |last| last.id);
         Self {

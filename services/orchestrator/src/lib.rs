@@ -2,12 +2,13 @@
 //!
 //! Where to look:
 //!
-//! - [`domain`]: the two sagas as data, and what their commands are made of;
-//! - `consumer`: what it is asked to start, and what is answered to it; `worker`: asks again for what is overdue;
-//! - `http`: what operators see and do;
-//! - `commands`: the use cases that these have in common, on the caller's transaction; `app`: how the parts are put together.
+//! - [`domain`]: the two sagas as data, and the payloads of their commands;
+//! - `consumer`: requests to start and cancel sagas, and participants' replies; `worker`: resends of overdue commands;
+//! - `http`: the operators' API;
+//! - `commands`: the use cases that these have in common, on the caller's transaction; `app`: builds the service from
+//!   its parts.
 //!
-//! How a saga is carried out is [`holdfast::saga`]; it has the tables, too.
+//! [`holdfast::saga`] carries the sagas out, and has their tables.
 
 mod app;
 mod commands;

@@ -1,10 +1,10 @@
-//! What this service keeps is what the saga pattern keeps: its tables, its SQL. Nothing here is the service's own but what
-//! the auditor sees of it.
+//! The tables and the SQL of the saga pattern. The views for the auditor are this service's only own objects.
 
 pub(crate) use holdfast::saga::{Counts, counts, list, migrator};
 use sqlx::migrate::Migrator;
 
-/// Shows the auditor what books are made of. Runs after all other migrations, whose tables it looks at.
+/// Returns the migrations that let the auditor see what `reconcile` compares. They run after all others, whose tables
+/// they read.
 pub(crate) fn audit() -> Migrator {
     let mut migrator = sqlx::migrate!("./audit");
     migrator.dangerous_set_table_name("_audit_migrations");

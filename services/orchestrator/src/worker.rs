@@ -1,7 +1,8 @@
-//! What no message leads to: asking again for what is overdue.
+//! The sweep: resends commands whose reply is overdue.
 //!
-//! Only while messages come in, and have come in for as long as the wait itself: time in which an answer could not have
-//! reached us does not count. So an outage of the broker, or of our database, gives up no saga and calls no operator.
+//! It runs only while messages come in, and only for sagas whose whole wait lies in such a time: time in which no reply
+//! could arrive does not count. So an outage of the broker, or of the orchestrator's own database, neither gives up a
+//! saga nor calls an operator.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +20,10 @@ use crate::{
     store::{self, Counts},
 };
 
-/// Sagas per transaction.
+/// The number of sagas per transaction.
 const BATCH: u16 = 100;
 
-/// Looks for overdue answers.
+/// The worker that looks for overdue replies.
 pub(crate) struct Sweeper {
     pub(crate) pool: PgPool,
     pub(crate) sagas: Arc<Sagas>,
@@ -34,7 +35,7 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Runs until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        // Since when messages have come in without a break; `None` while they do not.
+        // The time since which messages have come in without a break; `None` while they do not.
         let mut hearing_since: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -43,8 +44,8 @@ impl Sweeper {
                 () = self.receiving.up(), if hearing_since.is_none() => hearing_since = Some(Instant::now()),
                 () = pause(self.poll) => {
                     if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
-                        warn!(%error, "cannot look for overdue answers");
-                        // Nor could an answer be taken in: the wait begins anew.
+                        warn!(%error, "cannot look for overdue replies");
+                        // Replies could not be applied either, so the time starts again.
                         hearing_since = hearing_since.map(|_| Instant::now());
                     }
                 }
@@ -61,7 +62,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// A batch after the other, each in a transaction of its own, until one is not full.
+    /// Sweeps batch after batch, each in its own transaction, until a batch is not full.
     async fn sweep(&self, heard_for: Duration) -> Result<(), Error> {
         loop {
             let mut tx = database::begin(&self.pool, "sweep").await?;
@@ -78,7 +79,7 @@ impl Sweeper {
     }
 }
 
-/// Sets the gauges.
+/// Sets the gauges of sagas by phase.
 #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
 fn show(counts: &Counts) {
     gauge!("sagas_by_phase", "phase" => "running").set(counts.running as f64);

@@ -13,12 +13,13 @@ use super::{
     send_notification, settle_inventory, settle_payment, undoing,
 };
 
-/// Carries a new order to its end: charged, reserved, confirmed, sold; or every bit of that undone.
+/// The saga of a new order: it is charged, reserved, confirmed and sold, or each of these is undone.
 pub static PLACE_ORDER: Definition<Data, Command> = Definition {
     name: "place_order",
     version: 1,
     steps: &[
-        // Undone last: the customer hears of it when it is so. For ever: nobody can write off that an order ends, or is told of.
+        // Undone last, so that customers hear of a cancel once it is complete. Resent for ever: an operator cannot
+        // write off that an order ends, or that its customer is told.
         Step {
             name: "tell_customer",
             action: None,
@@ -28,7 +29,7 @@ pub static PLACE_ORDER: Definition<Data, Command> = Definition {
             undo_retry: FOR_EVER,
             pivot: false,
         },
-        // Done by the order service, in the transaction that asked for this saga.
+        // Done by the order service, in the transaction that requested this saga.
         Step {
             name: "create_order",
             action: None,
@@ -158,7 +159,7 @@ fn tell_cancelled(saga: &View<'_, Data>) -> Command {
     send_notification(saga, News::Cancelled { reason, payment })
 }
 
-/// Why the order is undone, as its customer is to know it.
+/// Returns the reason of the cancel, as the customer is told.
 fn reason(saga: &View<'_, Data>) -> CancelReason {
     match saga.cause() {
         Some(("charge_payment", Cause::Refused { .. })) => CancelReason::PaymentDeclined,
@@ -172,7 +173,7 @@ fn reason(saga: &View<'_, Data>) -> CancelReason {
     }
 }
 
-/// Who cancels before the order is confirmed: its customer, or an operator.
+/// Returns the reason of a cancel before the confirmation, by the customer or by an operator.
 fn named(reason: Option<&str>) -> CancelReason {
     match reason {
         Some("operator") => CancelReason::Operator,

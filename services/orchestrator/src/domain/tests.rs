@@ -1,4 +1,4 @@
-//! Both sagas, given and expected: no broker, no database, no clock.
+//! Tests of both sagas without a broker, a database or a clock.
 
 use contracts::{
     orchestrator::{News, Undoing},
@@ -35,7 +35,7 @@ fn undo() -> Given<Data, Command> {
     given(&UNDO_ORDER, data(Saga::UndoOrder, 3))
 }
 
-/// The step in hand is this one, asked this; then it does it.
+/// Checks the current step and its direction, then has its command carried out.
 #[track_caller]
 fn does(
     saga: Given<Data, Command>,
@@ -70,7 +70,7 @@ fn reserved() -> Given<Data, Command> {
     )
 }
 
-/// How the order is cancelled, and what its customer hears.
+/// Checks how the order is cancelled, and what its customer is told.
 #[track_caller]
 fn cancelled(
     saga: Given<Data, Command>,
@@ -94,7 +94,7 @@ fn cancelled(
 }
 
 #[test]
-fn the_definitions_make_sense() {
+fn definitions_are_valid_and_saga_ids_distinct() {
     for definition in DEFINITIONS {
         assert_eq!(definition.check(), Ok(()));
     }
@@ -146,7 +146,7 @@ fn an_order_is_charged_reserved_confirmed_and_sold() {
 }
 
 #[test]
-fn what_is_declined_undoes_nothing_but_the_order() {
+fn declined_payment_undoes_only_the_order() {
     let saga = place().refuses("payment.declined", "insufficient_funds");
     cancelled(
         saga,
@@ -158,7 +158,7 @@ fn what_is_declined_undoes_nothing_but_the_order() {
 }
 
 #[test]
-fn what_is_out_of_stock_is_refunded() {
+fn order_out_of_stock_is_refunded() {
     let saga = charged().refuses("inventory.rejected", "out_of_stock");
     let saga = does(saga, "charge_payment", Direction::Undo, "payment.refunded");
     cancelled(
@@ -170,6 +170,7 @@ fn what_is_out_of_stock_is_refunded() {
     .expect_end(End::Compensated);
 }
 
+/// The customer's cancel comes before the confirmation, which the order refuses.
 #[test]
 fn who_cancels_first_is_not_confirmed() {
     let saga = reserved().refuses("order.confirm_rejected", "customer");
@@ -189,9 +190,10 @@ fn who_cancels_first_is_not_confirmed() {
     .expect_end(End::Compensated);
 }
 
+/// A cancel turns the saga around until `confirm_order` is written.
 #[test]
-fn a_cancel_turns_it_around_until_the_order_was_asked_to_confirm() {
-    // The charge is on its way: nobody knows what becomes of it.
+fn cancel_turns_the_saga_around_until_confirm_order_is_written() {
+    // The charge's outcome is unknown, so it is undone.
     let saga = place().is_cancelled("customer");
     let saga = does(
         saga,
@@ -223,13 +225,14 @@ fn a_cancel_turns_it_around_until_the_order_was_asked_to_confirm() {
     )
     .expect_end(End::Compensated);
 
-    // The order's row decides from here on.
+    // From here on the order's row decides.
     let saga = reserved().is_cancelled("customer").expect_nothing();
     assert_eq!(saga.state().name(), "running");
 }
 
+/// A step without a reply may have been done, so it is undone with the others.
 #[test]
-fn who_never_answers_is_undone_as_if_it_had() {
+fn step_without_a_reply_is_undone() {
     let saga = charged().gives_up();
     let saga = does(
         saga,
@@ -248,7 +251,7 @@ fn who_never_answers_is_undone_as_if_it_had() {
 }
 
 #[test]
-fn a_late_answer_changes_nothing() {
+fn late_reply_changes_nothing() {
     let saga = place()
         .gives_up()
         .replies_late(
@@ -269,7 +272,7 @@ fn a_late_answer_changes_nothing() {
 }
 
 #[test]
-fn a_refund_that_fails_is_an_operators() {
+fn failing_refund_is_left_to_an_operator() {
     let stuck = || {
         charged()
             .refuses("inventory.rejected", "out_of_stock")
@@ -311,7 +314,7 @@ fn a_refund_that_fails_is_an_operators() {
         .expect_end(end);
     }
 
-    // It was refunded after all, when it was to be written off.
+    // Payment had made the refund when it was asked to write it off.
     let saga = stuck()
         .operator(Action::Skip, "olga", "paid back by hand")
         .does("payment.refunded");
@@ -344,7 +347,7 @@ fn a_confirmed_order_is_undone_and_only_forward() {
 }
 
 #[test]
-fn an_undo_that_fails_is_an_operators() {
+fn failing_undo_is_left_to_an_operator() {
     let stuck = || undo().gives_up().expect_stuck();
     let saga = stuck()
         .operator(Action::Skip, "olga", "by hand")

@@ -1,4 +1,4 @@
-//! `undo_order`: undoes an order that was confirmed, because its customer wants it no more.
+//! `undo_order`: undoes a confirmed order that its customer cancelled.
 
 use contracts::{orchestrator::News, order::CancelReason};
 use holdfast::saga::{Definition, Step, View};
@@ -8,9 +8,11 @@ use super::{
     send_notification, settle_inventory, settle_payment, undoing,
 };
 
-/// Undoes a confirmed order. It only goes forward: that it is cancelled was decided by the order's row, and is the pivot.
+/// The saga that undoes a confirmed order. It only goes forward: its pivot is the cancel, which the order's row has
+/// decided.
 ///
-/// It may run while `place_order` still does what comes after its own pivot. Each participant's permanent row answers both.
+/// It may run while `place_order` still carries out the steps after its own pivot. Each participant has one permanent
+/// row per order, which makes one outcome of the two.
 pub static UNDO_ORDER: Definition<Data, Command> = Definition {
     name: "undo_order",
     version: 1,

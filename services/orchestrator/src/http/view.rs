@@ -1,4 +1,4 @@
-//! What the API answers with.
+//! The bodies of the API's responses.
 
 use holdfast::saga::{Ask, Deed, Entry, History, StepHistory, Summary};
 use serde::Serialize;
@@ -13,32 +13,32 @@ use uuid::Uuid;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SagaPage {
     pub(super) sagas: Vec<SagaView>,
-    /// What to send as `before` for the next page; absent on the last one.
+    /// The value of `before` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<Uuid>,
 }
 
-/// A saga.
+/// A saga in one line.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SagaView {
     id: Uuid,
-    /// place_order or undo_order.
+    /// The kind of saga: place_order or undo_order.
     definition: String,
-    /// Under which version of it this one began, and ends.
+    /// The version of the definition under which the saga began, and ends.
     version: i32,
     order_id: String,
-    /// running, compensating, stuck, broken, completed, compensated or abandoned.
+    /// The phase: running, compensating, stuck, broken, completed, compensated or abandoned.
     phase: String,
-    /// The step in hand.
+    /// The current step; null once the saga has ended.
     step: Option<String>,
-    /// What it was asked: do, undo or settle.
+    /// The direction of the current command: do, undo or settle.
     direction: Option<String>,
-    /// How often.
+    /// The attempts of the current command so far.
     attempt: i32,
-    /// When its answer is overdue.
+    /// The time at which the reply is overdue; null if no reply is awaited.
     #[serde(with = "time::serde::rfc3339::option")]
     due_at: Option<OffsetDateTime>,
-    /// Why it is stuck, or broken.
+    /// The reason why the saga is stuck or broken.
     error: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     stuck_since: Option<OffsetDateTime>,
@@ -48,24 +48,24 @@ pub(super) struct SagaView {
     updated_at: OffsetDateTime,
 }
 
-/// A saga, whole.
+/// A saga with its steps, log and operator actions.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SagaDetail {
     #[serde(flatten)]
     saga: SagaView,
-    /// Why it is being undone: the step that it comes from, and in words.
+    /// The reason why the saga turned around: the step that failed, and the cause in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
-    /// What it was started with.
+    /// The data that the saga was started with.
     #[schema(value_type = Object)]
     data: serde_json::Value,
-    /// Its steps, in order; none, if it cannot be read.
+    /// The saga's steps, in order; empty if it cannot be read.
     steps: Vec<StepView>,
-    /// What remains, the step in hand first.
+    /// The remaining steps, the current one first.
     remaining: Vec<RemainingView>,
-    /// What happened, as it is written down.
+    /// The saga's log, as stored.
     log: Vec<EntryView>,
-    /// What operators did.
+    /// The operators' actions, in order.
     deeds: Vec<DeedView>,
 }
 
@@ -73,37 +73,37 @@ pub(super) struct SagaDetail {
 #[derive(Debug, Serialize, ToSchema)]
 struct StepView {
     name: &'static str,
-    /// waiting, sent, done, refused, undone, settled or skipped.
+    /// The step's status: waiting, sent, done, refused, undone, settled or skipped.
     mark: &'static str,
-    /// What it was asked, in order.
+    /// The commands that the step was sent, in order.
     asks: Vec<AskView>,
 }
 
-/// Something that a step was asked.
+/// A command that a step was sent.
 #[derive(Debug, Serialize, ToSchema)]
 struct AskView {
-    /// do, undo or settle.
+    /// The command's direction: do, undo or settle.
     asked: &'static str,
-    /// How often it was sent.
+    /// The attempts so far, at least 1.
     attempts: u32,
     #[serde(with = "time::serde::rfc3339")]
     first_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
     answered_at: Option<OffsetDateTime>,
-    /// From its first attempt to its answer.
+    /// The time from the first attempt to the reply, in milliseconds.
     duration_ms: Option<i64>,
-    /// What was answered.
+    /// The reply, in words.
     answer: Option<String>,
-    /// The command.
+    /// The command's payload.
     #[schema(value_type = Object)]
     payload: serde_json::Value,
 }
 
-/// What remains to be asked.
+/// A step that remains.
 #[derive(Debug, Serialize, ToSchema)]
 struct RemainingView {
     step: &'static str,
-    /// do, undo or settle.
+    /// The direction of its next command: do, undo or settle.
     asked: &'static str,
 }
 
@@ -111,16 +111,16 @@ struct RemainingView {
 #[derive(Debug, Serialize, ToSchema)]
 struct EntryView {
     seq: i32,
-    /// What happened: its name, with its particulars if it has any.
+    /// The input: its name, with its details if it has any.
     #[schema(schema_with = input)]
     input: serde_json::Value,
-    /// What followed from it.
+    /// The effect of the input, in words.
     effect: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
 }
 
-/// An input of a saga: `"start"`, or an object with the input's name as its one field.
+/// Describes the schema of an input: `"start"`, or an object with the input's name as its one field.
 fn input() -> OneOfBuilder {
     let named = Object::with_type(Type::Object);
     OneOfBuilder::new()
@@ -128,12 +128,12 @@ fn input() -> OneOfBuilder {
         .item(named)
 }
 
-/// What an operator did.
+/// An operator's action.
 #[derive(Debug, Serialize, ToSchema)]
 struct DeedView {
-    /// resume, skip or abandon.
+    /// The action: resume, skip or abandon.
     action: String,
-    /// The step that was in hand.
+    /// The step that was current then.
     step: Option<String>,
     operator: String,
     note: String,

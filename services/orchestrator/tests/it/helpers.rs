@@ -1,4 +1,4 @@
-//! An orchestrator of its own for each test; the test plays the participants.
+//! An orchestrator for each test, which plays the participants itself.
 
 use chassis::events::Publishing;
 use clap::Parser;
@@ -20,7 +20,7 @@ pub(crate) struct Orchestrator {
     pub(crate) probe: Probe,
 }
 
-/// With timeouts of a few milliseconds, if `pace` is small.
+/// Starts an orchestrator. Timeouts are `pace` percent of those in the definitions: a few milliseconds if it is small.
 pub(crate) async fn spawn_app(pace: u32) -> Orchestrator {
     let (database, vhost) =
         tokio::join!(Database::create("orchestrator"), Vhost::of("orchestrator"));
@@ -42,7 +42,7 @@ pub(crate) async fn spawn_app(pace: u32) -> Orchestrator {
     }
 }
 
-/// What is ordered: at 12.50.
+/// Returns the lines of an order of 12.50.
 pub(crate) fn lines() -> Vec<PricedLine> {
     vec![PricedLine {
         sku: "TEA".parse().expect("a SKU"),
@@ -66,13 +66,13 @@ pub(crate) fn start(order_id: OrderId, saga: Saga) -> StartSaga {
     }
 }
 
-/// The key of what `place_order` asks of a step.
+/// Returns the key of a command of `place_order`.
 pub(crate) fn key(order: OrderId, step: &str, asked: &str) -> String {
     format!("{}/{step}/{asked}", saga_id(order, Saga::PlaceOrder))
 }
 
 impl Orchestrator {
-    /// An order asks for its saga.
+    /// Requests a saga as the order service does.
     pub(crate) async fn begin(&self, order: OrderId) {
         let start = start(order, Saga::PlaceOrder);
         self.probe
@@ -80,14 +80,14 @@ impl Orchestrator {
             .await;
     }
 
-    /// Waits until this was asked for the `n`th time; answers the message.
+    /// Waits until the command was sent for the `n`th time, and returns the message.
     pub(crate) async fn asked(&self, kind: &str, order: OrderId, n: usize) -> Seen {
         self.probe
             .wait_for_nth(&format!("orchestrator.{kind}.v1"), order, n)
             .await
     }
 
-    /// A participant answers.
+    /// Sends a participant's reply.
     pub(crate) async fn reply<M: Message>(&self, message: &M, key: &str) {
         let service = M::TYPE.split('.').next().unwrap_or_default();
         let service = ["order", "payment", "inventory", "notification"]
@@ -97,7 +97,7 @@ impl Orchestrator {
         self.probe.send(publishing.reply(message, key)).await;
     }
 
-    /// An order's saga, as operators see it.
+    /// Returns an order's saga as operators see it.
     pub(crate) async fn saga(&self, order: OrderId) -> Value {
         let path = format!("/operator/sagas/{order}");
         answer(self.app.as_operator(Method::GET, &path))
@@ -105,7 +105,7 @@ impl Orchestrator {
             .expect(200)
     }
 
-    /// Waits until an order's saga is in this phase.
+    /// Waits until an order's saga is in this phase, and returns it.
     pub(crate) async fn comes_to(&self, order: OrderId, phase: &str) -> Value {
         eventually(&format!("the saga is {phase}"), || async {
             let saga = self.saga(order).await;

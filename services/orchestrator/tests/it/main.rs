@@ -1,4 +1,4 @@
-//! The orchestrator through what others see of it: its queues, its API, its metrics. The participants are the test.
+//! Tests of the orchestrator through its queues, its API and its metrics. The tests play the participants.
 
 mod helpers;
 mod operators;

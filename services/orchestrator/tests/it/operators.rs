@@ -1,4 +1,4 @@
-//! What operators see, and may do.
+//! The operators' view and actions.
 
 use contracts::value::OrderId;
 use reqwest::Method;
@@ -8,7 +8,7 @@ use testkit::answer;
 use crate::helpers::spawn_app;
 
 #[tokio::test]
-async fn sagas_are_the_operators_alone() {
+async fn sagas_are_for_operators_only() {
     let it = spawn_app(100).await;
     let order = OrderId::new();
     for path in [
@@ -36,7 +36,7 @@ async fn sagas_are_the_operators_alone() {
 }
 
 #[tokio::test]
-async fn bad_questions_name_the_field_and_the_limit() {
+async fn bad_query_is_refused_with_its_field() {
     let it = spawn_app(100).await;
     for (query, field) in [
         ("limit=0", "query limit"),
@@ -54,7 +54,7 @@ async fn bad_questions_name_the_field_and_the_limit() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_no_saga_is_refused() {
+async fn cursor_that_is_not_a_saga_is_refused() {
     let it = spawn_app(100).await;
     let order = OrderId::new();
     it.begin(order).await;
@@ -68,7 +68,7 @@ async fn a_cursor_that_is_no_saga_is_refused() {
             .await
             .expect_problem(422, "invalid-field", Some("query before"));
     }
-    // Nothing comes after the last one, which is a cursor nevertheless.
+    // The last saga is a valid cursor, with nothing after it.
     let saga = it.saga(order).await;
     let page = list(saga["id"].as_str().expect("an id")).await;
     assert_eq!(page.expect(200)["sagas"], json!([]));
@@ -76,7 +76,7 @@ async fn a_cursor_that_is_no_saga_is_refused() {
 }
 
 #[tokio::test]
-async fn a_saga_that_runs_needs_no_operator() {
+async fn operator_action_on_a_running_saga_is_a_conflict() {
     let it = spawn_app(100).await;
     let order = OrderId::new();
     it.begin(order).await;
@@ -98,12 +98,12 @@ async fn a_saga_that_runs_needs_no_operator() {
 }
 
 #[tokio::test]
-async fn a_stuck_saga_is_listed_and_an_operators_deed_is_kept() {
+async fn stuck_saga_is_listed_and_the_operators_action_is_kept() {
     let it = spawn_app(1).await;
     let order = OrderId::new();
     it.begin(order).await;
     it.asked("charge_payment", order, 1).await;
-    // Nobody answers: neither the charge, nor its refund.
+    // Neither the charge nor its refund gets a reply.
     it.asked("refund_payment", order, 1).await;
     let saga = it.comes_to(order, "stuck").await;
     assert_eq!(

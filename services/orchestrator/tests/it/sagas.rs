@@ -1,4 +1,4 @@
-//! Sagas, from message to message.
+//! Sagas from message to message.
 
 use contracts::{
     inventory::InventoryReserved,
@@ -22,7 +22,7 @@ fn completed(order_id: OrderId) -> PaymentCompleted {
 }
 
 #[tokio::test]
-async fn a_saga_is_started_once_and_its_answers_have_an_effect_once() {
+async fn saga_starts_once_and_its_replies_have_an_effect_once() {
     let it = spawn_app(100).await;
     let order = OrderId::new();
     it.begin(order).await;
@@ -41,7 +41,7 @@ async fn a_saga_is_started_once_and_its_answers_have_an_effect_once() {
             .await;
     }
     it.asked("reserve_inventory", order, 1).await;
-    // The queue keeps its order: when this one has led to something, the others have been taken in.
+    // The queue keeps its order: once this reply has led to a command, the earlier ones have been applied.
     let reserved = InventoryReserved {
         order_id: order,
         order_version: 1,
@@ -70,7 +70,7 @@ async fn a_saga_is_started_once_and_its_answers_have_an_effect_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_answered_is_asked_again_under_the_same_key_as_a_new_message() {
+async fn overdue_command_is_resent_as_a_new_message_under_its_key() {
     let it = spawn_app(1).await;
     let order = OrderId::new();
     it.begin(order).await;
@@ -83,7 +83,7 @@ async fn what_is_not_answered_is_asked_again_under_the_same_key_as_a_new_message
 }
 
 #[tokio::test]
-async fn a_cancel_that_comes_before_its_saga_is_no_error() {
+async fn cancel_before_its_saga_is_ignored() {
     let it = spawn_app(100).await;
     let order_id = OrderId::new();
     let cancel = CancelRequested {
@@ -100,7 +100,7 @@ async fn a_cancel_that_comes_before_its_saga_is_no_error() {
         .await;
     it.begin(order_id).await;
     it.asked("charge_payment", order_id, 1).await;
-    // And one in time turns it around.
+    // A cancel in time turns the saga around.
     it.probe
         .command(
             "orchestrator",
@@ -113,7 +113,7 @@ async fn a_cancel_that_comes_before_its_saga_is_no_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_asked_for_is_parked() {
+async fn reply_to_no_command_is_parked() {
     let mut it = spawn_app(100).await;
     let (order, other) = (OrderId::new(), OrderId::new());
     it.begin(order).await;
@@ -124,11 +124,11 @@ async fn an_answer_that_nobody_asked_for_is_parked() {
         reason: DeclineReason::CardDeclined,
     };
     for key in [
-        // no saga at all
+        // a saga that does not exist
         key(other, "charge_payment", "do"),
-        // no step of it
+        // a step that does not exist
         format!("{}/charge_twice/do", saga_id(order, Saga::PlaceOrder)),
-        // no key of ours
+        // a key of another form
         format!("{order}/payment/do"),
     ] {
         it.reply(&declined, &key).await;

@@ -7,58 +7,62 @@ use super::{
     state::{Answer, By, Cause, Direction, Mark, State},
 };
 
-/// What makes a command of what the saga knows. A plain function: it can be found by search, and tested alone.
+/// A function that makes a command from what the saga knows. A plain function can be found by search, and tested alone.
 ///
-/// It must be total and must answer the same for the same view: a command that is sent again is made again.
+/// It must be total, and must return the same command for the same view: a command is made anew each time it is resent.
 pub type Payload<D, C> = fn(&View<'_, D>) -> C;
 
-/// A saga: its steps, in order. `D` is what it is started with, `C` is what it sends.
+/// A saga: its steps, in order. `D` is the data that it is started with, `C` the type of its commands.
 ///
-/// To change one, write a new one with a higher version beside it, and keep the old one for as long as a saga runs under it.
+/// To change a definition, write a new one with a higher version beside it, and keep the old one for as long as a saga
+/// runs under it.
 #[derive(Debug)]
 pub struct Definition<D: 'static, C: 'static> {
-    /// What it does: `place_order`.
+    /// The kind of saga, e.g. `place_order`.
     pub name: &'static str,
-    /// Counts its changes. A saga ends under the version that it began with.
+    /// The version of this definition, higher with each change. A saga ends under the version that it began with.
     pub version: u32,
-    /// In the order in which they are done; undone in reverse.
+    /// The steps in the order of their actions; compensations run in reverse.
     pub steps: &'static [Step<D, C>],
 }
 
 /// One step of a saga.
 #[derive(Debug)]
 pub struct Step<D: 'static, C: 'static> {
-    /// What it does, once per saga: `charge_payment`.
+    /// The step's name, unique in the saga: `charge_payment`.
     pub name: &'static str,
-    /// The command that does it. `None`: it is done before the saga starts, or there is nothing to do but to undo; such a step
-    /// comes before all those that have one.
+    /// The command that does the step. `None` for a step that was done before the saga started, or that only has a
+    /// compensation; such a step comes before all steps with an action.
     pub action: Option<Payload<D, C>>,
-    /// The command that undoes it, whatever became of the action: done, not done, or nobody knows.
+    /// The command that undoes the step. It must be right whether the action was done, was not done, or has an unknown
+    /// outcome.
     pub compensation: Option<Payload<D, C>>,
-    /// The command by which an operator writes it off, in place of an action or a compensation that does not succeed.
+    /// The command with which an operator has the step written off, in place of an action or a compensation that keeps
+    /// failing.
     pub settlement: Option<Payload<D, C>>,
-    /// How long to wait for the action's answer, and how often to ask.
+    /// The timeouts and attempts of the action.
     pub retry: Retry,
-    /// The same for the compensation and the settlement.
+    /// The timeouts and attempts of the compensation and of the settlement.
     pub undo_retry: Retry,
-    /// The point of no return: with its success the saga only goes forward, and once its command is written only its reply
-    /// decides. At most one step. One without an action was done before the saga started, which then only goes forward.
+    /// Set on the point of no return. Once the pivot's command is written only its reply decides, and once it is done
+    /// the saga only goes forward. At most one step is the pivot. A pivot without an action was done before the saga
+    /// started, which then only goes forward.
     pub pivot: bool,
 }
 
-/// How long to wait for an answer, and how often to ask.
+/// The waits for a reply, and the number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// How long the first time. Twice as long each time after that, ...
+    /// The wait after the first attempt, more than zero. It doubles with each further attempt, ...
     pub timeout: Duration,
-    /// ... up to this.
+    /// ... up to this wait, more than zero.
     pub longest: Duration,
-    /// How often to ask before giving up; `None` asks for ever.
+    /// The attempts to make before giving up, at least 1; `None` resends for ever.
     pub attempts: Option<u32>,
 }
 
 impl Retry {
-    /// How long to wait for the answer to attempt `attempt`, which is 1 the first time.
+    /// Returns the wait for the reply to attempt `attempt`, which is 1 the first time.
     pub fn wait(&self, attempt: u32) -> Duration {
         self.timeout
             .saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)))
@@ -66,17 +70,17 @@ impl Retry {
     }
 }
 
-/// What a payload function sees.
+/// The input of a payload function.
 #[derive(Debug)]
 pub struct View<'a, D> {
-    /// What the saga was started with.
+    /// The data that the saga was started with.
     pub data: &'a D,
     pub(super) plan: &'a Plan,
     pub(super) state: &'a State,
 }
 
 impl<D> View<'_, D> {
-    /// What became of a step. A step that the definition does not have is `Waiting` for ever.
+    /// Returns the status of a step: `Waiting` for one that the definition does not have.
     pub fn mark(&self, step: &str) -> &Mark {
         self.plan
             .step(step)
@@ -84,12 +88,12 @@ impl<D> View<'_, D> {
             .unwrap_or(&Mark::Waiting)
     }
 
-    /// What undid a step, or did it: the last answer to it.
+    /// Returns the latest reply to a step's command.
     pub fn answer(&self, step: &str) -> Option<&Answer> {
         self.mark(step).answer()
     }
 
-    /// Why it is being undone, and by which step; `None` while it goes forward.
+    /// Returns the step that made the saga turn around, and the cause; `None` while the saga goes forward.
     pub fn cause(&self) -> Option<(&'static str, &Cause)> {
         let cause = self.state.cause.as_ref()?;
         let step = self
@@ -100,14 +104,14 @@ impl<D> View<'_, D> {
         Some((step, cause))
     }
 
-    /// The operator who writes the step in hand off.
+    /// Returns the operator who has the current step written off.
     pub fn operator(&self) -> Option<&By> {
         self.state.writes_off()
     }
 }
 
 impl<D, C> Step<D, C> {
-    /// What makes the command by which it is asked this; `None`, if it cannot be.
+    /// Returns the function that makes the command for this direction; `None` if the step has no such command.
     pub(super) fn payload(&self, asked: Direction) -> Option<Payload<D, C>> {
         match asked {
             Direction::Do => self.action,
@@ -116,7 +120,7 @@ impl<D, C> Step<D, C> {
         }
     }
 
-    /// How long to wait for the answer to that, and how often to ask.
+    /// Returns the waits and attempts for this direction.
     pub(super) fn patience(&self, asked: Direction) -> Retry {
         match asked {
             Direction::Do => self.retry,
@@ -125,43 +129,43 @@ impl<D, C> Step<D, C> {
     }
 }
 
-/// Why a definition is none.
+/// The reason why a definition is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Nothing would ever happen.
+    /// A saga without actions would never do anything.
     #[error("{0}: no step has an action")]
     NoAction(&'static str),
-    /// Replies are matched by the name.
+    /// A reply finds its step by name, so names must be unique.
     #[error("{0}: two steps are called {1}")]
     SameName(&'static str, &'static str),
-    /// There is one point of no return.
+    /// A saga has one point of no return.
     #[error("{0}: more than one pivot")]
     Pivots(&'static str),
-    /// Giving up on the pivot would be to decide without its reply.
+    /// Giving up on the pivot would be a decision without its reply.
     #[error("{0}: the pivot {1} must be asked for ever")]
     PivotGivesUp(&'static str, &'static str),
-    /// A step before the pivot that is given up must be undone.
+    /// A step before the pivot must be undone when it times out.
     #[error("{0}: {1} comes before the pivot and has no compensation")]
     NoCompensation(&'static str, &'static str),
-    /// A wait of nothing is a storm.
+    /// Without a wait, commands would be resent in a tight loop.
     #[error("{0}: {1} has a timeout of zero, or no attempts")]
     NoPatience(&'static str, &'static str),
-    /// A reply finds its step by a [`Key`](super::Key): one that cannot be read back would be asked for ever.
+    /// A reply finds its step by a [`Key`](super::Key). A name that the key cannot carry would be resent for ever.
     #[error("{0}: {1:?} cannot be part of an idempotency key")]
     Name(&'static str, &'static str),
-    /// What was done before the saga starts is the point of no return from the start, or must be undone whatever happens:
-    /// it cannot wait for the saga to come past it.
+    /// A step that was done before the saga started counts from the start: a pivot forbids every compensation, and any
+    /// other step must always be undone. Neither can come after a step with an action.
     #[error(
         "{0}: {1} was done before the saga starts, and must come before the first step with an action"
     )]
     DoneBefore(&'static str, &'static str),
-    /// Nobody could say under which of the two a saga began.
+    /// With two definitions of one version, a saga's own definition would be ambiguous.
     #[error("{0}: two definitions of version {1}")]
     SameVersion(&'static str, u32),
 }
 
 impl<D, C> Definition<D, C> {
-    /// Its shape: all that decides about what happens next.
+    /// Returns the shape of the definition: all that decides what happens next.
     pub fn plan(&self) -> Plan {
         let steps = self.steps.iter().map(|step| PlanStep {
             name: step.name,
@@ -177,7 +181,7 @@ impl<D, C> Definition<D, C> {
         }
     }
 
-    /// Whether it makes sense. Call it once, in a test or at the start.
+    /// Checks that the definition is valid. Call it once, in a test or at the start.
     pub fn check(&self) -> Result<(), Invalid> {
         let name = self.name;
         if self.steps.iter().all(|step| step.action.is_none()) {

@@ -1,4 +1,4 @@
-//! Carries out what [`transition`] decides: log, state and commands in the transaction that takes the input in.
+//! Carries out what [`transition`] decides: writes log, state and commands in the transaction that handles the input.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::outbox;
 
-/// Creates the tables `saga`, `saga_log` and `saga_deed`. Keeps its own record (`_saga_migrations`).
+/// Returns the migrations of the tables `saga`, `saga_log` and `saga_deed`, which keep a record of their own
+/// (`_saga_migrations`).
 pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("src/saga/migrations");
     migrator.dangerous_set_table_name("_saga_migrations");
@@ -34,16 +35,17 @@ pub(super) struct Known<D: 'static, C: 'static> {
     pub(super) plan: Plan,
 }
 
-/// Carries sagas out. Keeps nothing in memory: any number of processes may share the work.
+/// An executor of sagas. It keeps nothing in memory, so any number of processes can share the work.
 #[derive(Debug)]
 pub struct Executor<D: 'static, C: 'static> {
     pub(super) known: Vec<Known<D, C>>,
-    /// Multiplies every timeout.
+    /// A factor for every timeout.
     pace: f64,
 }
 
 impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
-    /// Of all definitions, every version that a saga may still run under. `pace` multiplies every timeout: 1.0 in earnest.
+    /// Creates an executor. `definitions` must contain every version that a saga may still run under. `pace` multiplies
+    /// every timeout and must be positive; it is 1.0 except in tests and drills.
     pub fn new(definitions: &[&'static Definition<D, C>], pace: f64) -> Result<Self, Invalid> {
         let known = definitions.iter().enumerate().map(|(place, definition)| {
             definition.check()?;
@@ -65,7 +67,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         })
     }
 
-    /// The version of a definition that new sagas begin under.
+    /// Returns the version of a definition under which new sagas begin.
     fn newest(&self, name: &str) -> Option<&Known<D, C>> {
         let of_name = self
             .known
@@ -74,7 +76,8 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         of_name.max_by_key(|known| known.definition.version)
     }
 
-    /// Starts sagas; answers, beside what came of it, which were new. The others are left as they are.
+    /// Starts sagas, and returns the ids of the new ones with what was decided. Sagas that exist already are left as
+    /// they are.
     pub async fn start(
         &self,
         conn: &mut PgConnection,
@@ -96,7 +99,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 traceparent: start.traceparent.clone(),
                 tracestate: start.tracestate.clone(),
             };
-            // Who comes twice in this batch begins as who comes in two: with what the first one says.
+            // Of two starts of one saga in a batch the first counts, as it does in two batches.
             rows.entry(start.id).or_insert(row);
         }
         let rows: Vec<NewRow> = rows.into_values().collect();
@@ -112,8 +115,8 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok((new, applied))
     }
 
-    /// Takes a batch of inputs in: locks the sagas in one order, folds the inputs over them in memory, writes each saga once,
-    /// and their logs and commands with them.
+    /// Applies a batch of inputs: locks the sagas in the order of their ids, folds the inputs over them in memory, and
+    /// writes each saga once, together with its log entries and commands.
     pub async fn apply(
         &self,
         conn: &mut PgConnection,
@@ -170,8 +173,11 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok(applied)
     }
 
-    /// Asks again for what is overdue, or gives it up; answers how many sagas it was, and what came of it. Only of those
-    /// whose answer could have come in: `heard_for` is since when messages have.
+    /// Applies the timeout of sagas whose reply is overdue, up to `limit` of them: resends the command, or gives up on
+    /// the step. Returns the number of sagas found, and what was decided.
+    ///
+    /// `heard_for` is the time for which messages have come in without a break. A saga is skipped if its wait was
+    /// longer: its reply may not have had the chance to arrive.
     pub async fn sweep(
         &self,
         conn: &mut PgConnection,
@@ -194,7 +200,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 attempt: saga.state.attempt,
             };
             Self::one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
-            // Whatever it came to, it is not overdue any more.
+            // Even if the timeout was ignored the row must be written, or the next sweep would find the saga again.
             saga.changed = true;
             sagas.push(saga);
         }
@@ -202,8 +208,8 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok((found, applied))
     }
 
-    /// Does what an operator says to a stuck saga, or takes up one that was set aside and can be read again. Leaves an entry
-    /// in the audit trail.
+    /// Carries out an operator's action on a stuck saga, and records it in the audit trail. `Resume` also takes up a
+    /// saga that was broken and can be read again.
     pub async fn operate(
         &self,
         conn: &mut PgConnection,
@@ -231,7 +237,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 }
                 .into());
             }
-            // What it awaits is overdue now: the next sweep asks again.
+            // Its reply is overdue from now on, so the next sweep resends the command.
             let update = self.update(&saga)?;
             let update = Update {
                 wait: update.wait.map(|_| Duration::ZERO),
@@ -250,7 +256,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok(applied)
     }
 
-    /// One input to one saga.
+    /// Applies one input to one saga.
     fn one(
         saga: &mut Saved<'_, D, C>,
         input: &Input,
@@ -312,14 +318,14 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok(())
     }
 
-    /// Reads a locked row; one that cannot be read is set aside, and stops nobody else.
+    /// Reads a locked row. If it cannot be read, marks the saga broken and returns `None`; other sagas are unaffected.
     async fn open<'s>(
         &'s self,
         conn: &mut PgConnection,
         row: Row,
         applied: &mut Applied,
     ) -> Result<Option<Saved<'s, D, C>>, Error> {
-        // What is over stays so, also if nobody knows its definition any more; what is set aside waits for an operator.
+        // Ended sagas stay as they are even if their definition is no longer known; broken ones wait for an operator.
         if saved::AT_REST.contains(&row.phase.as_str()) {
             return Ok(None);
         }
@@ -348,7 +354,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         Ok(())
     }
 
-    /// What is to be written of a saga.
+    /// Returns the columns to write for a saga.
     fn update(&self, saga: &Saved<'_, D, C>) -> Result<Update, Error> {
         let State {
             at, asked, attempt, ..
@@ -370,13 +376,13 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     }
 }
 
-/// What a batch brings.
+/// An input of a batch.
 enum What<'a> {
     Start,
     Heard(&'a Heard),
 }
 
-/// What a batch leaves to be written, besides the sagas.
+/// The log entries and messages that a batch leaves to be written, besides the sagas.
 #[derive(Default)]
 struct Batch {
     entries: Vec<NewEntry>,

@@ -1,4 +1,4 @@
-//! What operators see of sagas.
+//! The operators' view of sagas.
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
@@ -15,107 +15,107 @@ use super::{
     transition::{Effect, asked_or_written_off, is_to_undo, transition},
 };
 
-/// A saga, on one line.
+/// A saga in one line.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Its id.
+    /// The saga's id.
     pub id: Uuid,
-    /// Its definition.
+    /// The name of its definition.
     pub definition: String,
-    /// Of which version.
+    /// The version of its definition.
     pub version: i32,
-    /// What it is about.
+    /// The subject that the saga was started with, e.g. an order's id.
     pub subject: String,
-    /// running, compensating, stuck, broken, completed, compensated, abandoned.
+    /// One of running, compensating, stuck, broken, completed, compensated, abandoned.
     pub phase: String,
-    /// The step in hand, and what it was asked.
+    /// The current step; `None` once the saga has ended.
     pub step: Option<String>,
-    /// do, undo or settle.
+    /// The direction of the current command: do, undo or settle.
     pub direction: Option<String>,
-    /// How often.
+    /// The attempts of the current command so far.
     pub attempt: i32,
-    /// When its answer is overdue.
+    /// The time at which the reply is overdue; `None` if no reply is awaited.
     pub due_at: Option<OffsetDateTime>,
-    /// Why it is stuck, or broken.
+    /// The reason why the saga is stuck or broken.
     pub error: Option<String>,
-    /// Since when.
+    /// The time since which it has been stuck or broken.
     pub stuck_since: Option<OffsetDateTime>,
-    /// When it began.
+    /// The time of its start.
     pub created_at: OffsetDateTime,
-    /// When something last happened.
+    /// The time of its latest change.
     pub updated_at: OffsetDateTime,
 }
 
-/// A saga, whole.
+/// A saga with its steps, log and operator actions.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// On one line.
+    /// The saga in one line.
     pub summary: Summary,
-    /// What it was started with.
+    /// The data that it was started with.
     pub data: serde_json::Value,
-    /// Its steps; none, if it cannot be read.
+    /// Its steps, in order; empty if the saga cannot be read.
     pub steps: Vec<StepHistory>,
-    /// What remains to be done, or undone: steps and what they will be asked.
+    /// The remaining steps and their directions, the current one first.
     pub remaining: Vec<(&'static str, Direction)>,
-    /// Why it is undone: the step, and the cause in words.
+    /// The cause of its turning around: the step, and the cause in words.
     pub cause: Option<(&'static str, String)>,
-    /// Its log, as it is.
+    /// Its log, as stored.
     pub log: Vec<Entry>,
-    /// What operators did.
+    /// The operators' actions, in order.
     pub deeds: Vec<Deed>,
 }
 
 /// A step of a saga.
 #[derive(Clone, Debug)]
 pub struct StepHistory {
-    /// Its name.
+    /// The step's name.
     pub name: &'static str,
-    /// What became of it.
+    /// The step's status.
     pub mark: Mark,
-    /// What it was asked, in order.
+    /// The commands that the step was sent, in order.
     pub asks: Vec<Ask>,
 }
 
-/// Something that a step was asked, until it answered.
+/// A command that a step was sent, with its resends and its reply.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// What.
+    /// The command's direction.
     pub asked: Direction,
-    /// How often.
+    /// The attempts so far, at least 1.
     pub attempts: u32,
-    /// When first.
+    /// The time of the first attempt.
     pub first_at: OffsetDateTime,
-    /// When it answered.
+    /// The time of the reply; `None` without one.
     pub answered_at: Option<OffsetDateTime>,
-    /// What it answered.
+    /// The reply, in words.
     pub answer: Option<String>,
-    /// The command.
+    /// The command's payload.
     pub payload: serde_json::Value,
 }
 
 /// An entry of a log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its place.
+    /// The entry's number; 1 is the first.
     pub seq: i32,
-    /// What happened.
+    /// The input, as stored.
     pub input: serde_json::Value,
-    /// What followed from it.
+    /// The effect of the input, in words.
     pub effect: Option<String>,
-    /// When, on the database's clock.
+    /// The time of the entry, on the database's clock.
     pub at: OffsetDateTime,
 }
 
-/// Which sagas to list.
+/// The selection of sagas to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// In these phases; in any, if `None`.
+    /// Only sagas in these phases; `None` for any.
     pub phases: Option<Vec<String>>,
-    /// About this; about anything, if `None`.
+    /// Only sagas with this subject; `None` for any.
     pub subject: Option<String>,
-    /// The last one of the page before.
+    /// The last saga of the previous page; the list continues after it.
     pub before: Option<Uuid>,
-    /// How many.
+    /// The maximum number of sagas.
     pub limit: i64,
 }
 
@@ -140,7 +140,7 @@ impl From<&Row> for Summary {
     }
 }
 
-/// Sagas, newest first.
+/// Returns sagas, newest first.
 pub async fn list(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Summary>> {
     let (phases, subject) = (filter.phases.as_deref(), filter.subject.as_deref());
     let rows = store::list(conn, phases, subject, filter.before, filter.limit).await?;
@@ -152,7 +152,8 @@ where
     D: Serialize + DeserializeOwned + Send + Sync,
     C: Serialize + Send,
 {
-    /// A saga, whole; `None`, if there is no such one. Also one that cannot be read: then without its steps.
+    /// Returns a saga with its history, or `None` if it does not exist. A saga that cannot be read is returned without
+    /// its steps.
     pub async fn history(
         &self,
         conn: &mut PgConnection,
@@ -174,7 +175,7 @@ where
         };
         match self.read(conn, &row).await? {
             Ok(saga) => tell(&mut history, &saga, &log),
-            // Said even if nobody has come across it yet.
+            // A damaged row is reported even before the executor has marked it broken.
             Err(Unreadable(error)) => {
                 history.summary.error.get_or_insert(error);
             }
@@ -195,7 +196,7 @@ impl From<EntryRow> for Entry {
     }
 }
 
-/// Tells a saga's steps by going through its log once more.
+/// Fills in a saga's steps by replaying its log.
 fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[EntryRow]) {
     let plan = saga.plan;
     history.remaining = remaining(plan, &saga.state);
@@ -205,7 +206,7 @@ fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[E
         .map(|(step, cause)| (step, cause.to_string()));
     let mut asks: Vec<Vec<Ask>> = vec![Vec::new(); plan.steps.len()];
     let mut state = State::new(plan);
-    // A log that cannot be read is shown as it is; the state is what counts.
+    // A log that cannot be decoded is shown as it is; the stored state is authoritative.
     for (input, entry) in saved::inputs(log, plan).unwrap_or_default().iter().zip(log) {
         let Ok(decision) = transition(plan, &state, input) else {
             break;
@@ -250,7 +251,7 @@ fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[E
         .collect();
 }
 
-/// What remains, the step in hand first.
+/// Returns the remaining steps, the current one first.
 fn remaining(plan: &Plan, state: &State) -> Vec<(&'static str, Direction)> {
     if state.is_ended() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What the executor takes, and what it gives.
+//! The types that the executor takes and returns.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +15,26 @@ use crate::outbox;
 /// A command that is about to be written.
 #[derive(Clone, Debug)]
 pub struct Outgoing<'a> {
-    /// The saga.
+    /// The saga's id.
     pub saga: Uuid,
-    /// What it is about.
+    /// The subject that the saga was started with.
     pub subject: &'a str,
-    /// The step.
+    /// The name of the step.
     pub step: &'static str,
-    /// What it is asked.
+    /// The command's direction.
     pub asked: Direction,
-    /// Which time; 1 is the first.
+    /// The attempt; 1 is the first.
     pub attempt: u32,
-    /// Which input of the batch led to it; for a timeout, its place among the overdue.
+    /// The place in the batch of the input that led to the command; for a timeout, its place among the overdue sagas.
     pub cause: usize,
-    /// The W3C `traceparent` and `tracestate` of the trace that the saga began in.
+    /// The W3C `traceparent` of the trace that the saga began in.
     pub traceparent: Option<&'a str>,
-    /// See `traceparent`.
+    /// The W3C `tracestate` that belongs to `traceparent`.
     pub tracestate: Option<&'a str>,
 }
 
 impl Outgoing<'_> {
-    /// The permanent name of the effect that is asked for, which its answer carries back: see [`Key`].
+    /// Returns the command's idempotency key, which its reply carries back: see [`Key`].
     pub fn key(&self) -> String {
         Key {
             saga: self.saga,
@@ -45,79 +45,80 @@ impl Outgoing<'_> {
     }
 }
 
-/// Makes the outbox row for a command. The one thing that the executor leaves to its user: how commands travel.
+/// A function that makes the outbox row for a command. How commands travel is the one thing that the executor leaves to
+/// its user.
 ///
-/// Sent again, a command is a new message (a new message id) under the same [`Outgoing::key`].
+/// A resent command is a new message with a new message id, under the same [`Outgoing::key`].
 pub type Dispatch<'a, C> = dyn FnMut(&Outgoing<'_>, C) -> outbox::Message + Send + 'a;
 
 /// A saga to be started.
 #[derive(Clone, Debug)]
 pub struct Start<D> {
-    /// Its id. It must follow from what it is about, so that it is started once.
+    /// The saga's id. It must follow from the saga's subject, so that each saga is started once.
     pub id: Uuid,
-    /// The definition's name; the highest version is taken.
+    /// The definition's name; the highest version is used.
     pub definition: &'static str,
-    /// What it is about.
+    /// The subject of the saga, e.g. an order's id.
     pub subject: String,
-    /// What its commands are made of.
+    /// The data that the payload functions read.
     pub data: D,
-    /// The W3C `traceparent` and `tracestate` of the trace that it is part of.
+    /// The W3C `traceparent` of the trace that the saga is part of.
     pub traceparent: Option<String>,
-    /// See `traceparent`.
+    /// The W3C `tracestate` that belongs to `traceparent`.
     pub tracestate: Option<String>,
 }
 
-/// A saga that came to its end.
+/// A saga that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Which.
+    /// The saga's id.
     pub saga: Uuid,
-    /// Its definition.
+    /// The name of its definition.
     pub definition: &'static str,
-    /// How.
+    /// The way in which it ended.
     pub end: End,
-    /// When it began, on the database's clock.
+    /// The time of its start, on the database's clock.
     pub created_at: OffsetDateTime,
 }
 
-/// What a batch of inputs came to. Nothing of it holds before the transaction commits.
+/// The result of a batch of inputs. None of it holds before the transaction commits.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// How many inputs changed something.
+    /// The number of inputs that changed a saga.
     pub changed: usize,
-    /// How many had no effect: late, twice, or to a saga that cannot be read.
+    /// The number of inputs without effect: late, repeated, or for a saga that is broken.
     pub ignored: usize,
-    /// The inputs, by their place, whose saga does not exist, or has no such step.
+    /// The places in the batch of inputs for a saga that does not exist or has no such step.
     pub unknown: Vec<usize>,
-    /// Commands that were written, by step and direction.
+    /// The number of commands written, by step and direction.
     pub sent: BTreeMap<(&'static str, Direction), u64>,
-    /// Sagas that ended.
+    /// The sagas that ended.
     pub ended: Vec<Ended>,
-    /// Sagas that wait for an operator now, and why.
+    /// The sagas that got stuck, with the reason.
     pub stuck: Vec<(Uuid, String)>,
-    /// Sagas that cannot be read, found just now, and why.
+    /// The sagas that were found broken and marked so, with the reason.
     pub broken: Vec<(Uuid, String)>,
 }
 
-/// Why a saga could not be started, or an operator's action not be carried out. Nothing was changed.
+/// An error of starting a saga or of an operator's action. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No definition has this name: a message that asks for it is to be parked.
-    #[error("there is no saga {0:?}")]
+    /// No definition has this name. Park the message that asks for it.
+    #[error("there is no saga definition named {0:?}")]
     UnknownDefinition(String),
-    /// The data cannot be stored: a defect.
+    /// The data cannot be written as JSON: a bug.
     #[error("the saga's data cannot be stored: {0}")]
     Data(#[from] serde_json::Error),
-    /// There is no such saga: 404.
+    /// The saga does not exist. Respond with 404.
     #[error("there is no saga {0}")]
     NotFound(Uuid),
-    /// It does not wait for an operator: 409.
+    /// The saga does not wait for an operator. Respond with 409.
     #[error(transparent)]
     NotStuck(#[from] NotStuck),
-    /// It cannot be read: only resuming it is possible, once it, or the program, is mended: 409.
+    /// The saga cannot be read. Respond with 409; `Resume` works once its row or the program is repaired.
     #[error("the saga cannot be read: {0}")]
     Broken(String),
-    /// The database failed.
+    /// The database failed. Retry.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! The permanent name of an effect.
+//! The idempotency keys of a saga's commands.
 
 use std::{fmt, str::FromStr};
 
@@ -6,19 +6,19 @@ use uuid::Uuid;
 
 use super::state::Direction;
 
-/// The permanent name of what a saga asks of a step: `SAGA/STEP/DIRECTION`. It travels with the command as its idempotency
-/// key, and back with the answer, which belongs to the saga by it. The same however often it is asked.
+/// The permanent name of one command: `SAGA/STEP/DIRECTION`. The command carries it as its idempotency key and the
+/// reply carries it back, so that the reply finds its saga and step. It is the same for every attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The saga.
+    /// The saga's id.
     pub saga: Uuid,
-    /// The step.
+    /// The name of the step, neither empty nor with a `/` in it.
     pub step: String,
-    /// What it is asked.
+    /// The command's direction.
     pub asked: Direction,
 }
 
-/// Not a [`Key`].
+/// A text that is not a valid [`Key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a saga's idempotency key is SAGA/STEP/do, /undo or /settle")]
 pub struct InvalidKey;

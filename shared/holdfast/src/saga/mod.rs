@@ -1,44 +1,52 @@
-//! # Saga: a long transaction over several services, that ends whatever happens
+//! # Saga: a long transaction over several services that always comes to an end
 //!
-//! **Problem.** An order is charged, then reserved, then confirmed, by three services with three databases. After the charge
-//! the process that was driving it dies. Nobody remembers that it was driving. Or it comes back, and charges again. Or the
-//! reservation is refused, the refund is sent, and the refund fails: who tries again, and for how long, and who is told?
+//! **Problem.** An order is charged, then reserved, then confirmed, by three services with three databases. After the
+//! charge the process that drives the order dies, and nothing records that the order still needs driving. Or the
+//! process restarts, and charges a second time. Or the reservation is refused and then the refund fails: who retries
+//! it, for how long, and which person is told?
 //!
-//! **Guarantee.** A saga that was started comes to its end, and only an operator can keep it from that: every step is done,
-//! or every step that was done, *or may have been*, is undone, in reverse. What it is going to do follows from its row alone:
-//! log, state and the next command are written in the transaction that takes an input in, so a crash at any line loses
-//! nothing, and any number of processes share the work. A command is sent at least once, under a name that never changes
-//! ([`Key`]). What cannot be undone becomes *stuck*: an operator resumes it, has a step written off by who would have undone
-//! it, or all that remains; each leaves an entry in the audit trail. A saga ends under the version of the definition that it
-//! began with. A row that cannot be read stops nothing but itself.
+//! **Guarantee.** A started saga ends with every step done, or with every step that was done, *or may have been done*,
+//! undone in reverse order; only an operator can end it otherwise. Its row alone determines what it does next: log,
+//! state and the next command are written in the transaction that handles the input, so a crash at any line loses
+//! nothing, and any number of processes can share the work. A command is sent at least once, under an idempotency key
+//! that never changes ([`Key`]). A saga that can go neither forward nor back becomes *stuck*: an operator resumes it,
+//! or has the participants write off the current step or all that remains, and each action is recorded in the audit
+//! trail. A saga ends under the version of the definition that it began with. A row that cannot be read stops only its
+//! own saga.
 //!
-//! **Not guaranteed.** Isolation: others see a charge that will be refunded. That its participants act once: each of them
-//! has to, by the command's key, for ever, and has to answer again, alike, when it is asked again. An undo may come before
-//! its do: the participant leaves a tombstone, and refuses the do.
+//! **Not guaranteed.** Isolation: other transactions see a charge that will be refunded. That participants act once:
+//! each must deduplicate by the command's key, for ever, and must answer a repeated command as it answered the first. A
+//! compensation may arrive before its action: the participant then leaves a tombstone, and refuses the action when it
+//! comes.
 //!
 //! **States.**
 //!
 //! ```text
 //!             the last step is done
 //! running ───────────────────────────────► completed
-//!   │ refused, given up, cancelled:            ▲ after the pivot it only goes forward
+//!   │ refused, no reply, cancelled:            ▲ after the pivot it only goes forward
 //!   │ only until the pivot's command is written
 //!   ▼         the first step is undone
 //! compensating ──────────────────────────► compensated
 //!   │    ▲                    skip, abandon
-//!   ▼    │ resume, or the answer after all ───► abandoned
+//!   ▼    │ resume, or a late reply ───────────► abandoned
 //!  stuck ┘
 //! ```
 //!
-//! **Failure modes.** An answer does not come: the command is sent again, twice as late each time. It never comes: before the
-//! pivot the saga turns around; undoing, it gets stuck; from the pivot on it goes on asking. An answer comes late or twice:
-//! no effect. A process dies: its transaction is rolled back, the message comes again. The broker is away: time in which no
-//! answer could have come does not count ([`Executor::sweep`]). A row is damaged: its state is made anew from its log; if
-//! that is damaged too, or nobody knows its version, it is set aside as `broken`.
+//! **Failure modes.**
 //!
-//! **The parts**, after oxidecomputer/steno: [`Definition`] is plain data; [`transition`] is all of the logic, pure and total,
-//! and searched exhaustively by the tests; the log is what happened; [`Executor`] does what was decided. [`testing`] tests a
-//! definition without any of the others.
+//! - A reply is late: the command is resent, after a wait that doubles each time up to a limit.
+//! - No reply comes to the last attempt: before the pivot the saga turns around; after it, or while compensating, the
+//!   saga gets stuck. The pivot itself is resent for ever.
+//! - A reply comes late or twice: it has no effect, unless it is the reply that the saga still waits for.
+//! - A process dies: its transaction is rolled back, and the message is redelivered.
+//! - The broker is unavailable: time in which no reply could arrive does not count ([`Executor::sweep`]).
+//! - A row is damaged: its state is rebuilt from its log. If the log is damaged too, or this program does not know the
+//!   definition's version, the saga is marked `broken`.
+//!
+//! **The parts**, after oxidecomputer/steno: [`Definition`] is plain data; [`transition`] is all of the logic, pure and
+//! total, and searched exhaustively by the tests; the log holds what happened; [`Executor`] carries out the decisions.
+//! [`testing`] tests a definition without a database, a broker or a clock.
 //!
 //! ```
 //! use std::time::Duration;
@@ -64,7 +72,7 @@
 //!             retry: PATIENT, undo_retry: PATIENT, pivot: false,
 //!         },
 //!         Step {
-//!             name: "flight", // cannot be given back: the point of no return
+//!             name: "flight", // cannot be cancelled: the point of no return
 //!             action: Some(|saga: &View<'_, Trip>| Command::BookFlight { city: saga.data.city.clone() }),
 //!             compensation: None,
 //!             settlement: None,
@@ -79,13 +87,13 @@
 //!     .expect_undo("hotel", &Command::CancelHotel);
 //! ```
 //!
-//! **Copying this.** This folder, `outbox`, `backoff`, `completion`, `transaction`, and the crates `serde`, `serde_json`, `sqlx`
-//! (PostgreSQL), `thiserror`, `time`, `uuid`. What people take otherwise: Temporal or Restate, which bring a server of their
-//! own; steno, in memory with a log of yours.
+//! **Copying this.** This folder, `outbox`, `backoff`, `completion`, `failpoint`, `transaction`, and the crates
+//! `serde`, `serde_json`, `sqlx` (PostgreSQL), `thiserror`, `time`, `uuid`. What people take otherwise: Temporal or
+//! Restate, which bring a server of their own; steno, which runs in memory and leaves the log to you.
 //!
-//! Sources: Hector Garcia-Molina and Kenneth Salem, "Sagas", 1987; Chris Richardson, "Microservices Patterns", chapter 4
-//! (pivot, compensatable and retriable steps); Caitie McCaffrey, "Distributed Sagas", 2015 (the undo before its do);
-//! oxidecomputer/steno.
+//! Sources: Hector Garcia-Molina and Kenneth Salem, "Sagas", 1987; Chris Richardson, "Microservices Patterns", chapter
+//! 4 (pivot, compensatable and retriable steps); Caitie McCaffrey, "Distributed Sagas", 2015 (the compensation before
+//! its action); oxidecomputer/steno.
 
 mod definition;
 mod executor;

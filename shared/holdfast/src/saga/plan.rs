@@ -1,44 +1,44 @@
-//! The shape of a definition: what the transition function goes by. No types of the saga's own, so that it is one function
-//! for all of them, and small enough to be searched exhaustively.
+//! The shape of a definition, on which `transition` decides. It has no types of the saga's own,
+//! so one function serves all sagas, and it is small enough for an exhaustive search.
 
 /// The shape of a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The steps' shapes, in order.
     pub steps: Vec<PlanStep>,
-    /// The point of no return.
+    /// The index of the pivot in `steps`.
     pub pivot: Option<usize>,
 }
 
 /// The shape of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlanStep {
-    /// Its name.
+    /// The step's name.
     pub name: &'static str,
-    /// Whether there is something to do.
+    /// Set if the step has an action.
     pub action: bool,
-    /// Whether there is something to undo.
+    /// Set if the step has a compensation.
     pub compensation: bool,
-    /// Whether an operator can have it written off by who does it.
+    /// Set if the step has a settlement.
     pub settlement: bool,
-    /// How often its action is asked for; `None`: for ever.
+    /// The attempts of the action before giving up; `None` for ever.
     pub attempts: Option<u32>,
-    /// How often its compensation, or settlement, is asked for.
+    /// The attempts of the compensation, and of the settlement, before giving up; `None` for ever.
     pub undo_attempts: Option<u32>,
 }
 
 impl Plan {
-    /// The place of a step.
+    /// Returns the index of a step.
     pub fn step(&self, name: &str) -> Option<usize> {
         self.steps.iter().position(|step| step.name == name)
     }
 
-    /// Whether `step` comes before the point of no return.
+    /// Returns true if `step` comes before the pivot, or if there is no pivot.
     pub(super) fn is_before_pivot(&self, step: usize) -> bool {
         self.pivot.is_none_or(|pivot| step < pivot)
     }
 
-    /// Whether a refusal of `step` still undoes the saga: up to the pivot itself.
+    /// Returns true if a refusal of `step` still turns the saga around: up to and including the pivot.
     pub(super) fn may_be_refused(&self, step: usize) -> bool {
         self.pivot.is_none_or(|pivot| step <= pivot)
     }

@@ -1,4 +1,4 @@
-//! From a row to a saga: by its state, or by its log if the state is damaged.
+//! Reads a saga from its row: from the stored state, or from the log if the state is damaged.
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
@@ -16,10 +16,10 @@ use super::{
 
 /// The phase of a saga that cannot be read.
 pub(super) const BROKEN: &str = "broken";
-/// The phases in which nothing that comes in has an effect.
+/// The phases in which no input has an effect.
 pub(super) const AT_REST: [&str; 4] = [BROKEN, "completed", "compensated", "abandoned"];
 
-/// A saga, read.
+/// A saga that was read from its row.
 #[derive(Debug)]
 pub(super) struct Saved<'s, D: 'static, C: 'static> {
     pub(super) id: Uuid,
@@ -28,17 +28,17 @@ pub(super) struct Saved<'s, D: 'static, C: 'static> {
     pub(super) subject: String,
     pub(super) data: D,
     pub(super) state: State,
-    /// Entries of its log.
+    /// The number of entries in its log.
     pub(super) entries: i32,
     pub(super) traceparent: Option<String>,
     pub(super) tracestate: Option<String>,
     pub(super) created_at: OffsetDateTime,
-    /// Whether it is to be written.
+    /// Set if the row is to be written.
     pub(super) changed: bool,
 }
 
 impl<D, C> Saved<'_, D, C> {
-    /// What payload functions see.
+    /// Returns the input of the payload functions.
     pub(super) fn view(&self) -> View<'_, D> {
         View {
             data: &self.data,
@@ -47,12 +47,12 @@ impl<D, C> Saved<'_, D, C> {
         }
     }
 
-    /// What makes the command by which a step is asked.
+    /// Returns the function that makes a step's command; `None` if there is no such step or command.
     pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
         self.definition.steps.get(step)?.payload(asked)
     }
 
-    /// What followed, in the words of the log.
+    /// Returns the effect in words, as it is written to the log.
     pub(super) fn describe(&self, effect: Effect) -> String {
         match effect {
             Effect::Send {
@@ -72,12 +72,12 @@ impl<D, C> Saved<'_, D, C> {
     }
 }
 
-/// Why a saga cannot be read.
+/// The reason why a saga cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unreadable(pub(super) String);
 
-/// Recovery: what a log leads to.
+/// Recovers the state from a log. Returns an error if the log cannot have been written by [`transition`].
 pub fn replay(plan: &Plan, inputs: &[Input]) -> Result<State, String> {
     let mut state = State::new(plan);
     for (place, input) in inputs.iter().enumerate() {
@@ -91,20 +91,20 @@ pub fn replay(plan: &Plan, inputs: &[Input]) -> Result<State, String> {
     Ok(state)
 }
 
-/// Whether a log has all its entries: one that lacks its end would lead to where the saga was once, and to a way on from
-/// there that it did not take.
+/// Checks that a log has all its entries. A log without its end would lead back to an earlier state, from which the
+/// saga might go on in another way.
 fn whole(log: &[EntryRow], entries: i32) -> Result<(), String> {
     if log.iter().map(|entry| entry.seq).eq(1..=entries) {
         Ok(())
     } else {
         Err(format!(
-            "it has {} entries that are not 1 to {entries}",
+            "its {} entries are not numbered 1 to {entries}",
             log.len()
         ))
     }
 }
 
-/// The inputs of a log, decoded.
+/// Decodes the inputs of a log.
 pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String> {
     let in_plan = |input: &Input| match input {
         Input::Reply { step, .. } | Input::TimedOut { step, .. } => *step < plan.steps.len(),
@@ -118,7 +118,7 @@ pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String
                 Ok(input)
             } else {
                 Err(format!(
-                    "entry {} of the log names a step that there is not",
+                    "entry {} of the log names a step that does not exist",
                     entry.seq
                 ))
             }
@@ -127,7 +127,7 @@ pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String
 }
 
 impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
-    /// Reads a row. A damaged state is made anew from the log.
+    /// Reads a row. A damaged state is rebuilt from the log.
     pub(super) async fn read<'s>(
         &'s self,
         conn: &mut PgConnection,

@@ -1,193 +1,194 @@
-//! Where a saga stands, and what can happen to it.
+//! The state of a saga, and its inputs.
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 
-/// Where a saga stands. All of it: there is nothing else to know.
+/// The whole state of a saga. Nothing else decides what it does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct State {
-    /// Whether it goes on by itself.
+    /// The phase: whether the saga goes on by itself.
     pub phase: Phase,
-    /// The step in hand. One at a time.
+    /// The index of the current step. One step at a time is in progress.
     pub at: usize,
-    /// What the step in hand was asked.
+    /// The direction of the current command.
     pub asked: Direction,
-    /// How often; 0 before the start. Begins at 1 again with each step, and when an operator resumes.
+    /// The attempts of the current command so far: 0 before the start. Counts from 1 again with each new command, and
+    /// when an operator resumes.
     pub attempt: u32,
-    /// What became of each step.
+    /// The status of each step, by its index.
     pub marks: Vec<Mark>,
-    /// Why it is being undone. `None` exactly while it goes forward.
+    /// The cause of turning around. `None` exactly while the saga goes forward.
     pub cause: Option<Cause>,
-    /// The operator who skipped the step in hand.
+    /// The operator who skipped the current step.
     pub skipped_by: Option<By>,
-    /// The operator who abandoned the saga: all that can be written off is, from then on.
+    /// The operator who abandoned the saga. From then on all that can be written off is.
     pub abandoned_by: Option<By>,
-    /// Why it is stuck.
+    /// The reason why the saga is stuck; `None` exactly while it is not.
     pub error: Option<String>,
 }
 
-/// Whether a saga goes on by itself.
+/// A saga's phase: whether it goes on by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It waits for the answer of the step in hand, or for its timeout.
+    /// The saga waits for the current step's reply, or for its timeout.
     Active,
-    /// It waits for an operator, or for the answer after all.
+    /// The saga waits for an operator, or for a late reply.
     Stuck,
-    /// It is over.
+    /// The saga has ended.
     Ended(End),
 }
 
-/// How a saga ended.
+/// The way in which a saga ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// Every step was done.
+    /// All steps were done.
     Completed,
-    /// Every step that was done, or may have been, is undone.
+    /// All steps that were done, or may have been done, are undone.
     Compensated,
     /// An operator had what remained written off.
     Abandoned,
 }
 
-/// What a step is asked.
+/// The direction of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// Its action.
+    /// The step's action.
     Do,
-    /// Its compensation.
+    /// The step's compensation.
     Undo,
-    /// Its settlement.
+    /// The step's settlement: the participant writes the step off.
     Settle,
 }
 
-/// What became of a step.
+/// The status of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
-    /// Its command was never written.
+    /// No command was written yet.
     Waiting,
-    /// Its command was written; nobody knows what came of it.
+    /// The action's command was written, and its outcome is unknown.
     Sent,
-    /// It is done.
+    /// The step is done.
     Done(Answer),
-    /// It is not done, and never will be: a refusal is a promise.
+    /// The step is not done, and never will be: a refusal is a promise.
     Refused(Answer),
-    /// It is undone, or there was nothing to undo.
+    /// The step is undone, or there was nothing to undo.
     Undone(Answer),
-    /// It is written off, or was undone before it could be.
+    /// The step is written off, or was undone before it could be written off.
     Settled(Answer),
-    /// An operator went on without it.
+    /// An operator went on without the step: it has no settlement, or its settlement failed too.
     Skipped,
 }
 
-/// What a step answered, for the payloads of later steps, and for people.
+/// The content of a step's reply, for the payloads of later steps, and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Answer {
-    /// What: `payment.declined`.
+    /// The kind of reply: `payment.declined`.
     pub kind: String,
-    /// Why: `insufficient_funds`.
+    /// The reason: `insufficient_funds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// Why a saga is undone.
+/// The cause of a saga's turning around.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A step was refused.
     Refused {
-        /// Which.
+        /// The index of the step that was refused.
         step: usize,
     },
-    /// A step was asked for too often, without an answer.
+    /// A step's last attempt had no reply.
     TimedOut {
-        /// Which.
+        /// The index of the step without a reply.
         step: usize,
     },
-    /// Whoever started it does not want it any more.
+    /// The saga was cancelled by whatever started it.
     Cancelled {
-        /// The step that was in hand then.
+        /// The index of the step that was current then.
         step: usize,
-        /// Why.
+        /// The reason, as given with the cancel.
         reason: String,
     },
 }
 
-/// An operator, and why.
+/// An operator, and the reason for the operator's action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct By {
-    /// Who.
+    /// The operator's id.
     pub operator: String,
-    /// Why, and what was done instead.
+    /// The reason, and what was done instead.
     pub note: String,
 }
 
-/// What can happen to a saga.
+/// An input to a saga.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// It begins.
+    /// The start of the saga.
     Start,
-    /// A step answered.
+    /// A step's reply.
     Reply {
-        /// Which.
+        /// The index of the step that replied.
         step: usize,
-        /// What it had been asked.
+        /// The direction of the command that the reply is to.
         asked: Direction,
-        /// What became of that.
+        /// The reply's outcome.
         outcome: Outcome,
-        /// What it said.
+        /// The reply's content.
         answer: Answer,
     },
-    /// The answer to this attempt is overdue.
+    /// The end of the wait for the reply to one attempt.
     TimedOut {
-        /// The step in hand.
+        /// The index of the step whose reply is overdue.
         step: usize,
-        /// What it was asked.
+        /// The direction of its command.
         asked: Direction,
-        /// Which time.
+        /// The attempt whose reply is overdue; 1 is the first.
         attempt: u32,
     },
-    /// Whoever started it does not want it any more.
+    /// A cancel by whatever started the saga.
     Cancel {
-        /// Why.
+        /// The reason, kept in the [`Cause`].
         reason: String,
     },
-    /// An operator decided.
+    /// An operator's action.
     Operator {
-        /// What.
+        /// The action to carry out.
         action: Action,
-        /// Who, and why.
+        /// The operator, and the reason.
         by: By,
     },
 }
 
-/// What comes in from outside about a saga: an [`Input`] that names its step.
+/// An [`Input`] from outside, which names its step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// A step answered.
+    /// A step's reply.
     Reply {
-        /// Which.
+        /// The name of the step that replied.
         step: String,
-        /// What it had been asked.
+        /// The direction of the command that the reply is to.
         asked: Direction,
-        /// What became of that.
+        /// The reply's outcome.
         outcome: Outcome,
-        /// What it said.
+        /// The reply's content.
         answer: Answer,
     },
-    /// Whoever started it does not want it any more.
+    /// A cancel by whatever started the saga.
     Cancel {
-        /// Why.
+        /// The reason, kept in the [`Cause`].
         reason: String,
     },
 }
 
 impl Heard {
-    /// What it is to a saga of this plan; `None`, if that has no such step.
+    /// Returns the input for a saga of this plan; `None` if the plan has no such step.
     pub fn input(&self, plan: &Plan) -> Option<Input> {
         match self.clone() {
             Self::Reply {
@@ -206,30 +207,31 @@ impl Heard {
     }
 }
 
-/// What became of what a step was asked. Never "I could not just now": who cannot answer is silent, and is asked again.
+/// A step's final reply. There is no "try later": a participant that cannot decide stays silent, and the command is
+/// resent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is so, and stays so.
+    /// The command was carried out, and its effect stays.
     Done,
-    /// It is not so, and never will be.
+    /// The command was not carried out, and never will be.
     Refused,
 }
 
-/// What an operator can do to a stuck saga.
+/// An operator's action on a stuck saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Ask again, from the first attempt on.
+    /// A resend of the current command, from the first attempt on.
     Resume,
-    /// Have the step in hand written off, and go on.
+    /// A skip of the current step: it is written off, and the saga goes on.
     Skip,
-    /// Have all that remains written off.
+    /// The end of the saga: all that remains is written off.
     Abandon,
 }
 
 impl State {
-    /// A saga that has not started.
+    /// Returns the state of a saga that has not started.
     pub fn new(plan: &Plan) -> Self {
         let before = |action: bool| {
             if action {
@@ -251,12 +253,12 @@ impl State {
         }
     }
 
-    /// Whether it is over.
+    /// Returns true if the saga has ended.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
     }
 
-    /// In one word: running, compensating, stuck, completed, compensated, abandoned.
+    /// Returns the state in one word: running, compensating, stuck, completed, compensated or abandoned.
     pub fn name(&self) -> &'static str {
         match (self.phase, &self.cause) {
             (Phase::Active, None) => "running",
@@ -266,12 +268,12 @@ impl State {
         }
     }
 
-    /// The operator who writes the step in hand off.
+    /// Returns the operator who has the current step written off.
     pub fn writes_off(&self) -> Option<&By> {
         self.skipped_by.as_ref().or(self.abandoned_by.as_ref())
     }
 
-    /// Whether it fits its plan: a stored state may be anything.
+    /// Returns true if the state is possible under its plan: a stored state may hold anything.
     pub(super) fn fits(&self, plan: &Plan) -> bool {
         let steps = plan.steps.len();
         let cause = self.cause.as_ref().is_none_or(|cause| cause.step() < steps);
@@ -289,7 +291,7 @@ impl State {
 }
 
 impl End {
-    /// In one word.
+    /// Returns the end in one word, which is also the phase of the saga's row.
     pub fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -300,7 +302,7 @@ impl End {
 }
 
 impl Direction {
-    /// In one word, as in a command's idempotency key.
+    /// Returns the direction in one word, as in a command's idempotency key.
     pub fn name(self) -> &'static str {
         match self {
             Self::Do => "do",
@@ -322,7 +324,7 @@ impl std::str::FromStr for Direction {
 }
 
 impl Action {
-    /// In one word.
+    /// Returns the action in one word, as in the audit trail.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resume => "resume",
@@ -333,7 +335,7 @@ impl Action {
 }
 
 impl Mark {
-    /// In one word.
+    /// Returns the status in one word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -346,7 +348,7 @@ impl Mark {
         }
     }
 
-    /// What was answered, if something was.
+    /// Returns the reply's content, if the status comes from a reply.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Done(answer)
@@ -359,7 +361,7 @@ impl Mark {
 }
 
 impl Answer {
-    /// An answer that says no more than what it is.
+    /// Creates an answer without a reason.
     pub fn new(kind: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -367,7 +369,7 @@ impl Answer {
         }
     }
 
-    /// With the reason.
+    /// Adds the reason.
     #[must_use]
     pub fn because(self, detail: impl Into<String>) -> Self {
         Self {
@@ -397,7 +399,7 @@ impl std::fmt::Display for Cause {
 }
 
 impl Cause {
-    /// The step that it comes from.
+    /// Returns the index of the step that the cause comes from.
     pub fn step(&self) -> usize {
         match self {
             Self::Refused { step } | Self::TimedOut { step } | Self::Cancelled { step, .. } => {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::state::By;
 
-/// A row, as it is: whether it can be read is found out one by one, so that a damaged one stops nobody else's.
+/// A row as stored. Each row is decoded by itself, so that a damaged one does not affect the others.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct Row {
     pub(super) id: Uuid,
@@ -44,7 +44,7 @@ pub(super) struct NewRow {
     pub(super) tracestate: Option<String>,
 }
 
-/// Writes new sagas, in the order of their ids; answers which of them are new.
+/// Inserts new sagas in the order of their ids, and returns the ids that did not exist before.
 pub(super) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> sqlx::Result<Vec<Uuid>> {
     let column = |of: fn(&NewRow) -> String| rows.iter().map(of).collect::<Vec<_>>();
     sqlx::query_scalar(
@@ -71,7 +71,7 @@ pub(super) async fn insert(conn: &mut PgConnection, rows: &[NewRow]) -> sqlx::Re
 const COLUMNS: &str = "id, definition, definition_version, subject, data, state, phase, step, direction, attempt, entries,
                        error, traceparent, tracestate, due_at, stuck_since, created_at, updated_at";
 
-/// Locks these sagas, in the order of their ids.
+/// Locks these sagas in the order of their ids.
 pub(super) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from saga where id = any($1) order by id for update"
@@ -81,8 +81,8 @@ pub(super) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
     .await
 }
 
-/// Locks up to `limit` sagas whose answer is overdue; skips what somebody else has locked. Only those that have waited no
-/// longer than `heard_for`, since when answers could come in.
+/// Locks up to `limit` sagas whose reply is overdue, without those that another transaction has locked. A saga whose
+/// wait was longer than `heard_for` is left out: its reply may not have had the chance to arrive.
 pub(super) async fn overdue(
     conn: &mut PgConnection,
     limit: i64,
@@ -98,7 +98,7 @@ pub(super) async fn overdue(
     .await
 }
 
-/// Reads one.
+/// Reads a saga's row without locking it.
 pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from saga where id = $1"
@@ -108,7 +108,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Opti
     .await
 }
 
-/// Sagas, newest first: in these phases, or about this subject, or all.
+/// Returns sagas, newest first: those in these phases and about this subject, or all.
 pub(super) async fn list(
     db: impl PgExecutor<'_>,
     phases: Option<&[String]>,
@@ -116,7 +116,7 @@ pub(super) async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Row>> {
-    // Ids are hashes: the order is that of their beginning, and the id only breaks ties.
+    // Ids are hashes and have no order in time: rows are ordered by their start, and the id only breaks ties.
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from saga
          where ($1::text[] is null or phase = any($1))
@@ -133,7 +133,7 @@ pub(super) async fn list(
     .await
 }
 
-/// What changes of a saga.
+/// The columns of a saga that change.
 #[derive(Clone, Debug)]
 pub(super) struct Update {
     pub(super) id: Uuid,
@@ -142,13 +142,13 @@ pub(super) struct Update {
     pub(super) step: Option<&'static str>,
     pub(super) direction: Option<&'static str>,
     pub(super) attempt: i32,
-    /// How long its answer may take; `None`: none is awaited.
+    /// The wait for a reply; `None` if no reply is awaited.
     pub(super) wait: Option<Duration>,
     pub(super) error: Option<String>,
     pub(super) entries: i32,
 }
 
-/// Writes locked sagas back: one final row each.
+/// Writes locked sagas back, each row once.
 pub(super) async fn update(conn: &mut PgConnection, updates: &[Update]) -> sqlx::Result<()> {
     if updates.is_empty() {
         return Ok(());
@@ -181,7 +181,7 @@ pub(super) async fn update(conn: &mut PgConnection, updates: &[Update]) -> sqlx:
     Ok(())
 }
 
-/// Puts a saga that cannot be read aside, with the reason. Nothing else of it is changed.
+/// Marks a saga that cannot be read as broken, with the reason. All else in its row stays.
 pub(super) async fn set_aside(conn: &mut PgConnection, id: Uuid, error: &str) -> sqlx::Result<()> {
     sqlx::query(
         "update saga set phase = 'broken', error = $2, due_at = null, stuck_since = coalesce(stuck_since, now()),
@@ -195,7 +195,7 @@ pub(super) async fn set_aside(conn: &mut PgConnection, id: Uuid, error: &str) ->
     Ok(())
 }
 
-/// An entry of a log, to be written.
+/// A log entry to be written.
 #[derive(Clone, Debug)]
 pub(super) struct NewEntry {
     pub(super) saga_id: Uuid,
@@ -204,7 +204,7 @@ pub(super) struct NewEntry {
     pub(super) effect: Option<String>,
 }
 
-/// Writes what happened.
+/// Appends entries to the logs.
 pub(super) async fn append(conn: &mut PgConnection, entries: &[NewEntry]) -> sqlx::Result<()> {
     if entries.is_empty() {
         return Ok(());
@@ -246,7 +246,7 @@ pub(super) struct EntryRow {
     pub(super) at: OffsetDateTime,
 }
 
-/// A saga's log, in order.
+/// Returns a saga's log, in order.
 pub(super) async fn log(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<EntryRow>> {
     sqlx::query_as("select seq, input, effect, at from saga_log where saga_id = $1 order by seq")
         .bind(id)
@@ -254,22 +254,22 @@ pub(super) async fn log(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<E
         .await
 }
 
-/// What an operator did to a saga.
+/// An operator's action on a saga.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Deed {
     /// resume, skip or abandon.
     pub action: String,
-    /// The step that was in hand.
+    /// The step that was current then.
     pub step: Option<String>,
-    /// Who.
+    /// The operator's id.
     pub operator: String,
-    /// Why.
+    /// The operator's reason.
     pub note: String,
-    /// When, on the database's clock.
+    /// The time of the action, on the database's clock.
     pub at: OffsetDateTime,
 }
 
-/// Records what an operator did.
+/// Records an operator's action in the audit trail.
 pub(super) async fn record_deed(
     conn: &mut PgConnection,
     id: Uuid,
@@ -290,7 +290,7 @@ pub(super) async fn record_deed(
     Ok(())
 }
 
-/// What operators did to a saga, in order.
+/// Returns the operators' actions on a saga, in order.
 pub(super) async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
     sqlx::query_as(
         "select action, step, operator, note, at from saga_deed where saga_id = $1 order by id",
@@ -300,22 +300,22 @@ pub(super) async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec
     .await
 }
 
-/// How many sagas there are that are not over, and how old.
+/// The number of sagas that have not ended, by phase, and their greatest age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, sqlx::FromRow)]
 pub struct Counts {
-    /// Going forward.
+    /// Sagas that go forward.
     pub running: i64,
-    /// Being undone.
+    /// Sagas that undo their steps.
     pub compensating: i64,
-    /// Waiting for an operator.
+    /// Sagas that wait for an operator.
     pub stuck: i64,
-    /// Cannot be read.
+    /// Sagas that cannot be read.
     pub broken: i64,
-    /// How long the oldest of them has not come to its end, in seconds; zero if there is none.
+    /// The age of the oldest of them in seconds; 0 if there are none.
     pub oldest_seconds: f64,
 }
 
-/// Counts what is not over.
+/// Counts the sagas that have not ended.
 pub async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
     sqlx::query_as(
         "select count(*) filter (where phase = 'running') as running,

@@ -1,11 +1,12 @@
-//! Given and expect: how a saga's definition is tested without a broker, a database or a clock.
+//! Given and expect: tests of a saga's definition without a broker, a database or a clock.
 //!
 //! ```
 //! # use std::time::Duration;
 //! # use holdfast::saga::{Definition, Retry, Step, View, End, testing::given};
 //! # #[derive(Clone, Debug, PartialEq)] pub struct Order { id: u32 }
 //! # #[derive(Clone, Debug, PartialEq)] pub enum Command { Charge(u32), Refund(u32), Confirm(u32) }
-//! # const RETRY: Retry = Retry { timeout: Duration::from_secs(5), longest: Duration::from_secs(60), attempts: Some(3) };
+//! # const RETRY: Retry =
+//! #     Retry { timeout: Duration::from_secs(5), longest: Duration::from_secs(60), attempts: Some(3) };
 //! # const FOR_EVER: Retry = Retry { attempts: None, ..RETRY };
 //! # static PLACE: Definition<Order, Command> = Definition { name: "place", version: 1, steps: &[
 //! #     Step { name: "charge", action: Some(|v: &View<'_, Order>| Command::Charge(v.data.id)),
@@ -34,7 +35,7 @@ use super::{
     transition::{Effect, transition},
 };
 
-/// A saga that has started. Every method checks besides that the log leads to the state.
+/// A saga that has started. Every method also checks that the log leads to the state.
 #[derive(Debug)]
 pub struct Given<D: 'static, C: 'static> {
     definition: &'static Definition<D, C>,
@@ -45,9 +46,9 @@ pub struct Given<D: 'static, C: 'static> {
     effect: Option<Effect>,
 }
 
-/// Starts a saga. Panics if the definition does not make sense.
+/// Starts a saga. Panics if the definition is invalid.
 pub fn given<D, C>(definition: &'static Definition<D, C>, data: D) -> Given<D, C> {
-    definition.check().expect("a definition that makes sense");
+    definition.check().expect("a valid definition");
     let plan = definition.plan();
     let given = Given {
         definition,
@@ -61,7 +62,7 @@ pub fn given<D, C>(definition: &'static Definition<D, C>, data: D) -> Given<D, C
 }
 
 impl<D, C> Given<D, C> {
-    /// Anything happens.
+    /// Applies any input. Panics if it is an operator's action on a saga that is not stuck.
     #[must_use]
     pub fn hears(mut self, input: Input) -> Self {
         let decision = transition(&self.plan, &self.state, &input)
@@ -89,19 +90,19 @@ impl<D, C> Given<D, C> {
         })
     }
 
-    /// The step in hand does what it was asked.
+    /// Applies a reply of the current step: its command was carried out.
     #[must_use]
     pub fn does(self, kind: &str) -> Self {
         self.replies(Outcome::Done, Answer::new(kind))
     }
 
-    /// The step in hand refuses.
+    /// Applies a refusal by the current step.
     #[must_use]
     pub fn refuses(self, kind: &str, why: &str) -> Self {
         self.replies(Outcome::Refused, Answer::new(kind).because(why))
     }
 
-    /// Some step answers: late, twice, or out of order.
+    /// Applies a reply of any step: late, repeated or out of order.
     #[must_use]
     pub fn replies_late(self, step: &str, asked: Direction, outcome: Outcome, kind: &str) -> Self {
         let step = self
@@ -116,7 +117,7 @@ impl<D, C> Given<D, C> {
         })
     }
 
-    /// The answer to the step in hand is overdue.
+    /// Applies the timeout of the current attempt.
     #[must_use]
     pub fn times_out(self) -> Self {
         let State {
@@ -132,7 +133,7 @@ impl<D, C> Given<D, C> {
         })
     }
 
-    /// The step in hand is asked as often as it may be, without an answer. Panics if it is asked for ever.
+    /// Applies timeouts until the current step is out of attempts. Panics if it has no limit.
     #[must_use]
     pub fn gives_up(mut self) -> Self {
         let (step, asked) = (self.state.at, self.state.asked);
@@ -147,7 +148,7 @@ impl<D, C> Given<D, C> {
         panic!("it is asked for ever: {:?}", self.state);
     }
 
-    /// Whoever started it does not want it any more.
+    /// Applies a cancel.
     #[must_use]
     pub fn is_cancelled(self, reason: &str) -> Self {
         self.hears(Input::Cancel {
@@ -155,7 +156,7 @@ impl<D, C> Given<D, C> {
         })
     }
 
-    /// An operator decides.
+    /// Applies an operator's action.
     #[must_use]
     pub fn operator(self, action: Action, operator: &str, note: &str) -> Self {
         self.hears(Input::Operator {
@@ -167,7 +168,7 @@ impl<D, C> Given<D, C> {
         })
     }
 
-    /// The command that was just sent, if one was: its step, what it is asked, and what it says.
+    /// Returns the command that the last input led to, if any, with its step and direction.
     pub fn sent(&self) -> Option<(&'static str, Direction, C)> {
         let Some(Effect::Send { step, asked, .. }) = self.effect else {
             return None;
@@ -182,14 +183,14 @@ impl<D, C> Given<D, C> {
         Some((step.name, asked, payload(&view)))
     }
 
-    /// Nothing came of the last input.
+    /// Expects that the last input had no effect.
     #[must_use]
     pub fn expect_nothing(self) -> Self {
         assert_eq!(self.effect, None, "{:?}", self.state);
         self
     }
 
-    /// It waits for an operator.
+    /// Expects that the last input made the saga stuck.
     #[must_use]
     pub fn expect_stuck(self) -> Self {
         assert_eq!(
@@ -199,19 +200,19 @@ impl<D, C> Given<D, C> {
         self
     }
 
-    /// It is over.
+    /// Expects that the last input ended the saga in this way.
     pub fn expect_end(self, end: End) {
         assert_eq!(self.effect, Some(Effect::End(end)), "{:?}", self.state);
         assert_eq!(self.state.phase, Phase::Ended(end));
     }
 
-    /// The step in hand, and what it was asked; `None` when it is over.
+    /// Returns the current step and the direction of its command; `None` once the saga has ended.
     pub fn in_hand(&self) -> Option<(&'static str, Direction)> {
         let step = self.plan.steps.get(self.state.at)?;
         (!self.state.is_ended()).then_some((step.name, self.state.asked))
     }
 
-    /// Where it stands.
+    /// Returns the saga's state.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -228,19 +229,19 @@ impl<D, C: PartialEq + Debug> Given<D, C> {
         self
     }
 
-    /// A step was asked to do its part, with this command.
+    /// Expects that the step was sent its action, with this command.
     #[must_use]
     pub fn expect_do(self, step: &'static str, command: &C) -> Self {
         self.expect_sent(step, Direction::Do, command)
     }
 
-    /// A step was asked to undo its part.
+    /// Expects that the step was sent its compensation, with this command.
     #[must_use]
     pub fn expect_undo(self, step: &'static str, command: &C) -> Self {
         self.expect_sent(step, Direction::Undo, command)
     }
 
-    /// A step was asked to write its part off.
+    /// Expects that the step was sent its settlement, with this command.
     #[must_use]
     pub fn expect_settle(self, step: &'static str, command: &C) -> Self {
         self.expect_sent(step, Direction::Settle, command)

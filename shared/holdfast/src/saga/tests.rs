@@ -1,4 +1,4 @@
-//! What holds of every saga, whatever its definition: searched, not sampled, as far as it goes.
+//! The laws that hold for every saga, whatever its definition, checked by exhaustive search where that is possible.
 
 mod definitions;
 mod laws;
@@ -34,9 +34,9 @@ fn every_state_that_can_be_reached_obeys_the_laws() {
     }
 }
 
-/// What `check` lets through is what the laws hold for: all definitions of two steps, of which one may be the pivot.
+/// All definitions of two steps that `check` accepts obey the laws, with any one of the steps as pivot or none.
 #[test]
-fn every_definition_of_two_steps_that_makes_sense_obeys_the_laws() {
+fn every_valid_definition_of_two_steps_obeys_the_laws() {
     let (mut sensible, mut states) = (0, 0);
     for first in every_shape() {
         for second in every_shape() {
@@ -73,7 +73,7 @@ fn a_key_comes_back_as_it_went() {
 }
 
 #[test]
-fn what_is_no_key_is_refused() {
+fn invalid_key_is_refused() {
     let saga = Uuid::now_v7();
     for text in [
         String::new(),
@@ -119,7 +119,7 @@ fn each_wait_is_twice_as_long_up_to_the_longest() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_definition_is_refused() {
     let refused = |invalid: Invalid, shapes: &[Shape]| {
         assert_eq!(definition(shapes).check(), Err(invalid), "{shapes:?}");
     };

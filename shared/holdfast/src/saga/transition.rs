@@ -1,49 +1,49 @@
-//! What becomes of a saga: [`transition`], pure and total. The store writes what it decides; nothing else decides anything.
+//! All decisions about a saga: [`transition`], pure and total. The executor only carries them out.
 
 use super::{
     plan::Plan,
     state::{Action, By, Cause, Direction, End, Input, Mark, Outcome, Phase, State},
 };
 
-/// What follows from a change. At most one thing: there is one step in hand.
+/// The effect of an input. There is at most one, because there is one current step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// A command is sent, and its answer awaited.
+    /// A command is sent, and its reply awaited.
     Send {
-        /// Which step's.
+        /// The index of the step.
         step: usize,
-        /// What it is asked.
+        /// The command's direction.
         asked: Direction,
-        /// Which time.
+        /// The attempt; 1 is the first.
         attempt: u32,
     },
-    /// An operator is called.
+    /// The saga waits for an operator.
     Stuck,
-    /// It is over.
+    /// The saga has ended.
     End(End),
 }
 
-/// What [`transition`] decided.
+/// The decision of [`transition`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The saga as it is now.
+    /// The state after the input.
     pub state: State,
-    /// What follows.
+    /// The effect to carry out; `None` if the input was ignored.
     pub effect: Option<Effect>,
 }
 
-/// An operator cannot do that now. Nothing was changed; the answer is 409.
+/// The operator's action is not possible now. Nothing was changed. Respond with 409.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a saga that is not stuck needs no operator: it is {state}")]
+#[error("only a stuck saga takes an operator's action: this one is {state}")]
 pub struct NotStuck {
-    /// What it is instead.
+    /// The saga's state in one word.
     pub state: &'static str,
 }
 
-/// What becomes of a saga by `input`.
+/// Decides what an input leads to.
 ///
-/// Replies come late, twice and in any order. Only the answer to what the step in hand was asked has an effect; every other
-/// one is from the past, and leaves everything as it is. Only an operator's action can fail.
+/// Replies may come late, twice and in any order. Only a reply to the current command has an effect; every other one
+/// belongs to the past and is ignored. Only an operator's action can fail.
 pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision, NotStuck> {
     let ignore = || {
         Ok(Decision {
@@ -54,7 +54,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
     let mut next = state.clone();
     let forward = state.cause.is_none();
     match (state.phase, input) {
-        // Ended: nothing happens any more.
+        // Active, Ended: an operator's action is an error. Ended: nothing else has an effect.
         (Phase::Ended(_) | Phase::Active, Input::Operator { .. }) => Err(NotStuck {
             state: state.name(),
         }),
@@ -64,7 +64,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
         (_, Input::Start) if state.attempt == 0 => Ok(go_forward(plan, next, 0)),
         (_, Input::Start) => ignore(),
 
-        // Active, Stuck -> Active, Ended: the answer to what was asked, also if it comes after all.
+        // Active, Stuck -> Active, Ended: the reply to the current command, even if it comes late.
         (
             Phase::Active | Phase::Stuck,
             Input::Reply {
@@ -82,13 +82,13 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
                 (Outcome::Done, Direction::Settle) => {
                     Ok(on(plan, next, Mark::Settled(answer.clone())))
                 }
-                // Refused up to the pivot: it is undone.
+                // A refusal up to the pivot turns the saga around.
                 (Outcome::Refused, Direction::Do) if forward && plan.may_be_refused(*step) => {
                     next.marks[*step] = Mark::Refused(answer.clone());
                     next.cause = Some(Cause::Refused { step: *step });
                     Ok(go_back(plan, next, *step))
                 }
-                // Active -> Stuck: what must not be refused was.
+                // Active -> Stuck: a command was refused that must not be.
                 (Outcome::Refused, _) if state.phase == Phase::Active => {
                     Ok(stuck(next, format!("refused: {answer}")))
                 }
@@ -97,7 +97,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
         }
         (_, Input::Reply { .. }) => ignore(),
 
-        // Active -> Active, Stuck: no answer.
+        // Active -> Active, Stuck: a timeout.
         (
             Phase::Active,
             Input::TimedOut {
@@ -117,7 +117,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
                 return Ok(send(next, *step, *asked, attempt.saturating_add(1)));
             }
             if forward && *asked == Direction::Do && plan.is_before_pivot(*step) {
-                // Nobody knows whether it was done: it is undone with the rest.
+                // The step may have been done, so it is undone with the others.
                 next.cause = Some(Cause::TimedOut { step: *step });
                 return Ok(go_back(plan, next, step + 1));
             }
@@ -125,7 +125,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
         }
         (Phase::Active | Phase::Stuck, Input::TimedOut { .. }) => ignore(),
 
-        // Active -> Active, undoing: while the pivot's command is not written.
+        // Active -> Active, compensating: a cancel, until the pivot's command is written.
         (Phase::Active, Input::Cancel { reason })
             if forward && plan.is_before_pivot(state.at) && state.attempt > 0 =>
         {
@@ -142,7 +142,7 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
     }
 }
 
-/// An operator decided about a stuck saga.
+/// Carries out an operator's action on a stuck saga.
 fn decided(plan: &Plan, mut state: State, action: Action, by: &By) -> Decision {
     state.phase = Phase::Active;
     state.error = None;
@@ -158,11 +158,11 @@ fn decided(plan: &Plan, mut state: State, action: Action, by: &By) -> Decision {
     if plan.steps[step].settlement && state.asked != Direction::Settle {
         return send(state, step, Direction::Settle, 1);
     }
-    // Nobody writes it off but the operator.
+    // The participant cannot write it off: only the operator knows of it.
     on(plan, state, Mark::Skipped)
 }
 
-/// The step in hand is over: the next one.
+/// Ends the current step with this status, and goes on to the next one.
 fn on(plan: &Plan, mut state: State, mark: Mark) -> Decision {
     let step = state.at;
     state.marks[step] = mark;
@@ -176,7 +176,7 @@ fn on(plan: &Plan, mut state: State, mark: Mark) -> Decision {
     }
 }
 
-/// Does the first step from `from` on that has something to do.
+/// Starts the first step from `from` on that has an action; completes the saga if there is none.
 fn go_forward(plan: &Plan, mut state: State, from: usize) -> Decision {
     let Some(step) = (from..plan.steps.len()).find(|step| plan.steps[*step].action) else {
         return end(state, End::Completed);
@@ -186,7 +186,7 @@ fn go_forward(plan: &Plan, mut state: State, from: usize) -> Decision {
     send(state, step, asked, 1)
 }
 
-/// Undoes the last step below `below` that was done, or may have been.
+/// Compensates the last step below `below` that was done, or may have been; ends the saga if there is none.
 fn go_back(plan: &Plan, state: State, below: usize) -> Decision {
     let Some(step) = (0..below)
         .rev()
@@ -198,12 +198,13 @@ fn go_back(plan: &Plan, state: State, below: usize) -> Decision {
     send(state, step, asked, 1)
 }
 
-/// Whether a step was done, or may have been.
+/// Returns true if a step has a compensation, and was done or may have been.
 pub(super) fn is_to_undo(plan: &Plan, state: &State, step: usize) -> bool {
     plan.steps[step].compensation && matches!(state.marks[step], Mark::Sent | Mark::Done(_))
 }
 
-/// What a step is asked when its turn comes: once the saga is abandoned, to write its part off, if it can.
+/// Returns the direction of a step's next command: `asked`, or the settlement once the saga is abandoned and the step
+/// has one.
 pub(super) fn asked_or_written_off(
     plan: &Plan,
     state: &State,

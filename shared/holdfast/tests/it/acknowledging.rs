@@ -1,4 +1,4 @@
-//! When a message is acknowledged, and when it must not be.
+//! The time of acknowledging a message: after the commit, and not before.
 
 use std::{
     sync::{
@@ -42,7 +42,7 @@ const IN_THE_QUEUE: Depth = Depth {
     unacknowledged: 0,
 };
 
-/// Has every commit that wrote an effect wait for whoever holds the advisory lock 7.
+/// Makes every commit that wrote an effect wait for the advisory lock 7.
 async fn slow_down_commits(pool: &PgPool) {
     sqlx::raw_sql(
         "create function wait_for_seven() returns trigger language plpgsql as
@@ -69,8 +69,8 @@ async fn commit_under_way(pool: &PgPool) -> i32 {
     .await
 }
 
-/// The guarantee of the module. The consumer loses the broker while its commit is under way, and then the commit fails: a
-/// message that was acknowledged by then would be lost.
+/// The guarantee of the module. The consumer loses the broker while its commit is under way, and then the commit fails:
+/// if the message had been acknowledged by then, it would be lost.
 #[tokio::test]
 async fn message_is_acknowledged_only_after_the_commit() {
     let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
@@ -109,7 +109,7 @@ async fn message_is_acknowledged_only_after_the_commit() {
     vhost.delete().await;
 }
 
-/// A constraint that only the commit checks: what the handler said was well is not.
+/// The commit may fail on a constraint that only it checks, after the handler has succeeded.
 #[tokio::test]
 async fn message_whose_commit_fails_is_not_acknowledged() {
     let ((_, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
@@ -145,8 +145,8 @@ async fn message_whose_commit_fails_is_not_acknowledged() {
     vhost.delete().await;
 }
 
-/// The broker ends the consumer while its database is away (its consumer timeout is over, say): the batch in hand is given
-/// up at once, and the queue is consumed again.
+/// The broker ends the consumer while its database is unavailable, e.g. after its consumer timeout. The consumer drops
+/// the current batch at once, and subscribes again.
 #[tokio::test]
 async fn consumer_that_the_broker_ends_subscribes_again() {
     let ((database, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
@@ -175,7 +175,7 @@ async fn consumer_that_the_broker_ends_subscribes_again() {
     .await;
     vhost.restore_queue(deleted).await;
     probe.send(kept).await;
-    // While the database is still away.
+    // The database is still unavailable.
     wait_for_depth(&vhost, IN_HAND).await;
     proxy.restore();
     wait_for_effects(&pool, &["before", "kept"]).await;
@@ -184,7 +184,7 @@ async fn consumer_that_the_broker_ends_subscribes_again() {
     vhost.delete().await;
 }
 
-/// Dies of one message: says so, and never comes to an end.
+/// A handler that a message kills: it reports the death, and never returns.
 #[derive(Clone)]
 struct Mortal {
     effects: Effects,
@@ -218,8 +218,8 @@ impl Handler for Mortal {
     fn committed(&self) {}
 }
 
-/// The process dies at each delivery of one message. What the broker had handed to it as well came as often; it is not to
-/// blame.
+/// The process dies at each delivery of one message. Messages that were delivered together with it have as many
+/// deliveries, and must not be parked.
 #[tokio::test]
 async fn message_that_kills_its_consumer_parks_no_neighbour() {
     let ((_, pool), vhost) = tokio::join!(database("killer"), Vhost::with_delivery_limit(6));

@@ -1,4 +1,4 @@
-//! What an error of the database means for the messages in hand: a fault of the server costs none of them an attempt.
+//! The class of a database error: a fault of the server costs no message an attempt.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn class_of(pool: &PgPool, statement: &'static str) -> Class {
 }
 
 #[tokio::test]
-async fn a_server_that_is_set_up_wrongly_is_away() {
+async fn misconfigured_server_counts_as_unavailable() {
     let (database, pool) = database("classify").await;
     let error = PgConnection::connect(&format!("{}_gone", database.url()))
         .await
@@ -47,12 +47,12 @@ async fn a_server_that_is_set_up_wrongly_is_away() {
         .await
         .expect_err("it has no right");
     assert_eq!(classify(&error), Class::Unavailable, "{error}");
-    // What is wrong with the statement or the data stays an error of the message.
+    // An error in the statement or the data belongs to the message.
     assert_eq!(class_of(&pool, "select 1 / 0").await, Class::Other);
 }
 
 #[tokio::test]
-async fn a_row_that_is_locked_for_too_long_is_a_lost_race() {
+async fn lock_timeout_counts_as_a_conflict() {
     let (_, pool) = database("classify").await;
     sqlx::raw_sql("create table kept (id int primary key); insert into kept values (1)")
         .execute(&pool)

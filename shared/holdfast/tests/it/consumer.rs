@@ -1,4 +1,4 @@
-//! From a queue to a commit, whatever happens on the way.
+//! The consumer from the queue to the commit, under every kind of failure.
 
 use std::time::Duration;
 
@@ -32,11 +32,11 @@ async fn parked(pool: &PgPool, count: usize) -> Vec<parking::Parked> {
 }
 
 #[tokio::test]
-async fn a_message_takes_effect_once_however_often_it_comes() {
+async fn message_takes_effect_once_however_often_it_is_delivered() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (one, two) = (message("one", "work"), message("two", "work"));
-    // Twice in one batch, and again later.
+    // Twice in one batch, and once more later.
     probe
         .send_all(&[one.clone(), two.clone(), one.clone()])
         .await;
@@ -50,7 +50,7 @@ async fn a_message_takes_effect_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn what_has_arrived_is_handled_in_one_transaction() {
+async fn arrived_messages_are_handled_in_one_transaction() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let messages: Vec<Message> = (0..100)
@@ -73,7 +73,7 @@ async fn what_has_arrived_is_handled_in_one_transaction() {
 }
 
 #[tokio::test]
-async fn a_batch_waits_for_company_while_messages_come() {
+async fn batch_lingers_for_further_messages() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let subscription = Subscription {
@@ -105,7 +105,7 @@ async fn a_batch_waits_for_company_while_messages_come() {
 }
 
 #[tokio::test]
-async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
+async fn bad_messages_are_parked_and_good_ones_are_unaffected() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let handler = Effects::new();
@@ -163,7 +163,7 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
         detail.contains("attempt 5") && detail.contains("it always does"),
         "{detail}"
     );
-    // Once with its batch, and then alone at each of its five attempts.
+    // Each message is handled once with its batch, and then alone at each of its five attempts.
     assert!(
         (5..=10).contains(&handler.attempts()),
         "{} attempts",
@@ -208,7 +208,7 @@ async fn the_bad_are_parked_with_their_cause_and_the_good_are_unaffected() {
 }
 
 #[tokio::test]
-async fn a_message_that_works_the_third_time_is_handled_then() {
+async fn message_that_succeeds_at_the_third_attempt_is_handled() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let handler = Effects::new();
@@ -223,9 +223,9 @@ async fn a_message_that_works_the_third_time_is_handled_then() {
 }
 
 #[tokio::test]
-async fn a_lost_race_costs_no_attempt() {
+async fn conflict_costs_no_attempt() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
-    // Delays so long that one of them would not be over within this test's patience.
+    // The delays are so long that the test would time out if it needed one of them.
     let far = Vhost::with_delays(&[3_600_000; 4]).await;
     let probe = Probe::attach(&far).await;
     let handler = Effects::new();
@@ -238,7 +238,8 @@ async fn a_lost_race_costs_no_attempt() {
     vhost.delete().await;
 }
 
-/// Updates two rows in the order that the message gives: two consumers that disagree about it deadlock.
+/// A handler that updates two rows in the order that the message id gives. Two consumers with different orders
+/// deadlock.
 #[derive(Clone)]
 struct Crosswise;
 
@@ -270,7 +271,7 @@ impl Handler for Crosswise {
 }
 
 #[tokio::test]
-async fn deadlocks_are_run_again_and_cost_nobody_an_attempt() {
+async fn deadlock_is_rerun_and_costs_no_attempt() {
     let ((_, pool), far) = tokio::join!(database("consumer"), Vhost::with_delays(&[3_600_000; 4]));
     sqlx::query("create table account (id int primary key, balance bigint not null)")
         .execute(&pool)
@@ -280,7 +281,7 @@ async fn deadlocks_are_run_again_and_cost_nobody_an_attempt() {
         .execute(&pool)
         .await
         .expect("filled");
-    // A deadlock is noticed after this long.
+    // PostgreSQL looks for a deadlock after this time.
     sqlx::query("alter system set deadlock_timeout = '20ms'")
         .execute(&pool)
         .await
@@ -320,7 +321,7 @@ async fn deadlocks_are_run_again_and_cost_nobody_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_costs_no_attempt() {
+async fn unavailable_database_costs_no_attempt() {
     let ((database, pool), far) =
         tokio::join!(database("consumer"), Vhost::with_delays(&[3_600_000; 4]));
     let probe = Probe::attach(&far).await;
@@ -341,7 +342,7 @@ async fn a_database_that_is_away_costs_no_attempt() {
             message("meanwhile 2", "work"),
         ])
         .await;
-    // The consumer takes them, and keeps them while it waits.
+    // The consumer keeps the messages while it waits for the database.
     eventually("messages in hand", || async {
         let depth = far.depth(QUEUE).await;
         if depth.unacknowledged == 2 {
@@ -375,7 +376,7 @@ async fn an_outage_of_the_broker_loses_nothing_and_repeats_nothing() {
             .collect();
         labels.extend((0..20).map(|n| format!("{round} {n:02}")));
         probe.send_all(&messages).await;
-        // In the middle of it, whatever it is doing.
+        // The outage comes in the middle of a batch.
         proxy.cut();
         vhost.close_connections("test consumer").await;
         proxy.restore();
@@ -388,9 +389,9 @@ async fn an_outage_of_the_broker_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_not_there_is_waited_for() {
+async fn missing_queue_is_waited_for() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
-    // inventory's user may not read payment's queue, so for it the queue might as well not be there.
+    // The user of inventory may not read payment's queue, which is to it as if it did not exist.
     let running = consume_without_waiting(&vhost.url("inventory"), &pool, Effects::new());
     let probe = Probe::attach(&vhost).await;
     probe.send(message("not for you", "work")).await;
@@ -445,11 +446,11 @@ async fn a_paused_queue_keeps_its_messages_and_is_no_outage() {
         }
     })
     .await;
-    // It is ready, as far as anybody who watches over it is concerned.
+    // For readiness the connection counts as up.
     running.link.up().await;
     assert!(effects(&pool).await.is_empty());
 
-    // A connection that breaks meanwhile does not end the pause.
+    // A connection that breaks does not end the pause.
     eventually("a closed connection", || async {
         match vhost.close_connections("test consumer").await {
             0 => Err("the broker does not list it yet"),
@@ -477,12 +478,12 @@ async fn a_paused_queue_keeps_its_messages_and_is_no_outage() {
 }
 
 #[tokio::test]
-async fn what_kills_its_consumer_again_and_again_is_parked_as_such() {
+async fn message_that_keeps_killing_its_consumer_is_parked() {
     let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::with_delivery_limit(3));
     let probe = Probe::attach(&vhost).await;
     let killer = message("killer", "work");
     probe.send(killer.clone()).await;
-    // A consumer that dies with the message in its hands, four times.
+    // A consumer that dies with the message in hand, four times.
     let connection = lapin::Connection::connect(
         &vhost.url("payment"),
         lapin::ConnectionProperties::default(),

@@ -1,4 +1,4 @@
-//! A database that is there, and cannot do what is asked of it just now: too slow, locked, or tired of a session.
+//! A database that is up but cannot do the work now: it is too slow, locked, or ends a session.
 
 use std::{
     collections::BTreeMap,
@@ -23,16 +23,16 @@ use crate::helpers::{
     wait_for_empty,
 };
 
-/// How a message came to its handler the last time.
+/// The latest delivery of a message to its handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Came {
-    /// How often the handler had it.
+    /// The number of times that the handler had the message.
     times: u32,
     attempt: u32,
     put_off: u32,
 }
 
-/// Runs the SQL that a message brings, and writes an effect.
+/// A handler that runs the SQL in the message, and writes an effect.
 #[derive(Clone, Default)]
 struct Obedient(Arc<Mutex<BTreeMap<String, Came>>>);
 
@@ -72,7 +72,7 @@ impl Handler for Obedient {
             let Asked { label, behave } = &received.message;
             match behave.as_str() {
                 "hang" => std::future::pending::<()>().await,
-                // The process is frozen for so long, once.
+                // The process is frozen for so long, the first time only.
                 "freeze once" if times == 1 => pause(Duration::from_secs(1)).await,
                 "freeze once" => {}
                 sql => {
@@ -93,7 +93,7 @@ impl Handler for Obedient {
     fn committed(&self) {}
 }
 
-/// A pool whose sessions have this setting.
+/// Returns a pool whose sessions have this setting.
 fn pool_with(pool: &PgPool, setting: &str, value: &str) -> PgPool {
     let options: PgConnectOptions = (*pool.connect_options()).clone();
     PgPoolOptions::new()
@@ -101,7 +101,7 @@ fn pool_with(pool: &PgPool, setting: &str, value: &str) -> PgPool {
         .connect_lazy_with(options.options([(setting, value)]))
 }
 
-/// Nine messages that work, and one that does not, in the middle.
+/// Returns nine messages that work, with one that does not in the middle, and the labels of the nine.
 fn nine_and(label: &str, behave: &str) -> (Vec<Message>, Vec<String>) {
     let labels: Vec<String> = (0..9).map(|n| format!("good {n}")).collect();
     let mut messages: Vec<Message> = labels.iter().map(|l| message(l, "select 1")).collect();
@@ -185,7 +185,7 @@ async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
     let running = consume(&vhost.url("payment"), &impatient, handler.clone()).await;
     let good: Vec<&str> = labels.iter().map(String::as_str).collect();
     wait_for_effects(&pool, &good).await;
-    // Longer than the retry schedule would last.
+    // The message is put off more often than the retry schedule has attempts.
     eventually("more rounds than there are attempts", || async {
         let came = handler.came("locked out");
         if came.put_off > 5 {
@@ -206,7 +206,7 @@ async fn locked_row_costs_no_attempt_and_stops_no_neighbour() {
     vhost.delete().await;
 }
 
-/// An operator's `alter table`, say, that waits for something else.
+/// A table may be locked by an operator's `alter table` that waits for another transaction.
 #[tokio::test]
 async fn locked_table_costs_no_attempt() {
     let ((_, pool), vhost) = tokio::join!(database("locked"), Vhost::of("payment"));
@@ -242,7 +242,7 @@ async fn locked_table_costs_no_attempt() {
     vhost.delete().await;
 }
 
-/// SIGSTOP and SIGCONT, or a suspended machine: the server ended the session meanwhile.
+/// The process is frozen (SIGSTOP and SIGCONT, or a suspended machine), and the server ends the session meanwhile.
 #[tokio::test]
 async fn process_that_was_frozen_charges_no_attempt() {
     let ((_, pool), far) = tokio::join!(database("frozen"), Vhost::with_delays(&[3_600_000; 4]));

@@ -1,4 +1,4 @@
-//! What cannot be handled leaves the queue when its copy is safe, and not before.
+//! A message that cannot be handled leaves its queue once its copy is safe, and not before.
 
 use holdfast::messaging::{Consumers, Publisher, Subscription, parking};
 use testkit::{Depth, Probe, Proxy, Vhost, eventually};
@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::helpers::{Effects, QUEUE, database, message, wait_for_empty};
 
-/// The line on which copies go is cut, the line on which messages come is not.
+/// The connection for copies is cut; the connection for deliveries is not.
 #[tokio::test]
 async fn copy_that_is_not_confirmed_is_sent_again() {
     let ((_, pool), vhost) = tokio::join!(database("diverting"), Vhost::of("payment"));
@@ -39,7 +39,7 @@ async fn copy_that_is_not_confirmed_is_sent_again() {
         }
     })
     .await;
-    // A copy is tried again and again; its connection is refused at once.
+    // The copy is resent again and again, and each connection is refused at once.
     let before = proxy.connections();
     eventually("several attempts", || async {
         let tried = proxy.connections() - before;

@@ -1,4 +1,4 @@
-//! A service that is only its patterns: a database with outbox, inbox and parking lot, and a table of effects.
+//! A service made of the patterns alone: a database with outbox, inbox and parking lot, and a table of effects.
 
 use std::sync::{
     Arc,
@@ -21,17 +21,17 @@ use uuid::Uuid;
 
 /// The queue that the tests consume.
 pub(crate) const QUEUE: &str = "payment.choreography";
-/// A type that is routed to it, and to the timeline.
+/// A type of message that is routed to the queue, and to the timeline.
 pub(crate) const KIND: &str = "order.created.v1";
 
-/// A database with the tables of the patterns, and one for effects.
+/// Creates a database with the tables of the patterns and a table of effects.
 pub(crate) async fn database(label: &str) -> (Database, PgPool) {
     let database = Database::create(label).await;
     let pool = database.pool();
     for migrator in [outbox::migrator(), inbox::migrator(), messaging::migrator()] {
         migrator.run(&pool).await.expect("the migrations run");
     }
-    // No key on the message: an effect that happens twice shows.
+    // The message id is not a key, so that an effect that happens twice is seen.
     sqlx::query(
         "create table effect (message_id uuid not null, label text not null, batch uuid not null)",
     )
@@ -41,23 +41,23 @@ pub(crate) async fn database(label: &str) -> (Database, PgPool) {
     (database, pool)
 }
 
-/// A message for the queue that asks its handler to `behave`.
+/// Returns a message for the queue that tells its handler what to do.
 pub(crate) fn message(label: &str, behave: &str) -> Message {
     let data = json!({ "order_id": Uuid::now_v7(), "label": label, "do": behave });
     raw(KIND, &data)
 }
 
-/// A message of any type and payload.
+/// Returns a message of any type and payload.
 pub(crate) fn raw(kind: &str, data: &Value) -> Message {
     let subject = data["order_id"].as_str().unwrap_or_default().to_owned();
     let event = Event::new(kind, "/order", subject, data.to_string().into_bytes());
     event.into_message("events", format!("choreography.{kind}"))
 }
 
-/// Writes an effect for each message, or does what the message asks for.
+/// A handler that writes an effect for each message, or does what the message says.
 #[derive(Clone)]
 pub(crate) struct Effects {
-    /// How often `handle` was called for each behaviour that counts.
+    /// The number of times that a message with a counted behaviour was handled.
     pub(crate) attempts: Arc<AtomicU32>,
 }
 
@@ -141,7 +141,7 @@ impl Handler for Effects {
     fn committed(&self) {}
 }
 
-/// A running consumer. Stops in good order with [`Running::stop`].
+/// A running consumer. [`Running::stop`] stops it in good order.
 pub(crate) struct Running {
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -151,14 +151,14 @@ pub(crate) struct Running {
     publisher: Publisher,
 }
 
-/// Consumes the queue into `pool`, and waits until it does.
+/// Consumes the queue into `pool`, and waits until the consumer is connected.
 pub(crate) async fn consume(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
     let running = consume_without_waiting(url, pool, handler);
     running.link.up().await;
     running
 }
 
-/// Consumes these queues into `pool` on one connection, and waits for nothing.
+/// Consumes these queues into `pool` on one connection, without waiting for it.
 pub(crate) fn consume_all(
     url: &str,
     pool: &PgPool,
@@ -173,12 +173,12 @@ pub(crate) fn consume_all(
     Running::start(consumers, publisher)
 }
 
-/// Consumes the queue into `pool`.
+/// Consumes the queue into `pool`, without waiting for the connection.
 pub(crate) fn consume_without_waiting(url: &str, pool: &PgPool, handler: impl Handler) -> Running {
     consume_as(url, pool, Subscription::new(QUEUE), handler)
 }
 
-/// Consumes a queue into `pool` in a way of its own.
+/// Consumes a queue into `pool` with settings of its own.
 pub(crate) fn consume_as(
     url: &str,
     pool: &PgPool,
@@ -207,7 +207,7 @@ impl Running {
         }
     }
 
-    /// Ends it as the death of its process would, but for the connection: that is the test's to cut.
+    /// Ends the consumer as the death of its process would, except for the connection, which the test must cut.
     pub(crate) fn kill(self) {
         self.task.abort();
     }
@@ -219,7 +219,7 @@ impl Running {
     }
 }
 
-/// The labels of the effects, in any order.
+/// Returns the labels of the effects, sorted.
 pub(crate) async fn effects(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar("select label from effect order by label")
         .fetch_all(pool)
@@ -240,7 +240,7 @@ pub(crate) async fn wait_for_effects(pool: &PgPool, labels: &[&str]) {
     .await;
 }
 
-/// Waits until the queues of the vhost that matter are empty.
+/// Waits until the queue, its delay queues and its dead-letter queue are empty.
 pub(crate) async fn wait_for_empty(vhost: &Vhost) {
     eventually("empty queues", || async {
         for queue in [

@@ -1,4 +1,4 @@
-//! A message that comes twice takes effect once.
+//! A message that is delivered twice takes effect once.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -51,7 +51,7 @@ async fn an_id_is_new_once_per_queue() {
 }
 
 #[tokio::test]
-async fn two_at_once_wait_for_each_other_in_any_order() {
+async fn concurrent_batches_in_opposite_orders_do_not_deadlock() {
     let (_, pool) = database("inbox").await;
     let ids: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
     let backwards: Vec<Uuid> = ids.iter().rev().copied().collect();
@@ -75,7 +75,7 @@ async fn two_at_once_wait_for_each_other_in_any_order() {
     }
 }
 
-/// Waits until a connection waits for a lock of another one, or `is_over`.
+/// Waits until a connection waits for a lock, or `is_over`.
 async fn wait_for_a_lock(pool: &PgPool, is_over: impl Fn() -> bool) {
     eventually("a connection that waits for another", || async {
         let waiting: i64 = sqlx::query_scalar(
@@ -116,7 +116,7 @@ async fn second_transaction_sees_the_outcome_of_the_first() {
     }
 }
 
-/// Two batches that lock the ids that they share in different orders deadlock.
+/// Two batches that lock their shared ids in different orders would deadlock.
 #[tokio::test]
 async fn ids_are_locked_in_one_order() {
     let (_, pool) = database("inbox").await;

@@ -1,4 +1,4 @@
-//! The patterns on real servers.
+//! Tests of the patterns on real servers.
 
 mod acknowledging;
 mod classify;

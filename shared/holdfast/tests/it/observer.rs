@@ -1,4 +1,4 @@
-//! An observer sees what it watches, and nobody else notices.
+//! An observer sees what it watches, without any effect on other consumers.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn message(subject: &str, exchange: &str, key: &str) -> Message {
     event.into_message(exchange, key.to_owned())
 }
 
-/// The next sighting: exchange, key and subject of a message; nothing of the beginning.
+/// Returns exchange, key and subject of the next sighting of a message; `None` for the observer's attaching.
 async fn next(seen: &mut UnboundedReceiver<Sighting>) -> Option<(String, String, String)> {
     let sighting = timeout(Duration::from_secs(30), seen.recv()).await;
     match sighting.expect("it sees something").expect("it runs") {
@@ -55,10 +55,10 @@ fn was(exchange: &str, key: &str, subject: &str) -> Option<(String, String, Stri
 }
 
 #[tokio::test]
-async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
+async fn observer_sees_only_what_it_watches_on_every_exchange() {
     let vhost = Vhost::of("payment").await;
     let proxy = Proxy::start(vhost.server()).await;
-    // The one account that may: the front page's.
+    // Only the front page's user may watch.
     let url = vhost.url_via("control-room", proxy.address());
     let observer = Observer::new(url, "test observer", "control-room.live");
     let link = observer.link();
@@ -78,7 +78,7 @@ async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
     let batch = [
         message("1", "events", "choreography.test.said.v1"),
         message("2", "commands.orchestrator", "payment"),
-        // Nobody watches what is asked of inventory.
+        // No watch matches the commands to inventory.
         message("3", "commands.orchestrator", "inventory"),
         message("4", "replies.payment", "orchestrator"),
     ];
@@ -99,7 +99,7 @@ async fn it_sees_what_it_watches_on_every_exchange_and_nothing_else() {
         was("replies.payment", "orchestrator", "4")
     );
 
-    // It comes back by itself, and says from when on it sees again.
+    // The observer reconnects by itself, and reports when it sees messages again.
     proxy.cut();
     link.down().await;
     proxy.restore();

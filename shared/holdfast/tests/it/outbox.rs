@@ -71,7 +71,7 @@ fn subjects(messages: &[Message]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_committed_is_published_once_and_what_is_rolled_back_is_not() {
+async fn committed_row_is_published_once_and_rolled_back_row_never() {
     let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let waker = Waker::default();
@@ -111,7 +111,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
     let probe = Probe::attach(&vhost).await;
     let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
 
-    // Takes the lower number, and commits after the higher one is long gone.
+    // The late transaction takes the lower number, and commits after the higher one was published.
     let (late, early) = (message("late", "work"), message("early", "work"));
     let mut slow = transaction::begin(&pool).await.expect("a transaction");
     outbox::enqueue(&mut slow, std::slice::from_ref(&late))
@@ -124,7 +124,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
     assert!(probe.seen(&late).is_empty());
     slow.commit().await.expect("a commit");
 
-    // Nobody woke the relay: its poll finds it.
+    // The relay is not woken: its poll finds the row.
     probe.wait_for("order.created.v1", &late).await;
     wait_for_empty(&pool).await;
     stop.cancel();
@@ -155,12 +155,12 @@ async fn any_number_of_relays_share_the_work() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
+async fn refused_row_is_quarantined_and_holds_up_no_other() {
     let ((_, pool), vhost) = tokio::join!(database("outbox"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
     let (stop, task) = relay(&vhost.url("order"), &pool, &Waker::default());
 
-    // No queue is bound to it; no such exchange; no right to speak for payment.
+    // No queue is bound to the key; there is no such exchange; order's user may not publish for payment.
     let mut unroutable = message("unroutable", "work");
     unroutable.exchange = "retry.order".to_owned();
     unroutable.routing_key = "nobody".to_owned();
@@ -178,7 +178,7 @@ async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
     for subject in subjects(&good) {
         probe.wait_for("order.created.v1", &subject).await;
     }
-    let aside = eventually("three rows put aside", || async {
+    let aside = eventually("three quarantined rows", || async {
         let aside = outbox::quarantined(&pool, 10)
             .await
             .expect("the table is there");
@@ -193,7 +193,7 @@ async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
         let row = aside
             .iter()
             .find(|row| row.message_id == id)
-            .expect("it is put aside");
+            .expect("it is quarantined");
         assert_eq!(row.attempts, 3);
         row.last_error.clone().unwrap_or_default()
     };
@@ -213,12 +213,12 @@ async fn what_cannot_be_published_is_put_aside_and_holds_up_nobody() {
         error(forbidden.id)
     );
 
-    // An operator who has mended the cause lets it try again.
+    // An operator repairs the cause and releases the row.
     sqlx::query("update outbox set exchange = 'events', routing_key = 'choreography.order.created.v1' where message_id = $1")
         .bind(unroutable.id)
         .execute(&pool)
         .await
-        .expect("mended");
+        .expect("repaired");
     assert!(
         outbox::release(&pool, unroutable.id)
             .await
@@ -245,14 +245,14 @@ async fn an_outage_of_the_broker_costs_no_attempt_and_loses_nothing() {
     probe
         .wait_for("order.created.v1", &subjects(&[first])[0])
         .await;
-    // Seen is not yet confirmed.
+    // A message that the probe has seen may not be confirmed yet.
     wait_for_empty(&pool).await;
 
     proxy.cut();
     let meanwhile: Vec<Message> = (0..25).map(|n| message(&format!("{n}"), "work")).collect();
     enqueue(&pool, &meanwhile).await;
     waker.wake();
-    // It is tried, in vain: the connection is lost and not made again.
+    // The relay tries to connect, without success.
     eventually("attempts to connect", || async {
         let backlog = outbox::backlog(&pool).await.expect("the table is there");
         if backlog.waiting == 25 && backlog.oldest_seconds > 0.5 {
@@ -300,7 +300,7 @@ async fn a_stopping_relay_publishes_what_is_committed() {
     vhost.delete().await;
 }
 
-/// A broker that cannot store anything for a while.
+/// A broker that cannot store anything for some rounds.
 #[derive(Clone)]
 struct Sick(Arc<AtomicU32>);
 
@@ -328,7 +328,7 @@ impl outbox::Publisher for Sick {
 #[tokio::test]
 async fn a_broker_that_cannot_store_is_waited_for() {
     let (_, pool) = database("outbox").await;
-    // Many more times than a message that is refused has.
+    // Many more rounds than a refused message would have attempts.
     let sick = Sick(Arc::new(AtomicU32::new(30)));
     let messages: Vec<Message> = (0..5).map(|n| message(&format!("{n}"), "work")).collect();
     enqueue(&pool, &messages).await;
@@ -341,13 +341,13 @@ async fn a_broker_that_cannot_store_is_waited_for() {
     task.await.expect("the relay does not panic");
 }
 
-/// A broker whose outcomes are written down beforehand, message by message. After the last of them it confirms.
+/// A broker with an outcome for each message and round, written down beforehand. After the last of them it confirms.
 #[derive(Clone)]
 struct Scripted(Arc<Mutex<Script>>);
 
 struct Script {
     outcomes: HashMap<Uuid, VecDeque<Outcome>>,
-    /// What came, in the order in which it came.
+    /// The ids of the messages that were published, in order.
     published: Vec<Uuid>,
     /// The number of rounds that a relay began.
     rounds: usize,
@@ -367,20 +367,20 @@ impl Scripted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts how often a message came.
+    /// Returns the number of times that a message was published.
     fn published(&self, message: &Message) -> usize {
         let script = self.script();
         let published = script.published.iter();
         published.filter(|id| **id == message.id).count()
     }
 
-    /// Runs a relay on it until `end`.
+    /// Runs a relay with this publisher until `end`.
     async fn relay<T>(&self, pool: &PgPool, end: impl Future<Output = T>) -> T {
         self.relay_with(pool, &Waker::default(), config(), end)
             .await
     }
 
-    /// Runs a relay of this configuration on it until `end`.
+    /// Runs a relay with this publisher and configuration until `end`.
     async fn relay_with<T>(
         &self,
         pool: &PgPool,
@@ -416,8 +416,8 @@ impl outbox::Publisher for Scripted {
     }
 }
 
-/// A relay loses nothing in an outage because it deletes only what is confirmed: a batch whose connection broke half way has
-/// both kinds in it.
+/// A relay loses nothing in an outage because it deletes only confirmed rows. A batch whose connection broke half way
+/// has rows of both kinds.
 #[tokio::test]
 async fn row_of_unknown_outcome_stays_and_is_published_again() {
     let (_, pool) = database("outbox").await;
@@ -432,7 +432,7 @@ async fn row_of_unknown_outcome_stays_and_is_published_again() {
     assert_eq!(times, [1, 4, 2], "each until it is confirmed");
 }
 
-/// More unknown outcomes than a row may have refusals: they are the connection's trouble.
+/// A row may have more unknown outcomes than refusals, because they say nothing about the row.
 #[tokio::test]
 async fn unknown_outcomes_count_no_attempt() {
     let (_, pool) = database("outbox").await;
@@ -445,7 +445,7 @@ async fn unknown_outcomes_count_no_attempt() {
     assert_eq!(scripted.published(&one), 6);
 }
 
-/// A full queue nacks for minutes; one refusal among its nacks is still the first one.
+/// A full queue nacks for minutes; a refusal among the nacks is still the first attempt.
 #[tokio::test]
 async fn nacks_count_no_attempt_towards_quarantine() {
     let (_, pool) = database("outbox").await;
@@ -458,7 +458,7 @@ async fn nacks_count_no_attempt_towards_quarantine() {
     }
     let scripted = Scripted::new([(&one, outcomes)]);
     enqueue(&pool, std::slice::from_ref(&one)).await;
-    let put_aside = eventually("a row put aside", || async {
+    let put_aside = eventually("a quarantined row", || async {
         let aside = outbox::quarantined(&pool, 10)
             .await
             .expect("the table is there");
@@ -468,16 +468,16 @@ async fn nacks_count_no_attempt_towards_quarantine() {
     assert_eq!((aside.attempts, scripted.published(&one)), (3, 30));
 }
 
-/// A broker that is there and does not take what it is given.
+/// A broker that does not take messages.
 #[derive(Clone, Copy, Debug)]
 enum Unwilling {
-    /// Cannot be reached.
+    /// It cannot be reached.
     Away,
-    /// Takes a batch and never says anything, as one does that blocks its publishers.
+    /// It accepts a batch and never confirms it, like a broker that blocks its publishers.
     Silent,
-    /// Loses the connection under each batch.
+    /// It loses the connection with each batch.
     Broken,
-    /// Cannot store anything, so that every batch is a full one.
+    /// It cannot store anything, so that every batch stays a full one.
     Full,
 }
 
@@ -509,7 +509,7 @@ async fn backlog_is_sampled_in_every_state_of_the_relay() {
         let (_, pool) = database("outbox").await;
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();
-        // The runtime of a test has one thread, so the relay's task reports here and no other test does.
+        // A test's runtime has one thread, so this recorder sees the relay's task and no other test's.
         let _here = metrics::set_default_local_recorder(&recorder);
         let stop = CancellationToken::new();
         let config = Config {
@@ -518,7 +518,7 @@ async fn backlog_is_sampled_in_every_state_of_the_relay() {
         };
         let relay = Relay::new(pool.clone(), unwilling, Waker::default(), config);
         let task = tokio::spawn(relay.run(stop));
-        // The relay is held up by these; what comes after them has to be seen, too.
+        // The first rows hold up the relay; the gauges must also show the row that comes after them.
         let batch: Vec<Message> = (0..10).map(|n| message(&format!("{n}"), "work")).collect();
         enqueue(&pool, &batch).await;
         for waiting in [10, 11] {

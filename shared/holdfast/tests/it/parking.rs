@@ -1,4 +1,4 @@
-//! What could not be handled waits for a person.
+//! Messages that could not be handled wait for an operator.
 
 use holdfast::{
     messaging::{
@@ -25,7 +25,7 @@ impl Schema for Known {
     }
 }
 
-/// A service with one parked message, which lacks its label.
+/// Returns a service with one parked message, which lacks its label.
 async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
     let ((_, pool), vhost) = tokio::join!(database("parking"), Vhost::of("payment"));
     let probe = Probe::attach(&vhost).await;
@@ -48,7 +48,7 @@ async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
     (pool, vhost, probe, running, parked)
 }
 
-/// Publishes the outbox of the service, as its relay would.
+/// Publishes the service's outbox, as its relay would.
 async fn relay(pool: &PgPool, vhost: &Vhost) {
     use holdfast::{messaging::Publisher, outbox::Relay};
     let shutdown = tokio_util::sync::CancellationToken::new();
@@ -64,7 +64,7 @@ async fn relay(pool: &PgPool, vhost: &Vhost) {
 }
 
 #[tokio::test]
-async fn edited_and_requeued_it_takes_effect_once() {
+async fn edited_and_requeued_message_takes_effect_once() {
     let (pool, vhost, _probe, running, parked) = one_parked().await;
     let mut tx = transaction::begin(&pool).await.expect("a transaction");
     let order = parked.subject.clone().expect("known");
@@ -74,7 +74,7 @@ async fn edited_and_requeued_it_takes_effect_once() {
             .into_bytes()
     };
 
-    // As it is it would be parked again at once.
+    // Without an edit the message would be parked again at once.
     let refusal = parking::requeue(&mut tx, &Known, parked.id, "olga", "try")
         .await
         .expect_err("refused");
@@ -82,7 +82,7 @@ async fn edited_and_requeued_it_takes_effect_once() {
         refusal.to_string().contains("label or do is missing"),
         "{refusal}"
     );
-    // Amounts stay.
+    // An edit may not change amounts.
     let refusal = parking::edit(&mut tx, &Known, parked.id, "olga", "n", KIND, &mend(6, "x"))
         .await
         .expect_err("refused");
@@ -129,7 +129,7 @@ async fn edited_and_requeued_it_takes_effect_once() {
     );
     assert_eq!(deeds[0].before.as_deref(), Some(parked.payload.as_slice()));
 
-    // Both ends are final.
+    // Requeued and dropped are final states.
     let mut conn = pool.acquire().await.expect("a connection");
     for refusal in [
         parking::requeue(&mut conn, &Known, parked.id, "olga", "again")
@@ -155,7 +155,7 @@ async fn edited_and_requeued_it_takes_effect_once() {
 }
 
 #[tokio::test]
-async fn dropped_it_is_over_and_remembered() {
+async fn dropped_message_stays_listed_as_dropped() {
     let (pool, vhost, _probe, running, parked) = one_parked().await;
     let mut conn = pool.acquire().await.expect("a connection");
     parking::discard(&mut conn, parked.id, "olga", "a test")

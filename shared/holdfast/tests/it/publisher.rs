@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use crate::helpers::message;
 
 #[tokio::test]
-async fn each_of_a_batch_gets_its_own_answer() {
+async fn each_message_of_a_batch_has_its_own_outcome() {
     let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let publisher = Publisher::new(vhost.url("order"), "test");
-    // A returned message may come with the confirm of another one: the batch is large and mixed, to provoke that.
+    // A returned message may arrive with the confirm of another one: a large, mixed batch provokes that.
     for round in 0..5 {
         let batch: Vec<Message> = (0..200)
             .map(|n| {
@@ -50,7 +50,7 @@ async fn each_of_a_batch_gets_its_own_answer() {
 }
 
 #[tokio::test]
-async fn one_message_that_breaks_the_channel_is_the_only_one_refused() {
+async fn message_that_breaks_the_channel_is_refused_alone() {
     let vhost = Vhost::of("payment").await;
     let probe = Probe::attach(&vhost).await;
     let publisher = Publisher::new(vhost.url("order"), "test");
@@ -72,7 +72,7 @@ async fn one_message_that_breaks_the_channel_is_the_only_one_refused() {
 }
 
 #[tokio::test]
-async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() {
+async fn publisher_without_a_broker_confirms_nothing_and_recovers() {
     let vhost = Vhost::of("payment").await;
     let proxy = Proxy::start(vhost.server()).await;
     let publisher = Publisher::new(vhost.url_via("order", proxy.address()), "test");
@@ -83,7 +83,7 @@ async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() 
 
     proxy.cut();
     let batch = [message("lost", "work")];
-    // The first may still find the connection open; nothing is ever called confirmed.
+    // The first batch may still find the connection open, but no batch is reported as confirmed.
     for _ in 0..3 {
         assert_eq!(publisher.publish(&batch).await, [Outcome::Unknown]);
     }
@@ -94,7 +94,7 @@ async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() 
     publisher.ready().await.expect("the broker answers again");
     assert_eq!(publisher.publish(&batch).await, [Outcome::Confirmed]);
 
-    // The operator closes the connection under us.
+    // An operator closes the connection.
     eventually("a connection to close", || async {
         if vhost.close_connections("test").await == 1 {
             Ok(())
@@ -108,7 +108,7 @@ async fn without_a_broker_nothing_is_known_and_with_it_everything_works_again() 
     vhost.delete().await;
 }
 
-/// A batch that was dropped has no outcome, and its confirms are not taken for those of the next batch.
+/// A dropped batch has no outcome, and its confirms must not count for the next batch.
 #[tokio::test]
 async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
     let vhost = Vhost::of("payment").await;
@@ -137,7 +137,7 @@ async fn cut_publish_leaves_the_next_batch_its_own_outcomes() {
     vhost.delete().await;
 }
 
-/// A header frame is never split, and one that is too large makes the broker close the connection.
+/// AMQP does not split a header frame, and the broker closes the connection at one that is too large.
 #[tokio::test]
 async fn message_that_no_frame_can_hold_is_refused_alone() {
     let vhost = Vhost::of("payment").await;
@@ -187,15 +187,16 @@ async fn message_that_no_frame_can_hold_is_refused_alone() {
     vhost.delete().await;
 }
 
-/// A method frame on channel 0, of the class `connection`.
+/// Returns a method frame on channel 0, of the class `connection`.
 fn connection_method(method: u8, arguments: &[u8]) -> Vec<u8> {
     let payload = [&[0, 10, 0, method], arguments].concat();
     let length = u32::try_from(payload.len()).expect("short");
     [&[1, 0, 0], &length.to_be_bytes()[..], &payload, &[0xce]].concat()
 }
 
-/// RabbitMQ blocks a connection that publishes while memory or disk are short: it reads nothing more from it and says so. An
-/// alarm is the whole broker's, which other tests use too, so the proxy says it in the broker's place.
+/// RabbitMQ blocks a publishing connection while memory or disk are short: it says so, and reads nothing more from it.
+/// An alarm would affect the whole broker, and with it other tests, so the proxy sends the frames in the broker's
+/// place.
 #[tokio::test]
 async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -213,12 +214,12 @@ async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
     publisher.ready().await.expect("the broker answers");
     assert!(link.is_up() && is_blocked(false));
 
-    // In the middle of a batch, which is answered when the broker takes messages again.
+    // In the middle of a batch, which is confirmed when the broker takes messages again.
     proxy.pause();
     let batch = [message("one", "work"), message("two", "work")];
     let publishing = publisher.publish(&batch);
     let meanwhile = async {
-        // Pauses are for what comes from the server too, but not for what the proxy says itself.
+        // The pause also holds up what the server sends, but not the proxy's own frames.
         proxy.say(&connection_method(60, b"\x0alow memory"));
         link.down().await;
         assert!(is_blocked(true));
@@ -230,7 +231,7 @@ async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
     let (outcomes, ()) = tokio::join!(publishing, meanwhile);
     assert_eq!(outcomes, [Outcome::Confirmed, Outcome::Confirmed]);
 
-    // Longer than a batch may take: the batch is given up, the connection is not.
+    // Longer than a batch may take: the batch has unknown outcomes, and the connection stays.
     proxy.pause();
     let publishing = publisher.publish(&batch);
     let meanwhile = async {

@@ -1,4 +1,4 @@
-//! Sagas on a real database: what is written, when, and what becomes of it.
+//! Sagas on a real database: what is written, and when.
 
 mod broken;
 mod counts;

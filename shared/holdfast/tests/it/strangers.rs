@@ -1,5 +1,5 @@
-//! Messages that no publisher of ours would send: without an id, with the id of another one, with headers of any size and kind.
-//! Each ends as a row, and no neighbour notices.
+//! Messages that no publisher of this project sends: without an id, with another message's id, with headers of any size
+//! and kind. Each becomes a row in the parking lot, and other messages are unaffected.
 
 use holdfast::messaging::parking::{self, Parked};
 use lapin::{
@@ -15,7 +15,7 @@ use crate::helpers::{
     Effects, KIND, QUEUE, consume, database, message, wait_for_effects, wait_for_empty,
 };
 
-/// A publisher that sends whatever it likes.
+/// A publisher without rules.
 struct Stranger {
     channel: Channel,
     _connection: Connection,
@@ -37,12 +37,12 @@ impl Stranger {
         }
     }
 
-    /// Puts a message into a queue of the service and waits until the broker has it.
+    /// Publishes a message to a queue of the service, and waits for the confirm.
     async fn send(&self, queue: &str, properties: BasicProperties, payload: &[u8]) {
         let confirm = self
             .channel
             .basic_publish(
-                // The default exchange knows every queue by its name.
+                // The default exchange routes to every queue by its name.
                 "".into(),
                 queue.into(),
                 BasicPublishOptions::default(),
@@ -59,14 +59,14 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-/// The properties that carry these headers.
+/// Returns the properties that carry these headers.
 fn with_headers(headers: FieldTable) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(2)
         .with_headers(headers)
 }
 
-/// The headers of a message of ours of this type, and `more` of them.
+/// Returns the properties of a valid message of this type, with `more` headers.
 fn envelope(kind: &str, more: FieldTable) -> BasicProperties {
     let ours = message("enveloped", "work");
     let mut headers = more;
@@ -91,7 +91,7 @@ async fn rows(pool: &PgPool, state: &str, count: usize) -> Vec<Parked> {
     .await
 }
 
-/// Equal in every byte, and yet each of them was acknowledged to its publisher as a message of its own.
+/// Messages that are equal in every byte were still confirmed to their publisher one by one.
 #[tokio::test]
 async fn equal_messages_without_an_id_are_a_row_each() {
     let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));
@@ -115,7 +115,7 @@ async fn equal_messages_without_an_id_are_a_row_each() {
     }
     rows(&pool, "parked", 3).await;
 
-    // And where the broker itself put them aside.
+    // The same in the dead-letter queue, where the broker moves messages itself.
     let dead = format!("{QUEUE}.dead");
     for _ in 0..2 {
         stranger
@@ -137,7 +137,7 @@ async fn messages_that_share_an_id_are_a_row_each() {
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
     let id = Uuid::now_v7();
     let named = || BasicProperties::default().with_message_id(id.to_string().into());
-    // The second is the first once more, the third is another one.
+    // The second message repeats the first; the third is another one with the same id.
     for payload in [&b"{}"[..], b"{}", b"[]"] {
         stranger.send(QUEUE, named(), payload).await;
     }
@@ -159,7 +159,7 @@ async fn messages_that_share_an_id_are_a_row_each() {
     vhost.delete().await;
 }
 
-/// `depth` tables, one in the other, around a text of `length` bytes.
+/// Returns `depth` tables, one in the other, around a text of `length` bytes.
 fn nested(depth: usize, length: usize) -> AMQPValue {
     let mut value = text(&"x".repeat(length));
     for _ in 0..depth {
@@ -186,8 +186,8 @@ async fn headers_of_any_size_cost_no_connection() {
         headers.insert("baggage".into(), text(&"x".repeat(length)));
         headers
     };
-    // 16,020 bytes and the headers of parking were more than a frame of 16 KiB; the last ones are all that a frame of the
-    // broker's 128 KiB can hold, so that there is no room for those of parking.
+    // With the headers of parking, 16,020 bytes were more than a frame of 16 KiB. The last length fills a frame of the
+    // broker's 128 KiB, which leaves no room for the headers of parking.
     let lengths = [16_020, 20_000, 100_000, 130_000];
     probe.send(message("before", "work")).await;
     for length in lengths {
@@ -200,7 +200,7 @@ async fn headers_of_any_size_cost_no_connection() {
     stranger
         .send(QUEUE, envelope("order.created.v9", tables), b"{}")
         .await;
-    // Where the broker puts them aside itself.
+    // The dead-letter queue, where the broker moves messages itself.
     let dead = format!("{QUEUE}.dead");
     stranger
         .send(&dead, envelope(KIND, large(100_000)), b"{}")
@@ -234,7 +234,7 @@ async fn headers_of_any_size_cost_no_connection() {
     vhost.delete().await;
 }
 
-/// A message that is retried is sent again by us, with its headers.
+/// A retried message is published again by the consumer, with its headers.
 #[tokio::test]
 async fn retried_message_keeps_its_large_headers() {
     let ((_, pool), vhost) = tokio::join!(database("strangers"), Vhost::of("payment"));

@@ -1,4 +1,4 @@
-//! What collectors are sent, decoded; and what happens when there is none.
+//! The spans that collectors receive, decoded; and exporters without a collector.
 
 mod collector;
 #[cfg(feature = "jaeger")]
@@ -25,7 +25,7 @@ fn caller() -> Option<TraceContext> {
     TraceContext::parse(CALLER, None)
 }
 
-/// A span, as a collector sees it.
+/// A span as a collector receives it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seen {
     pub(crate) name: String,
@@ -37,16 +37,16 @@ pub(crate) struct Seen {
     pub(crate) kind: &'static str,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) error: Option<String>,
-    /// Trace and span.
+    /// Trace id and span id of each link.
     pub(crate) links: Vec<(String, String)>,
 }
 
-/// What the tests of this folder need of a process: cryptography, though nothing is encrypted.
+/// Installs the process's cryptography provider, which exporters need even without encryption.
 fn setup() {
     drop(testkit::client());
 }
 
-/// The trace and the id of a span.
+/// Returns the trace id and the span id of a span.
 fn ids(span: &Span) -> (String, String) {
     let trace = telemetry::trace_context_of(span).expect("it is part of a trace");
     let traceparent = trace.traceparent();
@@ -57,8 +57,8 @@ fn ids(span: &Span) -> (String, String) {
     )
 }
 
-/// Makes a request's span below a caller's, a failed call below it, and a job that is linked with both. Answers what a
-/// collector should see of it.
+/// Makes a request's span below a caller's, a failed call below it, and a job that is linked with both. Returns what a
+/// collector should receive.
 fn work() -> Vec<Seen> {
     let request = info_span!(
         "request",
@@ -188,14 +188,14 @@ fn every_exporter_sends_the_same_spans() {
     assert_eq!(sorted(agent.spans()), expected);
 }
 
-/// Sends many spans to a collector that does not take them; answers how long that took, and how long stopping did.
+/// Sends many spans to a collector that does not take them. Returns the times that sending and stopping took.
 fn without_a_collector(exporter: Exporter) -> (Duration, Duration) {
     let provider = telemetry::provider("order", VERSION, &[exporter], Sampling::default())
         .expect("an exporter");
     let subscriber = tracing_subscriber::registry().with(telemetry::layer("order", &provider));
     let begun = Instant::now();
     tracing::subscriber::with_default(subscriber, || {
-        // Many times what the queue holds.
+        // Many more spans than the queue holds.
         for _ in 0..20_000 {
             drop(info_span!("request"));
         }
@@ -207,13 +207,13 @@ fn without_a_collector(exporter: Exporter) -> (Duration, Duration) {
 }
 
 #[test]
-fn a_collector_that_is_away_holds_up_nobody() {
+fn unavailable_collector_holds_up_nothing() {
     setup();
-    // Nobody listens here.
+    // A port on which nothing listens.
     let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = closed.local_addr().expect("an address");
     drop(closed);
-    // Somebody does here, and never answers.
+    // A server that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = format!("http://{}", silent.local_addr().expect("an address"));
     let exporters = [
@@ -224,7 +224,7 @@ fn a_collector_that_is_away_holds_up_nobody() {
             endpoint: format!("http://{address}/api/v2/spans"),
         },
         Exporter::Otlp { endpoint: silent },
-        // A name that does not exist is found out when there is something to send.
+        // A name that does not exist is noticed only when there are spans to send.
         Exporter::Otlp {
             endpoint: "http://no-such-host.invalid:4318".to_owned(),
         },
@@ -245,7 +245,7 @@ fn a_collector_that_is_away_holds_up_nobody() {
 }
 
 #[test]
-fn a_batch_that_a_collector_refuses_is_lost_and_the_next_is_not() {
+fn refused_batch_of_spans_is_lost_and_the_next_is_sent() {
     setup();
     let collector = Collector::start();
     collector.refuse(true);
@@ -270,7 +270,7 @@ fn a_batch_that_a_collector_refuses_is_lost_and_the_next_is_not() {
     assert_eq!(names, ["kept"]);
 }
 
-/// Which of a root span, and of the child of a caller whose trace is kept, a sampler keeps.
+/// Returns true for a root span, and for a child of a caller whose trace is kept, if the sampler keeps it.
 fn kept(sampling: Sampling) -> (bool, bool) {
     let provider =
         telemetry::provider("order", VERSION, &[Exporter::Console], sampling).expect("an exporter");
@@ -283,7 +283,7 @@ fn kept(sampling: Sampling) -> (bool, bool) {
             telemetry::is_recorded(&child),
         );
         for (span, is_kept) in [(&root, kept.0), (&child, kept.1)] {
-            // Kept or not, its ids travel on, and say which.
+            // The ids travel on in any case, with the flag that says if the span is kept.
             let trace = telemetry::trace_context_of(span).expect("ids");
             assert_eq!(trace.is_sampled(), is_kept, "{trace:?}");
         }
@@ -312,7 +312,7 @@ fn samplers_keep_what_their_names_say() {
 }
 
 #[test]
-fn with_no_exporter_nothing_is_recorded_and_ids_travel_all_the_same() {
+fn without_an_exporter_ids_travel_and_nothing_is_recorded() {
     let provider = telemetry::provider("order", VERSION, &[Exporter::None], Sampling::default())
         .expect("no exporter is one");
     let subscriber = tracing_subscriber::registry().with(telemetry::layer("order", &provider));
@@ -326,7 +326,7 @@ fn with_no_exporter_nothing_is_recorded_and_ids_travel_all_the_same() {
 
 #[cfg(not(feature = "jaeger"))]
 #[test]
-fn an_exporter_that_was_not_built_is_named() {
+fn exporter_missing_from_the_build_is_named() {
     let jaeger = Exporter::Jaeger {
         host: "localhost".to_owned(),
         port: 6831,
@@ -341,7 +341,7 @@ fn an_exporter_that_was_not_built_is_named() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_at_the_start() {
+fn invalid_endpoint_is_refused_at_the_start() {
     setup();
     let zipkin = Exporter::Zipkin {
         endpoint: "localhost without a scheme".to_owned(),

@@ -1,10 +1,10 @@
-//! A transaction leaves nothing behind on its connection, wherever it is cut short.
+//! A transaction that is cut short at any point leaves its connection clean.
 
 use holdfast::transaction;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use testkit::{Database, cut, eventually};
 
-/// A database with the table `noted`, a pool of one connection to it, and another pool that looks from outside.
+/// Returns a pool of one connection to a database with the table `noted`, and another pool that looks from outside.
 async fn one_connection() -> (PgPool, PgPool) {
     let database = Database::create("transaction").await;
     let outside = database.pool();
@@ -37,13 +37,13 @@ async fn is_noted(outside: &PgPool, id: i64) -> bool {
         .expect("an answer")
 }
 
-/// The next user of the only connection writes without a transaction of its own: the row must be there for others.
+/// Checks the only connection: its next user writes without a transaction, so others must see the row at once.
 async fn next_user_is_alone(pool: &PgPool, outside: &PgPool, id: i64) {
     let mut conn = pool.acquire().await.expect("the connection comes back");
     note(&mut conn, id).await;
     assert!(
         is_noted(outside, id).await,
-        "row {id} was written into a transaction that somebody else left open"
+        "row {id} was written into a transaction that another caller left open"
     );
 }
 
@@ -70,7 +70,7 @@ async fn cut_commit_is_whole_and_leaves_a_clean_connection() {
         note(&mut tx, id).await;
         let committed = cut(polls, tx.commit()).await;
         let ended = committed.is_some();
-        // It was begun, so it ends, whether its caller waits or not.
+        // A commit that was begun completes, even if its caller no longer waits.
         if polls > 0 {
             eventually("the commit", async || {
                 is_noted(&outside, id).await.then_some(()).ok_or("no row")

@@ -1,13 +1,13 @@
-//! Definitions by their shape alone.
+//! Definitions given by their shape alone.
 
 use std::time::Duration;
 
 use crate::saga::{Definition, Retry, Step};
 
-/// Whatever: nothing here has a clock.
+/// Any duration: no test here has a clock.
 pub(super) const A_WHILE: Duration = Duration::from_secs(5);
 
-/// All that matters about a step.
+/// The shape of a step.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each of them is there or not, whatever the others are"
@@ -46,17 +46,17 @@ const NOTHING: Shape = Shape {
     undo_attempts: None,
     pivot: false,
 };
-/// Is done before the saga starts, and can be undone.
+/// A step that was done before the saga started, and can be undone.
 pub(super) const UNDO: Shape = Shape {
     compensation: true,
     ..NOTHING
 };
-/// Can be done, and nothing else.
+/// A step with an action only.
 pub(super) const ACT: Shape = Shape {
     action: true,
     ..NOTHING
 };
-/// Can be done and undone.
+/// A step with an action and a compensation.
 pub(super) const ACT_AND_UNDO: Shape = Shape {
     action: true,
     ..UNDO
@@ -65,10 +65,11 @@ const WITH_SETTLEMENT: Shape = Shape {
     settlement: true,
     ..ACT_AND_UNDO
 };
-/// The point of no return.
+/// A step with an action only, from which there is no way back.
 pub(super) const PIVOT: Shape = Shape { pivot: true, ..ACT };
 
-/// As an order is placed. What may be undone is asked twice, what comes from the pivot on for ever.
+/// The shape of an order being placed. Steps before the pivot have two attempts; those from the pivot on are resent for
+/// ever.
 pub(super) const PLACE_ORDER: &[Shape] = &[
     UNDO.limited().called("tell_customer"),
     UNDO.limited().called("create_order"),
@@ -78,7 +79,7 @@ pub(super) const PLACE_ORDER: &[Shape] = &[
     ACT.called("commit_inventory"),
 ];
 
-/// As an order is undone: the point of no return is behind it, but what it does may not work out.
+/// The shape of an order being undone: the pivot was done before, but the later steps may fail.
 pub(super) const UNDO_ORDER: &[Shape] = &[
     Shape {
         pivot: true,
@@ -101,7 +102,7 @@ pub(super) const UNDO_ORDER: &[Shape] = &[
     ACT.called("send_notification"),
 ];
 
-/// All of it can be undone, to the end; some of it for ever.
+/// Steps that can all be undone, some of them with no limit to the attempts.
 pub(super) const WITHOUT_PIVOT: &[Shape] = &[
     WITH_SETTLEMENT.limited().called("first"),
     NOTHING.called("nothing"),
@@ -118,7 +119,7 @@ pub(super) const WITHOUT_PIVOT: &[Shape] = &[
     .called("asked for ever"),
 ];
 
-/// Every step that there is.
+/// Returns every possible shape of a step.
 pub(super) fn every_shape() -> impl Iterator<Item = Shape> {
     (0..1 << 6).map(|bits: u32| {
         let bit = |place: u32| bits & 1 << place != 0;
@@ -134,7 +135,7 @@ pub(super) fn every_shape() -> impl Iterator<Item = Shape> {
     })
 }
 
-/// A definition of these shapes. Those that are called the same are given other names.
+/// Returns a definition of these shapes. Steps with equal names get distinct ones.
 pub(super) fn definition(shapes: &[Shape]) -> Definition<(), ()> {
     let retry = |attempts| Retry {
         timeout: A_WHILE,
@@ -162,7 +163,7 @@ pub(super) fn definition(shapes: &[Shape]) -> Definition<(), ()> {
     }
 }
 
-/// A definition of one step that is asked, or asked to undo, as often as `retry` says.
+/// Returns a definition of one step, with `retry` for its compensation if `undo` is set, else for its action.
 pub(super) fn with_retry(shape: Shape, retry: Retry, undo: bool) -> Definition<(), ()> {
     let [step] = definition(&[shape]).steps else {
         unreachable!("one shape, one step")

@@ -1,49 +1,50 @@
-//! What must hold, told by a watcher who sees what goes in and what comes out, and keeps books of its own.
+//! The laws of sagas, checked by a watcher that sees inputs and effects, and keeps records of its own.
 
 use crate::saga::{
     Action, Decision, Direction, Effect, End, Input, NotStuck, Outcome, Phase, Plan, State,
 };
 
-/// What was broken.
+/// A law that a transition may break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Law {
-    /// What is over stays as it is.
+    /// An ended saga stays as it is.
     EndedIsAbsorbing,
-    /// It starts once.
+    /// A saga starts once.
     StartsOnce,
-    /// Only a saga that is stuck needs an operator; each of whose actions then does something.
+    /// Operators' actions are for stuck sagas only, and each of them has an effect there.
     OperatorsAreForTheStuck,
-    /// An answer counts once, if it is the one to what was asked last; and then it counts, also if it comes after all.
+    /// The reply to the current command has an effect once, even if it comes late; no other reply has one.
     OnlyTheAwaitedAnswerCounts,
-    /// A timeout counts if it is the one of what was asked last.
+    /// The timeout of the current attempt has an effect; no other timeout has one.
     OnlyTheAwaitedTimeoutCounts,
-    /// A cancel counts until the pivot's command is written.
+    /// A cancel has an effect until the pivot's command is written.
     CancelCountsUpToThePivot,
-    /// It turns around once, for a reason, and keeps it in mind.
+    /// A saga turns around at most once, with a cause, which it keeps.
     TurnsAround,
-    /// Nothing changes without consequence, and nothing follows without a change.
+    /// The state changes exactly if there is an effect.
     ChangesHaveEffects,
-    /// What is asked is in the plan.
+    /// A command that is sent is in the plan.
     AsksWhatThereIs,
-    /// No more often than allowed.
+    /// No command is sent more often than the plan allows.
     AsksNoMoreThanAllowed,
-    /// Actions go up, compensations go down, attempts are counted.
+    /// Actions run upwards, compensations downwards, and attempts count up.
     GoesInOrder,
-    /// Undone, or written off in place of that, is only what was asked for, was not refused, and is not undone already.
+    /// A step is undone, or written off in place of that, only if its command was written, it was not refused, and it
+    /// is not undone yet.
     UndoesWhatMayHaveBeenDone,
-    /// Once its command is written nothing is undone, unless it was refused.
+    /// Once the pivot's command is written nothing is undone, unless the pivot is refused.
     ThePivotHolds,
-    /// At the end all is done, or nothing is left of it.
+    /// At the end every step is done, or no effect of any step is left.
     EndsWhole,
-    /// It gets stuck where it cannot go on or back, and says why.
+    /// A saga gets stuck only where it can go neither forward nor back, and says why.
     IsStuckWithReason,
-    /// What an operator writes off is settled by whoever can settle it.
+    /// A step that an operator skips or abandons is settled if it has a settlement.
     SettlesWhatItCan,
-    /// Wherever it is, it can come to its end: by itself, unless it is stuck.
+    /// Every state has a path to an end, and a started saga ends if every command is carried out.
     CanEnd,
 }
 
-/// What became of a step, as far as the watcher knows.
+/// The status of a step, as far as the watcher knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Seen {
     Nothing,
@@ -55,10 +56,10 @@ enum Seen {
     Skipped,
 }
 
-/// The watcher's books.
+/// The watcher's records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Watcher {
-    /// What was asked last, and is not answered.
+    /// The current command: step, direction and attempt. `None` before the start.
     pub(super) asked: Option<(usize, Direction, u32)>,
     steps: Vec<Seen>,
     goes_back: bool,
@@ -86,7 +87,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at what became of `state` by `input`; the books as they are then, or the law that was broken.
+    /// Checks one transition. Returns the records after it, or the law that it broke.
     pub(super) fn watch(
         &self,
         plan: &Plan,
@@ -160,7 +161,7 @@ impl Watcher {
         Ok(next)
     }
 
-    /// Whether an input must have an effect: if not, it must have none. And the law that says so.
+    /// Returns true if an input must have an effect, false if it must have none, and the law that says so.
     fn counts(&self, plan: &Plan, input: &Input) -> (bool, Law) {
         if self.end.is_some() {
             return (false, Law::EndedIsAbsorbing);
@@ -174,7 +175,7 @@ impl Watcher {
                 outcome,
                 ..
             } => {
-                // A refusal of a step that is stuck says nothing new.
+                // A second refusal of a stuck step is no news.
                 let is_news = !self.stuck || *outcome == Outcome::Done;
                 (
                     awaited(*step, *asked) && is_news,
@@ -198,7 +199,7 @@ impl Watcher {
         }
     }
 
-    /// Notes what an input that counts says.
+    /// Records an input that has an effect.
     fn hear(&mut self, plan: &Plan, input: &Input) {
         match input {
             Input::Start => {}
@@ -240,14 +241,14 @@ impl Watcher {
         }
     }
 
-    /// Which step's settlement an operator's action asks for, if it is not skipped; for resuming, the step in hand's.
+    /// Returns the current step if an operator's action sends it a command, and `None` if the action passes over it.
     fn settles(&self, plan: &Plan, action: Action) -> Option<usize> {
         let (step, asked, _) = self.asked?;
         let can = plan.steps[step].settlement && asked != Direction::Settle;
         (can || action == Action::Resume).then_some(step)
     }
 
-    /// A command is written. `self` is as it was before the input, `next` has heard it.
+    /// Checks a command that is written. `self` is from before the input, `next` from after it.
     fn sends(
         &self,
         next: &Self,
@@ -278,7 +279,7 @@ impl Watcher {
             (false, false) => Direction::Do,
             (true, false) => Direction::Undo,
         };
-        // Where it came from, and whether that is still to be undone.
+        // The step before, and its command; `None` at the start.
         let Some((from, was_asked, was_attempt)) = self.asked else {
             let first = plan.steps.iter().position(|step| step.action);
             return require(
@@ -323,7 +324,7 @@ impl Watcher {
         require(asked == in_turn, law)
     }
 
-    /// Whether the pivot's command was not written yet, or was refused.
+    /// Returns true if the pivot's command was not written yet, or was refused.
     fn may_go_back(&self, plan: &Plan) -> bool {
         plan.pivot
             .is_none_or(|pivot| matches!(self.steps[pivot], Seen::Nothing | Seen::Refused))

@@ -1,4 +1,4 @@
-//! The search has teeth: transitions with one guard broken are each found, by the law that forbids what they do.
+//! The search is strong enough: it finds each of these transitions with one broken guard, by the law that forbids it.
 
 use super::{
     definitions::{PLACE_ORDER, Shape, UNDO_ORDER, WITHOUT_PIVOT, definition},
@@ -206,7 +206,7 @@ fn undoes_what_was_refused(plan: &Plan, state: &State, input: &Input) -> Decided
     Ok(decision)
 }
 
-/// Takes silence for a refusal.
+/// Takes a timeout for a refusal.
 fn forgets_who_gave_no_answer(plan: &Plan, state: &State, input: &Input) -> Decided {
     let decision = transition(plan, state, input)?;
     if let (Some(Cause::TimedOut { step }), None) = (&decision.state.cause, &state.cause) {
@@ -217,7 +217,7 @@ fn forgets_who_gave_no_answer(plan: &Plan, state: &State, input: &Input) -> Deci
     Ok(decision)
 }
 
-/// Does not note that it is undone.
+/// Forgets that a step is undone.
 fn undoes_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
     if let Input::Reply {
         asked: Direction::Undo,
@@ -367,7 +367,7 @@ fn starts_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
     }
 }
 
-/// Counts the attempt, and does not make it.
+/// Counts the attempt without sending the command.
 fn means_to_ask_again(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
     if let Some(Effect::Send { attempt: 2, .. }) = decision.effect {
@@ -446,7 +446,7 @@ fn leaves_out_a_step(plan: &Plan, state: &State, input: &Input) -> Decided {
     transition(&shorter, state, input)
 }
 
-/// Ends with the pivot.
+/// Ends after the pivot.
 fn says_it_is_done(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
     if let Some(Effect::Send {

@@ -1,4 +1,4 @@
-//! What the search cannot have, because it looks at two steps or at three plans: longer plans, and long logs.
+//! Random plans and logs, longer than those that the search can cover.
 
 use fastrand::Rng;
 
@@ -10,7 +10,7 @@ use crate::saga::{
 
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
-/// The log leads to the state at every point, also after it was written as JSON and read again. A failure says the seed.
+/// A log leads to the state at every point, also after a round trip through JSON. A failure prints the seed.
 #[test]
 fn a_log_leads_to_the_state_that_it_came_from() {
     let (mut inputs, mut effective, mut ended, mut stuck) = (0, 0, 0, 0);
@@ -76,9 +76,9 @@ fn a_log_leads_to_the_state_that_it_came_from() {
     );
 }
 
-/// What is in a log had an effect once. A log that holds something else is not the whole of one.
+/// Every entry of a log had an effect once, so a log with an entry without effect is refused.
 #[test]
-fn a_log_with_an_entry_that_changes_nothing_is_none() {
+fn log_with_an_entry_without_effect_is_refused() {
     let plan = definition(super::PLACE_ORDER).plan();
     let reply = Heard::Reply {
         step: "charge_payment".to_owned(),
@@ -114,7 +114,7 @@ fn a_log_with_an_entry_that_changes_nothing_is_none() {
 
 type Damage = fn(&mut State);
 
-/// A stored state may be anything: what does not fit its plan is not gone by.
+/// A stored state may hold anything: one that does not fit its plan is recognised.
 #[test]
 fn a_state_that_its_plan_does_not_lead_to_does_not_fit() {
     let plan = definition(super::PLACE_ORDER).plan();
@@ -172,7 +172,7 @@ fn one<T: Copy>(random: &mut Rng, of: &[T]) -> T {
     of[random.usize(..of.len())]
 }
 
-/// Anything; mostly something about what is in hand, so that it goes on.
+/// Returns a random input; most are about the current command, so that the saga moves on.
 fn input(random: &mut Rng, plan: &Plan, state: &State) -> Input {
     let in_hand = random.u8(..10) < 7;
     let (step, asked) = if in_hand {

@@ -1,17 +1,17 @@
-//! Breadth first through everything that can happen to a saga.
+//! A breadth-first search of everything that can happen to a saga.
 
 use std::{collections::HashMap, fmt};
 
 use super::laws::{Law, Watcher};
 use crate::saga::{Action, Answer, By, Decision, Direction, Input, NotStuck, Outcome, Plan, State};
 
-/// `transition`, or something like it.
+/// `transition`, or a broken variant of it.
 pub(super) type Transition = fn(&Plan, &State, &Input) -> Result<Decision, NotStuck>;
 
-/// How often what may be asked for ever is asked here.
+/// The attempts that the search makes of a command without a limit.
 const FOR_EVER: u32 = 3;
 
-/// What a search came upon.
+/// The size of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) states: usize,
@@ -33,7 +33,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// A law that does not hold, and the shortest way there.
+/// A broken law, and the shortest sequence of inputs that breaks it.
 #[derive(Debug)]
 pub(super) struct Violation {
     pub(super) law: Law,
@@ -54,19 +54,19 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Where a saga can be, by the state and by the watcher's books.
+/// A state of a saga together with the watcher's records.
 struct Node {
     state: State,
     watcher: Watcher,
-    /// How it was come upon first.
+    /// The node and the input that first led here.
     by: Option<(usize, Input)>,
-    /// Where it goes on to.
+    /// The nodes that follow.
     next: Vec<usize>,
-    /// Where it goes on to if who is asked does it.
+    /// The node that follows if the current command is carried out.
     done: Option<usize>,
 }
 
-/// Tries every input in every state that can be reached, under the watcher's eyes.
+/// Tries every input in every reachable state, and checks each transition with the watcher.
 pub(super) fn search(plan: &Plan, transition: Transition) -> Result<Found, Violation> {
     let start = (State::new(plan), Watcher::new(plan));
     let mut nodes = vec![Node {
@@ -127,7 +127,7 @@ pub(super) fn search(plan: &Plan, transition: Transition) -> Result<Found, Viola
     })
 }
 
-/// From everywhere there is a way to an end; and where no operator is needed it leads there if everybody does as asked.
+/// Checks that every node has a path to an end, and that a started saga ends if every command is carried out.
 fn can_end(nodes: &[Node]) -> Result<(), Violation> {
     let mut before: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (from, node) in nodes.iter().enumerate() {
@@ -166,7 +166,7 @@ fn is_done(input: &Input) -> bool {
     )
 }
 
-/// The way to a node, and on from there.
+/// Returns the violation with the inputs that led to a node, and `input` after them.
 fn violation(nodes: &[Node], at: usize, input: Option<&Input>, law: Law) -> Violation {
     let mut way: Vec<Input> = input.cloned().into_iter().collect();
     let mut back = at;
@@ -182,8 +182,8 @@ fn violation(nodes: &[Node], at: usize, input: Option<&Input>, law: Law) -> Viol
     }
 }
 
-/// Everything that can happen: every answer of every step, timeouts of what is awaited and of what is not any more, a cancel,
-/// and what operators can do.
+/// Returns all inputs to try: every reply of every step, timeouts of the current and of other attempts, a cancel, and
+/// the operators' actions.
 fn inputs(plan: &Plan, watcher: &Watcher) -> Vec<Input> {
     const ASKED: [Direction; 3] = [Direction::Do, Direction::Undo, Direction::Settle];
     let mut inputs = vec![

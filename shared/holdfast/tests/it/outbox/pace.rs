@@ -1,8 +1,9 @@
-//! When a relay looks again: at once after a full batch, soon after an unknown outcome, else when it is woken or polls.
+//! The pace of a relay: the next round comes at once after a full batch, soon after an unknown outcome, and else when
+//! the relay is woken or polls.
 
 use super::*;
 
-/// A relay that looks again for reasons of its own, not because its poll is over.
+/// Returns the configuration of a relay that does not poll within the test.
 fn seldom() -> Config {
     Config {
         batch: 2,
@@ -16,7 +17,7 @@ async fn full_batch_is_followed_by_the_next_at_once() {
     let (_, pool) = database("outbox").await;
     let messages: Vec<Message> = (0..7).map(|n| message(&format!("{n}"), "work")).collect();
     enqueue(&pool, &messages).await;
-    // It looks once when it starts, and nobody wakes it.
+    // The relay looks once at its start, and is not woken.
     let scripted = Scripted::new([]);
     scripted
         .relay_with(&pool, &Waker::default(), seldom(), wait_for_empty(&pool))
@@ -37,7 +38,7 @@ async fn unknown_outcome_is_followed_by_another_round() {
 }
 
 #[tokio::test]
-async fn outbox_without_rows_is_left_alone_until_somebody_wakes_the_relay() {
+async fn relay_without_rows_rests_until_it_is_woken() {
     let (_, pool) = database("outbox").await;
     let (scripted, waker) = (Scripted::new([]), Waker::default());
     let woken = async {
@@ -48,7 +49,7 @@ async fn outbox_without_rows_is_left_alone_until_somebody_wakes_the_relay() {
         }
     };
     scripted.relay_with(&pool, &waker, seldom(), woken).await;
-    // The first look, one for each message, and up to two when it stops: a relay that does not wait has hundreds.
+    // One round at the start, one for each message, and up to two at the end: a relay that does not wait has hundreds.
     let rounds = scripted.script().rounds;
     assert!((5..=8).contains(&rounds), "{rounds} rounds");
 }

@@ -1,4 +1,4 @@
-//! A damaged row is made anew from its log; one that cannot be read stops nothing but itself.
+//! A damaged row is rebuilt from its log; one that cannot be read stops only its own saga.
 
 use holdfast::saga::{Action, Direction, Error};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::fixture::{Program, cancel, does, refuses};
 
 #[tokio::test]
-async fn a_damaged_state_is_made_anew_from_the_log() {
+async fn damaged_state_is_rebuilt_from_the_log() {
     for damage in [
         "update saga set state = '{}' where id = $1",
         "update saga set state = '\"nonsense\"' where id = $1",
@@ -47,7 +47,7 @@ async fn a_damaged_state_is_made_anew_from_the_log() {
     }
 }
 
-/// Ways to damage a log as well, and what is said then.
+/// Statements that damage the log too, each with the error that is reported.
 const BEYOND_REPAIR: [(&str, &str); 6] = [
     (
         "update saga_log set input = '\"nonsense\"' where saga_id = $1 and seq = 2",
@@ -55,7 +55,7 @@ const BEYOND_REPAIR: [(&str, &str); 6] = [
     ),
     (
         "update saga_log set input = jsonb_set(input, '{reply,step}', '99') where saga_id = $1 and seq = 2",
-        "the state is damaged, and so is the log: entry 2 of the log names a step that there is not",
+        "the state is damaged, and so is the log: entry 2 of the log names a step that does not exist",
     ),
     (
         "update saga_log set input = '\"start\"' where saga_id = $1 and seq = 2",
@@ -63,20 +63,20 @@ const BEYOND_REPAIR: [(&str, &str); 6] = [
     ),
     (
         "delete from saga_log where saga_id = $1 and seq = 2",
-        "the state is damaged, and so is the log: it has 1 entries that are not 1 to 2",
+        "the state is damaged, and so is the log: its 1 entries are not numbered 1 to 2",
     ),
     (
         "update saga_log set seq = 3 where saga_id = $1 and seq = 2",
-        "the state is damaged, and so is the log: it has 2 entries that are not 1 to 2",
+        "the state is damaged, and so is the log: its 2 entries are not numbered 1 to 2",
     ),
     (
         "delete from saga_log where saga_id = $1",
-        "the state is damaged, and so is the log: it has 0 entries that are not 1 to 2",
+        "the state is damaged, and so is the log: its 0 entries are not numbered 1 to 2",
     ),
 ];
 
 #[tokio::test]
-async fn what_cannot_be_read_is_set_aside_and_the_rest_of_the_batch_goes_on() {
+async fn unreadable_saga_is_broken_and_its_batch_goes_on() {
     for (damage, says) in BEYOND_REPAIR {
         let program = Program::new().await;
         let [before, id, after] = [
@@ -101,20 +101,20 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_of_the_batch_goes_on() {
         assert_eq!(program.stands(before).await, "running ticket/do 1");
         assert_eq!(program.stands(after).await, "running ticket/do 1");
 
-        // It says where it was, and why it is not any more.
+        // The row keeps its position, with the error.
         let row = program.row(id).await;
         assert_eq!(program.stands(id).await, "broken car/do 1");
         assert_eq!((row.due_at, row.error.as_ref()), (None, Some(why)));
         assert!(row.stuck_since.is_some());
 
-        // Found once; what comes from now on is heard by nobody.
+        // It is found broken once; all later inputs are ignored.
         let applied = program
             .hears_all(&[(id, does("car", Direction::Do)), (id, cancel())])
             .await;
         assert_eq!((applied.ignored, applied.broken.len()), (2, 0));
         assert_eq!(program.sweeps(3600).await.0, 0);
 
-        // No operator can do anything about it before it is mended.
+        // No operator's action is possible before the row is repaired.
         for action in [Action::Resume, Action::Skip, Action::Abandon] {
             let error = program
                 .operates(id, action)
@@ -131,7 +131,7 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_of_the_batch_goes_on() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_stops_no_sweep() {
+async fn unreadable_saga_stops_no_sweep() {
     let program = Program::new().await;
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     program.start(&ids).await;
@@ -145,7 +145,7 @@ async fn what_cannot_be_read_stops_no_sweep() {
             ids[1],
         )
         .await;
-    // Nor does one whose data are damaged, whatever its state is.
+    // Damaged data do not stop a sweep either.
     program
         .execute(
             "update saga set data = '{\"city\": 7}' where id = $1",
@@ -170,7 +170,7 @@ async fn what_cannot_be_read_stops_no_sweep() {
     program.is_consistent().await;
 }
 
-/// A stored state that fits may still be beyond counting.
+/// A stored state may fit its plan and still have an attempt that no `i32` can hold.
 #[tokio::test]
 async fn an_absurd_number_of_attempts_stops_no_sweep() {
     let program = Program::new().await;
@@ -192,7 +192,7 @@ async fn an_absurd_number_of_attempts_stops_no_sweep() {
 }
 
 #[tokio::test]
-async fn what_is_mended_is_taken_up_and_asks_again() {
+async fn repaired_saga_is_resumed_and_resends_its_command() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car"]).await;
     program
@@ -214,7 +214,7 @@ async fn what_is_mended_is_taken_up_and_asks_again() {
             id,
         )
         .await;
-    // It is not stuck: there is nothing to skip.
+    // The saga is broken but not stuck, so it can only be resumed.
     for action in [Action::Skip, Action::Abandon] {
         let error = program
             .operates(id, action)
@@ -228,7 +228,7 @@ async fn what_is_mended_is_taken_up_and_asks_again() {
     let applied = program
         .operates(id, Action::Resume)
         .await
-        .expect("it is mended");
+        .expect("it is repaired");
     assert_eq!((applied.changed, applied.sent.len()), (0, 0));
     assert_eq!(
         program.deeds(id).await,
@@ -239,7 +239,7 @@ async fn what_is_mended_is_taken_up_and_asks_again() {
     assert_eq!((row.error, row.stuck_since), (None, None));
     program.is_consistent().await;
 
-    // The answer was not heard. Whatever came in meanwhile counts for nothing: it is asked again, at once.
+    // The reply was ignored while the saga was broken, so the command is resent by the next sweep.
     assert_eq!(program.sweeps(0).await.0, 1);
     assert_eq!(program.asks().await, ["ticket/do 2"]);
     program.hears(id, does("ticket", Direction::Do)).await;
@@ -248,7 +248,7 @@ async fn what_is_mended_is_taken_up_and_asks_again() {
 }
 
 #[tokio::test]
-async fn what_was_stuck_when_it_broke_is_stuck_when_it_is_mended() {
+async fn saga_that_broke_while_stuck_is_stuck_after_its_repair() {
     let program = Program::new().await;
     for action in [Action::Resume, Action::Skip, Action::Abandon] {
         let id = program.stuck().await;
@@ -267,7 +267,7 @@ async fn what_was_stuck_when_it_broke_is_stuck_when_it_is_mended() {
         program
             .operates(id, action)
             .await
-            .expect("it is mended, and stuck");
+            .expect("it is repaired, and stuck");
         let asks = if action == Action::Resume {
             "undo"
         } else {

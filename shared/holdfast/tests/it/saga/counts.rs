@@ -1,4 +1,4 @@
-//! How many there are, and which.
+//! Counts and lists of sagas.
 
 use holdfast::saga::{Counts, Direction, Filter, counts, list};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ impl Program {
 }
 
 #[tokio::test]
-async fn how_many_there_are_and_how_old() {
+async fn counts_are_by_phase_with_the_greatest_age() {
     let program = Program::new().await;
     let count = async || counts(&program.pool).await.expect("they can be counted");
     assert_eq!(count().await, Counts::default());
@@ -28,11 +28,7 @@ async fn how_many_there_are_and_how_old() {
             completed,
         )
         .await;
-    assert_eq!(
-        count().await,
-        Counts::default(),
-        "what is over counts for nothing"
-    );
+    assert_eq!(count().await, Counts::default(), "ended sagas do not count");
 
     for _ in 0..3 {
         program.started(&[]).await;
@@ -75,7 +71,7 @@ async fn how_many_there_are_and_how_old() {
 #[tokio::test]
 async fn lists_come_in_pages_newest_first() {
     let program = Program::new().await;
-    // Some begin at the same time: in one transaction.
+    // Sagas that start in one transaction have the same start time.
     let mut expected: Vec<Uuid> = Vec::new();
     for _ in 0..3 {
         let mut together: Vec<Uuid> = (0..3)

@@ -1,4 +1,4 @@
-//! Trips to be booked, without a broker.
+//! Sagas that book a trip.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use holdfast::saga::{Definition, Retry, Start, Step, View};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a saga is started with.
+/// The data that a saga is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Trip {
     pub(crate) city: String,
 }
 
-/// What it sends.
+/// A command of any step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Command {
     pub(crate) says: String,
     pub(crate) city: String,
-    /// Why the trip is off.
+    /// The step that failed, the cause and the reply, once the trip is called off.
     pub(crate) because: Option<String>,
-    /// Who writes the step off, and why.
+    /// The id and the note of the operator who has the step written off.
     pub(crate) operator: Option<(String, String)>,
 }
 
@@ -41,7 +41,7 @@ fn command(says: &str, saga: &View<'_, Trip>) -> Command {
     }
 }
 
-/// 10 s, 20 s, 40 s, 60 s, 60 s, ...
+/// Waits of 10 s, 20 s, 40 s, 60 s, 60 s, ...
 const FOR_EVER: Retry = Retry {
     timeout: Duration::from_secs(10),
     longest: Duration::from_secs(60),
@@ -68,7 +68,7 @@ const NOTHING: Step<Trip, Command> = Step {
     pivot: false,
 };
 
-/// Books a trip.
+/// A saga that books a trip.
 pub(crate) static BOOK: Definition<Trip, Command> = Definition {
     name: "book_trip",
     version: 1,
@@ -109,7 +109,7 @@ pub(crate) static BOOK: Definition<Trip, Command> = Definition {
     ],
 };
 
-/// Books a trip as it is done later: without a car, and insured.
+/// Version 2 of the booking: without a car, and with insurance.
 pub(crate) static BOOK_2: Definition<Trip, Command> = Definition {
     name: "book_trip",
     version: 2,
@@ -134,7 +134,7 @@ pub(crate) static BOOK_2: Definition<Trip, Command> = Definition {
     ],
 };
 
-/// Takes a trip back that was booked: only forward, but by what may not work out.
+/// A saga that refunds a booked trip. It only goes forward, by steps that may fail.
 pub(crate) static REFUND: Definition<Trip, Command> = Definition {
     name: "refund_trip",
     version: 1,

@@ -1,4 +1,4 @@
-//! A program without a broker: what it sends stays in the outbox, what it hears a test makes up.
+//! A program without a broker: its commands stay in the outbox, and each test makes up the replies.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use uuid::Uuid;
 use super::definitions::{BOOK, Command, REFUND, Trip, start};
 use crate::helpers::database;
 
-/// A command, as it waits in the outbox.
+/// A command that waits in the outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sent {
     pub(crate) message: Uuid,
     pub(crate) saga: Uuid,
-    /// The rest of the key: `hotel/do`.
+    /// Step and direction, the rest of the key: `hotel/do`.
     pub(crate) asks: String,
     pub(crate) attempt: u32,
     pub(crate) command: Command,
 }
 
-/// Writes a command as a message.
+/// Writes a command as an outbox message.
 pub(crate) fn dispatch(outgoing: &Outgoing<'_>, command: Command) -> Message {
     let headers = [
         ("key".to_owned(), outgoing.key()),
@@ -45,7 +45,7 @@ pub(crate) fn dispatch(outgoing: &Outgoing<'_>, command: Command) -> Message {
     }
 }
 
-/// A program, and its database.
+/// A program and its database.
 pub(crate) struct Program {
     pub(crate) pool: PgPool,
     pub(crate) executor: Executor<Trip, Command>,
@@ -53,14 +53,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// With a database of its own.
+    /// Creates a program with a database of its own.
     pub(crate) async fn new() -> Self {
         let (_, pool) = database("saga").await;
         migrator().run(&pool).await.expect("the migrations run");
         Self::on(&pool, &[&BOOK, &REFUND])
     }
 
-    /// Another one, with other definitions, on the same database.
+    /// Creates a program with other definitions on the same database.
     pub(crate) fn knowing(&self, definitions: &[&'static Definition<Trip, Command>]) -> Self {
         Self::on(&self.pool, definitions)
     }
@@ -68,7 +68,7 @@ impl Program {
     fn on(pool: &PgPool, definitions: &[&'static Definition<Trip, Command>]) -> Self {
         Self {
             pool: pool.clone(),
-            executor: Executor::new(definitions, 1.0).expect("definitions that make sense"),
+            executor: Executor::new(definitions, 1.0).expect("valid definitions"),
             knows: definitions.to_vec(),
         }
     }
@@ -77,7 +77,7 @@ impl Program {
         transaction::begin(&self.pool).await.expect("a transaction")
     }
 
-    /// Starts booking trips; what came of it.
+    /// Starts booking trips, and returns what was decided.
     pub(crate) async fn start(&self, ids: &[Uuid]) -> Applied {
         self.start_as(ids, "book_trip").await
     }
@@ -98,7 +98,7 @@ impl Program {
         applied
     }
 
-    /// Starts one, and brings it to where `steps` have done what they were asked.
+    /// Starts a saga, and has each of `steps` carried out.
     pub(crate) async fn started(&self, steps: &[&str]) -> Uuid {
         let id = Uuid::now_v7();
         self.start(&[id]).await;
@@ -109,7 +109,7 @@ impl Program {
         id
     }
 
-    /// One that is stuck because its hotel refuses to cancel.
+    /// Returns a saga that is stuck because its hotel refuses to cancel.
     pub(crate) async fn stuck(&self) -> Uuid {
         let id = self.started(&["hotel"]).await;
         self.hears(id, refuses("car", Direction::Do)).await;
@@ -137,7 +137,7 @@ impl Program {
         applied
     }
 
-    /// Sweeps, having heard for that many seconds.
+    /// Sweeps as if messages had come in for `heard_for` seconds.
     pub(crate) async fn sweeps(&self, heard_for: u64) -> (usize, Applied) {
         let heard_for = Duration::from_secs(heard_for);
         let mut tx = self.begin().await;
@@ -150,7 +150,7 @@ impl Program {
         swept
     }
 
-    /// Lets what a saga awaits be overdue.
+    /// Makes the reply that a saga awaits overdue.
     pub(crate) async fn is_late(&self, id: Uuid) {
         let late = sqlx::query("update saga set due_at = now() - interval '1 millisecond' where id = $1 and due_at is not null")
             .bind(id)
@@ -160,7 +160,7 @@ impl Program {
         assert_eq!(late.rows_affected(), 1, "nothing is awaited");
     }
 
-    /// Lets it be overdue, and sweeps.
+    /// Makes a saga's reply overdue, and sweeps.
     pub(crate) async fn times_out(&self, id: Uuid) -> Applied {
         self.is_late(id).await;
         let (found, applied) = self.sweeps(3600).await;
@@ -182,12 +182,12 @@ impl Program {
         Ok(applied)
     }
 
-    /// Takes out of the outbox what is in it.
+    /// Takes all commands out of the outbox.
     pub(crate) async fn sent(&self) -> Vec<Sent> {
         sent(&mut self.pool.acquire().await.expect("a connection")).await
     }
 
-    /// What it asks for, of what was just sent: `hotel/do 1`.
+    /// Takes all commands out of the outbox, and returns step, direction and attempt: `hotel/do 1`.
     pub(crate) async fn asks(&self) -> Vec<String> {
         let sent = self.sent().await;
         sent.iter()
@@ -203,7 +203,7 @@ impl Program {
             .expect("it is there")
     }
 
-    /// How long it waits for the answer, in milliseconds.
+    /// Returns a saga's wait for the current reply, in milliseconds.
     pub(crate) async fn waits(&self, id: Uuid) -> i64 {
         sqlx::query_scalar("select round(wait_seconds * 1000)::int8 from saga where id = $1")
             .bind(id)
@@ -212,7 +212,7 @@ impl Program {
             .expect("it is there")
     }
 
-    /// Where a saga stands: `running hotel/do 1`.
+    /// Returns a saga's phase and current command: `running hotel/do 1`.
     pub(crate) async fn stands(&self, id: Uuid) -> String {
         let row = self.row(id).await;
         match (row.step, row.direction) {
@@ -231,7 +231,7 @@ impl Program {
             .expect("the table is there")
     }
 
-    /// Who did what to which step: `olivia: resume hotel: resume it`.
+    /// Returns the operators' actions on a saga: `olivia: resume hotel: resume it`.
     pub(crate) async fn deeds(&self, id: Uuid) -> Vec<String> {
         sqlx::query_scalar(
             "select operator || ': ' || action || ' ' || step || ': ' || note from saga_deed where saga_id = $1 order by id",
@@ -251,7 +251,7 @@ impl Program {
         assert!(done.rows_affected() > 0, "{sql}: of nothing");
     }
 
-    /// How many rows there are, of sagas, logs, deeds and messages.
+    /// Returns the numbers of sagas, log entries, operator actions and messages.
     pub(crate) async fn rows(&self) -> [i64; 4] {
         let (sagas, logs, deeds, messages) = sqlx::query_as(
             "select (select count(*) from saga), (select count(*) from saga_log), (select count(*) from saga_deed),
@@ -263,8 +263,8 @@ impl Program {
         [sagas, logs, deeds, messages]
     }
 
-    /// Every saga's stored state is what its log says, and its columns are what its state says; but for those that cannot be
-    /// read. At the end of each test.
+    /// Checks, at the end of each test, that every saga's stored state is what its log leads to, and that its columns
+    /// follow from its state. Of a broken saga only the columns about that can be checked.
     pub(crate) async fn is_consistent(&self) {
         let rows: Vec<SagaRow> = sqlx::query_as("select * from saga")
             .fetch_all(&self.pool)
@@ -274,9 +274,9 @@ impl Program {
         for row in rows {
             let id = row.id;
             if row.phase == "broken" {
-                // Nothing more can be said of it.
+                // A broken saga has an error and is not due; its other columns may hold anything.
                 let told = (row.error.is_some(), row.stuck_since.is_some(), row.due_at);
-                assert_eq!(told, (true, true, None), "{id}: set aside");
+                assert_eq!(told, (true, true, None), "{id}: broken");
                 continue;
             }
             let known = self.knows.iter().find(|definition| {
@@ -284,7 +284,7 @@ impl Program {
                     == (&*row.definition, i64::from(row.definition_version))
             });
             let plan = known
-                .unwrap_or_else(|| panic!("nobody knows {row:?}"))
+                .unwrap_or_else(|| panic!("no known definition of {row:?}"))
                 .plan();
             let log = self.log(id).await.into_iter().map(|(input, _)| input);
             let log: Vec<Input> = log
@@ -313,7 +313,7 @@ impl Program {
             assert_eq!(
                 row.step.zip(row.direction),
                 in_hand,
-                "{id}: the step in hand"
+                "{id}: the current step"
             );
             assert_eq!(
                 row.due_at.is_some(),
@@ -331,7 +331,7 @@ impl Program {
     }
 }
 
-/// A saga's row, but what never changes.
+/// A saga's row, without the columns that never change.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct SagaRow {
     pub(crate) id: Uuid,
@@ -350,7 +350,7 @@ pub(crate) struct SagaRow {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// Takes out of the outbox what is in it, as far as this connection sees.
+/// Takes all commands that this connection sees out of the outbox.
 pub(crate) async fn sent(conn: &mut PgConnection) -> Vec<Sent> {
     let rows: Vec<(Uuid, String, String, Vec<u8>)> = sqlx::query_as(
         "with taken as (delete from outbox returning *)
@@ -382,7 +382,7 @@ fn reply(step: &str, asked: Direction, outcome: Outcome, answer: Answer) -> Hear
     }
 }
 
-/// A step did what it was asked.
+/// Returns a reply that the command was carried out.
 pub(crate) fn does(step: &str, asked: Direction) -> Heard {
     reply(
         step,
@@ -392,20 +392,20 @@ pub(crate) fn does(step: &str, asked: Direction) -> Heard {
     )
 }
 
-/// A step refused what it was asked.
+/// Returns a refusal of the command.
 pub(crate) fn refuses(step: &str, asked: Direction) -> Heard {
     let answer = Answer::new(format!("{step}.refused")).because("whatever");
     reply(step, asked, Outcome::Refused, answer)
 }
 
-/// The traveller does not want it any more.
+/// Returns a cancel by the traveller.
 pub(crate) fn cancel() -> Heard {
     Heard::Cancel {
         reason: "ill".to_owned(),
     }
 }
 
-/// Waits until somebody on the test's database waits for a row.
+/// Waits until a connection to the test's database waits for a lock.
 pub(crate) async fn wait_for_a_lock(program: &Program) {
     eventually("a connection that waits for another", || async {
         let waiting: i64 = sqlx::query_scalar(
@@ -414,7 +414,7 @@ pub(crate) async fn wait_for_a_lock(program: &Program) {
         .fetch_one(&program.pool)
         .await
         .expect("it can be asked");
-        if waiting > 0 { Ok(()) } else { Err("nobody waits") }
+        if waiting > 0 { Ok(()) } else { Err("no connection waits") }
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! What operators do to stuck sagas, and only to those.
+//! Operators' actions on stuck sagas, and only on those.
 
 use holdfast::saga::{Action, Direction, End, Error};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ fn by_olivia(note: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn who_is_not_stuck_needs_no_operator() {
+async fn operator_action_on_a_saga_that_is_not_stuck_fails() {
     let program = Program::new().await;
     let running = program.started(&[]).await;
     let compensating = program.started(&["hotel"]).await;
@@ -49,7 +49,7 @@ async fn who_is_not_stuck_needs_no_operator() {
 }
 
 #[tokio::test]
-async fn resuming_asks_again_from_the_first_attempt_on() {
+async fn resume_resends_from_the_first_attempt_on() {
     let program = Program::new().await;
     let id = program.stuck().await;
     let applied = program
@@ -66,7 +66,7 @@ async fn resuming_asks_again_from_the_first_attempt_on() {
         (row.wait_seconds, row.error, row.stuck_since),
         (10.0, None, None)
     );
-    // Stuck again, for another reason, and resumed again: as often as it takes.
+    // The saga gets stuck for another reason, and can be resumed again.
     program.times_out(id).await;
     program.times_out(id).await;
     assert_eq!(program.stands(id).await, "stuck hotel/undo 2");
@@ -95,7 +95,7 @@ async fn resuming_asks_again_from_the_first_attempt_on() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_skipped_is_written_off_by_who_does_it_and_only_that_one() {
+async fn only_the_skipped_step_is_written_off_by_its_participant() {
     let program = Program::new().await;
     let id = program.stuck().await;
     program
@@ -116,7 +116,7 @@ async fn a_step_that_is_skipped_is_written_off_by_who_does_it_and_only_that_one(
         Some("car: refused: car.refused (whatever)")
     );
 
-    // Asked again it says the same; the answer to the undo is not the answer to this.
+    // A resent settlement is the same command. A late reply to the compensation is not a reply to the settlement.
     program.times_out(id).await;
     assert_eq!(program.sent().await[0].command, sent.command);
     program.hears(id, does("hotel", Direction::Undo)).await;
@@ -139,7 +139,7 @@ async fn a_step_that_is_skipped_is_written_off_by_who_does_it_and_only_that_one(
 }
 
 #[tokio::test]
-async fn a_settlement_that_does_not_work_out_can_be_skipped_too() {
+async fn failed_settlement_can_be_skipped() {
     let program = Program::new().await;
     for action in [Action::Skip, Action::Abandon] {
         let id = program.stuck().await;
@@ -161,7 +161,7 @@ async fn a_settlement_that_does_not_work_out_can_be_skipped_too() {
         assert_eq!(
             program.asks().await,
             ["tell_traveller/undo 1"],
-            "nobody writes it off but the operator"
+            "no participant writes it off"
         );
         assert_eq!(program.deeds(id).await.len(), 3);
         program.is_consistent().await;
@@ -169,7 +169,7 @@ async fn a_settlement_that_does_not_work_out_can_be_skipped_too() {
 }
 
 #[tokio::test]
-async fn a_step_that_nobody_can_write_off_is_gone_on_without() {
+async fn step_without_settlement_is_passed_over_by_a_skip() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car"]).await;
     program.hears(id, refuses("ticket", Direction::Do)).await;
@@ -186,7 +186,7 @@ async fn a_step_that_nobody_can_write_off_is_gone_on_without() {
 }
 
 #[tokio::test]
-async fn an_abandoned_saga_has_all_that_remains_written_off_and_undoes_the_rest() {
+async fn abandoned_saga_settles_what_it_can_and_undoes_the_rest() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car"]).await;
     program.hears(id, refuses("ticket", Direction::Do)).await;
@@ -217,7 +217,7 @@ async fn an_abandoned_saga_has_all_that_remains_written_off_and_undoes_the_rest(
 }
 
 #[tokio::test]
-async fn what_only_goes_forward_can_be_written_off_too() {
+async fn step_after_the_pivot_can_be_written_off() {
     let program = Program::new().await;
     let [skipped, abandoned] = [Uuid::now_v7(), Uuid::now_v7()];
     program.start_as(&[skipped, abandoned], "refund_trip").await;
@@ -249,7 +249,7 @@ async fn what_only_goes_forward_can_be_written_off_too() {
     program
         .hears(abandoned, does("ticket", Direction::Settle))
         .await;
-    // Whoever waits for the mail gets it.
+    // A step without a settlement is done as usual.
     let applied = program
         .hears_all(&[skipped, abandoned].map(|id| (id, does("mail", Direction::Do))))
         .await;
@@ -266,7 +266,7 @@ async fn what_only_goes_forward_can_be_written_off_too() {
 }
 
 #[tokio::test]
-async fn of_two_operators_the_second_one_comes_too_late() {
+async fn second_of_two_operators_comes_too_late() {
     let program = Program::new().await;
     let id = program.stuck().await;
     let (one, two) = tokio::join!(

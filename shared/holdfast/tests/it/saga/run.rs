@@ -1,4 +1,4 @@
-//! Whole runs, and whole batches.
+//! Whole runs of a saga, and batches.
 
 use holdfast::{
     outbox::Message,
@@ -68,7 +68,7 @@ async fn a_whole_run_forward() {
     let row = program.row(id).await;
     assert_eq!((row.entries, row.due_at), (5, None));
 
-    // This is what is stored, for years: a change here is a change of what cannot be read any more.
+    // This is stored for years: after a change here, older rows can no longer be read.
     let done = |step: usize, kind: &str| json!({"reply": {"step": step, "asked": "do", "outcome": "done", "answer": {"kind": kind}}});
     let expected = [
         (json!("start"), "send hotel/do, attempt 1"),
@@ -91,7 +91,7 @@ async fn a_whole_run_forward() {
         })
     );
 
-    // What comes now comes too late.
+    // Inputs after the end have no effect.
     for late in [
         does("mail", Direction::Do),
         refuses("hotel", Direction::Do),
@@ -142,7 +142,7 @@ async fn a_whole_run_back() {
 }
 
 #[tokio::test]
-async fn who_cancels_in_time_has_what_may_have_been_done_undone() {
+async fn cancel_before_the_pivot_undoes_what_may_have_been_done() {
     let program = Program::new().await;
     let [early, late] = [
         program.started(&[]).await,
@@ -152,7 +152,7 @@ async fn who_cancels_in_time_has_what_may_have_been_done_undone() {
         .hears_all(&[(late, cancel()), (early, cancel()), (early, cancel())])
         .await;
     assert_eq!((applied.changed, applied.ignored), (1, 2));
-    // The room may have been booked; its answer, which comes now, does not matter any more.
+    // The room may have been booked, so it is cancelled. A late reply to the booking has no effect.
     assert_eq!(program.stands(early).await, "compensating hotel/undo 1");
     program.hears(early, does("hotel", Direction::Do)).await;
     assert_eq!(program.stands(early).await, "compensating hotel/undo 1");
@@ -181,7 +181,7 @@ async fn a_batch_is_folded_over_its_sagas() {
         (three, does("tell_traveller", Direction::Undo)),
         (one, does("ticket", Direction::Do)),
     ];
-    // Each command knows which input led to it.
+    // Each command knows the input that led to it.
     let mut led = Vec::new();
     let mut noting = |outgoing: &Outgoing<'_>, command: Command| -> Message {
         led.push((outgoing.cause, outgoing.saga, outgoing.step, outgoing.asked));

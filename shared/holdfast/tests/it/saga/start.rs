@@ -1,4 +1,4 @@
-//! It starts once.
+//! A saga starts once.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,11 @@ use super::{
 };
 
 #[tokio::test]
-async fn it_starts_once_however_often_that_is_asked() {
+async fn saga_starts_once_however_often_it_is_requested() {
     let program = Program::new().await;
     let [id, other] = [Uuid::now_v7(), Uuid::now_v7()];
 
-    // Twice in one batch, and not for the same city: the first one is the one.
+    // Twice in one batch, with different cities: the first start counts.
     let mut tx = program.begin().await;
     let starts = [
         start(id, "book_trip", "Lisbon"),
@@ -41,7 +41,7 @@ async fn it_starts_once_however_often_that_is_asked() {
         .collect();
     assert_eq!(cities, [(id, "Lisbon"), (other, "Faro")]);
 
-    // Once more, when it is on its way.
+    // Once more, while the saga is running.
     program.hears(id, does("hotel", Direction::Do)).await;
     assert_eq!(program.asks().await, ["car/do 1"]);
     let mut tx = program.begin().await;
@@ -91,7 +91,7 @@ async fn two_connections_start_it_once() {
 }
 
 #[tokio::test]
-async fn who_is_second_starts_it_if_the_first_one_does_not_commit() {
+async fn second_start_wins_if_the_first_does_not_commit() {
     let program = Program::new().await;
     let starts = [start(Uuid::now_v7(), "book_trip", "Lisbon")];
     let mut first = program.begin().await;
@@ -120,7 +120,7 @@ async fn who_is_second_starts_it_if_the_first_one_does_not_commit() {
 }
 
 #[tokio::test]
-async fn what_nobody_defined_is_not_started_nor_is_anything_beside_it() {
+async fn unknown_definition_starts_nothing_of_its_batch() {
     let program = Program::new().await;
     let mut tx = program.begin().await;
     let starts = [
@@ -131,12 +131,12 @@ async fn what_nobody_defined_is_not_started_nor_is_anything_beside_it() {
         .executor
         .start(&mut tx, &starts, &mut dispatch)
         .await
-        .expect_err("nobody knows how");
+        .expect_err("there is no such definition");
     assert!(
         matches!(&error, Error::UnknownDefinition(name) if name == "fly_to_the_moon"),
         "{error}"
     );
-    // Not even if it is committed.
+    // Nothing was written, so a commit changes nothing.
     tx.commit().await.expect("a commit");
     assert_eq!(program.rows().await, [0, 0, 0, 0]);
 }

@@ -1,4 +1,4 @@
-//! What is overdue is asked again, given up, or gets stuck.
+//! Overdue commands are resent, given up, or make the saga stuck.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,8 +10,9 @@ use super::{
     fixture::{Program, dispatch, does, refuses},
 };
 
+/// An overdue command is resent under the same key as a new message, after a wait that doubles up to the longest.
 #[tokio::test]
-async fn what_is_overdue_is_asked_again_under_the_same_key_twice_as_late_each_time() {
+async fn overdue_command_is_resent_under_its_key_after_doubling_waits() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car"]).await;
     program.hears(id, does("ticket", Direction::Do)).await;
@@ -50,14 +51,15 @@ async fn what_is_overdue_is_asked_again_under_the_same_key_twice_as_late_each_ti
             Some("send mail/do, attempt 2".to_owned())
         )
     );
-    // The answer to any of them is the answer.
+    // A reply to any of the attempts counts.
     let applied = program.hears(id, does("mail", Direction::Do)).await;
     assert_eq!(applied.ended[0].end, End::Completed);
     program.is_consistent().await;
 }
 
+/// A reply is overdue only after messages have come in for as long as the wait itself.
 #[tokio::test]
-async fn nothing_is_overdue_that_could_not_have_come() {
+async fn time_without_messages_does_not_make_a_reply_overdue() {
     let program = Program::new().await;
     let id = program.started(&[]).await;
     assert_eq!(program.sweeps(3600).await.0, 0, "it has ten seconds");
@@ -66,7 +68,7 @@ async fn nothing_is_overdue_that_could_not_have_come() {
         assert_eq!(
             program.sweeps(heard_for).await.0,
             0,
-            "messages came for {heard_for} s only"
+            "messages have come in for only {heard_for} s"
         );
     }
     assert_eq!(program.stands(id).await, "running hotel/do 1");
@@ -82,8 +84,10 @@ async fn nothing_is_overdue_that_could_not_have_come() {
     program.is_consistent().await;
 }
 
+/// A step that never replies is undone with those before it. If its compensation has no reply either, the saga gets
+/// stuck, and goes on when the reply comes late.
 #[tokio::test]
-async fn who_never_answers_is_given_up_and_undone_and_stuck_if_that_is_not_answered_either() {
+async fn silent_step_is_undone_and_a_silent_undo_gets_stuck() {
     let program = Program::new().await;
     let id = program.started(&["hotel"]).await;
     program.times_out(id).await;
@@ -115,7 +119,7 @@ async fn who_never_answers_is_given_up_and_undone_and_stuck_if_that_is_not_answe
     assert!(row.stuck_since.is_some());
     assert_eq!(program.sweeps(3600).await.0, 0, "it waits for an operator");
 
-    // Or for the answer after all.
+    // Only a late success helps: a refusal changes nothing.
     program.hears(id, refuses("car", Direction::Undo)).await;
     assert_eq!(program.stands(id).await, "stuck car/undo 2");
     program.hears(id, does("car", Direction::Undo)).await;
@@ -126,7 +130,7 @@ async fn who_never_answers_is_given_up_and_undone_and_stuck_if_that_is_not_answe
 }
 
 #[tokio::test]
-async fn what_is_ended_or_stuck_is_left_alone() {
+async fn sweep_leaves_ended_and_stuck_sagas_alone() {
     let program = Program::new().await;
     program.stuck().await;
     let ended = program.started(&["hotel", "car", "ticket", "mail"]).await;
@@ -153,7 +157,7 @@ async fn two_sweeps_never_take_the_same_saga() {
         .await
         .expect("it sweeps");
     assert_eq!(found, 4);
-    // Does not wait for the first one.
+    // The second sweep skips the rows of the first one instead of waiting for them.
     let (found, _) = program
         .executor
         .sweep(&mut second, 100, hour, &mut dispatch)
@@ -172,7 +176,7 @@ async fn two_sweeps_never_take_the_same_saga() {
 }
 
 #[tokio::test]
-async fn who_is_swept_while_an_answer_is_taken_in_is_not_asked_again() {
+async fn sweep_skips_a_saga_whose_reply_is_being_applied() {
     let program = Program::new().await;
     let id = program.started(&[]).await;
     program.is_late(id).await;
@@ -183,7 +187,11 @@ async fn who_is_swept_while_an_answer_is_taken_in_is_not_asked_again() {
         .apply(&mut tx, &inputs, &mut dispatch)
         .await
         .expect("it is taken in");
-    assert_eq!(program.sweeps(3600).await.0, 0, "somebody has it");
+    assert_eq!(
+        program.sweeps(3600).await.0,
+        0,
+        "another transaction has it"
+    );
     tx.commit().await.expect("a commit");
     assert_eq!(
         program.sweeps(3600).await.0,
@@ -195,7 +203,7 @@ async fn who_is_swept_while_an_answer_is_taken_in_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn who_is_overdue_the_longest_comes_first() {
+async fn longest_overdue_saga_is_swept_first() {
     let program = Program::new().await;
     let ids: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     program.start(&ids).await;
@@ -222,7 +230,7 @@ async fn who_is_overdue_the_longest_comes_first() {
 #[tokio::test]
 async fn every_wait_is_multiplied_by_the_pace() {
     let program = Program::new().await;
-    let fast = Executor::new(&[&BOOK], 0.01).expect("definitions that make sense");
+    let fast = Executor::new(&[&BOOK], 0.01).expect("valid definitions");
     let id = Uuid::now_v7();
     let mut tx = program.begin().await;
     fast.start(&mut tx, &[start(id, "book_trip", "Lisbon")], &mut dispatch)

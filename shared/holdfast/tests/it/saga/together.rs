@@ -1,4 +1,4 @@
-//! All or nothing, and once, whoever else is at it.
+//! Transactions are all or nothing, and concurrent ones apply each input once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn what_is_not_committed_did_not_happen() {
+async fn uncommitted_changes_leave_no_trace() {
     let program = Program::new().await;
     let mut tx = program.begin().await;
     let starts = [start(Uuid::now_v7(), "book_trip", "Lisbon")];
@@ -84,14 +84,14 @@ async fn what_is_not_committed_did_not_happen() {
         before
     );
 
-    // The same again goes through.
+    // The same inputs are applied once the transaction commits.
     let applied = program.hears_all(&inputs).await;
     assert_eq!(applied.changed, 2);
     program.is_consistent().await;
 }
 
 #[tokio::test]
-async fn an_answer_that_two_connections_hear_counts_once() {
+async fn reply_applied_by_two_connections_counts_once() {
     let program = Program::new().await;
     let id = program.started(&[]).await;
     let inputs = [(id, does("hotel", Direction::Do))];
@@ -121,7 +121,7 @@ async fn an_answer_that_two_connections_hear_counts_once() {
 }
 
 #[tokio::test]
-async fn batches_in_any_order_do_not_lock_each_other_out() {
+async fn batches_in_opposite_orders_do_not_deadlock() {
     let program = Program::new().await;
     let ids: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
     program.start(&ids).await;

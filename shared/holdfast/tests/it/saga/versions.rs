@@ -12,13 +12,14 @@ async fn each_saga_ends_under_the_version_that_it_began_with() {
     let old = Program::new().await;
     let first = old.started(&["hotel"]).await;
 
-    // Deployed: both versions are known. Given in whatever order, the newer one is for new sagas.
+    // After a deployment the program knows both versions. New sagas begin under the newer one, in whatever order the
+    // two are given.
     let new = old.knowing(&[&BOOK_2, &BOOK]);
     let second = uuid::Uuid::now_v7();
     new.start(&[second]).await;
     assert_eq!(new.sent().await[0].command.says, "book a suite");
 
-    // One batch for both: the same step is another one in each.
+    // One batch has replies to sagas of both versions, in which the same step has a different place.
     let applied = new
         .hears_all(&[
             (first, does("car", Direction::Do)),
@@ -35,7 +36,7 @@ async fn each_saga_ends_under_the_version_that_it_began_with() {
         .await;
     assert_eq!(applied.changed, 2);
     assert_eq!(new.asks().await, ["mail/do 1", "insurance/do 1"]);
-    // What only the other version has, this saga does not know.
+    // A step that only the other version has is unknown to the saga.
     let applied = new
         .hears_all(&[
             (second, does("mail", Direction::Do)),
@@ -62,7 +63,7 @@ async fn each_saga_ends_under_the_version_that_it_began_with() {
 }
 
 #[tokio::test]
-async fn it_turns_around_under_its_own_version_too() {
+async fn saga_compensates_under_the_version_that_it_began_with() {
     let old = Program::new().await;
     let id = old.started(&["hotel", "car"]).await;
     let new = old.knowing(&[&BOOK, &BOOK_2]);
@@ -79,7 +80,7 @@ async fn it_turns_around_under_its_own_version_too() {
 }
 
 #[tokio::test]
-async fn a_version_that_this_program_does_not_know_is_set_aside_until_one_does() {
+async fn saga_of_an_unknown_version_is_broken_until_it_is_known() {
     let old = Program::new().await;
     let new = old.knowing(&[&BOOK, &BOOK_2]);
     let [swept, heard, own] = [
@@ -121,7 +122,7 @@ async fn a_version_that_this_program_does_not_know_is_set_aside_until_one_does()
 }
 
 #[tokio::test]
-async fn what_ended_under_a_version_that_is_forgotten_stays_ended() {
+async fn ended_saga_of_a_forgotten_version_stays_ended() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car", "ticket", "mail"]).await;
     assert_eq!(program.stands(id).await, "completed");

@@ -1,4 +1,4 @@
-//! What operators see.
+//! The operators' view of sagas.
 
 use holdfast::saga::{Action, Direction, History, Mark};
 use uuid::Uuid;
@@ -18,14 +18,15 @@ impl Program {
             .expect("it is there")
     }
 
-    /// Lets entry N of a log be N seconds after the first day of 2026.
+    /// Sets the time of entry N of a log to N seconds after the beginning of 2026.
     async fn has_a_clock(&self, id: Uuid) {
         self.execute("update saga_log set at = '2026-01-01Z'::timestamptz + make_interval(secs => seq) where saga_id = $1", id)
             .await;
     }
 }
 
-/// What a step was asked: `do 2: 1-3 hotel.do` is twice, from second 1 to second 3.
+/// Returns the commands that a step was sent: `do 2: 1-3 hotel.do` had two attempts, the first at second 1, and a reply
+/// at second 3.
 fn asks(history: &History, step: &str) -> Vec<String> {
     let step = history
         .steps
@@ -55,7 +56,7 @@ fn marks(history: &History) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn the_history_of_one_that_runs() {
+async fn history_shows_a_running_saga() {
     let program = Program::new().await;
     let id = program.started(&[]).await;
     program.times_out(id).await;
@@ -121,7 +122,7 @@ async fn the_history_of_one_that_runs() {
         [1, 2, 3]
     );
 
-    // The payload is the one that was sent, and sent again.
+    // The payload is that of the command, however often it is resent.
     let sent = program.sent().await;
     let asked: Vec<&str> = sent.iter().map(|sent| &*sent.asks).collect();
     assert_eq!(asked, ["hotel/do", "car/do"]);
@@ -143,7 +144,7 @@ async fn the_history_of_one_that_runs() {
 }
 
 #[tokio::test]
-async fn the_history_of_one_that_is_stuck_and_goes_on() {
+async fn history_shows_a_stuck_saga_that_goes_on() {
     let program = Program::new().await;
     let id = program.stuck().await;
     program.has_a_clock(id).await;
@@ -238,7 +239,7 @@ async fn the_history_of_one_that_is_stuck_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_remains_of_one_that_is_undone_and_of_one_that_is_abandoned() {
+async fn history_shows_what_remains_to_be_undone_or_written_off() {
     let program = Program::new().await;
     let id = program.started(&["hotel", "car"]).await;
     program.hears(id, refuses("ticket", Direction::Do)).await;
@@ -294,11 +295,11 @@ async fn what_remains_of_one_that_is_undone_and_of_one_that_is_abandoned() {
 }
 
 #[tokio::test]
-async fn the_history_of_one_that_cannot_be_read() {
+async fn history_of_an_unreadable_saga_shows_its_log_and_error() {
     let program = Program::new().await;
     let newer = program.knowing(&[&BOOK_2]);
     let id = newer.started(&["hotel"]).await;
-    // Nobody has come across it yet: it is said all the same.
+    // The error is reported before the executor has found the row.
     let why = Some("this program has no definition book_trip of version 2");
     let history = program.history(id).await;
     assert_eq!(
@@ -319,7 +320,7 @@ async fn the_history_of_one_that_cannot_be_read() {
     assert_eq!(history.log.len(), 2, "it is shown as it is");
     assert_eq!(history.data, serde_json::json!({"city": "Lisbon"}));
 
-    // By who knows it, it can be.
+    // A program that knows the version can read it.
     let history = newer.history(id).await;
     assert_eq!(marks(&history), ["done", "sent", "waiting"]);
     assert_eq!(
@@ -327,7 +328,7 @@ async fn the_history_of_one_that_cannot_be_read() {
         [("ticket", Direction::Do), ("insurance", Direction::Do)]
     );
 
-    // A log that cannot be read takes nothing away from a state that can.
+    // A log that cannot be read does not hide a state that can.
     newer
         .operates(id, Action::Resume)
         .await

@@ -1,4 +1,4 @@
-//! An HTTP server that takes spans, and decodes them.
+//! An HTTP server that receives spans and decodes them.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::Seen;
 
-/// Takes whatever is posted to it. In threads of its own: what is tested may block.
+/// A collector that takes every post. It has threads of its own, because the code under test may block.
 pub(crate) struct Collector {
     address: SocketAddr,
     state: Arc<State>,
@@ -42,7 +42,7 @@ impl Collector {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&served);
-                // Ends when the exporter hangs up.
+                // The thread ends when the exporter closes the connection.
                 std::thread::spawn(move || while serve(&stream, &state).is_some() {});
             }
         });
@@ -53,7 +53,7 @@ impl Collector {
         format!("http://{}{path}", self.address)
     }
 
-    /// From now on it says 503, or not any more.
+    /// Makes the server respond with 503, or with 200 again.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.state.refuses.store(refuses, Ordering::SeqCst);
     }
@@ -74,7 +74,7 @@ impl Collector {
     }
 }
 
-/// Serves one request of a connection; `None` when there is none any more.
+/// Serves one request of a connection; returns `None` when the connection is closed.
 fn serve(mut stream: &TcpStream, state: &State) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();

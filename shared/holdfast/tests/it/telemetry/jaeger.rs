@@ -1,4 +1,4 @@
-//! A Jaeger agent: takes UDP packets, and decodes their Thrift.
+//! A Jaeger agent that receives UDP packets and decodes their Thrift.
 
 use std::{collections::BTreeMap, io::Cursor, net::UdpSocket, time::Duration};
 
@@ -8,7 +8,7 @@ use super::Seen;
 
 pub(super) struct Agent(UdpSocket);
 
-/// Any Thrift value: numbers of all sizes are one kind, fields go by their numbers.
+/// Any Thrift value. Numbers of all sizes are one kind, and fields are known by their numbers.
 #[derive(Clone, Debug)]
 enum Thrift {
     Bool(bool),
@@ -31,7 +31,7 @@ impl Agent {
         self.0.local_addr().expect("an address").port()
     }
 
-    /// What came, once nothing more does.
+    /// Returns the received spans, once no more arrive.
     pub(super) fn spans(&self) -> Vec<Seen> {
         let mut packet = vec![0; 65_536];
         let mut seen = Vec::new();
@@ -132,7 +132,7 @@ impl Thrift {
         }
     }
 
-    /// A list of tags: 1 key, 2 type, 3 text, 4 double, 5 bool, 6 long.
+    /// Reads a list of tags. Fields: 1 key, 2 type, 3 text, 4 double, 5 bool, 6 long.
     fn tags(&self) -> BTreeMap<String, String> {
         let value = |tag: &Self| match tag.field(2).int() {
             0 => tag.field(3).text(),

@@ -1,4 +1,4 @@
-//! The spans of messages: of each attempt to send one, of each delivery, of batches.
+//! The spans of messages: of each attempt to publish, of each delivery, and of batches.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use crate::helpers::{
     Effects, KIND, QUEUE, consume, database, message, wait_for_effects, wait_for_empty,
 };
 
-/// The same trace, which its caller does not keep.
+/// The same trace as `CALLER`'s, which its caller does not keep.
 const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-/// What this thread does is traced, until this is dropped. Each test has a thread, and a runtime in it.
+/// A scope in which this thread is traced. Each test has a thread of its own, with a runtime in it.
 struct Traced {
     collector: Collector,
     provider: SdkTracerProvider,
@@ -49,7 +49,7 @@ impl Traced {
         }
     }
 
-    /// What has ended, once there are `count` spans whose names begin like this.
+    /// Waits for `count` ended spans whose names begin like this, and returns them.
     async fn spans(&self, name: &str, count: usize) -> Vec<Seen> {
         eventually(&format!("{count} spans {name:?}"), || async {
             self.provider.force_flush().expect("it is taken");
@@ -69,7 +69,7 @@ impl Traced {
     }
 }
 
-/// A message that was written in a trace.
+/// Returns a message that was written in a trace.
 fn traced(label: &str, behave: &str, traceparent: &str) -> Message {
     let mut message = message(label, behave);
     let header = ("traceparent".to_owned(), traceparent.to_owned());
@@ -87,8 +87,10 @@ async fn publish_alone(publisher: &Publisher, label: &str) {
     assert_eq!(outcomes, [Outcome::Confirmed]);
 }
 
+/// A batch has a span of its own. It is linked with the spans of its messages, each of which is in its message's trace,
+/// below the span that sent the message.
 #[tokio::test]
-async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent_it() {
+async fn batch_is_linked_with_its_messages_and_each_with_its_sender() {
     let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     let traced_here = Traced::start();
     let callers: Vec<(String, String)> = (1..=3).map(caller_of).collect();
@@ -99,7 +101,8 @@ async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent
         .collect();
     let publisher = Publisher::new(vhost.url("order"), "test");
     let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
-    // The first message of a channel is handled alone. While the second is being handled, the three arrive: they are a batch.
+    // The first message of a channel is handled alone. The three arrive while the second is being handled, so they are
+    // a batch.
     publish_alone(&publisher, "a").await;
     wait_for_effects(&pool, &["a"]).await;
     let mut holder = transaction::begin(&pool).await.expect("a transaction");
@@ -161,7 +164,7 @@ async fn a_batch_is_linked_with_its_messages_and_each_of_them_is_below_what_sent
                 .links
                 .contains(&(trace.clone(), processed.id.clone()))
         );
-        // And back: from the message's trace one finds the batch.
+        // The link leads back, too: from the message's trace to the batch.
         assert_eq!(
             processed.links,
             [(received.trace.clone(), received.id.clone())]
@@ -190,7 +193,7 @@ async fn each_retry_is_below_the_attempt_that_failed() {
     wait_for_effects(&pool, &["again"]).await;
     wait_for_empty(&vhost).await;
 
-    // Deliveries 1 to 3; the second and the third came from delay queues.
+    // Deliveries 1 to 3; the second and the third come from delay queues.
     let mut deliveries = traced_here.spans("process ", 3).await;
     deliveries.sort_by_key(|span| span.attributes["holdfast.attempt"].clone());
     let sends = traced_here.spans("send ", 3).await;
@@ -209,7 +212,7 @@ async fn each_retry_is_below_the_attempt_that_failed() {
         let error = delivery.attributes.get("error.type").map(String::as_str);
         assert_eq!(error, (n < 2).then_some("retried"));
         above.clone_from(&delivery.id);
-        // Alone in its batch: the transaction is below the message itself.
+        // The message is alone in its batch, so the transaction is below the message itself.
         let transactions = traced_here.spans("TRANSACTION ", 3).await;
         assert!(
             transactions
@@ -232,7 +235,7 @@ async fn each_retry_is_below_the_attempt_that_failed() {
 }
 
 #[tokio::test]
-async fn what_is_parked_says_why_in_its_trace() {
+async fn parked_message_has_its_cause_in_its_trace() {
     let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
     let traced_here = Traced::start();
     let publisher = Publisher::new(vhost.url("order"), "test");
@@ -255,7 +258,8 @@ async fn what_is_parked_says_why_in_its_trace() {
     vhost.delete().await;
 }
 
-/// Notes where each delivery stands in its trace, fails the first two, and says something because of the third.
+/// A handler that notes the trace context of each delivery, fails the first two, and publishes a message with the
+/// third.
 #[derive(Clone, Default)]
 struct Noting {
     seen: Arc<Mutex<Vec<TraceContext>>>,
@@ -288,7 +292,7 @@ impl Handler for Noting {
     fn committed(&self) {}
 }
 
-/// The headers of the one row in the outbox.
+/// Waits for the one row in the outbox, and returns its headers.
 async fn said(pool: &PgPool) -> BTreeMap<String, String> {
     eventually("a row in the outbox", || async {
         let rows: Vec<Json<BTreeMap<String, String>>> =
@@ -307,7 +311,7 @@ async fn said(pool: &PgPool) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn trace_state_goes_on_through_retries_and_the_outbox() {
     let ((_, pool), vhost) = tokio::join!(database("traces"), Vhost::of("payment"));
-    // A key that level 2 allows, and that the crate's own type refuses.
+    // A key that level 2 allows, and that OpenTelemetry's own type refuses.
     let state = "rojo=00f067aa0ba902b7,tenant@@system=1";
     for (sampled, caller) in [(true, CALLER), (false, UNSAMPLED)] {
         let _traced = Traced::start();

@@ -1,4 +1,4 @@
-//! W3C Trace Context, levels 1 and 2: what goes on from here, for what came in.
+//! W3C Trace Context, levels 1 and 2: the headers that are sent for those that were received.
 
 use holdfast::telemetry::{self, Exporter, Sampling, TraceContext};
 use tracing::info_span;
@@ -7,7 +7,7 @@ use tracing_subscriber::layer::SubscriberExt;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
-/// Adopts what came in, and returns what a call sends that is made two spans below: one request in, one call out.
+/// Adopts the received headers, and returns those of a call made two spans below: one request in, one call out.
 fn goes_on(traceparents: &[&str], tracestates: &[&str]) -> TraceContext {
     let exporter = [Exporter::None];
     let provider = telemetry::provider("test", "1", &exporter, Sampling::default())
@@ -25,7 +25,7 @@ fn goes_on(traceparents: &[&str], tracestates: &[&str]) -> TraceContext {
     })
 }
 
-/// The trace state that goes on from a valid parent.
+/// Returns the trace state that is sent on from a valid parent.
 fn state(tracestates: &[&str]) -> Option<String> {
     let sent = goes_on(&[&parent("01")], tracestates);
     assert_eq!(
@@ -41,19 +41,19 @@ fn parent(flags: &str) -> String {
 }
 
 fn is_restarted(traceparents: &[&str]) -> bool {
-    // A digit more or less must not pass as the same trace, so only a trace of another beginning is a new one.
+    // An id that only gained or lost a digit would still be the same trace: a new trace lacks the middle digits, too.
     !goes_on(traceparents, &[])
         .trace_id()
         .contains(&TRACE[1..31])
 }
 
 #[test]
-fn what_is_sent_is_a_new_span_of_the_same_trace() {
+fn outgoing_call_is_a_new_span_of_the_same_trace() {
     let sent = goes_on(&[&parent("01")], &[]);
     let text = sent.traceparent();
     assert_eq!((&text[..36], &text[52..]), (&parent("01")[..36], "-01"));
     assert_ne!(&text[36..52], SPAN);
-    // And what is written is what can be read.
+    // The written header can be read back.
     assert_eq!(TraceContext::parse(&text, None), Some(sent));
 }
 
@@ -120,7 +120,7 @@ fn malformed_traceparent_restarts_the_trace() {
 }
 
 #[test]
-fn later_version_is_read_by_what_this_one_knows_of_it() {
+fn later_version_is_read_as_far_as_it_is_known() {
     for (traceparent, goes_on) in [
         (format!("cc-{TRACE}-{SPAN}-01"), true),
         (format!("cc-{TRACE}-{SPAN}-01-what-will-be"), true),
@@ -167,7 +167,7 @@ fn flags_of_level_2_go_on_and_others_are_cleared() {
 }
 
 #[test]
-fn trace_that_begins_here_is_said_to_be_random() {
+fn new_trace_is_flagged_as_random() {
     assert_eq!(&goes_on(&[], &[]).traceparent()[53..], "02");
 }
 
@@ -177,9 +177,9 @@ fn tracestate_goes_on_as_it_came() {
     for list in [
         "rojo=1".to_owned(),
         "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE".to_owned(),
-        // Level 2: a key begins with a letter or a digit, and may have any number of @.
+        // Level 2: a key begins with a letter or a digit, and may contain any number of @.
         "0a_-*/@z@@=1,foo@=2,tenant@system=3".to_owned(),
-        // Space inside a value, and before it, is its own.
+        // Spaces inside and before a value belong to it.
         "rojo=  a b".to_owned(),
         format!(
             "rojo={}",
@@ -209,7 +209,7 @@ fn several_tracestates_are_one_list() {
         (vec!["", "rojo=1", " ,, "], Some("rojo=1")),
         (vec![""], None),
         (vec![], None),
-        // The left one is the newer.
+        // The left one of two equal keys is the newer one.
         (vec!["rojo=1", "rojo=2,congo=3"], Some("rojo=1,congo=3")),
     ] {
         assert_eq!(state(&headers).as_deref(), list, "{headers:?}");
@@ -253,7 +253,7 @@ fn tracestate_of_more_than_32_members_is_dropped() {
 #[test]
 fn long_tracestate_loses_whole_members_the_large_ones_first() {
     let member = |key: &str, length: usize| format!("{key}={}", "v".repeat(length - key.len() - 1));
-    // 512 go on, 513 do not.
+    // 512 characters are sent on, 513 are not.
     let fits = [member("a", 200), member("b", 200), member("c", 110)].join(",");
     assert_eq!((fits.len(), state(&[&fits])), (512, Some(fits.clone())));
     let small: Vec<String> = ["c", "d", "e", "f"].map(|key| member(key, 120)).to_vec();
@@ -261,7 +261,7 @@ fn long_tracestate_loses_whole_members_the_large_ones_first() {
         .concat()
         .join(",");
     assert_eq!(state(&[&list]), Some(small.join(",")));
-    // Small ones go from the right.
+    // Of small members the rightmost are dropped.
     let small: Vec<String> = ["a", "b", "c", "d", "e"]
         .map(|key| member(key, 128))
         .to_vec();
