@@ -435,7 +435,8 @@ async fn a_service_crashes_where_it_was_told_to_and_nothing_is_lost() {
     system.aborted("payment", "consumer.after_commit").await;
     watcher
         .until("it is told", |event, data| {
-            event == "health" && data["services"][1]["ready"] == false
+            let payment = &data["services"][1];
+            event == "health" && payment["ready"] == false && payment["paused"].is_null()
         })
         .await;
     system.revive("payment", &[]);

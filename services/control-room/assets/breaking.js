@@ -81,7 +81,7 @@ function row(service, name) {
   });
   const state = el("span", { class: "fine" });
   const item = el("li", {}, el("code", {}, name), state, button);
-  const known = { item, button, state };
+  const known = { item, button, state, service };
   queues.set(name, known);
   paused(name, false);
   return known;
@@ -98,12 +98,13 @@ function paused(name, isPaused) {
 
 /** Shows the state that the services report. */
 export function show({ services: standing, card_processor: knobs }) {
-  for (const { paused: names, ready } of standing) {
-    if (!ready && names.length === 0) continue;
-    for (const name of names) if (queues.has(name)) paused(name, true);
+  for (const { name: service, paused: names } of standing) {
+    for (const [name, { service: owner, state }] of queues) {
+      if (owner !== service) continue;
+      if (names) paused(name, names.includes(name));
+      else say(state, `not known: ${service} does not answer`);
+    }
   }
-  const all = new Set(standing.flatMap(({ paused: names }) => names));
-  for (const name of queues.keys()) paused(name, all.has(name));
   say(byId("knobs"), knobs ? describe(knobs) : "The card processor does not answer.");
   for (const button of byId("presets").children) {
     const preset = PRESETS.find(({ name }) => name === button.dataset.preset);

@@ -13,7 +13,8 @@ export function show({ services }) {
 function chip({ name, ready, checks, paused }) {
   const down = Object.entries(checks ?? {}).filter(([, state]) => state !== "up").map(([check]) => check);
   const said = ready ? "ready" : down.length > 0 ? `not ready: ${down.join("; ")}` : "does not answer";
-  const waits = paused.length > 0 ? `, ${paused.length} paused` : "";
-  return el("li", { "data-ready": String(ready), "data-paused": String(paused.length > 0) },
+  const count = paused?.length ?? 0;
+  const waits = count > 0 ? `, ${count} paused` : "";
+  return el("li", { "data-ready": String(ready), "data-paused": String(count > 0) },
     el("strong", {}, name), ` ${said}${waits}`);
 }

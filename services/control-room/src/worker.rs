@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    client::{Auditor, SERVICES, Services, Stage, WITH_MESSAGES},
+    client::{Auditor, SERVICES, Services, WITH_MESSAGES},
     commands::Room,
     domain::View,
     error::Error,
@@ -122,15 +122,17 @@ pub(crate) async fn stand(
 
 async fn health(services: &Services, demo: bool) -> Value {
     let asked = SERVICES.map(|service| async move {
-        let stage = async {
+        // `None` from a service that does not answer: it is not known whether its queues are paused.
+        let paused = async {
             if demo {
-                services.stage(service).await.unwrap_or_default()
+                let stage = services.stage(service).await.ok()?;
+                Some(stage.paused)
             } else {
-                Stage::default()
+                Some(Vec::new())
             }
         };
-        let ((ready, checks), stage) = tokio::join!(services.readiness(service), stage);
-        json!({ "name": service, "ready": ready, "checks": checks, "paused": stage.paused })
+        let ((ready, checks), paused) = tokio::join!(services.readiness(service), paused);
+        json!({ "name": service, "ready": ready, "checks": checks, "paused": paused })
     });
     let knobs = async {
         if demo {
