@@ -140,10 +140,7 @@ async fn charge(
     ),
     responses(
         (status = 200, description = "The charge is refunded.", body = ChargeView),
-        (
-            status = 409, description = "The charge was declined, or is not decided yet.",
-            headers(("Retry-After" = u32, description = "The seconds after which to repeat the request.")),
-        ),
+        (status = 409, description = "The charge was declined, or is not decided yet."),
         (status = 503, description = "It failed, and the charge may have been refunded: repeat the request under the same key."),
     ),
 )]
