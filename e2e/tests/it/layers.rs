@@ -6,11 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syn::{
-    UseTree,
-    visit::{self, Visit},
-};
 use xtask::wiring::{ROOM, SERVICES};
+
+use crate::imports;
 
 /// The modules and crates that a layer may use.
 struct Rule {
@@ -94,8 +92,7 @@ struct Source {
     service: &'static str,
     /// The first module of its path: `http` for `src/http/orders.rs`.
     layer: String,
-    /// The number of modules in its path: 1 for `src/http.rs`.
-    depth: usize,
+    module: Vec<String>,
     path: PathBuf,
     text: String,
 }
@@ -103,87 +100,13 @@ struct Source {
 impl Source {
     /// Returns every path in the file outside test modules: crate or module, and what follows.
     fn paths(&self) -> Vec<Vec<String>> {
-        let file = syn::parse_file(&self.text).expect("our code parses");
-        let mut paths = Paths {
-            found: Vec::new(),
-            depth: self.depth,
-            layer: self.layer.clone(),
-        };
-        paths.visit_file(&file);
-        paths.found
+        imports::paths(&self.text, &self.module)
     }
 
     fn place(&self) -> String {
         let root = xtask::workspace::root();
         let path = self.path.strip_prefix(root).unwrap_or(&self.path);
         path.display().to_string()
-    }
-}
-
-struct Paths {
-    found: Vec<Vec<String>>,
-    depth: usize,
-    layer: String,
-}
-
-impl Paths {
-    /// Keeps a path with its `super`s resolved: from `http`, `super::store::X` is `crate`, `store`, `X`.
-    fn keep(&mut self, mut segments: Vec<String>) {
-        let mut up = 0;
-        while segments.first().is_some_and(|first| first == "super") {
-            segments.remove(0);
-            up += 1;
-        }
-        if up > 0 {
-            if up < self.depth {
-                segments.insert(0, self.layer.clone());
-            }
-            segments.insert(0, "crate".to_owned());
-        }
-        self.found.push(segments);
-    }
-
-    fn keep_tree(&mut self, before: &[String], tree: &UseTree) {
-        let with = |name: String| [before, &[name]].concat();
-        match tree {
-            UseTree::Path(path) => self.keep_tree(&with(path.ident.to_string()), &path.tree),
-            UseTree::Name(name) => self.keep(with(name.ident.to_string())),
-            UseTree::Rename(rename) => self.keep(with(rename.ident.to_string())),
-            UseTree::Glob(_) => self.keep(before.to_vec()),
-            UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.keep_tree(before, tree);
-                }
-            }
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.keep_tree(&[], &item.tree);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        if path.segments.len() > 1 {
-            let segments = path.segments.iter().map(|part| part.ident.to_string());
-            self.keep(segments.collect());
-        }
-        visit::visit_path(self, path);
-    }
-
-    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        let is_test = module.attrs.iter().any(|attribute| {
-            attribute.path().is_ident("cfg")
-                && attribute
-                    .parse_args::<syn::Path>()
-                    .is_ok_and(|path| path.is_ident("test"))
-        });
-        if !is_test {
-            self.depth += 1;
-            visit::visit_item_mod(self, module);
-            self.depth -= 1;
-        }
     }
 }
 
@@ -210,11 +133,11 @@ fn collect(service: &'static str, folder: &Path, above: &[String], sources: &mut
         } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
             let text = fs::read_to_string(&path).expect("text");
             let layer = above.first().unwrap_or(&name).clone();
-            let depth = above.len() + 1;
+            let file: PathBuf = above.iter().chain([&name]).collect();
             sources.push(Source {
                 service,
                 layer,
-                depth,
+                module: imports::module(&file),
                 path,
                 text,
             });
@@ -412,7 +335,7 @@ fn a_broken_rule_is_found() {
     let source = Source {
         service: "order",
         layer: "domain".to_owned(),
-        depth: 1,
+        module: vec!["domain".to_owned()],
         path: PathBuf::new(),
         text: "use super::store::{self, Row}; fn f() { sqlx::query(\"\"); crate::http::g() } \
                #[cfg(test)] mod tests { use reqwest::get; }"
