@@ -1,4 +1,4 @@
-//! The card company fails, with its circuit breaker and without.
+//! The card processor fails, with its circuit breaker and without.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The card company is down for minutes, under traffic.
+//! The card processor is down for minutes, under traffic.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 
 /// Orders per second.
 const RATE: f64 = 2.0;
-/// How long traffic goes on before and after the outage.
+/// The time for which traffic goes on before the outage, and after it.
 const AROUND: Duration = Duration::from_secs(20);
 const REST: Duration = Duration::from_secs(180);
 

@@ -1,4 +1,4 @@
-//! The page: one file, that needs nothing else.
+//! The page: one file that needs no other.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -13,10 +13,10 @@ use crate::{
 
 const STYLE: &str = include_str!("page.css");
 
-/// A table: its head, and its rows.
+/// The head and the rows of a table.
 type Table = (Vec<&'static str>, Vec<Vec<String>>);
 
-/// The whole page.
+/// Returns the whole page as HTML.
 pub(super) fn render(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -89,7 +89,7 @@ pub(super) fn render(report: &Report) -> String {
     page
 }
 
-/// The verdict and the tables, for a terminal.
+/// Returns the verdict and the tables, for a terminal.
 pub(super) fn terminal(report: &Report) -> String {
     let mut text = String::new();
     for (head, rows) in [checks(report), phases(report), parts(report)] {
@@ -129,7 +129,7 @@ fn checks(report: &Report) -> Table {
     (vec!["what must hold", "measured", "holds"], rows.collect())
 }
 
-/// Whether a part belongs to the stack, and not to those who look at it.
+/// Returns true for a part of the stack itself; false for generator, auditor and other programs.
 fn is_of_the_stack(name: &str) -> bool {
     name != ELSE && name != "load generator" && name != "postgres (the auditor's)"
 }
@@ -432,7 +432,7 @@ fn depths(report: &Report) -> impl Iterator<Item = &crate::load::depths::Depths>
         .filter_map(|sample| sample.depths.as_ref())
 }
 
-/// Processors that a part uses, between one sample and the next.
+/// Returns the processors that a part uses between one sample and the next.
 fn cores(report: &Report, name: &str) -> Vec<(f64, f64)> {
     report
         .samples
