@@ -90,7 +90,7 @@ impl Drill {
     pub fn what(self) -> &'static str {
         match self {
             Self::Breaker => {
-                "The card company fails. With the circuit breaker a few calls find out; without it every order keeps calling."
+                "The card processor fails. With the circuit breaker a few calls find out; without it every order keeps calling."
             }
             Self::Bulkhead => {
                 "Inventory is slow. With the bulkhead its callers take their own places; without it they take all, and reading an order is refused."
@@ -99,19 +99,19 @@ impl Drill {
                 "Inventory fails. With a retry budget it gets few calls more than there are orders; without it three times as many."
             }
             Self::LockPause => {
-                "Payment is stopped while it holds accounts' locks, for longer than they live, and a second process takes them. With fencing the database refuses what the first one writes late; without it, it is written."
+                "Payment is stopped while it holds accounts' locks, for longer than they live, and a second process takes them. With fencing the database refuses the late writes of the first one; without it, they are written."
             }
             Self::LockFlush => {
-                "Redis forgets every lock, again and again. With fencing only the newest holder of an account's lock writes; without it, all who think that they hold it. Nobody is charged twice: that is the idempotency key's work."
+                "Redis forgets every lock, again and again. With fencing only the newest holder of an account's lock writes; without it, all who believe that they hold it. No order is charged twice: that is the idempotency key's work."
             }
             Self::DegradedPrices => {
                 "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
             }
             Self::SmtpDown => {
-                "The mail server is away. Orders go on, mails wait, and with the breaker nobody hammers at it, or waits for it."
+                "The mail server is unavailable. Orders go on and mails wait; with the breaker few calls are made in vain."
             }
             Self::CardOutage => {
-                "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
+                "The card processor is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
             }
             Self::SlowBodies => {
                 "300 connections announce an order and send it a byte a second, as one customer and then as many at one address. Other customers are served as if they were not there."

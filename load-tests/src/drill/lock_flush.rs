@@ -55,7 +55,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         let counted = counted.since(stage).await?;
         let (at_once, twice) = accounts.company_says().await?;
         stage.say(&format!(
-            "{rested} of {} orders are at rest after {:.1} s; the card company decided about two payments of one account at once {at_once} times",
+            "{rested} of {} orders are at rest after {:.1} s; the card processor decided about two payments of one account at once {at_once} times",
             orders.len(),
             took.as_secs_f64()
         ));

@@ -100,7 +100,7 @@ async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
     ));
     drop(stopped);
     stage.hold_answers(false).await?;
-    stage.say("the first one goes on where it was, with the card company's answers in hand");
+    stage.say("the first one goes on where it was, with the card processor's answers in hand");
     stage.cards(GOOD_CARDS, 0.0).await?;
     let (rested, took) = stage.at_rest(&orders, REST).await;
     stage.say(&format!(

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_status_and_when_to_come_back_are_read() {
+    fn status_and_retry_after_are_read_from_a_response() {
         let head = "HTTP/1.1 408 Request Timeout\r\nRetry-After: 1\r\n\r\n";
         let answer = Answer::read(head).expect("an answer");
         assert_eq!(answer.status, 408);

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_anything() {
+    fn process_name_may_hold_parentheses() {
         let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
         let expected = Stat {
             parent: 7,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_itself_and_its_processor_time_grows() {
+    fn snapshot_finds_this_process_and_its_time_grows() {
         let whose = Whose::Unknown("a test".to_owned());
         let before = snapshot(&whose);
         let own = before.get("load generator").expect("this process");

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_two_are_those_of_both() {
+    fn summary_of_two_sets_is_that_of_all_their_values() {
         let mut one = of(1..=50);
         one.extend(&of(51..=100));
         assert_eq!(one.summary(), of(1..=100).summary());

@@ -293,7 +293,7 @@ impl Reader {
             let reference = entry
                 .reference
                 .parse()
-                .context("the card company's reference")?;
+                .context("the card processor's reference")?;
             books.ledger.entry(reference).or_default().push(entry);
         }
 

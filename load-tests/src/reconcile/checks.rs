@@ -202,7 +202,7 @@ fn strangers(books: &Books, report: &mut Report) {
         .filter(|id| !books.payments.contains_key(id))
     {
         report.find(
-            "each entry of the card company belongs to a payment",
+            "each entry of the card processor's ledger belongs to a payment",
             id.to_string(),
         );
     }
@@ -320,9 +320,9 @@ fn cards(books: &Books, report: &mut Report) {
         };
         if !agrees {
             report.find(
-                "card money agrees with the card company's ledger",
+                "card money agrees with the card processor's ledger",
                 format!(
-                    "{id}: payment {}, of {amount}, and the card company keeps {kept}",
+                    "{id}: payment {}, of {amount}, and the card processor keeps {kept}",
                     payment.state
                 ),
             );

@@ -102,13 +102,13 @@ impl Glance {
             ),
             held(
                 "no wallet is negative",
-                "nobody spends more than there is",
+                "no customer spends more than the wallet holds",
                 negative == 0,
                 format!("{negative} wallets below zero"),
             ),
             held(
                 "a card is charged once",
-                "and refunded at most once, by the card company's own ledger",
+                "and refunded at most once, by the card processor's own ledger",
                 twice == 0,
                 format!("{twice} orders charged or refunded twice"),
             ),
@@ -134,11 +134,11 @@ impl Glance {
         checks.push(self.compared(
             at_rest,
             "card money agrees",
-            "what the card company keeps is what our books say that confirmed orders cost",
+            "what the card processor keeps is what our books say that confirmed orders cost",
             cards_agree,
             sums(&ours, |(currency, sum)| {
                 format!(
-                    "{currency}: our books {sum}, the card company {}",
+                    "{currency}: our books {sum}, the card processor {}",
                     kept(currency)
                 )
             }),

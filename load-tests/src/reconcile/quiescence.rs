@@ -97,7 +97,7 @@ impl fmt::Display for Unrest {
         }
         if self.card_calls > 0 {
             parts.push(format!(
-                "{} payments wait for the card company",
+                "{} payments wait for the card processor",
                 self.card_calls
             ));
         }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_break_out() {
+    fn names_are_escaped_in_the_svg() {
         let plot = Plot {
             title: "a <b>",
             unit: "ms",
