@@ -47,7 +47,7 @@ struct Holdfast(Locks);
 impl Work for Holdfast {
     async fn once(&self, name: &str) {
         let lock = self.0.try_acquire(name, TTL).await.expect("Redis answers");
-        let lock = lock.expect("nobody else has it");
+        let lock = lock.expect("no other task has it");
         black_box(lock.fence());
         lock.release().await.expect("Redis answers");
     }
@@ -58,7 +58,7 @@ struct Rslock(LockManager);
 
 impl Work for Rslock {
     async fn once(&self, name: &str) {
-        let lock = self.0.lock(name, TTL).await.expect("nobody else has it");
+        let lock = self.0.lock(name, TTL).await.expect("no other task has it");
         self.0.unlock(&lock).await;
     }
 }

@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let verdict = tokio::select! {
         verdict = drill::run(drill, &stage, outage) => verdict?,
         () = told_to_end() => {
-            println!("told to end: mending what it broke");
+            println!("interrupted: mending what the drill broke");
             stage.mend().await?;
             return Ok(ExitCode::FAILURE);
         }

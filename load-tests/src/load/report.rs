@@ -309,7 +309,7 @@ impl Report {
             match &self.books {
                 None => check(
                     "the books agree".to_owned(),
-                    "not looked at: no books were named".to_owned(),
+                    "not reconciled: no books were named".to_owned(),
                     true,
                 ),
                 Some(books) => check(

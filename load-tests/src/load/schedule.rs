@@ -23,7 +23,7 @@ pub enum Scenario {
     StockOut,
     /// Cancels, at once or after the confirmation.
     Cancel,
-    /// Orders the one product that everybody wants.
+    /// Orders the one product that all these customers want.
     HotProduct,
 }
 
