@@ -1,4 +1,4 @@
-//! The system's allocator, which counts when it is asked to.
+//! A wrapper of the system's allocator that counts allocations while counting is switched on.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,7 +7,7 @@ use std::{
 
 struct Counting;
 
-/// Off while time is measured: then an allocation costs a load that nobody writes to.
+/// Off while time is measured: an allocation then costs one more load of a value that is never written.
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -20,7 +20,7 @@ fn count() {
     }
 }
 
-// SAFETY: passes everything on as it came.
+// SAFETY: each call is passed on unchanged.
 #[expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often `work` allocates. Of the whole process: nothing else may run meanwhile.
+/// Returns how often `work` allocates. The count is of the whole process, so nothing else may run meanwhile.
 pub(crate) async fn during(work: impl Future<Output = ()>) -> u64 {
     ALLOCATIONS.store(0, Ordering::Relaxed);
     IS_COUNTING.store(true, Ordering::Relaxed);

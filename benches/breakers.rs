@@ -1,6 +1,6 @@
-//! The closed path, by the circuit breakers that one could take: a call that succeeds, as nearly every call does.
+//! The closed path of several circuit breakers: a call that succeeds, as nearly every call does.
 //!
-//! The call itself is nothing at all, so what is measured is the breaker alone.
+//! The call itself does nothing, so only the breaker is measured.
 
 use std::{
     convert::Infallible,
@@ -18,7 +18,7 @@ use recloser::{AsyncRecloser, Recloser};
 use tower::Service;
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
-/// Of the call that is measured: it never comes.
+/// The error of the measured call, which always succeeds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Never {}
 
@@ -28,7 +28,8 @@ impl Classify for Never {
     }
 }
 
-/// What every row is set to, as far as it can be: five failures in a row, or half of the last hundred.
+/// The policy of every row, as far as its breaker has one like it: five failures in a row, or half of the last hundred
+/// calls.
 pub(crate) const CONSECUTIVE: Policy = Policy::Consecutive { failures: 5 };
 pub(crate) const RATE: Policy = Policy::Rate {
     window: Window::Count(100),
@@ -54,7 +55,7 @@ pub(crate) fn breaker(policy: Policy) -> CircuitBreaker {
     CircuitBreaker::new("dependency", config).expect("a sensible configuration")
 }
 
-/// Around code that is not awaited: a permit, and its verdict.
+/// A permit and its verdict, around code that is not awaited.
 pub(crate) fn holdfast(policy: Policy) -> impl FnMut() + Clone + Send {
     let breaker = breaker(policy);
     move || {
@@ -72,7 +73,7 @@ pub(crate) fn holdfast_awaited(policy: Policy) -> impl AsyncFnMut() + Clone + Se
     }
 }
 
-/// It knows one policy: a rate of the last so many calls.
+/// Returns a `Recloser` with its only policy, a failure rate of the last calls.
 fn a_recloser() -> Recloser {
     Recloser::custom().error_rate(0.5).closed_len(100).build()
 }
@@ -124,7 +125,7 @@ pub(crate) fn failsafe_awaited() -> impl AsyncFnMut() + Clone + Send {
     }
 }
 
-/// A service of tower's that answers at once.
+/// A tower service that returns at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AtOnce;
 

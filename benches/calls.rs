@@ -1,4 +1,4 @@
-//! What the patterns around a call cost one that succeeds.
+//! The cost of each pattern around a call that succeeds.
 
 mod allocations;
 mod breakers;

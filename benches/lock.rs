@@ -1,10 +1,10 @@
-//! What a lock with its fence costs, beside the least that Redis can be asked for: one GET.
+//! The cost of a lock with its fence, beside that of the cheapest request to Redis, a GET.
 //!
-//! Wants a Redis in `HOLDFAST_BENCH_REDIS`, as `redis://user:password@host:port`; `cargo xtask bench` starts one. Everything
-//! runs on one thread and one connection for each row, so that a second core is left for Redis.
+//! Needs a Redis in `HOLDFAST_BENCH_REDIS`, as `redis://user:password@host:port`; `cargo xtask bench` starts one.
+//! Everything runs on one thread and one connection for each row, so that a second core is left for Redis.
 //!
-//! A round trip is mostly two wake-ups of a sleeping core, and on a virtual machine their price is another in each minute. So
-//! what is compared with the GET is measured in turns with it, a few milliseconds each.
+//! A round trip is mostly two wake-ups of a sleeping core, whose cost on a virtual machine differs from minute to
+//! minute. So each row is measured in turns with the GET that it is compared with, a few milliseconds each.
 
 use std::{
     hint::black_box,
@@ -19,14 +19,14 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use rslock::LockManager;
 use tokio::{runtime::Runtime, task::JoinSet};
 
-/// How many are under way at a time: one that waits for its answer, and as many as a busy service has.
+/// The numbers of operations in flight: one that waits for its reply, and as many as a busy service has.
 const IN_FLIGHT: [u64; 2] = [1, 64];
-/// How often each of those does its work before it is the GET's turn.
+/// The operations of each task in one turn.
 const TURN: u64 = 50;
-/// Longer than any of this takes.
+/// Longer than any measurement takes.
 const TTL: Duration = Duration::from_secs(30);
 
-/// Something that a task does again and again, under a name of its own.
+/// An operation that a task repeats, under a name of its own.
 trait Work: Clone + Send + 'static {
     fn once(&self, name: &str) -> impl Future<Output = ()> + Send;
 }
@@ -47,7 +47,7 @@ struct Holdfast(Locks);
 impl Work for Holdfast {
     async fn once(&self, name: &str) {
         let lock = self.0.try_acquire(name, TTL).await.expect("Redis answers");
-        let lock = lock.expect("nobody else has it");
+        let lock = lock.expect("no other task has it");
         black_box(lock.fence());
         lock.release().await.expect("Redis answers");
     }
@@ -58,7 +58,7 @@ struct Rslock(LockManager);
 
 impl Work for Rslock {
     async fn once(&self, name: &str) {
-        let lock = self.0.lock(name, TTL).await.expect("nobody else has it");
+        let lock = self.0.lock(name, TTL).await.expect("no other task has it");
         self.0.unlock(&lock).await;
     }
 }
@@ -97,7 +97,7 @@ fn lock(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures a row in turns with the GET, and prints how many GETs it takes.
+/// Measures a row in turns with the GET, and prints its time as a multiple of the GET's.
 #[expect(clippy::print_stdout, reason = "`cargo xtask bench` reads it")]
 fn beside(
     group: &mut BenchmarkGroup<'_, WallTime>,
@@ -127,7 +127,7 @@ fn beside(
     }
 }
 
-/// How long `times` of it take with so many in flight: what is left over when they are shared out goes to the first tasks.
+/// Returns the time of `times` operations with so many in flight. The first tasks do the remainder of the division.
 fn time(runtime: &Runtime, times: u64, in_flight: u64, work: &impl Work) -> Duration {
     runtime.block_on(async {
         let mut tasks = JoinSet::new();

@@ -1,4 +1,4 @@
-//! The same call by one thread and by two; and how often it allocates.
+//! Measures a call on one thread and on two, and counts its allocations.
 
 use std::{
     sync::Barrier,
@@ -10,9 +10,9 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, measurement::WallTime};
 
 use crate::allocations;
 
-/// How many threads call at the same time. Two is what the machine of the project's budgets has.
+/// The numbers of threads that call at the same time. The machine of the project's budgets has two processors.
 const THREADS: [usize; 2] = [1, 2];
-/// Over how many calls allocations are counted.
+/// The number of calls over which allocations are counted.
 const COUNTED: u32 = 10_000;
 
 /// Rows that can be compared.
@@ -24,7 +24,7 @@ pub(crate) struct Group<'a> {
 impl<'a> Group<'a> {
     pub(crate) fn new(criterion: &'a mut Criterion, name: &'static str) -> Self {
         let mut timed = criterion.benchmark_group(name);
-        // Enough for a median that repeats within a few per cent, in seconds and not in minutes.
+        // Enough for a median that repeats within a few per cent, in seconds instead of minutes.
         timed
             .sample_size(50)
             .warm_up_time(Duration::from_millis(500))
@@ -32,7 +32,7 @@ impl<'a> Group<'a> {
         Self { name, timed }
     }
 
-    /// Measures a call. Each thread has a clone of it, as each task of a service has one of its client.
+    /// Measures a call. Each thread has a clone of it, as each task of a service has a clone of its client.
     pub(crate) fn call(&mut self, row: &str, call: impl FnMut() + Clone + Send) {
         let mut counted = call.clone();
         self.count(row, async move || counted());
@@ -56,7 +56,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Measures a call that is awaited: on a runtime of each thread's own, within one task, as a handler makes its calls.
+    /// Measures a call that is awaited: on a runtime of each thread's own, within one task, as a handler makes its
+    /// calls.
     pub(crate) fn awaited(&mut self, row: &str, call: impl AsyncFnMut() + Clone + Send) {
         self.count(row, call.clone());
         for threads in THREADS {
@@ -81,11 +82,11 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Prints how often a call allocates. Ours must not.
+    /// Prints how often a call allocates. Panics if one of Holdfast's rows allocates.
     #[expect(clippy::print_stdout, reason = "`cargo xtask bench` reads it")]
     fn count(&self, row: &str, mut call: impl AsyncFnMut()) {
         let allocations = runtime().block_on(async {
-            // What is made once, for a thread say, is no part of a call.
+            // The first call makes what exists once, such as thread-local values; that is no part of a call.
             call().await;
             allocations::during(async {
                 for _ in 0..COUNTED {
@@ -103,7 +104,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// A runtime with a clock and one thread: the caller's.
+/// Returns a runtime with a clock that runs on the calling thread alone.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -111,13 +112,13 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime needs nothing but file descriptors")
 }
 
-/// What one thread measured, on average: time per call and thread, so that a call which does not disturb its neighbour
-/// shows the same figure on two threads as on one.
+/// Returns the average of the threads' times, so that a call that does not disturb other threads has the same figure on
+/// two threads as on one.
 fn on_threads<W>(threads: usize, work: impl Fn(&'static Barrier) -> W) -> Duration
 where
     W: FnOnce() -> Duration + Send,
 {
-    // Leaked: a few bytes for each sample, and no lifetime through every signature.
+    // Leaked: a few bytes for each sample, instead of a lifetime in every signature.
     let start: &'static Barrier = Box::leak(Box::new(Barrier::new(threads)));
     let total: Duration = thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work(start))).collect();

@@ -1,4 +1,4 @@
-//! A call that succeeds, through everything that watches over it.
+//! Whole pipelines around a call that succeeds.
 
 use std::{
     convert::Infallible,
@@ -24,10 +24,10 @@ use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
 use crate::breakers::{AtOnce, CONSECUTIVE, SLOW_CALL_RATE, breaker};
 
-/// Longer than any of this takes.
+/// Longer than any measurement takes.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Of the call that is measured: it never comes.
+/// The error of the measured call, which always succeeds.
 #[derive(Clone, Copy, Debug)]
 struct Late;
 
@@ -62,11 +62,11 @@ fn pipeline(policy: Policy) -> Pipeline {
         .bulkhead(Bulkhead::new("dependency", limits).expect("sensible limits"))
 }
 
-/// Deadline, retry with a budget, breaker, bulkhead. The deadline came with the request, and each try has all of its time:
-/// nobody looks at a clock.
+/// Deadline, retry with a budget, breaker, bulkhead. The deadline came with the request, and no attempt has a limit of
+/// its own, so the clock is never read.
 pub(crate) fn without_clock() -> impl AsyncFnMut() + Clone + Send {
     let pipeline = pipeline(CONSECUTIVE);
-    // Within a runtime: only there does tokio have a clock.
+    // Made in the runtime, which tokio's clock needs.
     let mut deadline = None;
     async move || {
         let deadline = *deadline.get_or_insert_with(|| Deadline::after(LONG));
@@ -77,7 +77,8 @@ pub(crate) fn without_clock() -> impl AsyncFnMut() + Clone + Send {
     }
 }
 
-/// As a request makes it: a deadline from now, a limit for each try, and a breaker that knows slow calls.
+/// A pipeline as a request uses it: with a new deadline, a limit for each attempt, and a breaker that detects slow
+/// calls.
 pub(crate) fn with_clock() -> impl AsyncFnMut() + Clone + Send {
     let pipeline = pipeline(SLOW_CALL_RATE).attempt_timeout(Duration::from_secs(1));
     async move || {
@@ -89,7 +90,7 @@ pub(crate) fn with_clock() -> impl AsyncFnMut() + Clone + Send {
     }
 }
 
-/// What tower's layers ask of a retry: tries again what failed, while there is budget.
+/// A policy for tower's retry: repeats a call that failed, while the budget lasts.
 #[derive(Clone)]
 struct WithinBudget(Arc<TpsBudget>);
 
@@ -111,7 +112,7 @@ impl<E> tower::retry::Policy<(), u32, E> for WithinBudget {
     }
 }
 
-/// The same out of tower's layers, in the same order: they read the clock for the timeout, the budget and the breaker.
+/// The same from tower's layers, in the same order: they read the clock for the timeout, the budget and the breaker.
 pub(crate) fn tower() -> impl AsyncFnMut() + Clone + Send {
     let breaker = CircuitBreakerLayer::builder().consecutive_failures(5);
     let breaker = breaker.build().expect("a sensible configuration");
@@ -128,7 +129,7 @@ pub(crate) fn tower() -> impl AsyncFnMut() + Clone + Send {
     }
 }
 
-/// The call without any of it, for what the measurement itself costs.
+/// The call alone, which shows the cost of the measurement.
 pub(crate) fn nothing() -> impl AsyncFnMut() + Clone + Send {
     async || {
         black_box(ready(Ok::<u32, Infallible>(black_box(7))).await).expect("nothing is in the way");

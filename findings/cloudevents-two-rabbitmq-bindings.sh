@@ -3,10 +3,10 @@
 #
 # Expected: an event that the SDK writes for a RabbitMQ queue is one that the SDK reads from a RabbitMQ queue; and its
 # attributes come back with their types.
-# Happens: the SDK has two bindings for the same broker. `bindings.amqp` is CloudEvents' AMQP binding (headers
+# Observed: the SDK has two bindings for the same broker. `bindings.amqp` is CloudEvents' AMQP binding (headers
 # `cloudEvents_id`, typed values), `bindings.rabbitmq` is Knative's (headers `ce-id`, all text). Neither reads what the
-# other wrote: the one raises for want of its headers, and an integer attribute that went by `bindings.rabbitmq` comes back
-# as a string.
+# other wrote: each raises an error, because its own headers are missing. An integer attribute that `bindings.rabbitmq`
+# writes comes back as a string.
 #
 # Remedy: agree on the binding between publisher and consumer, not just on "CloudEvents over RabbitMQ".
 set -euo pipefail
@@ -69,6 +69,6 @@ echo "$saw"
 grep --quiet '^rabbitmq, what rabbitmq wrote: reads it, attempt is .3.$' <<<"$saw" &&
     grep --quiet '^amqp, what amqp wrote: reads it, attempt is 3$' <<<"$saw" &&
     [ "$(grep --count -E '^(rabbitmq, what amqp|amqp, what rabbitmq) wrote: raises' <<<"$saw")" = 2 ] || {
-    echo "this has changed" >&2
+    echo "the observed behaviour has changed" >&2
     exit 1
 }

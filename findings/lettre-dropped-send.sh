@@ -3,11 +3,11 @@
 #
 # Expected: a send that is dropped while it waits for a reply (a timeout around it, a `select!`, a client that hangs up)
 # leaves nothing behind: its connection is in the middle of a dialogue, so it is closed, or its reply is read first.
-# Happens: the connection goes back to the pool as it is. The next send reads the replies of the one before, each command
+# Observed: the connection goes back to the pool as it is. The next send reads the replies of the one before, each command
 # one reply late, and ends with the server's 354 ("go on") in place of its verdict on the mail. The server refuses the
 # second mail with 554, and `send` returns Ok with code 354.
 #
-# Remedy: run the send in a task of its own and wait for that, so that dropping the wait cuts nothing in half.
+# Remedy: run the send in a task of its own and wait for the task, so that dropping the wait does not drop the send.
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -32,7 +32,7 @@ use tokio::{
     sync::mpsc,
 };
 
-/// A server of one connection. It takes the first mail once it is told to, and refuses the second.
+/// Serves one connection: accepts the first mail after `go_on`, and refuses the second.
 async fn serve(listener: TcpListener, data_seen: mpsc::Sender<()>, mut go_on: mpsc::Receiver<()>) {
     let (stream, _) = listener.accept().await.unwrap();
     let (from, mut to) = stream.into_split();
@@ -98,6 +98,6 @@ cargo build --quiet
 saw=$(target/debug/dropped-send)
 echo "$saw"
 if ! grep --quiet '^result: Ok, code 354$' <<<"$saw"; then
-    echo "this has changed" >&2
+    echo "the observed behaviour has changed" >&2
     exit 1
 fi

@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Where the services are. The variables are those of `target/stack/env`.
+/// The addresses of the services. The variables are those of `target/stack/env`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Services")]
 pub struct Places {
@@ -29,7 +29,7 @@ pub struct Places {
     /// The notification service
     #[arg(long, env = "NOTIFICATION_URL")]
     pub notification_url: String,
-    /// The orchestrator
+    /// The orchestrator service
     #[arg(long, env = "ORCHESTRATOR_URL")]
     pub orchestrator_url: String,
     /// The card processor
@@ -37,39 +37,41 @@ pub struct Places {
     pub card_processor_url: String,
 }
 
-/// Talks to the services, as whoever is asked for.
+/// A client of the services, with a token for each name and role that a call is made as.
 pub struct Api {
     places: Places,
     http: reqwest::Client,
     key: DevelopmentKey,
-    /// A token per name, for as long as this lives.
+    /// A token per name and role, made once.
     tokens: Mutex<HashMap<(String, Role), String>>,
 }
 
-/// Why there is no answer.
+/// A call that got no useful response.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// It says that it cannot now, and when to come back.
-    #[error("busy or away; come back after {0:?}")]
+    /// The service answered 503; `Retry-After` says when to come back, or a second later if it
+    /// is missing.
+    #[error("busy or unavailable; come back after {0:?}")]
     Later(Duration),
-    /// It says no.
+    /// The service answered with an error, or with a body that is not what was asked for. Another attempt will not
+    /// help.
     #[error("{status}: {body}")]
     Refused {
-        /// The status.
+        /// The status code of the response.
         status: StatusCode,
-        /// The problem.
+        /// The response's body, a problem document.
         body: String,
     },
-    /// Nobody answers.
+    /// The request could not be sent, or no response arrived in time.
     #[error("no answer: {0}")]
     Unreachable(#[from] reqwest::Error),
-    /// There is no token to show.
+    /// The development key cannot sign a token.
     #[error(transparent)]
     Token(#[from] chassis::identity::InvalidKey),
 }
 
 impl Retryable for ApiError {
-    /// Every call here is safe to repeat: by its key, or by what it says.
+    /// Every call here is safe to repeat: it carries an idempotency key, or sets a state that it names.
     fn advice(&self) -> Advice {
         match self {
             Self::Later(after) => Advice::After(*after),
@@ -79,15 +81,15 @@ impl Retryable for ApiError {
     }
 }
 
-/// The state that an order has with a service that was never asked to do anything for it.
+/// The state shown for an order at a service that has no row for it.
 pub const UNHEARD_OF: &str = "unheard of";
 
-/// Longest wait for an answer of [`insist`], and for an order that comes to rest: generous, for a machine that is busy with more
-/// than this.
+/// The longest time for which [`insist`] repeats a call, and for which a caller waits until an order is at rest:
+/// generous, for a machine that is busy with more than this.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Asks until there is an answer, for as long as [`PATIENCE`], as a customer would: a service that is busy or away is asked
-/// again, when it said or with backoff. `call` has to ask for the same thing each time.
+/// Repeats a call until it succeeds or is refused, for at most [`PATIENCE`], as a patient customer would: after the
+/// delay that the service names, or with backoff. `call` must make the same request each time.
 pub async fn insist<T, F: Future<Output = Result<T, ApiError>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, GaveUp<ApiError>> {
@@ -97,9 +99,9 @@ pub async fn insist<T, F: Future<Output = Result<T, ApiError>>>(
 }
 
 impl Api {
-    /// An API at these places, with development tokens.
+    /// Returns a client of these services, with development tokens.
     pub fn new(places: Places) -> anyhow::Result<Self> {
-        // An error means that there is a provider already: that is what we want.
+        // An error means that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let environment = std::env::var("ENVIRONMENT").unwrap_or_else(|_| "development".to_owned());
         Ok(Self {
@@ -108,7 +110,7 @@ impl Api {
                 .no_proxy()
                 .connect_timeout(Duration::from_secs(2))
                 .timeout(Duration::from_secs(15))
-                // Sooner than the services hang up: else a request could meet the hanging up half way.
+                // Less than the services' own timeout: a request must not meet a connection that is being closed.
                 .pool_idle_timeout(Duration::from_secs(3))
                 .build()?,
             key: DevelopmentKey::load(&environment)?,
@@ -116,12 +118,12 @@ impl Api {
         })
     }
 
-    /// Where the services are.
+    /// Returns the addresses of the services.
     pub fn places(&self) -> &Places {
         &self.places
     }
 
-    /// A development token, the same for each name and role.
+    /// Returns a development token for this name and role, the same one each time.
     pub fn token(&self, name: &str, role: Role) -> Result<String, ApiError> {
         let mut tokens = self
             .tokens
@@ -131,7 +133,7 @@ impl Api {
             return Ok(token.clone());
         }
         let principal = Principal {
-            // Names are ours, and valid.
+            // All names are chosen in this crate, and valid.
             id: name
                 .parse()
                 .unwrap_or_else(|_| unreachable!("{name:?} is a valid customer id")),
@@ -187,7 +189,7 @@ impl Api {
         })
     }
 
-    /// Places an order.
+    /// Places an order under this idempotency key.
     pub async fn place(&self, customer: &str, key: &str, order: &Value) -> Result<Value, ApiError> {
         let url = format!("{}/orders", self.places.order_url);
         self.call(
@@ -200,26 +202,26 @@ impl Api {
         .await
     }
 
-    /// Where an order stands.
+    /// Returns an order as an operator sees it.
     pub async fn order(&self, id: OrderId) -> Result<Value, ApiError> {
         let url = format!("{}/orders/{id}", self.places.order_url);
         self.operator(Method::GET, url, None).await
     }
 
-    /// Reads something of the order service, as a customer.
+    /// Reads a path of the order service, as a customer.
     pub async fn read_as(&self, customer: &str, path: &str) -> Result<Value, ApiError> {
         let url = format!("{}{path}", self.places.order_url);
         let reader = (customer, Role::Customer);
         self.call(Method::GET, url, reader, None, None).await
     }
 
-    /// A page of the operator's list of orders: `path` says which.
+    /// Returns a page of the operator's list of orders; `path` carries the query.
     pub async fn orders<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.places.order_url);
         self.operator(Method::GET, url, None).await
     }
 
-    /// Everything that can be bought for euros, and is in stock in plenty.
+    /// Returns the products that are priced in euros and have more than 1000 units available.
     pub async fn skus(&self) -> Result<Vec<String>, ApiError> {
         let url = format!("{}/products?limit=200", self.places.inventory_url);
         let page: Value = self.operator(Method::GET, url, None).await?;
@@ -235,24 +237,24 @@ impl Api {
             .collect())
     }
 
-    /// Cancels an order.
+    /// Cancels an order, as its customer.
     pub async fn cancel(&self, customer: &str, id: OrderId) -> Result<Value, ApiError> {
         let url = format!("{}/orders/{id}/cancel", self.places.order_url);
         self.call(Method::POST, url, (customer, Role::Customer), None, None)
             .await
     }
 
-    /// The state of an order's payment.
+    /// Returns the state of an order's payment, or [`UNHEARD_OF`].
     pub async fn payment_state(&self, id: OrderId) -> Result<String, ApiError> {
         state_in(self.payment(id).await)
     }
 
-    /// The state of an order's goods.
+    /// Returns the state of an order's reservation, or [`UNHEARD_OF`].
     pub async fn stock_state(&self, id: OrderId) -> Result<String, ApiError> {
         state_in(self.reservation(id).await)
     }
 
-    /// What payment knows of an order.
+    /// Returns an order's payment.
     pub async fn payment(&self, id: OrderId) -> Result<Value, ApiError> {
         self.operator(
             Method::GET,
@@ -262,7 +264,7 @@ impl Api {
         .await
     }
 
-    /// What inventory knows of an order.
+    /// Returns an order's reservation.
     pub async fn reservation(&self, id: OrderId) -> Result<Value, ApiError> {
         self.operator(
             Method::GET,
@@ -272,7 +274,7 @@ impl Api {
         .await
     }
 
-    /// The mails about an order.
+    /// Returns the mails about an order.
     pub async fn mails(&self, id: OrderId) -> Result<Vec<Value>, ApiError> {
         self.operator(
             Method::GET,
@@ -282,19 +284,19 @@ impl Api {
         .await
     }
 
-    /// Sagas, newest first; `query` says which: `?phase=stuck,broken`.
+    /// Returns a page of sagas, newest first; `query` filters them: `?phase=stuck,broken`.
     pub async fn sagas(&self, query: &str) -> Result<Value, ApiError> {
         let url = format!("{}/operator/sagas{query}", self.places.orchestrator_url);
         self.operator(Method::GET, url, None).await
     }
 
-    /// A saga with every step; `id` is its own, or its order's.
+    /// Returns a saga with every step; `id` is its own, or its order's.
     pub async fn saga(&self, id: &str) -> Result<Value, ApiError> {
         let url = format!("{}/operator/sagas/{id}", self.places.orchestrator_url);
         self.operator(Method::GET, url, None).await
     }
 
-    /// What an operator does to a stuck saga: `resume`, `skip` or `abandon`.
+    /// Takes an operator action on a stuck saga: `resume`, `skip` or `abandon`.
     pub async fn operate_saga(
         &self,
         id: &str,
@@ -309,7 +311,7 @@ impl Api {
             .await
     }
 
-    /// What a service's `/metrics` say of a counter or gauge, all its labels together.
+    /// Returns the value of a counter or gauge from a service's `/metrics`, summed over its labels; 0 if there is none.
     pub async fn metric(&self, service_url: &str, name: &str) -> Result<f64, ApiError> {
         let text = self
             .http
@@ -329,7 +331,7 @@ impl Api {
             .sum())
     }
 
-    /// Creates a product, and has units of it delivered, once.
+    /// Creates a product and books one delivery of units for it. Safe to repeat.
     pub async fn stock(
         &self,
         sku: &str,
@@ -352,7 +354,7 @@ impl Api {
         Ok(())
     }
 
-    /// Pays money into a wallet, once.
+    /// Pays money into a wallet. A repetition with the same customer and currency changes nothing.
     pub async fn fund(&self, customer: &str, amount: i64, currency: &str) -> Result<(), ApiError> {
         let url = format!(
             "{}/operator/wallets/{customer}/deposits",
@@ -378,25 +380,25 @@ impl Api {
         format!("{base}{path}")
     }
 
-    /// Reads something of a service, as an operator.
+    /// Reads a path of a service, as an operator.
     pub async fn get<T: DeserializeOwned>(&self, service: &str, path: &str) -> Result<T, ApiError> {
         self.operator(Method::GET, self.url(service, path), None)
             .await
     }
 
-    /// Changes something of a service, as an operator.
+    /// Sends a `PUT` to a service, as an operator.
     pub async fn put(&self, service: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.operator(Method::PUT, self.url(service, path), Some(body))
             .await
     }
 
-    /// As [`Api::put`], of a process that is not among [`Api::places`].
+    /// Sends a `PUT` to a process that is not among [`Api::places`], as an operator.
     pub async fn put_at(&self, url: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.operator(Method::PUT, format!("{url}{path}"), Some(body))
             .await
     }
 
-    /// Has a service do something, as an operator.
+    /// Sends a `POST` to a service, as an operator.
     pub async fn post(&self, service: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.operator(Method::POST, self.url(service, path), Some(body))
             .await
@@ -413,7 +415,7 @@ impl Api {
     }
 }
 
-/// The state in an answer; [`UNHEARD_OF`], if there is nothing that could have one.
+/// Returns the state in a response, or [`UNHEARD_OF`] if the service answered 404.
 fn state_in(answer: Result<Value, ApiError>) -> Result<String, ApiError> {
     match answer {
         Ok(answer) => Ok(answer["state"].as_str().unwrap_or_default().to_owned()),

@@ -1,4 +1,5 @@
-//! The same orders each way, and what each costs: messages, commits, processor time, time to rest, time to recover, code.
+//! Compares choreography and orchestration by the same orders: messages, commits, processor time, time to rest, time to
+//! recover, lines of code.
 
 mod bench;
 mod code;
@@ -11,7 +12,7 @@ use bench::Bench;
 
 use crate::{api::Api, reconcile::Sources, table, traffic::Coordination};
 
-/// What is to be compared.
+/// The size of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Orders each way, per round.
@@ -22,7 +23,7 @@ pub struct Plan {
     pub rounds: u32,
 }
 
-/// Both ways, in the order in which they take turns, and who can be killed on each.
+/// Both ways, in the order in which they take turns, and the services that are killed on each.
 const WAYS: [(Coordination, &[&str]); 2] = [
     (
         Coordination::Choreography,
@@ -34,7 +35,7 @@ const WAYS: [(Coordination, &[&str]); 2] = [
     ),
 ];
 
-/// Compares, and answers the tables. `root` is the checkout, for the lines of code.
+/// Runs the comparison and returns its tables. `root` is the checkout, for the lines of code.
 pub async fn compare(
     api: Arc<Api>,
     sources: &Sources,
@@ -42,7 +43,7 @@ pub async fn compare(
     root: &Path,
 ) -> anyhow::Result<String> {
     let bench = Bench::new(api, sources)?;
-    // Caches, connections and statements are not what is compared.
+    // A first round fills caches, connections and prepared statements, which are not compared.
     for (way, _) in WAYS {
         measure::round(&bench, way, plan.orders.min(60), plan.rate, 0).await?;
     }

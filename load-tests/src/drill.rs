@@ -1,12 +1,12 @@
-//! Drills: what a pattern is good for, shown on a running stack by doing the harm it is for, with the pattern and without it.
+//! Drills: each makes the failure that a pattern is for on a running stack, with the pattern and without it.
 //!
-//! Each drill mends what it broke, whatever happened, waits until every order that it placed is at rest, and ends in
+//! Each drill mends what it broke, even if it failed, waits until every order that it placed is at rest, and ends in
 //! [`reconcile`](crate::reconcile).
 //!
-//! - [`stage`]: what all of them do: break, switch, place orders, tell;
+//! - [`stage`]: the steps that all drills have in common: break, switch, place orders, report;
 //! - [`accounts`], [`process`]: customers whose accounts are locked, and processes that are stopped;
 //! - [`trickle`]: connections whose bodies arrive slowly;
-//! - one module for each: what is broken, and what is measured.
+//! - one module for each drill, with its failure and its measurements.
 
 mod accounts;
 mod breaker;
@@ -30,10 +30,10 @@ pub use stage::{LockServer, Stage, Tell};
 
 use crate::table;
 
-/// What there is to drill.
+/// A drill, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Drill {
-    /// The card company fails: with its circuit breaker, and without
+    /// The card processor fails: with its circuit breaker, and without
     Breaker,
     /// Inventory is slow: reading orders, with the bulkhead before inventory, and without
     Bulkhead,
@@ -45,9 +45,9 @@ pub enum Drill {
     LockFlush,
     /// Inventory fails: orders with the prices that it last named, and without
     DegradedPrices,
-    /// The mail server is away: mails wait, orders do not
+    /// The mail server is unavailable: mails wait, orders do not
     SmtpDown,
-    /// The card company is down for minutes, under traffic
+    /// The card processor is down for minutes, under traffic
     CardOutage,
     /// 300 bodies arrive slowly: other customers' requests, without them and with them
     SlowBodies,
@@ -58,20 +58,20 @@ pub enum Drill {
 pub enum Verdict {
     /// Every order is at rest, and the books agree.
     Passed,
-    /// The books do not agree: look at what `reconcile` says.
+    /// The books disagree; the report of `reconcile` says where.
     BooksDisagree,
-    /// The books agree, and a limit was exceeded: the lines before the table say which.
+    /// The books agree, but a limit was exceeded; the lines before the table name it.
     LimitExceeded,
 }
 
-/// One way of a drill, measured: a name, and what is said of it, in the order of the drill's columns.
+/// One row of a drill's table: a name, and a cell for each of the drill's columns.
 pub(crate) struct Measured {
     pub(crate) name: &'static str,
     pub(crate) cells: Vec<String>,
 }
 
 impl Drill {
-    /// As it is written on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
@@ -86,11 +86,11 @@ impl Drill {
         }
     }
 
-    /// What it shows, for a person.
+    /// Returns a description for a person.
     pub fn what(self) -> &'static str {
         match self {
             Self::Breaker => {
-                "The card company fails. With the circuit breaker a few calls find out; without it every order keeps calling."
+                "The card processor fails. With the circuit breaker a few calls find out; without it every order keeps calling."
             }
             Self::Bulkhead => {
                 "Inventory is slow. With the bulkhead its callers take their own places; without it they take all, and reading an order is refused."
@@ -99,19 +99,19 @@ impl Drill {
                 "Inventory fails. With a retry budget it gets few calls more than there are orders; without it three times as many."
             }
             Self::LockPause => {
-                "Payment is stopped while it holds accounts' locks, for longer than they live, and a second process takes them. With fencing the database refuses what the first one writes late; without it, it is written."
+                "Payment is stopped while it holds accounts' locks, for longer than they live, and a second process takes them. With fencing the database refuses the late writes of the first one; without it, they are written."
             }
             Self::LockFlush => {
-                "Redis forgets every lock, again and again. With fencing only the newest holder of an account's lock writes; without it, all who think that they hold it. Nobody is charged twice: that is the idempotency key's work."
+                "Redis forgets every lock, again and again. With fencing only the newest holder of an account's lock writes; without it, all who believe that they hold it. No order is charged twice: that is the idempotency key's work."
             }
             Self::DegradedPrices => {
                 "Inventory fails. Orders are placed at the prices that it last named, and say so; without them they are refused."
             }
             Self::SmtpDown => {
-                "The mail server is away. Orders go on, mails wait, and with the breaker nobody hammers at it, or waits for it."
+                "The mail server is unavailable. Orders go on and mails wait; with the breaker few calls are made in vain."
             }
             Self::CardOutage => {
-                "The card company is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
+                "The card processor is down for minutes under traffic. Orders wait, none is declined for it, and all come to rest after it."
             }
             Self::SlowBodies => {
                 "300 connections announce an order and send it a byte a second, as one customer and then as many at one address. Other customers are served as if they were not there."
@@ -119,13 +119,13 @@ impl Drill {
         }
     }
 
-    /// All of them.
+    /// Returns every drill.
     pub fn all() -> &'static [Self] {
         Self::value_variants()
     }
 }
 
-/// Runs a drill. `outage` is for [`Drill::CardOutage`] alone.
+/// Runs a drill, and mends what it broke whether or not it failed. `outage` is for [`Drill::CardOutage`] alone.
 pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Result<Verdict> {
     stage.say(drill.what());
     stage.begin().await?;
@@ -140,7 +140,7 @@ pub async fn run(drill: Drill, stage: &Stage, outage: Duration) -> anyhow::Resul
         Drill::CardOutage => card_outage::run(stage, outage).await,
         Drill::SlowBodies => slow_bodies::run(stage).await,
     };
-    // Also when it failed half way: nobody wants to find the shop broken.
+    // Also if the drill failed: the stack must not stay broken.
     let mended = stage.mend().await;
     let (columns, measured) = measured?;
     mended?;

@@ -1,13 +1,13 @@
-//! Load: orders that arrive on a schedule, each followed to its rest, what the machine does meanwhile, and one report.
+//! Load: orders that arrive on a schedule, each followed to its rest, the use of the machine meanwhile, and a report.
 //!
-//! - [`profile`]: how much load, for how long, and what must hold;
-//! - [`schedule`]: when which order arrives: an open loop, whatever the answers do;
-//! - [`board`]: what became of each order, second by second;
+//! - [`profile`]: the rates, the durations and the limits;
+//! - [`schedule`]: the moments at which orders arrive: an open loop, independent of the responses;
+//! - [`board`]: the outcome of each order, second by second;
 //! - [`clock`]: the order service's clock, translated into ours;
 //! - [`watch`]: learns from the order service which orders came to rest, and when;
-//! - [`depths`], [`processes`]: what waits in queues and outboxes; processor time and memory of each part;
+//! - [`depths`], [`processes`]: the depths of queues and outboxes; processor time and memory of each part;
 //! - [`quantiles`]: the statistics;
-//! - [`sampler`]: both of them, once a second;
+//! - [`sampler`]: depths and processes, once a second;
 //! - [`report`]: the page, the data and the verdict;
 //! - `attack`: `goose`'s users, who take the orders from the schedule (only with the feature `load`);
 //! - `drive`: a run from seeding to the books (only with the feature `load`).

@@ -1,12 +1,14 @@
 //! Reconcile: proves from the books of all services that nothing was lost.
 //!
-//! Waits until nothing moves any more (every order at rest, outboxes, queues and outward work empty), within a bound; then
-//! reads every service's database, the broker, and the card company's own ledger, and compares them:
+//! Waits, up to a bound, until every order is at rest and outboxes, queues and outward work are empty. Then reads every
+//! service's database, the broker, and the card processor's own ledger, and compares them:
 //!
 //! - every accepted order exists, and is at rest in one state;
-//! - wallet money: what was paid in is in a wallet, or taken for a confirmed order, or settled by an operator; per currency;
-//! - card money: what the card company captured and did not refund is what confirmed orders cost, order by order;
-//! - stock: available + reserved + sold + written off = stocked; confirmed means sold, cancelled means neither;
+//! - wallet money: all that was paid in is in a wallet, or taken for a confirmed order, or settled by an operator; per
+//!   currency;
+//! - card money: the card processor's captures less its refunds are the cost of confirmed orders, order by order;
+//! - stock: available + reserved + sold + written off = stocked; a confirmed order's goods are sold, a cancelled one's
+//!   are neither sold nor reserved;
 //! - each effect happened at most once;
 //! - each orchestrated order has its saga, which ended as the order did; no saga waits for an operator;
 //! - outboxes, queues and parking lots are empty; each ended order has its mail.
@@ -27,7 +29,8 @@ use contracts::value::OrderId;
 pub use glance::{Check, Glance, Verdict};
 pub use quiescence::Unrest;
 
-/// Where the books are: a role that reads the views of the schema `audit`, or the tables, and changes nothing.
+/// The addresses of the books, for a role that reads the views of the schema `audit`, or the tables, and changes
+/// nothing.
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Books")]
 pub struct Sources {
@@ -80,32 +83,32 @@ impl Sources {
         .collect()
     }
 
-    /// `url` with the password that is in force.
+    /// Returns `url` with the password that is in force.
     pub(crate) fn open(&self, url: &str) -> anyhow::Result<String> {
         chassis::settings::with_password(url, self.auditor_password_file.as_deref())
     }
 }
 
-/// Something that should not be.
+/// A rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What should be.
+    /// The rule that should hold.
     pub rule: &'static str,
-    /// What is.
+    /// The values that break it.
     pub detail: String,
 }
 
-/// What was found.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What was compared, for a person to read.
+    /// The figures that were compared, for a person to read.
     pub facts: Vec<String>,
-    /// What should not be; empty if the books agree.
+    /// The rules that do not hold; empty if the books agree.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// Whether the books agree.
+    /// Returns true if the books agree.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
@@ -137,12 +140,12 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// What must be true besides.
+/// Rules besides those of the books.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Orders that were accepted, and must exist.
+    /// Orders that were accepted, each of which must exist.
     pub accepted: HashSet<OrderId>,
-    /// Whether an order that was cancelled by its deadline is a finding: an outage must not lead to one.
+    /// If true, each order that was cancelled by its deadline is a finding: an outage must not lead to one.
     pub none_by_deadline: bool,
 }
 

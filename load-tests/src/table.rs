@@ -1,6 +1,6 @@
 //! Tables for a terminal.
 
-/// Rows of cells, each column as wide as its widest cell.
+/// Renders rows of cells, each column as wide as its widest cell.
 pub fn render(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {

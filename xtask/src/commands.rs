@@ -1,4 +1,4 @@
-//! What a person can ask for.
+//! The commands of `cargo xtask`.
 
 mod alerts;
 mod bench;
@@ -30,47 +30,47 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   up                 start private servers and all services, with light traffic, until Ctrl-C
-      --once         one order of each ending, each way; wait for all; print the table; exit 0 or 1
+      --once         place one order of each ending, each way; wait for all; print the table; exit 0 or 1
       --no-install   say what is missing instead of installing it
-      --no-traffic   no orders but yours
-      --release      optimised: the first build takes some minutes more
+      --no-traffic   place no orders
+      --release      build optimised; the first build takes some minutes more
       --rate N       orders per second of the light traffic (default 1)
-      --coordination WAY  choreography, orchestration or both (default): how its orders come to their ends
+      --coordination WAY  choreography, orchestration or both (default): the way its orders are coordinated
   down               end what a killed `up`, `test` or `verify` left
   test [ARGUMENTS]   start the servers and run every test; ARGUMENTS go to `cargo test`
       --no-install   say what is missing instead of installing it
   token NAME         print a development token; --operator, --service, --hours N
   verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
-      --minutes N    of each outage, instead of what the drill asks for
-      --rate N       orders per second meanwhile (default 3)
-  verify compose     `docker compose up` as a user has it: orders, page, traces, dashboards, down and up, scaled, sizes
-  verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: that one alone
-      --no-build     with the images that are there; --rate N: orders per second
+      --minutes N    the length of each outage, instead of the drill's own
+      --rate N       orders per second during it (default 3)
+  verify compose     `docker compose up` as its user has it: orders, page, traces, dashboards, down and up, scaled, sizes
+  verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: only that fault
+      --no-build     use the images that exist; --rate N: orders per second
   verify compose-replicas  as the drill `replicas`, on the containers, with their versions of the servers
   verify consumers   the events, read by the examples in Python and JavaScript (docs/events.md), whose packages it installs
-  verify page        the front page in Chromium: orders, what can be broken and mended, keyboard, phone, dark
+  verify page        the front page in Chromium: orders, breaking and mending, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures
   verify openapi     docs/openapi under openapi-spec-validator and Redocly's recommended rules
   verify clients [SERVICE…]  a Python client generated from each document (or these), and used
-  verify schemathesis [SERVICE…]  requests invented from each document (or these), every answer held against it
-  load [PROFILE]     load, and a report: smoke (20 s), steady, step, spike or soak; on an optimised stack of its own
+  verify schemathesis [SERVICE…]  requests generated from each document (or these), every response checked against it
+  load [PROFILE]     put load on an optimised stack of its own, and report: smoke (20 s), steady, step, spike or soak
       --url URL      on a running stack instead, through its front door
       --rate R, --coordination WAY, …  `load --help` lists them: docs/load-testing.md
-  compare            the same orders each way, and what each costs; on an optimised stack of its own
+  compare            the same orders each way, and the cost of each; on an optimised stack of its own
       --orders N, --rate R, --rounds N
-  bench [FILTER]     what the patterns cost, beside what people take otherwise: one table (docs/benchmarks.md)
+  bench [FILTER]     the cost of the patterns and of their alternatives, in one table (docs/benchmarks.md)
       UPDATE_DOCS=1 in the environment renews that page, by a whole run on an idle machine
-  sagas [ID]         the sagas of the stack of `up`; one whole, by its id or its order's; --phase stuck,broken
-      ID resume|skip|abandon NOTE    what an operator does to a stuck one
-  drill NAME         on the stack of `up`: harm done with a pattern and without it, told as it happens, ending in reconcile:
+  sagas [ID]         list the sagas of the stack of `up`, or show one, by its id or its order's; --phase stuck,broken
+      ID resume|skip|abandon NOTE    take an operator action on a stuck saga
+  drill NAME         a failure on the stack of `up`, with a pattern and without it, reported as it happens, then reconcile:
                      breaker, bulkhead, retry-storm, lock-pause, lock-flush, degraded-prices, smtp-down, card-outage,
                      slow-bodies
-      --minutes N    how long the card company is down in card-outage (default 10)
-      --release      an optimised drill, for a stack of `up --release`
+      --minutes N    the length of the outage in card-outage (default 10)
+      --release      build the drill optimised, for a stack of `up --release`
   example NAME       a pattern's example (shared/holdfast/examples), with the servers that it needs
   copy-out [PATTERN…]  each pattern (or these) copied into a crate of its own, built and tested there
       --to FOLDER    keep the crates, in FOLDER/PATTERN
-      --name NAME    what the crate is called, for one pattern (default copied-PATTERN)
+      --name NAME    the crate's name, for one pattern (default copied-PATTERN)
   mutants [NAME…]    break each guarantee of a pattern (or of these; or the mutants whose title has NAME in it), and see its test
                      fail: one table; exit 1 if a mutant survives
       --generated    cargo-mutants changes each condition and result of the relay, the consumer, its batches, the inbox and the
@@ -79,7 +79,7 @@ cargo xtask COMMAND
   help               this text
 ";
 
-/// Does what the arguments ask for.
+/// Runs the command that the arguments name.
 pub fn run() -> Result<ExitCode> {
     let mut arguments = Parser::from_env();
     let command = match arguments.next()? {
@@ -110,7 +110,7 @@ pub fn run() -> Result<ExitCode> {
     }
 }
 
-/// What `--no-install` means.
+/// Returns the meaning of `--no-install`.
 fn install(no_install: bool) -> Install {
     if no_install {
         Install::Refused
@@ -119,7 +119,7 @@ fn install(no_install: bool) -> Install {
     }
 }
 
-/// The exit code of a child, as ours.
+/// Returns the exit code of a child, or failure if it has none.
 fn exit_code(status: std::process::ExitStatus) -> ExitCode {
     status
         .code()

@@ -1,4 +1,4 @@
-//! The stack of `docker-compose.yml`, driven by its own commands: what the container drills run on.
+//! The stack of `docker-compose.yml`, driven by `docker compose`, for the drills on containers.
 
 use std::{
     fmt::Write as _,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{Context, Result, error, ports, process, workspace};
 
-/// Services that end when they have done what they are for.
+/// The services that end when their work is done.
 const ONE_SHOT: [&str; 1] = ["service-token"];
 
-/// A project of its own, so that it stands beside a stack that somebody runs.
+/// A project of its own, beside any stack that the user runs.
 #[derive(Debug)]
 pub struct Compose {
     project: &'static str,
@@ -23,25 +23,23 @@ pub struct Compose {
 /// A container of the project.
 #[derive(Clone, Debug)]
 pub struct Container {
-    /// Its id.
     pub id: String,
-    /// The service that it is one of.
+    /// The service that it runs.
     pub service: String,
-    /// Its name.
     pub name: String,
     state: String,
     status: String,
 }
 
 impl Container {
-    /// Whether it does its work, as far as Docker can tell.
+    /// Returns true if it runs, and is healthy if it has a health check.
     pub fn is_well(&self) -> bool {
         self.state == "running" && (self.status.contains("(healthy)") || !self.status.contains('('))
     }
 }
 
 impl Compose {
-    /// The project `name`, with no traffic but the drill's.
+    /// Creates the project `name`, without traffic but the drill's.
     pub fn new(project: &'static str) -> Result<Self> {
         let there = Command::new("docker")
             .args(["compose", "version"])
@@ -50,7 +48,7 @@ impl Compose {
             .status();
         if !there.is_ok_and(|status| status.success()) {
             return Err(error(
-                "this drill needs Docker with the Compose plugin; `docker compose version` does not answer",
+                "this drill needs Docker with the Compose plugin; `docker compose version` fails",
             ));
         }
         let port = ports::prefer(18_080)?;
@@ -65,12 +63,12 @@ impl Compose {
         })
     }
 
-    /// Where the front door is.
+    /// Returns the address of the front door.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// `docker compose …` of this project.
+    /// Returns a `docker compose` command for this project.
     pub fn command<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new("docker");
         command
@@ -84,12 +82,12 @@ impl Compose {
         command
     }
 
-    /// Runs `docker compose …`; answers what it printed.
+    /// Runs `docker compose` with these arguments, and returns its output.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         output(&mut self.command(arguments))
     }
 
-    /// Builds the images; what the builder says is shown.
+    /// Builds the images, and shows the builder's output.
     pub fn build(&self) -> Result {
         let status = self
             .command(["build"])
@@ -102,7 +100,7 @@ impl Compose {
         }
     }
 
-    /// `docker compose up`, until everything is healthy; answers how long that took.
+    /// Runs `docker compose up`, and returns the time until everything was healthy.
     pub fn up(&self, more: &[&str]) -> Result<Duration> {
         let begun = Instant::now();
         let mut arguments = vec!["up", "--detach", "--no-build"];
@@ -112,7 +110,7 @@ impl Compose {
         Ok(begun.elapsed())
     }
 
-    /// The containers, one-shot ones left out.
+    /// Returns the containers, without those of one-shot services.
     pub fn containers(&self) -> Result<Vec<Container>> {
         let filter = format!("label=com.docker.compose.project={}", self.project);
         let format = "{{.ID}}\t{{.Label \"com.docker.compose.service\"}}\t{{.Names}}\t{{.State}}\t{{.Status}}";
@@ -135,7 +133,7 @@ impl Compose {
         Ok(containers)
     }
 
-    /// Waits until every container is well; answers how long that took.
+    /// Waits until every container is well, and returns the time that it took.
     pub fn wait_all_well(&self, patience: Duration) -> Result<Duration> {
         let begun = Instant::now();
         let mut last = String::new();
@@ -151,7 +149,7 @@ impl Compose {
         Ok(begun.elapsed())
     }
 
-    /// A command of `load-tests` on this machine, through the front door.
+    /// Returns a `traffic` command of this machine, through the front door.
     pub fn traffic(&self) -> Command {
         let mut command = Command::new(workspace::binary("traffic"));
         command.current_dir(workspace::root());
@@ -164,7 +162,7 @@ impl Compose {
         command
     }
 
-    /// `docker compose run --rm reconcile`, fed with the ids of accepted orders.
+    /// Runs `docker compose run --rm reconcile`, with the ids of accepted orders as its input, and returns its report.
     pub fn reconcile(&self, within: Duration, journal: Option<&str>) -> Result<String> {
         let within = within.as_secs().to_string();
         let mut command = self.command(["run", "--rm", "-T", "reconcile", "--within", &within]);
@@ -193,7 +191,7 @@ impl Compose {
         }
     }
 
-    /// Removes the containers, and with `data` what they kept.
+    /// Removes the containers, and with `data` their volumes.
     pub fn down(&self, data: bool) -> Result {
         let mut arguments = vec!["--profile", "tools", "down", "--remove-orphans"];
         if data {
@@ -205,17 +203,17 @@ impl Compose {
 
 impl Drop for Compose {
     fn drop(&mut self) {
-        // A drill that failed leaves nothing; what it found was printed.
+        // A failed drill leaves no containers; its findings were printed.
         let _ = self.down(true);
     }
 }
 
-/// Runs `docker …`; answers what it printed.
+/// Runs `docker` with these arguments, and returns its output.
 pub fn docker(arguments: &[&str]) -> Result<String> {
     output(Command::new("docker").args(arguments).stdin(Stdio::null()))
 }
 
-/// Runs a command to its end; its error output is the error.
+/// Runs a command to its end, and returns its output. If it fails, its error output is the error.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.output().context(command.get_program().display())?;
     if output.status.success() {

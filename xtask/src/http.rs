@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask a service on this machine whether it is ready, and to be its operator.
+//! A minimal HTTP client for services on this machine: for their readiness, and for an operator's requests.
 
 use std::{
     io::{Read, Write},
@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-/// The status and body that `GET path` on this port answers.
+/// Returns the status and body of `GET path` on this port.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
     send(port, "GET", path, "", "")
 }
 
-/// The status and body that a request on this port answers; `headers` are whole lines, `body` is JSON.
+/// Returns the status and body of a request on this port; `headers` are whole lines, `body` is JSON. The status is 0 if
+/// the response has none.
 pub fn send(
     port: u16,
     method: &str,

@@ -1,12 +1,12 @@
-//! What `cargo xtask` is made of: private servers, the services on them, and what a person or a drill does to both.
+//! The parts of `cargo xtask`: private servers, the services on them, and the commands that use and break both.
 //!
-//! A library too, so that `e2e/` starts services with the same wiring as `cargo xtask up`. Standard library only, but for
-//! signals and arguments: it is compiled before anyone sees a line of progress.
+//! A library as well, so that `e2e/` starts services with the wiring of `cargo xtask up`. It uses the standard library
+//! only, except for signals and arguments, as it is compiled before its first line of progress.
 //!
-//! - [`workspace`]: where things are;
+//! - [`workspace`]: folders and binaries;
 //! - [`process`]: children that never outlive their parent;
 //! - [`servers`]: finds or installs PostgreSQL, RabbitMQ and Redis, and starts private ones;
-//! - [`wiring`]: which service is told what; [`settings`]: and what by whoever starts it;
+//! - [`wiring`]: the environment of each service; [`settings`]: the part of it that a person gives;
 //! - [`stack`]: all of it together, supervised;
 //! - [`compose`]: the same in containers.
 
@@ -22,10 +22,10 @@ pub mod stack;
 pub mod wiring;
 pub mod workspace;
 
-/// What goes wrong in a task is told to a person, once, and ends it.
+/// The result of a task. An error is reported to a person once, and ends the task.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
-/// A sentence for a person.
+/// An error, in a sentence for a person.
 #[derive(Debug)]
 pub struct Error(pub String);
 
@@ -49,14 +49,14 @@ impl From<lexopt::Error> for Error {
     }
 }
 
-/// An [`Error`] from a sentence.
+/// Returns an [`Error`] from a sentence.
 pub fn error(sentence: impl Into<String>) -> Error {
     Error(sentence.into())
 }
 
-/// Says what was being done when something went wrong.
+/// Adds to an error what was being done.
 pub trait Context<T> {
-    /// Puts `doing` before the error.
+    /// Puts `doing` before the error's text.
     fn context(self, doing: impl std::fmt::Display) -> Result<T>;
 }
 

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// Below the ports that outgoing connections are given, on every system: one of those could be taken by anybody's connection
-/// while whoever listens on it is restarted.
+/// Below the range of ephemeral ports on every system: the system could give one of those to an outgoing connection
+/// while the server that listens on it is restarted.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
-/// How many ports were looked at: nobody in this process is given what somebody else is about to listen on.
+/// The number of ports that were tried. Two callers in this process never get the same port before they listen on it.
 static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
-/// A port that is free now.
+/// Returns a port that is free now.
 pub fn free() -> std::io::Result<u16> {
     // Processes begin at different places.
     let (first, count) = (std::process::id() % 1000 * 12, RANGE.end - RANGE.start);
@@ -27,7 +27,7 @@ pub fn free() -> std::io::Result<u16> {
     Err(refused.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
 }
 
-/// This port if it is free, so that a person's bookmarks work, or any other.
+/// Returns this port if it is free, so that a person's bookmarks work, or else any free one.
 pub fn prefer(port: u16) -> std::io::Result<u16> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(port),
@@ -35,7 +35,7 @@ pub fn prefer(port: u16) -> std::io::Result<u16> {
     }
 }
 
-/// Whether somebody listens on it.
+/// Returns true if a connection to the port is accepted.
 pub fn answers(port: u16) -> bool {
     TcpStream::connect_timeout(
         &(Ipv4Addr::LOCALHOST, port).into(),

@@ -12,13 +12,14 @@ use std::{
 
 use crate::{Context, Result, error};
 
-/// In the environment of every child: whose it is. `cargo xtask down` finds by it what a parent left that was killed.
+/// The variable in the environment of every child that names its stack. `cargo xtask down` finds by it the children of
+/// a parent that was killed.
 pub const MARK: &str = "HOLDFAST_STACK";
 
-/// Set by Ctrl-C and SIGTERM.
+/// Set by SIGINT and SIGTERM.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C and SIGTERM do not end this process but set a flag.
+/// Makes SIGINT and SIGTERM set a flag instead of ending this process.
 pub fn catch_signals() -> Result {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
@@ -31,12 +32,12 @@ pub fn catch_signals() -> Result {
     Ok(())
 }
 
-/// Whether somebody wants this to end.
+/// Returns true after SIGINT or SIGTERM.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Asks every 20 ms until `done` answers something; fails after `patience`, or when somebody wants this to end.
+/// Calls `done` every 20 ms until it returns a value; fails after `patience`, or after SIGINT or SIGTERM.
 pub fn wait_for<T>(
     what: &str,
     patience: Duration,
@@ -60,23 +61,21 @@ pub fn wait_for<T>(
     }
 }
 
-/// Between two looks at something that tells nobody when it changes: a process, a port.
+/// Sleeps between two looks at something that cannot be waited for, such as a process or a port.
 #[expect(clippy::disallowed_methods, reason = "the pause of a polling loop")]
 pub fn nap(pause: Duration) {
     std::thread::sleep(pause);
 }
 
-/// Who a child runs as.
+/// The user as which a child runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// User id.
     pub uid: u32,
-    /// Group id.
     pub gid: u32,
 }
 
 impl User {
-    /// The user of this name, if there is one.
+    /// Returns the user of this name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
         let mut fields = passwd
@@ -89,7 +88,7 @@ impl User {
         })
     }
 
-    /// Gives it a file or folder, with everything in it.
+    /// Gives the user a file or folder, with everything in it.
     pub fn own(self, path: &Path) -> Result {
         let status = Command::new("chown")
             .arg("-R")
@@ -107,31 +106,29 @@ impl User {
     }
 }
 
-/// How to start a child.
+/// A program with its arguments, environment and place, to be started any number of times.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// What it is called.
+    /// The name in messages.
     pub name: String,
-    /// The program.
     pub program: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<String>,
-    /// Its environment, on top of PATH, LANG and HOME.
+    /// The environment, on top of PATH, LANG, HOME and RUST_BACKTRACE.
     pub environment: Vec<(String, String)>,
-    /// Where it runs.
+    /// The working directory.
     pub folder: PathBuf,
-    /// Who it runs as; who we are, if not given.
+    /// The user; `None` for the user of this process.
     pub user: Option<User>,
-    /// Where its output goes.
+    /// The file to which its output is appended.
     pub log: PathBuf,
     /// The stack that it belongs to.
     pub stack: PathBuf,
-    /// What asks it to stop.
+    /// The signal that asks it to stop.
     pub stop: i32,
 }
 
 impl Recipe {
-    /// The command for it, tied to the thread that spawns it.
+    /// Returns the command, tied to the thread that spawns it.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(&self.program);
         command
@@ -158,7 +155,7 @@ impl Recipe {
         Ok(command)
     }
 
-    /// Starts it. From the main thread: the child ends when the thread ends that started it.
+    /// Starts it. To be called on the main thread: the child is killed when the thread that started it ends.
     pub fn start(&self) -> Result<Process> {
         let child = self.command()?.spawn().context(format!(
             "cannot start {} ({})",
@@ -177,8 +174,8 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Has the child killed when its parent's thread ends, and takes it out of our process group: Ctrl-C in the terminal reaches
-/// us alone, and we stop the children in the right order.
+/// Has the child killed when the thread that starts it ends, and takes it out of our process group: Ctrl-C in the
+/// terminal then reaches this process alone, which stops its children in the right order.
 fn tie(command: &mut Command) {
     command.process_group(0);
     let parent = std::process::id();
@@ -186,7 +183,7 @@ fn tie(command: &mut Command) {
     #[expect(unsafe_code, reason = "prctl in the child, before exec")]
     unsafe {
         command.pre_exec(move || {
-            // After the change of user, which would clear it.
+            // After the change of user, which would reset the signal.
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -202,20 +199,20 @@ fn tie(command: &mut Command) {
 /// A running child.
 #[derive(Debug)]
 pub struct Process {
-    /// How it was started.
+    /// The recipe by which it was started.
     pub recipe: Recipe,
     child: Child,
-    /// When it was started.
+    /// The time at which it was started.
     pub started: Instant,
 }
 
 impl Process {
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// Returns its exit status, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
@@ -223,7 +220,7 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // SAFETY: a child that was not waited for yet, so that the id is still its own.
+            // SAFETY: the child has not been waited for, so the id is still its own.
             #[expect(unsafe_code, reason = "the standard library has no kill but SIGKILL")]
             unsafe {
                 libc::kill(pid, signal);
@@ -231,14 +228,14 @@ impl Process {
         }
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills it by SIGKILL, and waits until it has ended.
     pub fn kill(&mut self) -> Result {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Asks it to stop, and kills it when it has not within `patience`.
+    /// Asks it to stop, and kills it if it has not ended within `patience`.
     pub fn stop(&mut self, patience: Duration) -> Result {
         self.signal(self.recipe.stop);
         let begun = Instant::now();
@@ -254,22 +251,23 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = self.kill();
     }
 }
 
-/// Starts a command in a process group of its own, to be ended with [`kill_group`]. It ends when the thread ends that started it.
+/// Starts a command in a process group of its own, to be ended with [`kill_group`]. It is killed when the calling
+/// thread ends.
 pub fn spawn_tied(command: &mut Command) -> Result<Child> {
     tie(command);
     let name = command.get_program().to_string_lossy().into_owned();
     command.spawn().context(format!("cannot run {name}"))
 }
 
-/// Kills a child of [`spawn_tied`] with all that it has started, and waits until it is gone.
+/// Kills a child of [`spawn_tied`] with all processes of its group, and waits until the child has ended.
 pub fn kill_group(child: &mut Child) -> Result {
     if let Ok(group) = i32::try_from(child.id()) {
-        // SAFETY: the group of a child that was not waited for yet, so that the id is still its own.
+        // SAFETY: the group of a child that has not been waited for, so the id is still its own.
         #[expect(unsafe_code, reason = "the standard library kills one process only")]
         unsafe {
             libc::kill(-group, libc::SIGKILL);
@@ -279,7 +277,7 @@ pub fn kill_group(child: &mut Child) -> Result {
     Ok(())
 }
 
-/// Runs a command to its end, with its output in `log`; fails with the end of that output.
+/// Runs a command to its end, with its output in `log`; the error of one that fails has the end of that output.
 pub fn run(command: &mut Command, log: &Path) -> Result {
     let output = open_log(log).context(log.display())?;
     command
@@ -309,7 +307,7 @@ pub fn run(command: &mut Command, log: &Path) -> Result {
     }
 }
 
-/// The last lines of a log.
+/// Returns the last lines of a log, indented, under its path.
 pub fn tail(log: &Path, lines: usize) -> String {
     let text = std::fs::read(log)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -322,7 +320,7 @@ pub fn tail(log: &Path, lines: usize) -> String {
     format!("  the end of {}:\n{}", log.display(), last.join("\n"))
 }
 
-/// Every process that carries [`MARK`] with a folder below `within`.
+/// Returns every process, except this one, that carries [`MARK`] with a path that begins with `within`.
 pub fn marked(within: &Path) -> Vec<u32> {
     let mark = format!("{MARK}={}", within.display()).into_bytes();
     let Ok(processes) = std::fs::read_dir("/proc") else {

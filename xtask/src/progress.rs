@@ -1,4 +1,4 @@
-//! What a person sees while something is being done.
+//! Output for a person, while a command runs.
 
 use std::{
     io::Write,
@@ -8,7 +8,7 @@ use std::{
 
 static BEGUN: OnceLock<Instant> = OnceLock::new();
 
-/// Since when this runs.
+/// Returns the time since the first call.
 pub fn elapsed() -> Duration {
     BEGUN.get_or_init(Instant::now).elapsed()
 }

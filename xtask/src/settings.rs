@@ -1,7 +1,8 @@
 //! The settings that a person gives to services by the environment of `cargo xtask up`.
 //!
-//! Which variable is whose is read in the configuration reference of `docs/deploy.md`, which a test compares with what the
-//! services' `--help` says. What `up` decides itself is not passed on: addresses, passwords, and what they belong to.
+//! The configuration reference of `docs/deploy.md` lists the variables of each service; a test compares it with the
+//! services' `--help`. The variables that `up` sets itself are not passed on: addresses, passwords, and the settings
+//! that depend on them.
 
 use std::{collections::BTreeMap, fs};
 
@@ -11,7 +12,7 @@ use crate::{
     workspace,
 };
 
-/// What `up` sets, because it starts the servers that these name.
+/// The variables that `up` sets, because it starts the servers that they name.
 const OWNED: [&str; 31] = [
     "ACCOUNT_LOCK_NAME",
     "AMQP_PASSWORD_FILE",
@@ -50,7 +51,7 @@ const OWNED: [&str; 31] = [
 #[derive(Debug)]
 pub struct Reference(BTreeMap<String, Vec<&'static str>>);
 
-/// The settings that somebody gave.
+/// The settings that a person gave, by service.
 #[derive(Clone, Debug, Default)]
 pub struct Given(BTreeMap<&'static str, Vec<(String, String)>>);
 
@@ -62,8 +63,8 @@ impl Reference {
         Ok(Self::parse(&page))
     }
 
-    /// Reads the tables of a page: each has the services behind the colon of its heading, and the variables in its first
-    /// column.
+    /// Parses the tables of a page: the heading of each names its services after a colon, and its first column the
+    /// variables.
     fn parse(page: &str) -> Self {
         let all = || SERVICES.into_iter().chain([ROOM]);
         let reference = page.split("<!-- generated: configuration -->").nth(1);
@@ -90,7 +91,7 @@ impl Reference {
         Self(variables)
     }
 
-    /// Returns what `lookup` has of the documented variables, and the names of those that are not passed on.
+    /// Returns the documented variables that `lookup` has a value for, and the names of those that are not passed on.
     pub fn given(&self, lookup: impl Fn(&str) -> Option<String>) -> (Given, Vec<String>) {
         let mut given = Given::default();
         let mut kept = Vec::new();
@@ -148,7 +149,7 @@ mod tests {
         let reference = Reference::read().expect("the page is there");
         let (given, kept) = reference.given(|variable| Some(format!("a {variable}")));
         for (variable, services) in &reference.0 {
-            assert!(!services.is_empty(), "{variable} is nobody's");
+            assert!(!services.is_empty(), "no service reads {variable}");
             let is_kept = kept.contains(variable);
             assert_eq!(is_kept, OWNED.contains(&variable.as_str()), "{variable}");
             for service in services {

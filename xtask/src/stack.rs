@@ -1,4 +1,4 @@
-//! Servers and services together, supervised: what `up` shows and what `verify` breaks.
+//! Servers and services together, supervised: `up` runs them, and `verify` breaks them.
 
 mod build;
 
@@ -18,7 +18,7 @@ use crate::{
 /// The mail server of a stack.
 const SMTP: &str = "smtp-sink";
 
-/// What a stack is to be like.
+/// The properties of a stack.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a question of its own"
@@ -27,17 +27,17 @@ const SMTP: &str = "smtp-sink";
 pub struct Options {
     /// Its folder below `target/`.
     pub name: &'static str,
-    /// Whether missing servers are installed.
+    /// The treatment of missing servers.
     pub install: Install,
-    /// A PostgreSQL for each service instead of one for all: then each can be stopped by itself.
+    /// True for one PostgreSQL per service instead of one for all, so that each can be stopped alone.
     pub database_each: bool,
-    /// Whether failpoints, and the consumer's chaos switch, are compiled in.
+    /// True to compile in failpoints and the consumer's chaos switch.
     pub failpoints: bool,
-    /// Whether everything is optimised: for figures that mean something. Takes minutes to build.
+    /// True for an optimised build, which takes minutes: for figures that are to be kept.
     pub release: bool,
-    /// Whether there is a front page, from which everything can be broken.
+    /// True to run the control room.
     pub room: bool,
-    /// More settings, for all services.
+    /// Additional settings for all services.
     pub extra: Vec<(String, String)>,
     /// Settings that a person gave, each for the services that read it.
     pub given: Given,
@@ -45,10 +45,10 @@ pub struct Options {
 
 /// Servers and services, running.
 pub struct Stack {
-    /// Its folders.
+    /// The folders of the stack.
     pub claim: Claim,
     given: Given,
-    /// Where everything is.
+    /// The addresses and the environment of the services.
     pub wiring: Wiring,
     room: bool,
     postgres: BTreeMap<String, Postgres>,
@@ -56,18 +56,18 @@ pub struct Stack {
     redis: Redis,
     recipes: BTreeMap<String, Recipe>,
     running: BTreeMap<String, Process>,
-    /// What was stopped on purpose, and is not to be restarted.
+    /// Servers and services that were stopped on purpose, and are not restarted.
     stopped: Vec<String>,
-    /// How often each died by itself, in short order.
+    /// The number of times that each died by itself in short order.
     deaths: BTreeMap<String, u32>,
-    /// Everything that ever died by itself.
+    /// Each death that was not caused by a drill, with its exit status.
     died: Vec<String>,
-    /// Whether its programs are the optimised ones.
+    /// True if the programs are optimised.
     release: bool,
 }
 
 impl Stack {
-    /// Builds the services, starts the servers, and then the services; returns when all of them are ready.
+    /// Builds the services, starts the servers, and then the services; returns when all services are ready.
     pub fn start(options: &Options) -> Result<Self> {
         let claim = Claim::take(options.name)?;
         let logs = claim.folder.join("logs");
@@ -100,9 +100,9 @@ impl Stack {
         let mut process = redis.start()?;
         redis.wait(&mut process)?;
         running.insert("redis".to_owned(), process);
-        say(format!("Redis answers on port {}", redis.port));
+        say(format!("Redis listens on port {}", redis.port));
 
-        // Which server holds whose database.
+        // The servers, each with the services whose databases it holds.
         let servers: Vec<(String, Vec<&'static str>)> = if options.database_each {
             SERVICES
                 .iter()
@@ -140,7 +140,7 @@ impl Stack {
             postgres.insert(name, server);
         }
         say(format!(
-            "PostgreSQL answers on port {}",
+            "PostgreSQL listens on port {}",
             postgres.values().next().map_or(0, |server| server.port)
         ));
 
@@ -190,7 +190,7 @@ impl Stack {
             stack.recipe(service, service, stack.environment(service));
         }
         if stack.room {
-            // It finds the services and the books as the tools do.
+            // The control room finds the services and the books by the variables of the tools.
             let mut environment = stack.wiring.environment(ROOM);
             environment.extend(stack.tools_environment());
             environment.extend_from_slice(stack.given.of(ROOM));
@@ -209,7 +209,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The environment of a service.
+    /// Returns the environment of a service.
     fn environment(&self, service: &'static str) -> Vec<(String, String)> {
         let mut environment = self.wiring.environment(service);
         environment.extend(redis_environment(service, &self.redis.url(service)));
@@ -225,7 +225,7 @@ impl Stack {
         }
     }
 
-    /// How a program of ours is started.
+    /// Stores the recipe of one of our programs.
     fn recipe(&mut self, name: &str, program: &str, environment: Vec<(String, String)>) {
         let folder = self.claim.folder.clone();
         let recipe = Recipe {
@@ -266,20 +266,20 @@ impl Stack {
         let answered = self.rabbitmq.wait(&mut broker);
         self.running.insert(name, broker);
         answered?;
-        say(format!("RabbitMQ answers on port {}", self.rabbitmq.amqp));
+        say(format!("RabbitMQ listens on port {}", self.rabbitmq.amqp));
         self.wait_all_ready(Duration::from_secs(60))?;
         say("all services are ready");
         self.write_environment()
     }
 
-    /// The services, and the front page if there is one.
+    /// Returns the services, and the control room if the stack has it.
     fn programs(&self) -> Vec<&'static str> {
         let room = self.room.then_some(ROOM);
         SERVICES.into_iter().chain(room).collect()
     }
 
-    /// Starts one more of each service with messages, on the same database and queues: `order-2` beside `order`. Answers their
-    /// names, when all of them are ready.
+    /// Starts a second process of each service with messages, on the same database and queues: `order-2` beside
+    /// `order`. Returns their names when all of them are ready.
     pub fn replicate(&mut self) -> Result<Vec<String>> {
         let mut ports = BTreeMap::new();
         for service in SERVICES {
@@ -301,7 +301,7 @@ impl Stack {
         Ok(ports.into_keys().collect())
     }
 
-    /// Starts something of the stack that does not run.
+    /// Starts a server or service that does not run.
     pub fn revive(&mut self, name: &str) -> Result {
         let process = match name {
             "rabbitmq" => self.rabbitmq.start()?,
@@ -318,7 +318,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Kills something of the stack, as `kill -9` does, and leaves it dead until [`Self::revive`].
+    /// Kills a server or service by SIGKILL, and leaves it dead until [`Self::revive`].
     pub fn kill(&mut self, name: &str) -> Result {
         let mut process = self
             .running
@@ -328,7 +328,7 @@ impl Stack {
         process.kill()
     }
 
-    /// Stops something of the stack in good order, and leaves it stopped until [`Self::revive`].
+    /// Asks a server or service to stop, and leaves it stopped until [`Self::revive`].
     pub fn stop(&mut self, name: &str) -> Result {
         let mut process = self
             .running
@@ -338,7 +338,7 @@ impl Stack {
         process.stop(Duration::from_secs(40))
     }
 
-    /// Everything that runs, servers first.
+    /// Returns the names of all servers and services, servers first.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.postgres.keys().cloned().collect();
         names.extend(["rabbitmq", "redis", SMTP].map(str::to_owned));
@@ -346,12 +346,12 @@ impl Stack {
         names
     }
 
-    /// The servers that hold databases.
+    /// Returns the names of the servers that hold databases.
     pub fn database_servers(&self) -> Vec<String> {
         self.postgres.keys().cloned().collect()
     }
 
-    /// Waits until a service says that it is ready.
+    /// Waits until a service reports that it is ready.
     pub fn wait_ready(&mut self, service: &'static str, patience: Duration) -> Result {
         let port = self.wiring.ports.get(service).copied().unwrap_or(0);
         let mut last = String::new();
@@ -381,7 +381,7 @@ impl Stack {
         ready.map_err(|e| error(format!("{e} {last}\n{}", process::tail(&log, 15))))
     }
 
-    /// Waits until everything is there and ready.
+    /// Waits until all services are ready.
     pub fn wait_all_ready(&mut self, patience: Duration) -> Result {
         for service in self.programs() {
             self.wait_ready(service, patience)?;
@@ -389,7 +389,8 @@ impl Stack {
         Ok(())
     }
 
-    /// Restarts what died by itself, and says so. To be called now and then.
+    /// Restarts the processes that died by themselves, and reports them. To be called repeatedly. Fails if one keeps
+    /// dying.
     pub fn supervise(&mut self) -> Result {
         let names: Vec<String> = self.running.keys().cloned().collect();
         for name in names {
@@ -421,22 +422,22 @@ impl Stack {
         Ok(())
     }
 
-    /// What died by itself until now, and how.
+    /// Returns the processes that died by themselves until now, with their exit status.
     pub fn died(&self) -> Vec<String> {
         self.died.clone()
     }
 
-    /// The folder in which the mails end.
+    /// Returns the folder into which mails are written.
     pub fn mails(&self) -> PathBuf {
         self.claim.folder.join("mails")
     }
 
-    /// The broker's pages for people.
+    /// Returns the address of the broker's pages.
     pub fn rabbitmq_page(&self) -> String {
         format!("http://127.0.0.1:{}", self.rabbitmq.management)
     }
 
-    /// Redis, as its administrator connects: for drills.
+    /// Returns the URL of Redis for its administrator: for drills.
     pub fn redis_url(&self) -> String {
         self.redis.url("admin")
     }
@@ -446,12 +447,12 @@ impl Stack {
         self.rabbitmq.control(arguments)
     }
 
-    /// The port of the broker's metrics.
+    /// Returns the port of the broker's metrics.
     pub fn rabbitmq_metrics(&self) -> u16 {
         self.rabbitmq.metrics
     }
 
-    /// Runs a statement in a service's database, as nobody but a drill may.
+    /// Runs a statement in a service's database, as superuser: for drills alone.
     pub fn execute(&self, service: &str, statement: &str) -> Result {
         let server = self
             .postgres
@@ -461,7 +462,7 @@ impl Stack {
         server.execute(&database_of(service), statement)
     }
 
-    /// The variables by which `traffic` and `reconcile` find everything.
+    /// Returns the variables by which `traffic` and `reconcile` find the services and their books.
     pub fn tools_environment(&self) -> Vec<(String, String)> {
         let api = format!(
             "http://auditor:development-auditor@127.0.0.1:{}/api",
@@ -484,7 +485,7 @@ impl Stack {
         environment
     }
 
-    /// A command of `load-tests` on this stack.
+    /// Returns a command of `load-tests` on this stack.
     pub fn tool(&self, name: &str) -> Command {
         let mut command = Command::new(self.binary(name));
         command
@@ -494,9 +495,10 @@ impl Stack {
         command
     }
 
-    /// Writes the variables to a file, for a person's shell.
+    /// Writes the variables of the tools to a file, for a person's shell.
     fn write_environment(&self) -> Result {
-        let mut lines = vec!["# What is where: `source` this file in a shell.".to_owned()];
+        let mut lines =
+            vec!["# The addresses of this stack: `source` this file in a shell.".to_owned()];
         let environment = self.tools_environment();
         lines.extend(
             environment
@@ -507,10 +509,10 @@ impl Stack {
         fs::write(&path, lines.join("\n")).context(path.display())
     }
 
-    /// Stops everything, from the entrance to the exit.
+    /// Stops the services, then the servers, and removes the servers' data.
     pub fn shut_down(mut self) -> Result {
         let services: Vec<String> = self.recipes.keys().cloned().collect();
-        // All at once: each finishes what it has in hand.
+        // All at once: each finishes its work in hand.
         for name in &services {
             if let Some(process) = self.running.get(name) {
                 process.signal(process.recipe.stop);
@@ -521,7 +523,7 @@ impl Stack {
                 process.stop(Duration::from_secs(45))?;
             }
         }
-        // The servers' data go with them, so there is nothing for them to finish.
+        // The servers' data are discarded, so they need not shut down.
         for (_, mut process) in std::mem::take(&mut self.running) {
             process.kill()?;
         }

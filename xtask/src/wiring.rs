@@ -1,4 +1,4 @@
-//! Which service is told what: the one place that knows every service's environment on one machine.
+//! The environment of each service on one machine, in one place.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -14,11 +14,11 @@ pub const SERVICES: [&str; 6] = [
     "card-processor",
 ];
 
-/// The front page: it keeps nothing, reads from all of them, and is shown before them.
+/// The control room: it stores nothing, reads from all services, and is shown before them.
 pub const ROOM: &str = "control-room";
 
-/// The port that a service has if nobody else does, so that bookmarks and the README's commands work: a new service gets the
-/// next one, and no other moves.
+/// Returns the port that a service gets if it is free, so that bookmarks and the README's commands work. A new service
+/// gets the next port, and no other moves.
 pub fn preferred_port(service: &str) -> u16 {
     match service {
         ROOM => 7000,
@@ -32,7 +32,7 @@ pub fn preferred_port(service: &str) -> u16 {
     }
 }
 
-/// The name of a service's database, and of the role that owns it: as in `deploy/postgres/roles.sql`.
+/// Returns the name of a service's database, and of the role that owns it, as in `deploy/postgres/roles.sql`.
 pub fn database_of(service: &str) -> String {
     match service {
         "card-processor" => "card_processor".to_owned(),
@@ -40,34 +40,34 @@ pub fn database_of(service: &str) -> String {
     }
 }
 
-/// Who has locks in Redis, and the variables by which it finds it.
+/// Returns the variable by which a service finds Redis, if it has locks there.
 pub fn redis_environment(service: &str, url: &str) -> Option<(String, String)> {
     (service == "payment").then(|| ("REDIS_URL".to_owned(), url.to_owned()))
 }
 
-/// Where everything is.
+/// The addresses of all servers and services of a stack.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     /// The port of each service on 127.0.0.1.
     pub ports: BTreeMap<&'static str, u16>,
     /// The database of each service.
     pub databases: BTreeMap<&'static str, String>,
-    /// The broker, as each service connects to it; the card processor has none.
+    /// The broker's URL for each service; the card processor has none.
     pub brokers: BTreeMap<&'static str, String>,
-    /// The mail server.
+    /// The URL of the mail server.
     pub smtp: String,
-    /// The card processor, as payment reaches it, if not directly.
+    /// The URL of the card processor for payment, if it differs from the service's own.
     pub card_processor: Option<String>,
-    /// The broker's page for people, if it is to be shown.
+    /// The broker's page for people, if it is to be linked.
     pub broker_page: Option<String>,
     /// The file with the services' token.
     pub token_file: PathBuf,
-    /// More settings, for all services: `CONSUMER_CHAOS`, say.
+    /// Additional settings for all services, such as `CONSUMER_CHAOS`.
     pub extra: Vec<(String, String)>,
 }
 
 impl Wiring {
-    /// Where a service answers.
+    /// Returns the address of a service.
     pub fn url(&self, service: &str) -> String {
         format!(
             "http://127.0.0.1:{}",
@@ -75,7 +75,7 @@ impl Wiring {
         )
     }
 
-    /// The environment of a service.
+    /// Returns the environment of a service.
     pub fn environment(&self, service: &'static str) -> Vec<(String, String)> {
         let port = self.ports.get(service).copied().unwrap_or(0);
         let mut environment = vec![
@@ -89,7 +89,7 @@ impl Wiring {
             ),
         ];
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
-        // There is no collector on this machine, unless somebody says so.
+        // Traces are not exported unless the environment names an exporter.
         let traces = std::env::var("OTEL_TRACES_EXPORTER").unwrap_or_else(|_| "none".to_owned());
         set("OTEL_TRACES_EXPORTER", traces);
         for name in [
@@ -126,7 +126,7 @@ impl Wiring {
                 set("WEBHOOK_KEYS_FILE", keys.display().to_string());
             }
             ROOM => {
-                // There is no collector's page on this machine.
+                // There is no page with traces on this machine.
                 set("TRACE_URL", String::new());
                 set("ROOM_LINKS", self.links());
             }
@@ -138,7 +138,7 @@ impl Wiring {
         environment
     }
 
-    /// What the front page has to open, besides itself: every service's API, to be tried.
+    /// Returns the links of the front page: every service's API, and the broker's page.
     fn links(&self) -> String {
         let link = |service: &str| {
             let url = self.url(service);
@@ -153,7 +153,7 @@ impl Wiring {
         format!("[{}]", links.join(","))
     }
 
-    /// The variables by which `traffic` and `reconcile` find everything.
+    /// Returns the variables by which `traffic` and `reconcile` find the services and their books.
     pub fn tools_environment(
         &self,
         rabbitmq_api: &str,

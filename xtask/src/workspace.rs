@@ -1,4 +1,4 @@
-//! Where things are.
+//! The folders and binaries of the workspace, and the claim of a stack's folder.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Context, Result, error};
 
-/// The folder of the workspace: the one above xtask's own.
+/// Returns the folder of the workspace, which is the one above xtask's own.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -16,7 +16,7 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Where cargo puts binaries, and where this one was put.
+/// Returns the folder in which cargo builds.
 pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => root().join(target),
@@ -24,20 +24,20 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// A binary of the workspace, as built for development.
+/// Returns the path of a binary that is built for development.
 pub fn binary(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
-/// A binary of the workspace, optimised.
+/// Returns the path of an optimised binary.
 pub fn release_binary(name: &str) -> PathBuf {
     target().join("release").join(name)
 }
 
-/// A cargo that builds what one from the command line would.
+/// Returns a cargo command that builds what one from the command line would.
 ///
-/// This process was itself started by cargo, which told it about the package xtask. Build scripts that look at those
-/// variables (ring's does) would run again for each change between the two, and all that is above them be built again.
+/// This process was itself started by cargo, which set variables about the package xtask. Build scripts that read them
+/// (ring's does) would run again after each change of their values, and all crates above them would be built again.
 pub fn cargo() -> std::process::Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(cargo);
@@ -51,13 +51,15 @@ pub fn cargo() -> std::process::Command {
     command
 }
 
-/// A package to name beside others: it asks for the features that any member of the workspace asks of crates in common.
+/// A package that is named beside others, to unify features: it wants those that any member of the workspace wants of
+/// shared crates.
 ///
-/// Cargo gives a crate the features that the packages named want of it. With other features it is another crate, and all that
-/// depends on it is compiled once more; with this package every build has the same ones. Nothing of it is built but benchmarks.
+/// Cargo gives a crate the features that the named packages want of it. With other features it is another crate, and
+/// all that depends on it is compiled once more; with this package every build has the same ones. Only benchmarks of
+/// this package are ever built.
 pub const FEATURES: &str = "benches";
 
-/// Whether this process may do everything.
+/// Returns true if this process runs as root.
 pub fn is_root() -> bool {
     // SAFETY: reads an id; cannot fail.
     #[expect(unsafe_code, reason = "the standard library has no geteuid")]
@@ -68,18 +70,18 @@ pub fn is_root() -> bool {
 
 /// The folder of a stack, held by one process at a time for as long as this value lives.
 ///
-/// A lock of the kernel's: it ends with the process, however that ends, so nothing blocks the next start.
+/// It is a lock of the kernel, which ends with the process however that ends, so that no lock blocks the next start.
 #[derive(Debug)]
 pub struct Claim {
-    /// What belongs to the stack: logs, mails, tokens.
+    /// The folder for logs, mails and tokens.
     pub folder: PathBuf,
-    /// What belongs to the servers, in a place that their users can reach.
+    /// The folder for the servers' data, in a place that their users can reach.
     pub data: PathBuf,
     _lock: File,
 }
 
 impl Claim {
-    /// Takes `target/NAME`, empty.
+    /// Claims `target/NAME`, and empties it. Fails if another process holds it.
     pub fn take(name: &str) -> Result<Self> {
         let folder = target().join(name);
         std::fs::create_dir_all(target()).context("cannot create the target folder")?;
@@ -94,7 +96,8 @@ impl Claim {
         write!(lock, "{}", std::process::id()).context(path.display())?;
         empty(&folder)?;
         let data = if is_root() && !is_reachable(&target()) {
-            // A checkout under /root, say: PostgreSQL refuses to run as root, and its own user cannot get here.
+            // In a checkout under /root, for example: PostgreSQL refuses to run as root, and its own user cannot get
+            // there.
             let place = format!("/var/tmp/holdfast-{:x}-{name}", fingerprint(&root()));
             let place = PathBuf::from(place);
             empty(&place)?;
@@ -110,7 +113,7 @@ impl Claim {
         })
     }
 
-    /// Returns the process that holds `target/NAME`, if one does.
+    /// Returns the process that holds `target/NAME`, if there is one.
     pub fn holder(name: &str) -> Result<Option<u32>> {
         let path = target().join(format!("{name}.lock"));
         if !path.exists() {
@@ -130,14 +133,14 @@ impl Claim {
         Ok(Some(pid))
     }
 
-    /// Removes the servers' data, when they have stopped. Logs and mails stay, for a look at them.
+    /// Removes the servers' data after they have stopped. Logs and mails stay for inspection.
     pub fn discard_data(&self) {
-        // What cannot be removed now is removed by the next start.
+        // A folder that cannot be removed now is removed by the next start.
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 
-/// Opens the file of a lock, with what its holder wrote in it.
+/// Opens the file of a lock, without truncating what its holder wrote.
 fn open_lock(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -151,7 +154,7 @@ fn empty(folder: &Path) -> Result {
     std::fs::create_dir_all(folder).context(folder.display())
 }
 
-/// Whether everybody may pass through every folder on the way.
+/// Returns true if every user may pass through all folders on the way.
 fn is_reachable(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     folder.ancestors().all(|folder| {
@@ -159,7 +162,7 @@ fn is_reachable(folder: &Path) -> bool {
     })
 }
 
-/// Tells checkouts apart (FNV-1a).
+/// Returns a hash that distinguishes checkouts (FNV-1a).
 fn fingerprint(path: &Path) -> u64 {
     path.as_os_str()
         .as_encoded_bytes()

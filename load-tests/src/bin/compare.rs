@@ -1,4 +1,4 @@
-//! What `cargo xtask compare` runs on a stack of its own: the same orders each way, and what each costs.
+//! Compares the two ways to coordinate orders; `cargo xtask compare` runs it on a stack of its own.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -21,7 +21,7 @@ struct Arguments {
     /// Orders each way, per round
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     orders: u32,
-    /// Orders per second: fewer than the machine can take, or it is the machine that is measured
+    /// Orders per second: below what the machine can take, or the machine is measured
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
     /// Rounds; the ways take turns
@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     } = Arguments::parse();
     anyhow::ensure!(
         rate > 0.0 && rate <= 1000.0,
-        "--rate is from more than 0 to 1000 orders per second"
+        "--rate must be more than 0, and at most 1000 orders per second"
     );
     let api = Arc::new(Api::new(places)?);
     seed(&api).await?;

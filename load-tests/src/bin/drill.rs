@@ -1,4 +1,4 @@
-//! What `cargo xtask drill` runs: harm done to a running stack, with a pattern and without it.
+//! Runs a drill on a running stack, with a pattern and without it; started by `cargo xtask drill`.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -20,9 +20,9 @@ struct Arguments {
     books: Sources,
     #[command(flatten)]
     locks: LockServer,
-    /// What to drill
+    /// The drill to run
     drill: Drill,
-    /// How long the card company is down in card-outage, in minutes
+    /// Minutes for which the card processor is down, in card-outage
     #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
 }
@@ -32,7 +32,7 @@ fn minutes(text: &str) -> Result<f64, String> {
     if (0.1..=600.0).contains(&minutes) {
         Ok(minutes)
     } else {
-        Err("is from 0.1 to 600".to_owned())
+        Err("must be from 0.1 to 600".to_owned())
     }
 }
 
@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let verdict = tokio::select! {
         verdict = drill::run(drill, &stage, outage) => verdict?,
         () = told_to_end() => {
-            println!("told to end: mending what it broke");
+            println!("interrupted: mending what the drill broke");
             stage.mend().await?;
             return Ok(ExitCode::FAILURE);
         }
@@ -63,7 +63,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Ctrl-C, a `kill`, or a terminal that closes.
+/// Waits for Ctrl-C, for SIGTERM, or for the terminal to close.
 async fn told_to_end() {
     let mut signals = [
         SignalKind::interrupt(),

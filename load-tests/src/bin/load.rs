@@ -15,68 +15,68 @@ use load_tests::{
     traffic::Ways,
 };
 
-/// Puts load on a running stack, follows each order to its rest, reconciles, and writes a report; `cargo xtask load` runs it.
-/// Exits 1 if something that must hold did not
+/// Puts load on a running stack, follows each order to its rest, reconciles, and writes a report; exits 1 if a limit
+/// was missed. `cargo xtask load` runs it
 #[derive(Parser)]
 #[command(name = "load")]
 struct Arguments {
     #[command(flatten)]
     places: Places,
 
-    /// Where the books are; without them there are no figures of queues and outboxes, and nothing is reconciled
+    /// The books; without them queues and outboxes are not measured, and nothing is reconciled
     #[command(flatten)]
     sources: Option<Sources>,
 
-    /// What load: smoke, steady, step, spike or soak
+    /// The profile: smoke, steady, step, spike or soak
     #[arg(default_value = "smoke")]
     profile: String,
 
-    /// Orders per second, instead of what the profile says; of `step` the first rate, of `spike` the calm one
+    /// Orders per second, instead of the profile's; the first rate of `step`, the calm one of `spike`
     #[arg(long)]
     rate: Option<f64>,
 
-    /// How long, in seconds, instead of what the profile says; of `step` each step, of `spike` each calm stretch
+    /// Seconds, instead of the profile's; the length of each step of `step`, of each calm stretch of `spike`
     #[arg(long)]
     seconds: Option<f64>,
 
-    /// How arrivals are spread
+    /// The distribution of arrivals
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     arrivals: Arrivals,
 
-    /// The seed of the schedule: the same one makes the same arrivals
+    /// The seed of the schedule; the same seed makes the same arrivals
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Users of goose: how many requests can be under way at a time
+    /// Users of goose: the most requests that can be under way at a time
     #[arg(long, default_value_t = 300)]
     users: usize,
 
-    /// How the services agree on the orders' ends
+    /// The way the orders are coordinated
     #[arg(long, value_enum, default_value_t = Ways::Choreography)]
     coordination: Ways,
 
-    /// 99 of 100 orders must be at rest within so many milliseconds, instead of what the profile says
+    /// Milliseconds within which 99 of 100 orders must be at rest, instead of the profile's
     #[arg(long)]
     p99: Option<f64>,
 
-    /// The share of arrivals that may get no order, from 0 to 1, instead of what the profile says
+    /// The share of arrivals that may get no order, from 0 to 1, instead of the profile's
     #[arg(long)]
     errors: Option<f64>,
 
-    /// Orders per second that must be sustained, instead of what the profile says
+    /// Orders per second that must be sustained, instead of the profile's
     #[arg(long)]
     sustain: Option<f64>,
 
-    /// The folder for the report and the journal of accepted orders; if not given, target/load/PROFILE-TIME
+    /// The folder for the report and the journal of accepted orders; by default target/load/PROFILE-TIME
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Arrivals {
-    /// By chance, as customers do who do not know each other
+    /// A Poisson process, as customers arrive who do not know each other
     Poisson,
-    /// At equal distances
+    /// Equal distances in time
     Constant,
 }
 
@@ -100,13 +100,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     } = Arguments::parse();
     anyhow::ensure!(
         rate.is_none_or(|rate| rate > 0.0 && rate <= 10_000.0),
-        "--rate is from more than 0 to 10000"
+        "--rate must be more than 0, and at most 10000"
     );
     anyhow::ensure!(
         seconds.is_none_or(|seconds| (4.0..=86_400.0).contains(&seconds)),
-        "--seconds is from 4 to 86400"
+        "--seconds must be from 4 to 86400"
     );
-    anyhow::ensure!((20..=5000).contains(&users), "--users is from 20 to 5000");
+    anyhow::ensure!(
+        (20..=5000).contains(&users),
+        "--users must be from 20 to 5000"
+    );
     let mut profile = Profile::named(&profile, rate, seconds).with_context(|| {
         let all: Vec<String> = PROFILES
             .iter()
@@ -150,7 +153,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A folder that tells when it was made.
+/// Returns the default folder of a report, named after the profile and the present time.
 fn folder(profile: &str) -> anyhow::Result<PathBuf> {
     let time = time::format_description::parse_borrowed::<2>(
         "[year]-[month]-[day]T[hour]-[minute]-[second]Z",

@@ -13,15 +13,15 @@ struct Arguments {
     #[command(flatten)]
     sources: Sources,
 
-    /// How long to wait until nothing moves, in seconds
+    /// Seconds to wait until nothing moves
     #[arg(long, default_value_t = 120)]
     within: u64,
 
-    /// A file with the ids of orders that were accepted, one a line: each must exist; `-` is standard input
+    /// A file with the ids of accepted orders, one a line, each of which must exist; `-` is standard input
     #[arg(long)]
     journal: Option<PathBuf>,
 
-    /// Find fault with orders that were cancelled by their deadline: no outage may lead to that
+    /// Report each order that was cancelled by its deadline: no outage may lead to that
     #[arg(long)]
     none_by_deadline: bool,
 }
@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             text.lines()
                 .map(str::parse)
                 .collect::<Result<_, _>>()
-                .with_context(|| format!("{}: not an order id", path.display()))?
+                .with_context(|| format!("{}: a line is not an order id", path.display()))?
         }
     };
     let wanted = Wanted {

@@ -1,4 +1,5 @@
-//! What `cargo xtask sagas` shows: the sagas of a running stack, one of them whole, and what an operator does about it.
+//! Lists the sagas of a running stack, shows one of them whole, and takes an operator action; `cargo xtask sagas` runs
+//! it.
 
 use clap::{Parser, ValueEnum};
 use load_tests::{
@@ -13,28 +14,29 @@ use serde_json::Value;
 struct Arguments {
     #[command(flatten)]
     places: Places,
-    /// A saga, or an order: shown with every step. Without it, sagas are listed
+    /// The id of a saga or of an order, to be shown with every step; without it, sagas are listed
     id: Option<String>,
-    /// What to do to it
+    /// The operator action to take
     #[arg(requires = "note")]
     action: Option<Action>,
-    /// Why, and what was done instead; kept with the deed
+    /// The reason, and what was done instead; stored with the operator action
     note: Option<String>,
-    /// List these alone, with commas between: running, compensating, stuck, broken, completed, compensated, abandoned
+    /// List only sagas in these phases, separated by commas: running, compensating, stuck, broken, completed,
+    /// compensated, abandoned
     #[arg(long)]
     phase: Option<String>,
-    /// List so many, from 1 to 200
+    /// The number of sagas to list, from 1 to 200
     #[arg(long, default_value_t = 50)]
     limit: u8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Action {
-    /// Ask the step in hand again
+    /// Ask the current step again
     Resume,
-    /// Have it written off, and go on
+    /// Write the current step off, and go on
     Skip,
-    /// Have all that remains written off
+    /// Write off all steps that remain
     Abandon,
 }
 
@@ -66,7 +68,7 @@ async fn main() -> anyhow::Result<()> {
         }
         (Some(id), None) => whole(&api.saga(&id).await?),
         (Some(id), Some(action)) => {
-            // An operator's deed is about one saga: of an order, the one that is shown.
+            // An operator action names one saga: of an order, the one that is shown.
             let saga = text(&api.saga(&id).await?, "id");
             let note = arguments.note.unwrap_or_default();
             whole(&api.operate_saga(&saga, action.name(), &note).await?)
@@ -110,7 +112,7 @@ fn list(page: &Value) -> String {
     table::render(&head, &rows)
 }
 
-/// `charge_payment/undo, attempt 3`
+/// Returns the step in hand and its direction: `charge_payment/undo, attempt 3`. Empty if there is none.
 fn in_hand(saga: &Value) -> String {
     match (saga["step"].as_str(), saga["direction"].as_str()) {
         (Some(step), Some(direction)) => format!("{step}/{direction}, attempt {}", saga["attempt"]),
@@ -219,7 +221,7 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// The time of day, in UTC: `23:04:11.218`.
+/// Returns the time of day in UTC: `23:04:11.218`.
 fn clock(value: &Value, name: &str) -> String {
     let moment = text(value, name);
     let time = moment.split_once('T').map_or("", |(_, time)| time);

@@ -23,7 +23,7 @@ struct Arguments {
 enum Command {
     /// Brings in the demo's products and wallets; safe to repeat
     Seed,
-    /// What `docker compose up` runs: brings in products and wallets, then places orders of all endings until Ctrl-C
+    /// Brings in products and wallets, then places orders of all endings until Ctrl-C; `docker compose up` runs it
     Demo {
         /// Orders per second; 0 places none
         #[arg(long, env = "TRAFFIC_RATE", default_value_t = 1.0)]
@@ -38,19 +38,19 @@ enum Command {
     },
     /// Places orders of all endings at a rate
     Run {
-        /// Orders per second, however fast they are served
+        /// Orders per second, whatever their latency
         #[arg(long, default_value_t = 1.0)]
         rate: f64,
-        /// For how long, in seconds; until Ctrl-C, if not given
+        /// The duration in seconds; without it, until Ctrl-C
         #[arg(long)]
         seconds: Option<u64>,
-        /// A file for the ids of accepted orders, one a line: `reconcile --journal` checks that each exists and is at rest
+        /// A file for the ids of accepted orders, one a line, for `reconcile --journal`
         #[arg(long)]
         journal: Option<PathBuf>,
         /// Do not follow each order to its rest
         #[arg(long)]
         no_watch: bool,
-        /// Get every order in that was begun, also after it is time to stop
+        /// Repeat the request of each order that was begun until it is accepted, also when it is time to stop
         #[arg(long)]
         insist: bool,
         #[command(flatten)]
@@ -58,10 +58,9 @@ enum Command {
     },
 }
 
-/// By which way.
 #[derive(Args, Clone, Copy)]
 struct Way {
-    /// How the services agree on an order's end
+    /// The way the orders are coordinated
     #[arg(long, env = "TRAFFIC_COORDINATION", value_enum, default_value_t = Ways::Both)]
     coordination: Ways,
 }
@@ -114,7 +113,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Seeds, and sends light traffic until it is told to stop. Services that are not there yet are waited for.
+/// Seeds, and places orders at a low rate until a signal. Waits for services that are not up yet.
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
 async fn demo(api: Api, rate: f64, ways: Ways) -> anyhow::Result<bool> {
     anyhow::ensure!(

@@ -1,4 +1,4 @@
-//! What is looked at while orders are on their way.
+//! Measurements of the stack while orders are on their way.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use crate::{
     traffic::{Coordination, Ending},
 };
 
-/// How long everything may take to come to rest.
+/// The longest time for everything to come to rest.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What is looked at.
+/// The connections to a stack that is measured.
 pub(super) struct Bench {
     pub(super) api: Arc<Api>,
-    /// The order service's database, as the auditor.
+    /// The order service's database, by the auditor's role.
     pub(super) orders: PgPool,
     sagas: PgPool,
     gauge: Gauge,
     whose: Whose,
 }
 
-/// What has been done since everything was started.
+/// The counters since the stack was started.
 #[derive(Clone, Debug)]
 pub(super) struct Odometer {
     at: Instant,
@@ -41,7 +41,7 @@ pub(super) struct Odometer {
     usage: Snapshot,
 }
 
-/// What was done between two readings.
+/// The difference between two readings of the counters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
     pub(super) seconds: f64,
@@ -54,7 +54,7 @@ impl Odometer {
     pub(super) fn until(&self, later: &Self) -> Done {
         let cpu_ms = used(&self.usage, &later.usage)
             .into_iter()
-            // Who places the orders and who looks on are not what is compared.
+            // The load generator and the auditor are no part of the comparison.
             .filter(|(part, _)| {
                 part != ELSE && part != "load generator" && !part.contains("auditor")
             })
@@ -87,7 +87,7 @@ impl Bench {
         })
     }
 
-    /// Reads what has been done until now.
+    /// Reads the counters.
     pub(super) async fn read(&self) -> anyhow::Result<Odometer> {
         let places = self.api.places();
         let mut messages = 0.0;
@@ -115,13 +115,14 @@ impl Bench {
         })
     }
 
-    /// How many orders are not at rest.
+    /// Returns the number of orders that are not at rest.
     pub(super) async fn open(&self) -> anyhow::Result<i64> {
         let open = "select count(*) from orders where not (state = 'cancelled' or (state = 'confirmed' and committed))";
         Ok(sqlx::query_scalar(open).fetch_one(&self.orders).await?)
     }
 
-    /// Waits until nothing moves: orders at rest, sagas ended, queues and outboxes empty, twice in a row.
+    /// Waits until nothing moves at two looks in a row: orders at rest, sagas ended, queues and outboxes empty. Fails
+    /// after [`PATIENCE`].
     pub(super) async fn quiet(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut calm = 0;
@@ -143,7 +144,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Places an order, asking until it is accepted.
+    /// Places an order, with the same key until it is accepted.
     pub(super) async fn place(&self, ending: Ending, way: Coordination) -> anyhow::Result<OrderId> {
         let (customer, order, key) = (
             ending.customer(),

@@ -1,4 +1,4 @@
-//! What there is to read.
+//! The lines of code that each way takes.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::table;
 
-/// What somebody reads to understand, or to copy, a way; below the checkout.
+/// The files that a reader needs to understand or copy each way, below the checkout.
 const TO_READ: [(&str, &str, &[&str]); 5] = [
     (
         "both ways",
@@ -54,7 +54,7 @@ const TO_READ: [(&str, &str, &[&str]); 5] = [
     ),
 ];
 
-/// The lines of each.
+/// Returns a table of the lines of code of each part.
 pub(super) fn table(root: &Path) -> anyhow::Result<String> {
     let mut rows = Vec::new();
     for (way, what, paths) in TO_READ {
@@ -67,7 +67,7 @@ pub(super) fn table(root: &Path) -> anyhow::Result<String> {
     Ok(table::render(&["way", "what", "lines"], &rows))
 }
 
-/// Lines of code of a file, or of all files of a folder but its tests.
+/// Returns the number of lines of code in a file, or in all files of a folder except its tests.
 fn count(path: &Path) -> anyhow::Result<usize> {
     if path.is_dir() {
         let mut lines = 0;

@@ -1,4 +1,4 @@
-//! Orders one way, and what they cost.
+//! A round of orders of one way, and its cost.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,25 +12,25 @@ use crate::{
     traffic::{Coordination, Ending},
 };
 
-/// What a round came to. Counts are per order, without what is done while nothing happens.
+/// The figures of a round. Counts are per order, less what the stack does while it is idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
-    /// Messages that were published and confirmed.
+    /// Messages published and confirmed.
     messages: f64,
-    /// Transactions that were committed, in all databases.
+    /// Transactions committed in all databases.
     commits: f64,
     /// Processor time of services, broker and database, in milliseconds.
     cpu_ms: f64,
-    /// From acceptance to rest, in milliseconds, on the database's clock.
+    /// The time from acceptance to rest, in milliseconds, by the database's clock.
     p50_ms: f64,
     p95_ms: f64,
     p99_ms: f64,
 }
 
-/// How long to look at a stack that does nothing: relays, sweeps and statistics cost something, too.
+/// The time for which the idle stack is measured: relays, sweeps and statistics have a cost, too.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// The endings that no timing of ours decides, in the shares of light traffic.
+/// Returns one of the endings that do not depend on timing, in the shares of light traffic.
 fn ending(random: &mut fastrand::Rng) -> Ending {
     match random.u8(..90) {
         0..50 => Ending::ConfirmedWallet,
@@ -41,7 +41,7 @@ fn ending(random: &mut fastrand::Rng) -> Ending {
     }
 }
 
-/// Places orders one way at a rate, and waits until nothing moves. Rounds of one seed have the same endings.
+/// Places orders of one way at a rate, and waits until nothing moves. Rounds with the same seed have the same endings.
 pub(super) async fn round(
     bench: &Bench,
     way: Coordination,
@@ -96,7 +96,7 @@ pub(super) async fn round(
     })
 }
 
-/// The medians of the rounds, and their range.
+/// Returns a table of the rounds' medians and ranges.
 pub(super) fn table(figures: &BTreeMap<&str, Vec<Figures>>) -> String {
     type Column = (&'static str, fn(&Figures) -> f64);
     let columns: [Column; 6] = [

@@ -1,4 +1,4 @@
-//! A process dies in the middle of it.
+//! Recovery from a process that is killed in the middle of its work.
 
 use std::{path::Path, time::Duration};
 
@@ -14,19 +14,19 @@ use crate::{
     traffic::{Coordination, Ending},
 };
 
-/// Orders that are placed at once.
+/// The number of orders, placed at once.
 pub(super) const ORDERS: usize = 200;
 
-/// How it went.
+/// The outcome of a kill.
 pub(super) struct Recovered {
     /// Orders that were not at rest when the process was killed.
     pub(super) open: i64,
-    /// From the kill until all were.
+    /// The time from the kill until all orders were at rest.
     pub(super) took: Duration,
 }
 
-/// Places orders all at once, kills a process when some of them are at rest and some are not, and waits for all. Whoever runs
-/// the stack starts the process again.
+/// Places [`ORDERS`] orders at once, kills the process of `victim` when half of them are placed and some are not at
+/// rest, and waits until all are. The process that runs the stack starts it again.
 pub(super) async fn after_a_kill(
     bench: &Bench,
     way: Coordination,
@@ -41,7 +41,6 @@ pub(super) async fn after_a_kill(
         loop {
             let placed: i64 = sqlx::query_scalar(total).fetch_one(&bench.orders).await?;
             let open = bench.open().await?;
-            // Enough are on their way.
             if placed - before >= half && open > 0 {
                 kill(victim)?;
                 return anyhow::Ok((open, Instant::now()));
@@ -63,7 +62,7 @@ pub(super) async fn after_a_kill(
     })
 }
 
-/// As `kill -9` does: the process of this stack with this program.
+/// Kills the process of this stack that runs this program, by SIGKILL.
 fn kill(program: &str) -> anyhow::Result<()> {
     let stack =
         std::env::var("HOLDFAST_STACK").context("HOLDFAST_STACK says which stack this is")?;

@@ -1,4 +1,4 @@
-//! Customers with several card payments each, the locks of their accounts, and what the books say of both.
+//! Customers with several card payments each, their accounts' locks, and the books about both.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,27 +14,27 @@ use uuid::Uuid;
 use super::stage::Stage;
 use crate::api::{Api, insist};
 
-/// How long something that must come may take.
+/// The longest wait for a state that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Customers who pay by card, and what they ordered.
+/// Customers who pay by card, and their orders.
 pub(super) struct Accounts {
     customers: Vec<String>,
     orders: Vec<(String, OrderId)>,
-    /// Payment's books.
+    /// Payment's database, by the auditor's role.
     payment: PgConnection,
-    /// The card company's.
+    /// The card processor's, by the same role.
     company: PgConnection,
 }
 
-/// What payment has counted since its process began.
+/// Payment's counters since its process began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     /// Locks that were lost while they were held.
     pub(super) lost: f64,
-    /// Times that the database refused somebody who was overtaken.
+    /// Writes of overtaken holders that the database refused.
     pub(super) refused: f64,
-    /// Times that it let them write, because a drill had switched fencing off.
+    /// Writes of overtaken holders that the database took, because a drill had switched fencing off.
     pub(super) let_through: f64,
 }
 
@@ -60,7 +60,7 @@ impl Counted {
 }
 
 impl Accounts {
-    /// So many customers, with names of their own. Orders nothing yet.
+    /// Connects to the databases, and names so many customers. They order nothing yet.
     pub(super) async fn open(stage: &Stage, customers: usize) -> anyhow::Result<Self> {
         let books = stage.books();
         let (payment, company) = (
@@ -74,14 +74,14 @@ impl Accounts {
             orders: Vec::new(),
             payment: PgConnection::connect(&payment)
                 .await
-                .context("payment's books")?,
+                .context("payment's database")?,
             company: PgConnection::connect(&company)
                 .await
-                .context("the card company's books")?,
+                .context("the card processor's database")?,
         })
     }
 
-    /// Each of them places so many orders by card, all at once. Answers which.
+    /// Places so many orders by card for each customer, all at once, and returns them.
     pub(super) async fn place(
         &mut self,
         stage: &Stage,
@@ -103,7 +103,7 @@ impl Accounts {
         Ok(ids)
     }
 
-    /// Per customer, the newest fence that the database has seen.
+    /// Returns the newest fence that the database has seen, by customer.
     pub(super) async fn fences(&mut self) -> sqlx::Result<BTreeMap<String, i64>> {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "select customer_id, fence from account_fence where customer_id = any($1)",
@@ -114,7 +114,7 @@ impl Accounts {
         Ok(rows.into_iter().collect())
     }
 
-    /// Waits until somebody newer than `before` holds the lock of each account.
+    /// Waits until each account's lock has a holder with a fence newer than in `before`, and returns the new fences.
     pub(super) async fn newer_than(
         &mut self,
         before: &BTreeMap<String, i64>,
@@ -138,24 +138,24 @@ impl Accounts {
         }
     }
 
-    /// Waits until payment has taken in every order.
+    /// Waits until payment has a row for every order.
     pub(super) async fn known(&mut self) -> anyhow::Result<()> {
         let ids = self.ids();
         let query = "select count(*) from payment where order_id = any($1)";
         until(&mut self.payment, query, &ids, ids.len(), "payment knows").await
     }
 
-    /// Waits until the card company has decided about so many of the orders.
+    /// Waits until the card processor has decided about so many of the orders.
     pub(super) async fn decided(&mut self, orders: usize) -> anyhow::Result<()> {
         let ids = self.ids();
         let query = "select count(*) from charge c join ledger l on l.charge_id = c.id
                      where c.reference = any($1::uuid[]::text[])";
-        let what = "the card company has decided about";
+        let what = "the card processor has decided about";
         until(&mut self.company, query, &ids, orders, what).await
     }
 
-    /// By the card company's books: how often it decided about two charges of one account at once, and how many orders it
-    /// charged twice.
+    /// Returns, by the card processor's ledger, how often it decided about two charges of one account at once, and how
+    /// many orders it charged twice.
     pub(super) async fn company_says(&mut self) -> sqlx::Result<(i64, i64)> {
         let references: Vec<String> = self.orders.iter().map(|(_, id)| id.to_string()).collect();
         let customers: Vec<String> = self.orders.iter().map(|(who, _)| who.clone()).collect();
@@ -182,7 +182,7 @@ impl Accounts {
     }
 }
 
-/// Waits until books say `wanted` of these orders, or more.
+/// Waits until `query` counts `wanted` of these orders or more.
 async fn until(
     books: &mut PgConnection,
     query: &'static str,
@@ -207,7 +207,7 @@ async fn until(
     }
 }
 
-/// Places an order, for as long as it takes.
+/// Places an order, with the same key until it is accepted.
 async fn place(api: &Api, customer: &str, sku: &str, number: usize) -> anyhow::Result<OrderId> {
     let order = by_card(sku, number);
     let key = Uuid::now_v7().to_string();
@@ -216,7 +216,7 @@ async fn place(api: &Api, customer: &str, sku: &str, number: usize) -> anyhow::R
     id.map(OrderId).context("an order has an id")
 }
 
-/// One of something, by card; one and the other way in turn.
+/// Returns an order for one unit, by card; even numbers go by choreography, odd ones by orchestration.
 pub(super) fn by_card(sku: &str, number: usize) -> Value {
     json!({
         "coordination": if number.is_multiple_of(2) { "choreography" } else { "orchestration" },
@@ -226,14 +226,16 @@ pub(super) fn by_card(sku: &str, number: usize) -> Value {
 }
 
 impl Stage {
-    /// Whether the database refuses whoever holds an account's lock and was overtaken; in the process of payment at `url`.
+    /// Switches fencing on or off in the process of payment at `url`. With it, the database refuses the writes of
+    /// overtaken holders.
     pub(super) async fn fencing(&self, url: &str, on: bool) -> anyhow::Result<()> {
         let switch = json!({ "on": on });
         insist(|| self.api.put_at(url, "/demo/switches/fencing", &switch)).await?;
         Ok(())
     }
 
-    /// Has whoever in payment gets an answer of the card company wait before it does anything with it, thread and all; or go on.
+    /// Blocks each thread of payment that has received a response of the card processor, before it uses the response;
+    /// or releases them.
     pub(super) async fn hold_answers(&self, hold: bool) -> anyhow::Result<()> {
         let (url, hold) = (&self.api.places().payment_url, json!({ "hold": hold }));
         let path = "/demo/failpoints/payment.after_card_call";

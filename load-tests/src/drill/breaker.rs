@@ -1,4 +1,4 @@
-//! The card company fails, with its circuit breaker and without.
+//! The card processor fails, with its circuit breaker and without.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         stage.say(&format!("--- {name}"));
         stage.switch(CARDS, &json!({ "breaker": breaker })).await?;
         let before = stage.calls(CARDS).await?;
-        stage.say("the card company answers 503 to everything");
+        stage.say("the card processor answers 503 to everything");
         stage.cards(GOOD_CARDS, 1.0).await?;
         let placed = stage.place_watched(CARDS, RATE, OUTAGE).await?;
         let calls = stage.calls(CARDS).await? - before;
         stage.say(&format!(
-            "{} orders were accepted meanwhile, and the card company got {calls} calls",
+            "{} orders were accepted meanwhile, and the card processor got {calls} calls",
             placed.accepted.len()
         ));
-        stage.say("the card company works again");
+        stage.say("the card processor works again");
         stage.cards(GOOD_CARDS, 0.0).await?;
         let (rested, took) = stage.at_rest(&placed.accepted, REST).await;
         let others = stage.not_confirmed(&placed.accepted).await;

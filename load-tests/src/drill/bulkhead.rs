@@ -16,15 +16,16 @@ use super::{
 };
 use crate::{api::Api, load::quantiles::Latencies};
 
-/// Orders per second: without a bound, more than the order service's places can hold for as long as a price may take.
+/// Orders per second: so many that without a bulkhead the requests that wait for a price take all places of the order
+/// service.
 const RATE: f64 = 320.0;
-/// What is ordered: nobody has ever asked for its price, so that no price of before helps.
+/// A product whose price has never been asked for, so that there is no last known price to fall back to.
 const UNKNOWN: &str = "DRILL-UNHEARD-OF";
 /// Reads per second.
 const READS: f64 = 20.0;
 const OUTAGE: Duration = Duration::from_secs(8);
 
-/// What became of reading.
+/// The outcome of the reads.
 #[derive(Default)]
 struct Read {
     answered: Latencies,
@@ -80,7 +81,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
     Ok((columns, measured))
 }
 
-/// Reads one order, over and over.
+/// Reads one order at [`READS`] per second, for [`OUTAGE`].
 async fn reading(api: Arc<Api>, id: OrderId) -> Read {
     let mut ticks = interval(Duration::from_secs_f64(1.0 / READS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

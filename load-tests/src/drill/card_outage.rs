@@ -1,4 +1,4 @@
-//! The card company is down for minutes, under traffic.
+//! The card processor is down for minutes, under traffic.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 
 /// Orders per second.
 const RATE: f64 = 2.0;
-/// How long traffic goes on before and after the outage.
+/// The time for which traffic goes on before the outage, and after it.
 const AROUND: Duration = Duration::from_secs(20);
 const REST: Duration = Duration::from_secs(180);
 
@@ -27,7 +27,10 @@ pub(super) async fn run(
     ];
     for (name, lasting, latency, fail) in phases {
         stage.say(&match name {
-            "during" => format!("--- the card company is down, for {} s", lasting.as_secs()),
+            "during" => format!(
+                "--- the card processor is down, for {} s",
+                lasting.as_secs()
+            ),
             _ => format!("--- {name} the outage, for {} s", lasting.as_secs()),
         });
         stage.cards(latency, fail).await?;
@@ -37,7 +40,7 @@ pub(super) async fn run(
         let calls = stage.calls(CARDS).await? - calls;
         let spent = stage.spent(&processor);
         stage.say(&format!(
-            "{} orders were accepted, {} were not; {calls} calls to the card company; payment used {spent} of a processor",
+            "{} orders were accepted, {} were not; {calls} calls to the card processor; payment used {spent} of a processor",
             placed.accepted.len(),
             placed.refused
         ));
@@ -63,7 +66,7 @@ pub(super) async fn run(
     let columns = vec![
         "orders accepted",
         "not accepted",
-        "calls to the card company",
+        "calls to the card processor",
         "processor of payment",
         "p99 of placing",
     ];

@@ -1,4 +1,4 @@
-//! Inventory fails, and orders are placed at the prices that it last named; or are not.
+//! Inventory fails, and orders are placed at its last known prices, or are refused.
 
 use std::time::Duration;
 

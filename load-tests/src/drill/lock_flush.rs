@@ -1,4 +1,4 @@
-//! Redis forgets everything, again and again, while accounts are locked: with fencing, and without.
+//! Redis loses all its keys repeatedly while accounts are locked: with fencing, and without.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::{
 
 const CUSTOMERS: usize = 8;
 const EACH: usize = 5;
-/// How long a decision takes, in milliseconds: long enough for Redis to forget its lock meanwhile.
+/// The time that a decision takes, in milliseconds, from and to: longer than [`EVERY`], so that Redis forgets each lock
+/// meanwhile.
 const DECISION: [u64; 2] = [500, 700];
 const EVERY: Duration = Duration::from_millis(400);
 const LASTING: Duration = Duration::from_secs(6);
@@ -45,7 +46,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
             flush
                 .exec_async(&mut redis)
                 .await
-                .context("FLUSHALL: it takes a user that may")?;
+                .context("FLUSHALL: the user in REDIS_URL must be permitted to run it")?;
             flushes += 1;
         }
         stage.say(&format!("{flushes} times; now Redis keeps what it is told"));
@@ -54,7 +55,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
         let counted = counted.since(stage).await?;
         let (at_once, twice) = accounts.company_says().await?;
         stage.say(&format!(
-            "{rested} of {} orders are at rest after {:.1} s; the card company decided about two payments of one account at once {at_once} times",
+            "{rested} of {} orders are at rest after {:.1} s; the card processor decided about two payments of one account at once {at_once} times",
             orders.len(),
             took.as_secs_f64()
         ));

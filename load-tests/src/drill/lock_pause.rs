@@ -1,4 +1,4 @@
-//! Payment is stopped in the middle of card calls, for longer than its accounts' locks live: with fencing, and without.
+//! Payment is stopped in the middle of card calls for longer than its accounts' locks live: with fencing, and without.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use super::{
     stage::{CARDS, GOOD_CARDS, Stage},
 };
 
-/// Each with more payments than the one that is under way.
 const CUSTOMERS: usize = 8;
+/// Payments of each customer: more than the one that is under way.
 const EACH: usize = 3;
-/// How long a decision takes, in milliseconds: all customers' first ones are under way before one of them is over.
+/// The time that a decision takes, in milliseconds: each customer's first call is under way before any of them ends.
 const DECISION: [u64; 2] = [2500, 2500];
 const REST: Duration = Duration::from_secs(120);
 
-/// Rounds of each way: payment may be stopped before any thread of it has read an answer. Then the word that the lock is lost
-/// comes first, when it goes on, and nothing gets as far as the database.
+/// The most rounds of each way. If payment is stopped before any of its threads has read a response, it learns of the
+/// lost lock first when it goes on, and no write reaches the database. Such a round is repeated.
 const ROUNDS: u32 = 10;
 
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
@@ -37,10 +37,10 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
             }
             anyhow::ensure!(
                 rounds < ROUNDS,
-                "{ROUNDS} times the word that the lock is lost came before every answer"
+                "in {ROUNDS} rounds payment learned of its lost locks before it used any response"
             );
             stage.say(
-                "all were told in time that their lock was lost, and wrote nothing; once more",
+                "payment learned in time that its locks were lost, and wrote nothing; once more",
             );
         };
         stage.say(&format!(
@@ -70,8 +70,8 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
     Ok((columns, measured))
 }
 
-/// Stops payment in the middle of its calls, has another one overtake it, and lets it go on; answers how many orders were
-/// charged twice.
+/// Stops payment in the middle of its calls, has a second process overtake it, and lets it go on. Returns the number of
+/// orders that were charged twice.
 async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
     let payment = Process::only(stage.whose(), CARDS.service)?;
     stage.cards(DECISION, 0.0).await?;
@@ -80,7 +80,7 @@ async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
     let orders = accounts.place(stage, EACH).await?;
     accounts.known().await?;
     let held = accounts.newer_than(&before).await?;
-    // The pause is to come between an answer and what is made of it: that is a few microseconds.
+    // Between a response and the write that follows it are only microseconds; the pause has to come there.
     stage.hold_answers(true).await?;
     accounts.decided(CUSTOMERS).await?;
 
@@ -100,7 +100,7 @@ async fn round(stage: &Stage, fenced: bool) -> anyhow::Result<i64> {
     ));
     drop(stopped);
     stage.hold_answers(false).await?;
-    stage.say("the first one goes on where it was, with the card company's answers in hand");
+    stage.say("the first one goes on where it was, with the card processor's answers in hand");
     stage.cards(GOOD_CARDS, 0.0).await?;
     let (rested, took) = stage.at_rest(&orders, REST).await;
     stage.say(&format!(

@@ -1,4 +1,4 @@
-//! Orders at a rate, and what became of asking for them.
+//! Orders at a rate, and their outcome.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -22,15 +22,15 @@ use crate::{
 /// Orders per second to warm up.
 const WARM_UP: f64 = 20.0;
 
-/// What became of orders that were asked for.
+/// The outcome of orders that were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
     pub(super) accepted: Vec<OrderId>,
-    /// Of them, those with prices that inventory named before.
+    /// Accepted orders with last known prices.
     pub(super) degraded: usize,
-    /// 503, or no answer at all.
+    /// Orders that got 503, or no response.
     pub(super) refused: usize,
-    /// How long the answers took.
+    /// The latencies of all requests.
     pub(super) took: Latencies,
 }
 
@@ -54,7 +54,7 @@ impl Placed {
     }
 }
 
-/// One of the statistics of some latencies, for a table.
+/// Returns one statistic of some latencies, for a table.
 pub(super) fn shown(took: &Latencies, which: impl Fn(Summary) -> f64) -> String {
     if took.is_empty() {
         return "-".to_owned();
@@ -63,12 +63,12 @@ pub(super) fn shown(took: &Latencies, which: impl Fn(Summary) -> f64) -> String 
 }
 
 impl Stage {
-    /// Places orders by card, so many per second for so long, however fast they are answered; each is asked for once.
+    /// Places orders by card at a rate for a while, whatever their latency. Each order is asked for once.
     pub(super) async fn place(&self, rate: f64, lasting: Duration) -> Placed {
         self.place_of(self.skus(), rate, lasting).await
     }
 
-    /// As [`Stage::place`], of these products in turn.
+    /// Places orders as [`Stage::place`] does, for these products in turn.
     pub(super) async fn place_of(&self, skus: Vec<String>, rate: f64, lasting: Duration) -> Placed {
         let skus: Arc<[String]> = skus.into();
         let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
@@ -95,7 +95,8 @@ impl Stage {
         placed
     }
 
-    /// As [`Stage::place`]; tells meanwhile whenever the breaker before a dependency changes its state.
+    /// Places orders as [`Stage::place`] does, and meanwhile reports each change of state of the breaker before a
+    /// dependency.
     pub(super) async fn place_watched(
         &self,
         dependency: Dependency,
@@ -121,7 +122,7 @@ impl Stage {
         }
     }
 
-    /// An order for everything that can be bought, so that its price is known.
+    /// Orders every product once, so that its price becomes known.
     pub(super) async fn warm_up(&self) -> Placed {
         self.say("orders to warm up: every price becomes known");
         #[expect(clippy::cast_precision_loss, reason = "a shop's shelf")]
@@ -129,7 +130,7 @@ impl Stage {
         self.place(WARM_UP, Duration::from_secs_f64(seconds)).await
     }
 
-    /// Waits until these are at rest, but no longer than `within`; answers how many are, and how long it took.
+    /// Waits until these orders are at rest, but no longer than `within`. Returns how many are, and the time it took.
     pub(super) async fn at_rest(&self, ids: &[OrderId], within: Duration) -> (usize, Duration) {
         let begun = Instant::now();
         let mut rested = 0;
@@ -149,7 +150,7 @@ impl Stage {
         (rested, begun.elapsed())
     }
 
-    /// How many of these the card company, or anybody else, ended otherwise than with "confirmed".
+    /// Returns how many of these orders are not confirmed.
     pub(super) async fn not_confirmed(&self, ids: &[OrderId]) -> usize {
         let mut others = 0;
         for id in ids {

@@ -1,4 +1,4 @@
-//! A process of the stack, to be stopped in the middle of what it does, and another one like it.
+//! Processes of the stack: stopping one in the middle of its work, and starting a second one like it.
 
 use std::{
     fs::{self, File},
@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use crate::load::processes::{Whose, carries, of_stack};
 
-/// How long a service may take to stop in good order.
+/// The longest time for a service to shut down.
 const STOP: Duration = Duration::from_secs(40);
 
-/// The variable that marks what a drill has started: one that was killed could not end it.
+/// A variable that marks the processes a drill has started. A later drill ends those of one that was killed.
 const MARK: &str = "HOLDFAST_DRILL";
 
 /// A process of a service, as `cargo xtask up` started it.
@@ -29,16 +29,16 @@ pub(super) struct Process(Pid);
 #[derive(Debug)]
 pub(super) struct Stopped(Process);
 
-/// A second process of a service, on the same database, queues and Redis: until this is dropped.
+/// A second process of a service, on the same database, queues and Redis. Dropping this kills it.
 #[derive(Debug)]
 pub(super) struct Another {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(super) url: String,
 }
 
 impl Process {
-    /// All that run this program.
+    /// Returns all processes of the stack that run this program; none if the stack is not of `cargo xtask`.
     pub(super) fn all(whose: &Whose, program: &str) -> Vec<Self> {
         let Whose::Stack(stack) = whose else {
             return Vec::new();
@@ -50,52 +50,54 @@ impl Process {
             .collect()
     }
 
-    /// Has those that run this program as they were before a drill that could not mend it: none stopped, and none too many.
+    /// Undoes what a killed drill left: continues the processes that run this program, and kills those that a drill
+    /// started.
     pub(super) fn mend(whose: &Whose, program: &str) {
         for process in Self::all(whose, program) {
             process.go_on();
             let pid = process.id().unsigned_abs();
             if carries(pid, MARK, "yes") {
-                // An error means that it has ended. Nothing is lost with it.
+                // An error means that it has ended. Its work is repeated by another process.
                 let _ = kill_process(process.0, Signal::KILL);
             }
         }
     }
 
-    /// The only one that runs this program.
+    /// Returns the only process that runs this program; fails if there is none, or more than one.
     pub(super) fn only(whose: &Whose, program: &str) -> anyhow::Result<Self> {
         match *Self::all(whose, program) {
             [process] => Ok(process),
             [] => anyhow::bail!(
-                "this drill stops a process of {program}, and sees none: it needs `cargo xtask up`, on this machine"
+                "this drill stops a process of {program}, and found none: it needs a stack of `cargo xtask up` on this machine"
             ),
-            _ => anyhow::bail!("this drill is for one process of {program}; there are more"),
+            _ => anyhow::bail!("this drill needs one process of {program}, and found more"),
         }
     }
 
-    /// The stack's mail server.
+    /// Returns the stack's mail server.
     pub(super) fn mail_server(whose: &Whose) -> Option<Self> {
         Self::all(whose, "smtp-sink").pop()
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub(super) fn id(self) -> i32 {
         self.0.as_raw_nonzero().get()
     }
 
-    /// Stops it where it is: it runs no instruction until what is answered is dropped, and is told nothing.
+    /// Stops the process by SIGSTOP: it runs no instruction until the returned guard is dropped, and cannot know that
+    /// it was stopped.
     pub(super) fn stop(self) -> io::Result<Stopped> {
         kill_process(self.0, Signal::STOP)?;
         Ok(Stopped(self))
     }
 
-    /// Lets it go on, if it is stopped.
+    /// Continues the process, if it is stopped.
     pub(super) fn go_on(self) {
         // An error means that it has ended.
         let _ = kill_process(self.0, Signal::CONT);
     }
 
-    /// Starts another one as this one was started, but for its port. Its log goes where this one's goes.
+    /// Starts a second process with the program, environment and log of this one, on another port.
     pub(super) fn another(self) -> anyhow::Result<Another> {
         let of = |what: &str| format!("/proc/{}/{what}", self.id());
         let environment = fs::read(of("environ")).context("its environment")?;
@@ -108,7 +110,7 @@ impl Process {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let arguments = fs::read(of("cmdline")).context("its name")?;
         let name = arguments.split(|byte| *byte == 0).next();
-        // The file itself: it may have been built anew since.
+        // The running program's file: the one at its path may have been built anew since.
         let child = Command::new(of("exe"))
             .arg0(std::ffi::OsString::from_vec(
                 name.unwrap_or_default().to_vec(),
@@ -137,12 +139,12 @@ impl Drop for Stopped {
 }
 
 impl Another {
-    /// Its number.
+    /// Returns the process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it in good order.
+    /// Ends the process by SIGTERM, and waits until it has shut down.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().try_into().ok().and_then(Pid::from_raw);
         kill_process(pid.context("a process has a number")?, Signal::TERM)?;
@@ -157,7 +159,7 @@ impl Another {
 
 impl Drop for Another {
     fn drop(&mut self) {
-        // Nothing is lost with it. An error means that it has ended.
+        // An error means that it has ended. Its work is repeated by another process.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Inventory fails, and everybody who wants a price tries again: with a retry budget and without.
+//! Inventory fails, and every call for a price is retried: with a retry budget, and without.
 
 use std::time::Duration;
 

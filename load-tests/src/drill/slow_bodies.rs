@@ -1,6 +1,6 @@
 //! 300 orders arrive slowly, byte by byte: other customers' requests, without them and with them.
 //!
-//! The ways take turns in one run: a machine that is slow for a while is so for all of them.
+//! The ways take turns in one run, so that a machine that is slow for a while slows all of them alike.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,20 +25,21 @@ use crate::{
     load::quantiles::{Latencies, Summary},
 };
 
-/// Slow bodies that must be open all the while.
+/// The number of slow bodies that must be open at every moment.
 const WANTED: usize = 300;
-/// Connections: more than those, as some are always being opened anew.
+/// The number of connections: more than [`WANTED`], as some are always being opened anew.
 const CONNECTIONS: usize = 330;
-/// As long as the services wait for a body: opened over this time, they also end one after the other.
+/// The time over which connections are opened: as long as the services wait for a body, so that the connections also
+/// end one after the other.
 const OPENED_OVER: Duration = Duration::from_secs(5);
 /// The number of turns of each way, and the length of a turn.
 const ROUNDS: usize = 6;
 const ROUND: Duration = Duration::from_secs(10);
-/// Between two turns.
+/// The time between two turns.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Other customers' requests per second; every third one places an order.
 const RATE: f64 = 18.0;
-/// Times that p99 may be of what it is without slow bodies.
+/// The limit for p99, as a multiple of p99 without slow bodies.
 const LIMIT: f64 = 3.0;
 
 /// The customers whose slow bodies are open.
@@ -47,7 +48,7 @@ enum Way {
     Without,
     /// All of one customer, who may have `HTTP_MAX_ARRIVING_PER_CLIENT` at a time.
     OneCustomer,
-    /// Each of another customer, so that all of them are taken in; all from one address.
+    /// Each of another customer, so that none exceeds a customer's limit; all from one address.
     OneAddress,
 }
 
@@ -56,12 +57,12 @@ enum Way {
 struct Seen {
     placing: Latencies,
     reading: Latencies,
-    /// Other customers' requests that were answered otherwise than with 202 or 200, by their answer.
+    /// Other customers' requests that failed, by the error.
     refused: BTreeMap<String, usize>,
     accepted: Vec<OrderId>,
-    /// The cores that other programs of this machine kept busy, of each turn.
+    /// The cores that other programs on this machine kept busy during each turn.
     others_used: Vec<f64>,
-    /// The slow bodies, but for [`Way::Without`].
+    /// The counts of the slow bodies; `None` for [`Way::Without`].
     slow: Option<Counts>,
 }
 
@@ -84,7 +85,7 @@ impl Way {
         }
     }
 
-    /// A token for each connection.
+    /// Returns a token for each connection.
     fn tokens(self, api: &Api) -> Result<Vec<String>, ApiError> {
         let token = |name: String| api.token(&name, Role::Customer);
         match self {
@@ -142,7 +143,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
     Ok((columns, rows.collect()))
 }
 
-/// An order of the first customer, to be read.
+/// Returns an order of the first customer, to be read.
 async fn known(stage: &Stage) -> anyhow::Result<OrderId> {
     let first = customer(0);
     let page = insist(|| stage.api.read_as(&first, "/orders?limit=1")).await?;
@@ -151,7 +152,7 @@ async fn known(stage: &Stage) -> anyhow::Result<OrderId> {
     Ok(OrderId(id.parse()?))
 }
 
-/// One turn of a way.
+/// Measures one turn of a way.
 async fn turn(stage: &Stage, way: Way, target: &Target, known: OrderId) -> anyhow::Result<Seen> {
     let tokens = way.tokens(&stage.api)?;
     let trickle = match way {
@@ -170,7 +171,7 @@ async fn turn(stage: &Stage, way: Way, target: &Target, known: OrderId) -> anyho
     Ok(seen)
 }
 
-/// Requests of other customers, at a rate, however fast they are answered. Latency begins when a request is due.
+/// Sends requests of other customers at [`RATE`], whatever their latency, which begins when a request is due.
 async fn others(stage: &Stage, known: OrderId) -> Seen {
     let skus: Arc<[String]> = stage.skus().into();
     let mut ticks = interval(Duration::from_secs_f64(1.0 / RATE));
@@ -220,23 +221,26 @@ async fn ask(
     }
 }
 
-/// Checks the limits, and tells the one that is exceeded.
+/// Reports each limit that was exceeded.
 fn check(stage: &Stage, way: Way, seen: &Seen, usual: [f64; 2]) {
     let name = way.name();
     if !seen.refused.is_empty() {
-        stage.exceeded(&format!("{name}, others were told: {:?}", seen.refused));
+        stage.exceeded(&format!(
+            "{name}, requests of other customers failed: {:?}",
+            seen.refused
+        ));
     }
     for (what, ratio) in ["placing", "reading"].iter().zip(seen.ratios(usual)) {
         if ratio > LIMIT {
             stage.exceeded(&format!(
-                "{name}, p99 of {what} is {ratio:.1} times that without; {LIMIT} are allowed"
+                "{name}, p99 of {what} is {ratio:.1} times p99 without slow bodies; the limit is {LIMIT}"
             ));
         }
     }
     let least = seen.slow.as_ref().map_or(0, |slow| slow.least);
     if way == Way::OneAddress && least < WANTED {
         stage.exceeded(&format!(
-            "{name}, {least} slow bodies were open; {WANTED} are wanted"
+            "{name}, at times only {least} slow bodies were open; {WANTED} are needed"
         ));
     }
 }
@@ -263,7 +267,7 @@ impl Seen {
         }
     }
 
-    /// Adds another turn.
+    /// Adds the measurements of another turn.
     fn add(&mut self, turn: Self) {
         self.placing.extend(&turn.placing);
         self.reading.extend(&turn.reading);
@@ -278,7 +282,7 @@ impl Seen {
         };
     }
 
-    /// p99 of placing and of reading, to what it usually is.
+    /// Returns p99 of placing and of reading, as multiples of the usual ones.
     fn ratios(&self, usual: [f64; 2]) -> [f64; 2] {
         [p99(&self.placing) / usual[0], p99(&self.reading) / usual[1]]
     }
@@ -322,7 +326,7 @@ impl Seen {
 }
 
 impl Counts {
-    /// Those of two turns.
+    /// Returns the counts of two turns together.
     fn and(mut self, other: Self) -> Self {
         self.least = self.least.min(other.least);
         for (ended, n) in other.ended {

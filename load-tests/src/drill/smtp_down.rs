@@ -1,4 +1,4 @@
-//! The mail server is away: mails wait, orders do not; and whether somebody hammers at it, or waits for it, meanwhile.
+//! The mail server is unavailable: mails wait, orders do not. Measures the calls that are made to it in vain.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ const RATE: f64 = 4.0;
 const OUTAGE: Duration = Duration::from_secs(15);
 const REST: Duration = Duration::from_secs(60);
 
-/// How the mail server is away.
+/// A way in which the mail server is unavailable.
 #[derive(Clone, Copy)]
 enum Away {
     /// Its process is stopped.
     Stopped(Process),
-    /// Notification is cut off from it, as if nobody listened there.
+    /// Notification is cut off from it, as if no process listened there.
     CutOff,
 }
 
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
     let mut measured = Vec::new();
-    // There is one to be seen on this machine, if `cargo xtask` started it.
+    // Its process is found on this machine if `cargo xtask` started it.
     if let Some(server) = Process::mail_server(stage.whose()) {
         let away = Away::Stopped(server);
         measured.push(outage(stage, away, true, "says nothing, breaker on").await?);
@@ -43,7 +43,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec
     Ok((columns, measured))
 }
 
-/// One outage, under traffic.
+/// Runs one outage under traffic.
 async fn outage(
     stage: &Stage,
     away: Away,
@@ -84,7 +84,7 @@ async fn outage(
     let mended = json!({ "breaker": "automatic", "cut_off": "off" });
     stage.switch(MAILS, &mended).await?;
     stage.say("the mail server answers again");
-    // What waits would be among the next outage's calls.
+    // Mails that still wait would add to the next outage's calls.
     let took = stage.mails_are_sent().await?;
     stage.say(&format!(
         "every mail is sent, {:.1} s later",

@@ -1,4 +1,5 @@
-//! What all drills do: break and mend, switch a pattern off and on, look, tell, compare the books.
+//! The steps that all drills have in common: break and mend, switch a pattern off and on, observe, report, compare the
+//! books.
 
 use std::{
     collections::HashSet,
@@ -25,10 +26,10 @@ use crate::{
     reconcile::{Sources, Wanted, reconcile},
 };
 
-/// Who is told what happens, line by line.
+/// A sink for the lines that a drill reports.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// How long everything may take to come to rest after a drill.
+/// The longest time for everything to come to rest after a drill.
 const REST: Duration = Duration::from_secs(180);
 
 /// The Redis that keeps the locks, for those drills that empty it.
@@ -43,32 +44,31 @@ pub struct LockServer {
     pub redis_password_file: Option<PathBuf>,
 }
 
-/// A stack that runs, and somebody who looks on.
+/// A running stack, and the report of one drill on it.
 pub struct Stage {
-    /// The services.
     pub(super) api: Arc<Api>,
     sources: Sources,
     locks: LockServer,
     tell: Tell,
     begun: Instant,
-    /// Whose processes payment's is among.
+    /// The stack whose processes payment's process is among.
     whose: Whose,
-    /// What can be bought, once that was asked.
+    /// The SKUs that can be bought, read by [`Stage::begin`].
     skus: Mutex<Vec<String>>,
-    /// Orders that were accepted, and must end well.
+    /// Accepted orders, each of which must exist and be at rest in the end.
     accepted: Mutex<HashSet<OrderId>>,
     /// Set when a measurement exceeds its limit.
     exceeded: AtomicBool,
 }
 
-/// What stands before a dependency, and where: a service, and its name for it.
+/// A dependency of a service, and the switches before it: the service's name, and its name for the dependency.
 #[derive(Clone, Copy)]
 pub(super) struct Dependency {
     pub(super) service: &'static str,
     pub(super) name: &'static str,
 }
 
-/// The card company, as payment asks it.
+/// The card processor, as payment calls it.
 pub(super) const CARDS: Dependency = Dependency {
     service: "payment",
     name: "card-processor",
@@ -78,18 +78,17 @@ pub(super) const PRICES: Dependency = Dependency {
     service: "order",
     name: "inventory",
 };
-/// The mail server.
 pub(super) const MAILS: Dependency = Dependency {
     service: "notification",
     name: "smtp",
 };
 
-/// The card company on a good day.
+/// The card processor's latency when it is well, in milliseconds, from and to.
 pub(super) const GOOD_CARDS: [u64; 2] = [20, 80];
 
 impl Stage {
-    /// A stage for one drill. The stack must be one replica of each service: what is switched, is switched in the process
-    /// that answers.
+    /// Creates a stage for one drill. The stack must have one replica of each service, as a switch acts on the process
+    /// that answers the request.
     pub fn new(api: Arc<Api>, sources: Sources, locks: LockServer, tell: Tell) -> Self {
         Self {
             api,
@@ -104,7 +103,7 @@ impl Stage {
         }
     }
 
-    /// Tells something, and when.
+    /// Reports a text line by line, each with the seconds since the stage was created.
     pub(super) fn say(&self, what: &str) {
         let at = self.begun.elapsed().as_secs_f64();
         for line in what.lines() {
@@ -112,20 +111,20 @@ impl Stage {
         }
     }
 
-    /// Mends what is broken, and looks what can be bought.
+    /// Mends what an earlier drill left broken, checks that each service has one process, and reads what can be bought.
     pub(super) async fn begin(&self) -> anyhow::Result<()> {
         self.mend().await?;
         self.has_one_of_each().await?;
         let skus = insist(|| self.api.skus()).await?;
         anyhow::ensure!(
             !skus.is_empty(),
-            "there is nothing to buy: bring products in with `traffic seed`"
+            "there is nothing to buy: run `traffic seed` first"
         );
         *self.skus.lock().unwrap_or_else(PoisonError::into_inner) = skus;
         Ok(())
     }
 
-    /// What can be bought.
+    /// Returns the SKUs that can be bought.
     pub(super) fn skus(&self) -> Vec<String> {
         self.skus
             .lock()
@@ -133,17 +132,17 @@ impl Stage {
             .clone()
     }
 
-    /// Everybody's books.
+    /// Returns the sources of all books.
     pub(super) fn books(&self) -> &Sources {
         &self.sources
     }
 
-    /// Whose processes the stack's are.
+    /// Returns the stack whose processes are looked at.
     pub(super) fn whose(&self) -> &Whose {
         &self.whose
     }
 
-    /// The Redis that keeps the locks.
+    /// Connects to the Redis that keeps the locks.
     pub(super) async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
         let LockServer {
             redis_url,
@@ -151,13 +150,13 @@ impl Stage {
         } = &self.locks;
         let url = redis_url
             .as_deref()
-            .context("this drill empties Redis: REDIS_URL says where it is")?;
+            .context("this drill empties Redis: set REDIS_URL")?;
         let url = with_password(url, redis_password_file.as_deref())?;
         let client = redis::Client::open(url).context("REDIS_URL")?;
         Ok(client.get_multiplexed_async_connection().await?)
     }
 
-    /// Somebody must see it end.
+    /// Notes an accepted order for [`Stage::reconcile`].
     pub(super) fn accepted(&self, id: OrderId) {
         self.accepted
             .lock()
@@ -165,7 +164,7 @@ impl Stage {
             .insert(id);
     }
 
-    /// Tells of a limit that was exceeded. The drill goes on, and has failed.
+    /// Reports a limit that was exceeded. The drill goes on, and has failed.
     pub(super) fn exceeded(&self, what: &str) {
         self.exceeded.store(true, Ordering::Relaxed);
         self.say(&format!("LIMIT EXCEEDED: {what}"));
@@ -176,7 +175,8 @@ impl Stage {
         !self.exceeded.load(Ordering::Relaxed)
     }
 
-    /// Everything works again, and every pattern is on. What can be mended is, also when something else cannot.
+    /// Ends every fault, and switches every pattern on. One part that cannot be mended does not keep the others from
+    /// it; the first error is returned.
     pub async fn mend(&self) -> anyhow::Result<()> {
         Process::mend(&self.whose, CARDS.service);
         if let Some(server) = Process::mail_server(&self.whose) {
@@ -207,10 +207,11 @@ impl Stage {
             .and(mended.6)
     }
 
-    /// What is switched off is switched off in the process that answers: with more than one, nobody knows in which.
+    /// Fails if a service has more than one process: a switch acts on the process that answers, which would be any of
+    /// them.
     async fn has_one_of_each(&self) -> anyhow::Result<()> {
         for service in [PRICES.service, CARDS.service, MAILS.service] {
-            // At once: each on a connection of its own, which may lead to another process.
+            // At once, each on a connection of its own, so that another process would answer some of them.
             let asked = (0..8).map(|_| insist(|| self.api.get::<Value>(service, "/demo")));
             let answers = try_join_all(asked).await?;
             let processes: HashSet<&str> = answers
@@ -226,7 +227,8 @@ impl Stage {
         Ok(())
     }
 
-    /// How long the card company takes, from and to in milliseconds, and the share of requests that then fail.
+    /// Sets the card processor's latency, from and to in milliseconds, and the share of requests that then fail, from 0
+    /// to 1.
     pub(super) async fn cards(&self, latency_ms: [u64; 2], fail: f64) -> anyhow::Result<()> {
         let knobs = json!({
             "latency_min_ms": latency_ms[0], "latency_max_ms": latency_ms[1],
@@ -236,7 +238,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes a service slow, or fail.
+    /// Adds latency to a service, or makes it answer 500 to everything.
     pub(super) async fn faults(
         &self,
         service: &str,
@@ -248,7 +250,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Switches what stands before a dependency.
+    /// Sets the switches before a dependency.
     pub(super) async fn switch(
         &self,
         Dependency { service, name }: Dependency,
@@ -259,7 +261,7 @@ impl Stage {
         Ok(())
     }
 
-    /// How a service gets on with a dependency.
+    /// Returns a service's view of a dependency: the states and counters of breaker and bulkhead.
     pub(super) async fn look(
         &self,
         Dependency { service, name }: Dependency,
@@ -270,13 +272,13 @@ impl Stage {
             .ok_or_else(|| anyhow::anyhow!("{service} knows no dependency {name}"))
     }
 
-    /// Calls that were made to a dependency since its process began.
+    /// Returns the number of calls made to a dependency since the service's process began.
     pub(super) async fn calls(&self, dependency: Dependency) -> anyhow::Result<u64> {
         let made = ["succeeded", "slow", "failed", "ignored", "cancelled"];
         self.calls_that(&made, dependency).await
     }
 
-    /// Those of them that it did not answer.
+    /// Returns the number of those calls that failed or were cancelled.
     pub(super) async fn calls_in_vain(&self, dependency: Dependency) -> anyhow::Result<u64> {
         self.calls_that(&["failed", "cancelled"], dependency).await
     }
@@ -287,7 +289,7 @@ impl Stage {
         Ok(counted.sum())
     }
 
-    /// Waits until no mail waits to be sent; answers how long that took.
+    /// Waits until all mails are sent, and returns the time that it took.
     pub(super) async fn mails_are_sent(&self) -> anyhow::Result<Duration> {
         let (begun, url) = (Instant::now(), &self.api.places().notification_url);
         while insist(|| self.api.metric(url, "mails_queued")).await? > 0.0 {
@@ -297,12 +299,12 @@ impl Stage {
         Ok(begun.elapsed())
     }
 
-    /// What every part of the stack has used of the processor until now.
+    /// Returns the processor time that each part of the stack has used until now, and the time of the reading.
     pub(super) fn processor(&self) -> (Instant, Snapshot) {
         (Instant::now(), snapshot(&self.whose))
     }
 
-    /// What payment has used of a processor since then.
+    /// Returns the share of one processor that payment has used since then, for a table.
     pub(super) fn spent(&self, (since, before): &(Instant, Snapshot)) -> String {
         let now = snapshot(&self.whose);
         let used = |parts: &Snapshot| parts.get(CARDS.service).map(|usage| usage.cpu_ms);
@@ -314,14 +316,14 @@ impl Stage {
         format!("{share:.1} %")
     }
 
-    /// The cores that everything but the stack and this drill has kept busy since then. What is measured on a machine that
-    /// others use says little of the stack.
+    /// Returns the number of cores that programs other than the stack and this drill have kept busy since then. On a
+    /// machine that others use, measurements say little of the stack.
     pub(super) fn others_used(&self, (since, before): &(Instant, Snapshot)) -> f64 {
         let used = used(before, &snapshot(&self.whose));
         used.get(ELSE).copied().unwrap_or(0.0) / 1000.0 / since.elapsed().as_secs_f64()
     }
 
-    /// Waits until everything is at rest, and compares the books.
+    /// Waits until everything is at rest, and compares the books. Returns true if they agree.
     pub(super) async fn reconcile(&self) -> anyhow::Result<bool> {
         let accepted = self
             .accepted

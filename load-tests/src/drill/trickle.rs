@@ -1,4 +1,4 @@
-//! Connections that announce a body and send it a byte at a time, as a slow client does, or one that means harm.
+//! Connections that announce a body and send it a byte at a time, as a slow or a malicious client does.
 
 use std::{
     collections::BTreeMap,
@@ -17,55 +17,55 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// From one byte of a body to the next.
+/// The time from one byte of a body to the next.
 const DRIP: Duration = Duration::from_secs(1);
-/// Announced; at that pace it would take eight minutes.
+/// The announced length of a body, in bytes; at that pace it would take eight minutes.
 const LENGTH: usize = 500;
-/// Before a connection is opened anew that ended without an answer.
+/// The wait before a connection is replaced that ended without an answer.
 const AFTER_NO_ANSWER: Duration = Duration::from_millis(100);
 
-/// Where the bodies go: `POST` to a path, over plain HTTP.
+/// The address and path to which bodies are sent by `POST`, over plain HTTP.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     authority: String,
     path: String,
 }
 
-/// Connections that are opened anew whenever they end. Dropped, all of them are closed.
+/// Connections that are opened anew whenever they end. Dropping this closes all of them.
 pub(super) struct Trickle {
     counts: Arc<Mutex<Counts>>,
     /// One task for each connection.
     _connections: JoinSet<()>,
 }
 
-/// The counts of the connections.
+/// The counts of open and ended connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Those whose head is sent and that nobody has answered.
+    /// Connections whose head is sent, and that the server has not answered.
     open: usize,
-    /// The fewest that were open at a time, since [`Trickle::watch`].
+    /// The fewest that were open at any moment since [`Trickle::watch`].
     pub(super) least: usize,
-    /// The number that ended with each status, or without one, since [`Trickle::watch`].
+    /// The number of connections that ended since [`Trickle::watch`], by their end.
     pub(super) ended: BTreeMap<Ended, usize>,
 }
 
 /// The end of a slow body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ended {
-    /// With an answer of this status.
+    /// With a response of this status.
     Status(u16),
-    /// Without an answer.
+    /// Without a response.
     Unanswered,
 }
 
-/// An answer before the body was whole.
+/// A response that arrived before the body was whole.
 struct Answer {
     status: u16,
     retry_after: Option<Duration>,
 }
 
 impl Target {
-    /// The `path` below a service's address.
+    /// Returns the target at `path` below a service's address, which must be plain HTTP.
     pub(super) fn new(service: &str, path: &str) -> anyhow::Result<Self> {
         let url: Url = service.parse().with_context(|| service.to_owned())?;
         anyhow::ensure!(
@@ -80,7 +80,7 @@ impl Target {
         })
     }
 
-    /// The head of a request, and its body's first byte.
+    /// Returns the head of a request, and its body's first byte.
     fn head(&self, token: &str) -> String {
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: slow\r\n\
@@ -91,7 +91,7 @@ impl Target {
 }
 
 impl Trickle {
-    /// Opens a connection for each token, one after the other over this time: so they do not end all at once, either.
+    /// Opens a connection for each token, evenly spread over this time, so that they do not end all at once, either.
     pub(super) async fn open(target: &Target, tokens: &[String], over: Duration) -> Self {
         let counts = Arc::new(Mutex::new(Counts::default()));
         let mut connections = JoinSet::new();
@@ -109,7 +109,7 @@ impl Trickle {
         }
     }
 
-    /// Counts from now on.
+    /// Starts counting anew.
     pub(super) fn watch(&self) {
         let mut counts = lock(&self.counts);
         counts.least = counts.open;
@@ -126,7 +126,7 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One connection after the other, each as soon as the server wants it.
+/// Opens one connection after the other, each after the wait that the last response asked for.
 async fn keep_open(target: Target, head: String, counts: Arc<Mutex<Counts>>) {
     loop {
         let answer = trickle(&target, &head, &counts).await;
@@ -142,7 +142,7 @@ async fn keep_open(target: Target, head: String, counts: Arc<Mutex<Counts>>) {
     }
 }
 
-/// Sends a body slowly until there is an answer. `None` if the server hangs up without one.
+/// Sends a body slowly until there is a response. Returns `None` if the server closes the connection without one.
 async fn trickle(
     target: &Target,
     head: &str,
@@ -168,7 +168,7 @@ async fn trickle(
 }
 
 impl Answer {
-    /// Reads the head of an answer, if it is one.
+    /// Reads the head of a response; `None` if it is not HTTP/1.1.
     fn read(head: &str) -> Option<Self> {
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
         let retry_after = head.lines().find_map(|line| {
@@ -183,7 +183,7 @@ impl Answer {
     }
 }
 
-/// A connection that is open, and counted for as long as this lives.
+/// An open connection, counted until this is dropped.
 struct Open<'a>(&'a Mutex<Counts>);
 
 impl<'a> Open<'a> {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_status_and_when_to_come_back_are_read() {
+    fn status_and_retry_after_are_read_from_a_response() {
         let head = "HTTP/1.1 408 Request Timeout\r\nRetry-After: 1\r\n\r\n";
         let answer = Answer::read(head).expect("an answer");
         assert_eq!(answer.status, 408);
@@ -236,7 +236,7 @@ mod tests {
         let trickle = Trickle::open(&target, &tokens, Duration::ZERO).await;
         let accept = async || {
             let (mut stream, _) = listener.accept().await.expect("a connection");
-            // All that was sent: what is left unread would turn the end of the connection into an error.
+            // The whole head is read: unread bytes would turn the end of the connection into an error.
             let mut sent = vec![0; target.head("a").len()];
             stream.read_exact(&mut sent).await.expect("a head");
             stream

@@ -1,9 +1,9 @@
 //! Goose's users, who take the orders from the schedule.
 //!
-//! Goose by itself is a closed loop: a user does the next thing when the last one is answered, so a slow answer means less
-//! load. Here a user is not a customer but a pair of hands: it takes the next ticket of its scenario, at the moment at which
-//! the schedule hands it out, and serves it. As long as there is a free user the loop is open; when there is none, tickets
-//! wait, are counted as late starts, and their latency goes on from the intended moment.
+//! Goose by itself is a closed loop: a user sends the next request when the last one is answered, so that a slow
+//! response means less load. Here a user is not a customer but a pair of hands: it takes the next ticket of its
+//! scenario at the moment at which the schedule hands it out, and serves it. As long as one user is free the loop is
+//! open; when none is, tickets wait, are counted as late starts, and their latency goes on from the intended moment.
 
 use std::{
     collections::BTreeMap,
@@ -35,14 +35,14 @@ use crate::{
     traffic::{Cancel, Coordination, Ending, Ways},
 };
 
-/// Longest that a request may take. The services answer sooner, if only that they cannot.
+/// The longest time for a request. The services answer sooner, if only with 503.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many customers there are, each with a wallet: their rows are locked one by one.
+/// The number of customers, each with a wallet: the row of a wallet is locked for each charge.
 pub const CUSTOMERS: usize = 200;
-/// What everybody wants.
+/// The product that every customer of [`Wants::HotProduct`] orders.
 const HOT: &str = "TEA-EARL-GREY";
 
-/// What all users share.
+/// The state that all users share.
 pub struct Crowd {
     board: Arc<Board>,
     places: Places,
@@ -56,10 +56,10 @@ pub struct Crowd {
     complete: Notify,
 }
 
-/// Where tickets are put: one queue for each scenario.
+/// The senders of tickets: one queue for each scenario.
 pub type Desks = BTreeMap<Wants, UnboundedSender<Ticket>>;
 
-/// The name of a customer.
+/// Returns the name of a customer.
 pub fn customer(index: usize) -> String {
     format!("load-{index:03}")
 }
@@ -68,8 +68,8 @@ pub fn customer(index: usize) -> String {
 pub const POOR: &str = "load-poor";
 
 impl Crowd {
-    /// A crowd of `size` users in front of these services, and where to put its tickets. `skus` is what can be bought, `ways`
-    /// are those that orders take.
+    /// Creates a crowd of `size` users, and the desks where their tickets are put. `skus` is what can be bought, `ways`
+    /// are the ways that orders take.
     pub fn new(
         api: &Api,
         board: &Arc<Board>,
@@ -92,7 +92,7 @@ impl Crowd {
             .no_proxy()
             .connect_timeout(Duration::from_secs(2))
             .timeout(REQUEST_TIMEOUT)
-            // Sooner than the services hang up: else a request could meet the hanging up half way.
+            // Less than the services' own timeout: a request must not meet a connection that is being closed.
             .pool_idle_timeout(Duration::from_secs(3))
             .build()?;
         let crowd = Self {
@@ -110,12 +110,12 @@ impl Crowd {
         Ok((Arc::new(crowd), desks))
     }
 
-    /// Waits until all users are there.
+    /// Waits until all users have started.
     pub async fn complete(&self) {
         self.complete.notified().await;
     }
 
-    /// Runs goose, until there are no tickets any more, and none can come.
+    /// Runs goose until all desks are dropped and their tickets served; returns its statistics.
     pub async fn run(self: Arc<Self>) -> anyhow::Result<Vec<Requests>> {
         let configuration = GooseConfiguration::parse_args_default::<&str>(&[])
             .map_err(|error| anyhow::anyhow!("goose: {error}"))?;
@@ -123,7 +123,7 @@ impl Crowd {
             .set_default(GooseDefault::Host, self.places.order_url.as_str())?
             .set_default(GooseDefault::Users, self.size)?
             .set_default(GooseDefault::IncreaseRate, "500")?
-            // One iteration is all tickets that a user ever takes.
+            // One iteration serves all tickets that a user ever takes.
             .set_default(GooseDefault::Iterations, 1)?
             .set_default(GooseDefault::NoTransactionMetrics, true)?
             .set_default(GooseDefault::NoScenarioMetrics, true)?
@@ -169,9 +169,9 @@ impl Crowd {
         Ok(requests)
     }
 
-    /// A user: takes tickets as long as there are any.
+    /// Runs as one user: takes tickets until the queue is closed.
     async fn serve(&self, wants: Wants, user: &mut GooseUser) {
-        // One client for all: so many customers come through few connections, as through a front door.
+        // One client for all, so that many customers come through few connections, as through a front door.
         user.client = self.http.clone();
         if self.there.fetch_add(1, Ordering::Relaxed) + 1 == self.size {
             self.complete.notify_one();
@@ -194,7 +194,7 @@ impl Crowd {
         }
     }
 
-    /// Does what a customer came for.
+    /// Browses if the scenario says so, places an order, and cancels it if that is to happen at once.
     async fn arrive(&self, arrival: Arrival, user: &mut GooseUser) -> Result<(), String> {
         let plan = Plan::new(arrival.scenario, &self.skus, self.ways.draw());
         let token = self.tokens.get(&plan.customer).map_or("", String::as_str);
@@ -248,7 +248,7 @@ impl Crowd {
     }
 }
 
-/// Sends a request through goose, which measures it; answers the body, or what kind of error it was.
+/// Sends a request through goose, which measures it. Returns the body, or the kind of error.
 async fn ask(
     user: &mut GooseUser,
     method: GooseMethod,
@@ -284,7 +284,7 @@ async fn ask(
     }
 }
 
-/// Who orders what, and how that should end.
+/// An order that is to be placed, and its expected end.
 struct Plan {
     ending: Ending,
     customer: String,
@@ -317,7 +317,7 @@ impl Plan {
             .map(|sku| json!({ "sku": sku, "quantity": fastrand::u32(1..=2) }))
             .collect();
         let payment = match ending {
-            // Any card: which of the two comes first, the charge or the cancel, is what this is about.
+            // Any card: whether the charge or the cancel comes first is left open here.
             Ending::ConfirmedCard | Ending::CancelledBefore => {
                 json!({ "method": "card", "token": "tok_visa" })
             }

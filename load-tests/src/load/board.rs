@@ -1,8 +1,8 @@
-//! What became of each order, second by second.
+//! The outcome of each order, second by second.
 //!
-//! Every latency begins at the moment at which the order was *meant* to arrive. A request that could only be sent late, because
-//! the generator or the stack was busy with earlier ones, has waited since then: leaving that out would be the coordinated
-//! omission, by which a stack that stalls for ten seconds looks as if only one customer had waited.
+//! Every latency begins at the moment at which the order was *meant* to arrive. A request that could only be sent late,
+//! because the generator or the stack was busy with earlier ones, has waited since then. To leave that out would be
+//! coordinated omission, by which a stack that stalls for ten seconds looks as if only one customer had waited.
 
 use std::{
     collections::BTreeMap,
@@ -27,10 +27,10 @@ use super::{
 };
 use crate::traffic::{Cancel, Ending};
 
-/// Later than this after its moment, a request is counted as a late start.
+/// The delay after the intended moment from which a request is counted as a late start.
 pub const LATE: Duration = Duration::from_millis(20);
 
-/// Counts, and who still waits for what.
+/// The counts, and the orders that are not known to rest.
 pub struct Board {
     begun: OnceLock<Instant>,
     inner: Mutex<Inner>,
@@ -40,7 +40,7 @@ struct Inner {
     seconds: Vec<Second>,
     phases: Vec<Phase>,
     scenarios: BTreeMap<Scenario, Latencies>,
-    /// From the moment a cancel was wanted after the confirmation to the order being undone.
+    /// From the moment a cancel was due, after the confirmation, until the order was undone.
     undone: Latencies,
     errors: BTreeMap<String, u64>,
     waiting: BTreeMap<OrderId, Waiting>,
@@ -48,7 +48,7 @@ struct Inner {
     journal: File,
 }
 
-/// What happened within one second.
+/// The counts of one second.
 #[derive(Clone, Debug, Default)]
 struct Second {
     offered: u64,
@@ -58,7 +58,7 @@ struct Second {
     to_rest: Latencies,
 }
 
-/// What became of those who arrived within one phase.
+/// The counts of the customers who arrived in one phase.
 #[derive(Clone, Debug, Default)]
 struct Phase {
     offered: u64,
@@ -80,34 +80,32 @@ struct Waiting {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// Runs to its first end.
+    /// On its way to its first end.
     First,
-    /// Was confirmed, is to be cancelled, and that is wanted since then.
+    /// Confirmed, and to be cancelled; the cancel is due since then.
     Undoing(Duration),
     /// A cancel failed, so that any end is right.
     Any,
 }
 
-/// An order, as the order service shows it: what of it matters here.
+/// The fields of an order that matter here, as the order service shows them.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Seen {
-    /// Which.
     pub id: OrderId,
-    /// Its state.
     pub state: String,
-    /// Why it was cancelled.
+    /// The reason for which it was cancelled.
     pub reason: Option<String>,
-    /// Whether nothing more will happen to it by itself.
+    /// True if nothing more will happen to it by itself.
     pub at_rest: bool,
-    /// On the service's clock.
+    /// The time of its creation, by the service's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// On the service's clock.
+    /// The time of its last change, by the service's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
 }
 
-/// How it stands.
+/// The counts and latencies of a whole run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Totals {
     /// Customers who arrived.
@@ -120,45 +118,45 @@ pub struct Totals {
     pub failed: u64,
     /// Requests that started late.
     pub late: u64,
-    /// Orders that are followed.
+    /// Orders that are not known to rest.
     pub waiting: usize,
-    /// Of all orders that came to rest.
+    /// Latencies from intended start to rest.
     pub to_rest: Summary,
-    /// From intended start to answer.
+    /// Latencies from intended start to the response.
     pub to_answer: Summary,
-    /// Of cancels after the confirmation: until all was undone.
+    /// Latencies of cancels after the confirmation, until all was undone.
     pub undone: Summary,
-    /// By kind.
+    /// The number of errors of each kind.
     pub errors: BTreeMap<String, u64>,
-    /// How wrong the translation of the service's clock may be, in milliseconds.
+    /// The largest possible error of a time translated from the service's clock, in milliseconds.
     pub clock_uncertainty_ms: f64,
 }
 
-/// What a phase came to.
+/// The counts and latencies of a phase.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct PhaseResult {
     /// Customers who arrived.
     pub offered: u64,
-    /// Orders accepted.
+    /// Orders that were accepted.
     pub accepted: u64,
-    /// Of those, at rest in the end.
+    /// Of those, orders that came to rest in the end.
     pub rested: u64,
-    /// Orders, of whatever phase, that came to rest per second while it lasted, but for its first quarter.
+    /// Orders of any phase that came to rest per second while this one lasted, without its first quarter.
     pub rest_rate: f64,
     /// Customers who arrived per second in the same time.
     pub offered_rate: f64,
-    /// Arrivals without an order.
+    /// Arrivals without an accepted order.
     pub failed: u64,
     /// Requests that started late.
     pub late: u64,
-    /// From intended start to answer.
+    /// Latencies from intended start to the response.
     pub to_answer: Summary,
-    /// From intended start to rest.
+    /// Latencies from intended start to rest.
     pub to_rest: Summary,
 }
 
 impl PhaseResult {
-    /// Whether orders came to rest as fast as they arrived, within the limits.
+    /// Returns true if orders came to rest as fast as they arrived, within the limits.
     pub fn keeps_up(&self, limits: &Limits) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "counts of orders")]
         let errors = self.failed as f64 / (self.offered.max(1)) as f64;
@@ -168,27 +166,27 @@ impl PhaseResult {
     }
 }
 
-/// A second, for the plots.
+/// The counts of a second, for the plots.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SecondResult {
-    /// Which.
+    /// Seconds since the first arrival.
     pub second: usize,
     /// Customers who arrived.
     pub offered: u64,
-    /// Orders accepted.
+    /// Orders that were accepted.
     pub accepted: u64,
     /// Orders that came to rest.
     pub rested: u64,
-    /// Arrivals without an order.
+    /// Arrivals without an accepted order.
     pub failed: u64,
-    /// Orders accepted and not at rest, at its end.
+    /// Orders accepted and not at rest, at the second's end.
     pub in_flight: u64,
-    /// Of those that came to rest within it.
+    /// Latencies of the orders that came to rest within the second.
     pub to_rest: Summary,
 }
 
 impl Board {
-    /// An empty one. The ids of accepted orders are written to `journal`.
+    /// Creates an empty board. The ids of accepted orders are written to `journal`.
     pub fn new(profile: &Profile, journal: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             begun: OnceLock::new(),
@@ -205,12 +203,12 @@ impl Board {
         })
     }
 
-    /// Our moment zero: now, unless it was before.
+    /// Sets the moment zero to now, the first time, and returns it.
     pub fn begin(&self) -> Instant {
         *self.begun.get_or_init(Instant::now)
     }
 
-    /// How long ago that was.
+    /// Returns the time since moment zero; zero before it is set.
     pub fn now(&self) -> Duration {
         self.begun.get().map_or(Duration::ZERO, Instant::elapsed)
     }
@@ -219,21 +217,21 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody arrives.
+    /// Counts a customer who arrives.
     pub fn offered(&self, arrival: Arrival) {
         let mut inner = self.lock();
         inner.second(arrival.at).offered += 1;
         inner.phases[arrival.phase].offered += 1;
     }
 
-    /// Somebody who arrived is served.
+    /// Counts a late start, if the customer is served more than [`LATE`] after the arrival.
     pub fn started(&self, arrival: Arrival, now: Duration) {
         if now.saturating_sub(arrival.at) > LATE {
             self.lock().phases[arrival.phase].late += 1;
         }
     }
 
-    /// An order was accepted: its request was sent and answered then.
+    /// Notes an accepted order, the moments at which its request was sent and answered, and its expected end.
     pub fn accepted(
         &self,
         arrival: Arrival,
@@ -259,7 +257,7 @@ impl Board {
         Ok(())
     }
 
-    /// Somebody who arrived got no order.
+    /// Counts a customer who got no order.
     pub fn failed(&self, arrival: Arrival, now: Duration, kind: String) {
         let mut inner = self.lock();
         inner.second(now).failed += 1;
@@ -267,12 +265,12 @@ impl Board {
         *inner.errors.entry(kind).or_default() += 1;
     }
 
-    /// Something else went wrong.
+    /// Counts an error of another kind.
     pub fn error(&self, kind: String) {
         *self.lock().errors.entry(kind).or_default() += 1;
     }
 
-    /// An order could not be cancelled.
+    /// Notes that an order could not be cancelled, so that any end of it is right.
     pub fn cancel_failed(&self, id: OrderId, kind: String) {
         let mut inner = self.lock();
         if let Some(waiting) = inner.waiting.get_mut(&id) {
@@ -281,24 +279,24 @@ impl Board {
         *inner.errors.entry(format!("cancel: {kind}")).or_default() += 1;
     }
 
-    /// The orders that are followed, oldest first.
+    /// Returns the orders that are not known to rest, oldest first.
     pub fn waiting(&self) -> Vec<OrderId> {
         self.lock().waiting.keys().copied().collect()
     }
 
-    /// Whether everybody who arrived was answered.
+    /// Returns true if every customer who arrived got a response or an error.
     pub fn all_answered(&self) -> bool {
         let inner = self.lock();
         let answered = |phase: &Phase| phase.accepted + phase.failed >= phase.offered;
         inner.phases.iter().all(answered)
     }
 
-    /// How many orders are followed.
+    /// Returns the number of orders that are not known to rest.
     pub fn in_flight(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// An order was looked at; answers what its customer wants next, if anything.
+    /// Takes note of an order as the service shows it. Returns the cancel that is due, if it is.
     pub fn seen(&self, seen: &Seen) -> Option<Ticket> {
         if !seen.at_rest {
             return None;
@@ -308,7 +306,7 @@ impl Board {
         let waiting = inner.waiting.get(&seen.id)?;
         let confirmed = seen.state == "confirmed";
         match (waiting.stage, waiting.ending.cancel()) {
-            // It was confirmed before its cancel, or is about to be cancelled.
+            // The order was confirmed before its cancel, or is about to be cancelled.
             (Stage::First, Cancel::AtOnce) | (Stage::Undoing(_), _) if confirmed => return None,
             _ => {}
         }
@@ -328,7 +326,7 @@ impl Board {
         inner.waiting.remove(&seen.id);
         match stage {
             Stage::Undoing(wanted) => inner.undone.add(rested_at.saturating_sub(wanted)),
-            // A cancel that failed came after a first rest, which was counted, or was to come at once.
+            // A first rest before a cancel that failed is counted already.
             Stage::Any if ending.cancel() == Cancel::WhenConfirmed => return None,
             Stage::Any | Stage::First => inner.rested(arrival, rested_at),
         }
@@ -341,7 +339,7 @@ impl Board {
         None
     }
 
-    /// How it stands, but for the latencies, which take sorting.
+    /// Returns the counts without the latencies, which take sorting.
     pub fn counts(&self) -> Totals {
         let inner = self.lock();
         let mut totals = Totals {
@@ -363,7 +361,7 @@ impl Board {
         totals
     }
 
-    /// How it stands.
+    /// Returns the counts and the latencies.
     pub fn totals(&self) -> Totals {
         let counts = self.counts();
         let inner = self.lock();
@@ -380,7 +378,8 @@ impl Board {
         }
     }
 
-    /// What happened within these seconds, for a line of progress: offered, accepted, at rest, and the latencies to rest.
+    /// Returns the counts of some seconds, for a line of progress: offered, accepted, at rest, and the latencies to
+    /// rest.
     pub fn between(&self, from: usize, to: usize) -> (u64, u64, u64, Summary) {
         let inner = self.lock();
         let seconds = inner
@@ -397,7 +396,7 @@ impl Board {
         (offered, accepted, rested, latencies.summary())
     }
 
-    /// What a phase came to, so far. `span` is when it began and ended.
+    /// Returns the figures of a phase until now. `span` is its begin and its end, in seconds.
     pub fn phase(&self, phase: usize, span: (f64, f64)) -> PhaseResult {
         let inner = self.lock();
         #[expect(
@@ -426,7 +425,7 @@ impl Board {
         }
     }
 
-    /// All seconds.
+    /// Returns the counts of each second.
     pub fn seconds(&self) -> Vec<SecondResult> {
         let inner = self.lock();
         let (mut accepted, mut rested) = (0_u64, 0_u64);
@@ -450,7 +449,7 @@ impl Board {
             .collect()
     }
 
-    /// Latencies to rest of each scenario.
+    /// Returns the latencies to rest by scenario.
     pub fn scenarios(&self) -> Vec<(&'static str, Summary)> {
         let inner = self.lock();
         let of =
@@ -538,7 +537,8 @@ mod tests {
         }
         let totals = board.totals();
         assert_eq!((totals.accepted, totals.rested, totals.late), (10, 10, 10));
-        // The first has waited 1100 ms, the last 200: measured from when they were sent it would be 100 ms for all.
+        // The first has waited for 1100 ms, the last for 200; from the sending of the requests it would be 100 ms for
+        // all.
         assert!((totals.to_rest.max_ms - 1100.0).abs() < 2.0, "{totals:?}");
         assert!((totals.to_rest.p50_ms - 600.0).abs() < 2.0, "{totals:?}");
         assert!((totals.to_answer.max_ms - 1002.0).abs() < 0.1, "{totals:?}");
@@ -577,7 +577,7 @@ mod tests {
             totals.errors.into_iter().collect::<Vec<_>>(),
             [("browse and order ended cancelled deadline".to_owned(), 1)]
         );
-        // It is counted in the second in which it came to rest.
+        // The order is counted in the second in which it came to rest.
         let rested: Vec<u64> = board.seconds().iter().map(|second| second.rested).collect();
         assert_eq!(rested, [0, 0, 1]);
     }
@@ -601,7 +601,7 @@ mod tests {
             matches!(&ticket, Ticket::Cancel { id, customer, .. } if *id == confirmed.id && customer == "alice"),
             "{ticket:?}"
         );
-        // Not twice, however often it is seen confirmed.
+        // Only once, however often the order is seen confirmed.
         assert_eq!(board.seen(&confirmed), None);
         assert_eq!(board.totals().rested, 1);
         let cancelled = Seen {

@@ -1,39 +1,40 @@
-//! The order service's clock, translated into ours, without trusting that they agree.
+//! The order service's clock, translated into ours without the assumption that they agree.
 //!
-//! An order is created after its request was sent and before it was answered. So each accepted order says between which two
-//! of our moments its `created_at` lies, and the narrowest of all these intervals tells where their clock stands on ours,
-//! to a few milliseconds. Then `updated_at` says when an order came to rest more exactly than asking every so often does.
+//! An order is created after its request was sent and before its response arrived. So each accepted order gives an
+//! interval of our clock in which its `created_at` lies, and the narrowest intersection of these intervals places the
+//! service's clock on ours, to a few milliseconds. With that, `updated_at` says when an order came to rest more exactly
+//! than polling does.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// Where their clock stands, as far as is known: their time at our moment zero.
+/// The bounds of the service's time at our moment zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TheirClock {
     bounds: Option<(OffsetDateTime, OffsetDateTime)>,
 }
 
 impl TheirClock {
-    /// Learns from an order: sent and answered on our clock, created on theirs.
+    /// Learns from an order that was sent and answered on our clock, and created on theirs.
     pub fn learn(&mut self, sent: Duration, answered: Duration, created: OffsetDateTime) {
         let (earliest, latest) = (created - answered, created - sent);
         self.bounds = Some(match self.bounds {
             Some((low, high)) if low.max(earliest) <= high.min(latest) => {
                 (low.max(earliest), high.min(latest))
             }
-            // The first one; or one of the clocks was set, and what was known before holds no more.
+            // This is the first order; or one of the clocks was set, so that the earlier bounds are void.
             _ => (earliest, latest),
         });
     }
 
-    /// A moment of theirs on our clock; `None` before anything was learnt, or if it is before our moment zero.
+    /// Returns a moment of their clock on ours; `None` if no order was learnt from, or if it is before our moment zero.
     pub fn translate(&self, theirs: OffsetDateTime) -> Option<Duration> {
         let (low, high) = self.bounds?;
         Duration::try_from(theirs - (low + (high - low) / 2)).ok()
     }
 
-    /// How wrong a translation may be.
+    /// Returns the largest possible error of a translation.
     pub fn uncertainty(&self) -> Option<Duration> {
         let (low, high) = self.bounds?;
         Duration::try_from((high - low) / 2).ok()
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_narrowest_of_all_intervals_counts() {
-        // Theirs is at noon when ours is at zero.
+        // Their clock is at noon when ours is at zero.
         let noon = OffsetDateTime::UNIX_EPOCH + millis(43_200_000);
         let mut clock = TheirClock::default();
         assert_eq!(clock.translate(noon), None);

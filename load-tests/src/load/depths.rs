@@ -1,4 +1,4 @@
-//! What waits: messages in queues, rows in outboxes.
+//! The depths of queues and outboxes.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use serde::Serialize;
 
 use crate::reconcile::{Backlogs, Broker, Sources};
 
-/// What waits at one moment.
+/// The depths at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Depths {
-    /// Messages in queues, ready or with a consumer: those queues that hold any.
+    /// Messages, ready or unacknowledged, of each queue that holds any.
     pub queues: BTreeMap<String, u64>,
     /// Rows in each service's outbox.
     pub outboxes: BTreeMap<String, i64>,
 }
 
 impl Depths {
-    /// In all queues.
+    /// Returns the number of messages in all queues.
     pub fn in_queues(&self) -> u64 {
         self.queues.values().sum()
     }
 
-    /// In all outboxes.
+    /// Returns the number of rows in all outboxes.
     pub fn in_outboxes(&self) -> i64 {
         self.outboxes.values().sum()
     }
 }
 
-/// Reads depths, as the auditor.
+/// Reads the depths, by the auditor's role.
 pub struct Gauge {
     broker: Broker,
     backlogs: Backlogs,
 }
 
 impl Gauge {
-    /// Connects when it is asked.
+    /// Creates a gauge, which connects at its first reading.
     pub fn new(sources: &Sources) -> anyhow::Result<Self> {
         Ok(Self {
             broker: Broker::new(sources)?,
@@ -42,7 +42,7 @@ impl Gauge {
         })
     }
 
-    /// Reads them now.
+    /// Reads the depths now.
     pub async fn read(&self) -> anyhow::Result<Depths> {
         let (queues, outboxes) = tokio::try_join!(self.broker.busy(), self.backlogs.read())?;
         Ok(Depths {

@@ -1,4 +1,4 @@
-//! A run from seeding to the books.
+//! A run of a load, from seeding to reconciling.
 
 use std::{
     collections::HashSet,
@@ -33,32 +33,31 @@ use crate::{
     traffic::{Ways, seed},
 };
 
-/// How long orders may take to their rest after the last arrival.
+/// The longest time for orders to come to rest after the last arrival.
 const REST: Duration = Duration::from_secs(300);
-/// How long the stack is looked at before the first arrival: what it uses when nothing happens.
+/// The time for which the idle stack is measured before the first arrival.
 const CALM: Duration = Duration::from_secs(5);
-/// How many seconds' worth of arrivals may be in flight before a stack counts as saturated.
+/// The number of seconds' worth of arrivals that may be in flight before a stack counts as saturated.
 const BACKLOG_SECONDS: f64 = 4.0;
 
-/// What to do.
+/// A run that is to be made.
 pub struct Plan {
-    /// How much.
     pub profile: Profile,
-    /// How arrivals are spread.
+    /// The distribution of arrivals.
     pub spread: Spread,
     /// The seed of the schedule.
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
-    /// Which ways orders take.
+    /// The ways that orders take.
     pub ways: Ways,
-    /// Where the journal goes.
+    /// The folder of the journal.
     pub folder: PathBuf,
-    /// Where the books are; without them nothing is reconciled.
+    /// The books; without them nothing is reconciled.
     pub sources: Option<Sources>,
 }
 
-/// Runs a load; answers its report.
+/// Runs a load and returns its report.
 pub async fn drive(api: Arc<Api>, plan: Plan) -> anyhow::Result<Report> {
     say("seeding products and wallets");
     seed(&api).await?;
@@ -95,7 +94,7 @@ pub async fn drive(api: Arc<Api>, plan: Plan) -> anyhow::Result<Report> {
             course
         },
     );
-    // If goose could not begin, that is why nobody was there.
+    // First goose's error: if goose did not start, the course's error is its consequence.
     let requests = requests?;
     let ended = course?;
     let books = match &plan.sources {
@@ -120,9 +119,9 @@ pub async fn drive(api: Arc<Api>, plan: Plan) -> anyhow::Result<Report> {
     }))
 }
 
-/// How the arrivals ended.
+/// The end of the arrivals.
 struct Ended {
-    /// How many phases were gone through to their end.
+    /// The number of phases that ran to their end.
     phases: usize,
     interrupted: bool,
     watching: Cost,
@@ -140,7 +139,7 @@ impl Course<'_> {
         timeout(Duration::from_secs(60), crowd.complete())
             .await
             .context("goose's users are not there after 60 s")?;
-        // Goose has set its handler of signals; ours comes on top.
+        // Goose has installed its signal handler; ours is added to it.
         let interrupted = chassis::on_signal()?;
         say(format!(
             "{} users are there; the stack alone for {} s",
@@ -168,7 +167,7 @@ impl Course<'_> {
                     async {
                         self.arrivals(begun, &desks, &enough).await;
                         let phases = self.phases_done();
-                        // Nobody comes any more, but those who want to cancel.
+                        // From here on only cancels come.
                         desks.clear();
                         self.rest().await;
                         over.cancel();
@@ -186,7 +185,7 @@ impl Course<'_> {
         })
     }
 
-    /// Hands out a ticket at each moment of the schedule.
+    /// Sends a ticket at each moment of the schedule.
     async fn arrivals(&self, begun: Instant, desks: &Desks, enough: &CancellationToken) {
         let Plan {
             profile,
@@ -217,16 +216,16 @@ impl Course<'_> {
         spans.iter().filter(|(_, end)| *end <= now + 0.01).count()
     }
 
-    /// Waits until all orders are at rest, up to a bound.
+    /// Waits until all orders are at rest, for at most [`REST`].
     async fn rest(&self) {
         let begun = Instant::now();
-        // Requests that are under way are no orders yet.
+        // Requests that are under way are not orders yet.
         while begun.elapsed() < REST && (self.board.in_flight() > 0 || !self.board.all_answered()) {
             pause(Duration::from_millis(100)).await;
         }
     }
 
-    /// Shows how it goes, every two seconds, until `over`; says when it is `enough`.
+    /// Reports the progress every two seconds, until `over`; cancels `enough` when the stack is saturated.
     async fn progress(&self, enough: &CancellationToken, over: &CancellationToken) {
         let mut shown = 0_u64;
         let until =
@@ -259,7 +258,7 @@ impl Course<'_> {
                 "{in_flight:.0} orders in flight at {rate:.0} per second"
             ));
         }
-        // Two seconds after its end all of a phase has been looked at, if the stack follows.
+        // Two seconds after its end, all orders of a phase have been seen, if the stack keeps up.
         let last = current.checked_sub(1)?;
         if now < spans[last].1 + 2.0 {
             return None;
@@ -280,7 +279,7 @@ impl Course<'_> {
 
     fn line(&self) -> String {
         let now = usize::try_from(self.board.now().as_secs()).unwrap_or(0);
-        // What came to rest in the last second may not have been seen yet.
+        // Orders that came to rest in the last second may not have been seen yet.
         let (_, _, rested, latency) = self
             .board
             .between(now.saturating_sub(3), now.saturating_sub(1));
@@ -324,7 +323,7 @@ impl Course<'_> {
     }
 }
 
-/// Opens a wallet for each customer.
+/// Funds a wallet for each customer.
 async fn wallets(api: &Api) -> anyhow::Result<()> {
     let all = (0..CUSTOMERS)
         .map(|index| (customer(index), 1_000_000_000))
@@ -338,7 +337,7 @@ async fn wallets(api: &Api) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reconciles, with the journal of what was accepted.
+/// Reconciles, with the journal of accepted orders.
 async fn books(sources: &Sources, journal: &Path) -> anyhow::Result<Books> {
     say("reconciling");
     let text = std::fs::read_to_string(journal).with_context(|| journal.display().to_string())?;

@@ -1,8 +1,8 @@
 //! Processor time and memory of each part of the stack, from `/proc`.
 //!
-//! Which processes belong to the stack is known from the mark that `cargo xtask` puts into their environment, or, for
-//! containers, from the first process of each container; what a process has started belongs to it. A part's processor time is
-//! that of its processes, and of their children that have ended: PostgreSQL starts a process for each connection.
+//! The processes of a stack carry a mark that `cargo xtask` puts into their environment; those of a container are its
+//! first process and what that has started. Descendants belong to the part of their ancestor. A part's processor time
+//! is that of its processes and of their children that have ended: PostgreSQL starts a process for each connection.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,12 +14,13 @@ use serde::Serialize;
 
 /// The variable with which `cargo xtask` marks the processes of a stack.
 const MARK: &str = "HOLDFAST_STACK";
-/// What a clock tick of `/proc` is, in milliseconds: `USER_HZ` is 100 on every architecture that Rust runs on with Linux.
+/// The length of a clock tick of `/proc`, in milliseconds: `USER_HZ` is 100 on every architecture that Rust runs on
+/// with Linux.
 const TICK_MS: u64 = 10;
 /// A page of memory, in KiB.
 const PAGE_KIB: u64 = 4;
 
-/// What a part has used, or uses.
+/// The use of the machine by one part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Usage {
     /// Processor time since it started, in milliseconds.
@@ -28,19 +29,20 @@ pub struct Usage {
     pub memory_mib: f64,
 }
 
-/// Which processes to look at.
+/// The processes to look at.
 #[derive(Clone, Debug)]
 pub enum Whose {
     /// Those with this mark, as `cargo xtask` starts them.
     Stack(PathBuf),
     /// Containers: the name of each service, and the id of its first process.
     Containers(Vec<(String, u32)>),
-    /// Nobody knows.
+    /// None; the reason is given.
     Unknown(String),
 }
 
 impl Whose {
-    /// The stack that started this process; else the containers of the compose project; else nobody's.
+    /// Returns the stack that started this process, or else the containers of the compose project, or else a reason why
+    /// there are none.
     pub fn find() -> Self {
         if let Some(stack) = std::env::var_os(MARK) {
             return Self::Stack(stack.into());
@@ -55,7 +57,7 @@ impl Whose {
     }
 }
 
-/// The first process of each container of the compose project `holdfast`, by what the Docker command line says.
+/// Returns the first process of each container of the compose project `holdfast`, by asking the Docker command line.
 fn containers() -> Result<Vec<(String, u32)>, String> {
     let docker = |arguments: &[&str]| {
         let output = Command::new("docker").args(arguments).output();
@@ -84,17 +86,17 @@ fn containers() -> Result<Vec<(String, u32)>, String> {
     Ok(containers)
 }
 
-/// A line of `/proc/PID/stat`, what of it matters.
+/// The fields of `/proc/PID/stat` that matter here.
 #[derive(Clone, Debug, PartialEq)]
 struct Stat {
     parent: u32,
-    /// Its own and its ended children's, in ticks.
+    /// Processor time of the process and of its ended children, in ticks.
     ticks: u64,
-    /// Of that, its ended children's.
+    /// The ended children's share of that.
     of_children: u64,
 }
 
-/// Reads `/proc/PID/stat`. The second field, the name in parentheses, may hold anything, parentheses too.
+/// Parses `/proc/PID/stat`. The second field, the name in parentheses, may hold any characters, including parentheses.
 fn stat(line: &str) -> Option<Stat> {
     let fields: Vec<&str> = line[line.rfind(')')? + 1..].split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
@@ -106,13 +108,13 @@ fn stat(line: &str) -> Option<Stat> {
     })
 }
 
-/// Everything at one moment, per part.
+/// The usage of each part at one moment.
 pub type Snapshot = BTreeMap<String, Usage>;
 
-/// The part's name for what the machine does besides: other people's processes.
+/// The name of the part that stands for all processes outside the stack.
 pub const ELSE: &str = "(everything else)";
 
-/// The processes of a stack of `cargo xtask` that run this program.
+/// Returns the processes of a stack of `cargo xtask` that run this program.
 pub(crate) fn of_stack(stack: &Path, program: &str) -> Vec<u32> {
     let stack = stack.display().to_string();
     all()
@@ -121,7 +123,7 @@ pub(crate) fn of_stack(stack: &Path, program: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process was started with this variable.
+/// Returns true if a process was started with this variable.
 pub(crate) fn carries(pid: u32, name: &str, value: &str) -> bool {
     let wanted = format!("{name}={value}").into_bytes();
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
@@ -131,7 +133,7 @@ pub(crate) fn carries(pid: u32, name: &str, value: &str) -> bool {
     })
 }
 
-/// Looks at `/proc` now. Parts by name: a service's, `rabbitmq`, `postgres (whose database)`, `load generator`.
+/// Reads `/proc` now. The parts' names are those of services, `rabbitmq`, `postgres (DATABASE)` and `load generator`.
 pub fn snapshot(whose: &Whose) -> Snapshot {
     let stats = all();
     let mut parts = Snapshot::new();
@@ -155,7 +157,7 @@ pub fn snapshot(whose: &Whose) -> Snapshot {
         let name = if *pid == own {
             "load generator".to_owned()
         } else {
-            // The nearest ancestor that is marked, or the first process of a container.
+            // The nearest ancestor that is marked, or is the first process of a container.
             let mut root = *pid;
             while !roots.contains_key(&root) {
                 match stats.get(&root) {
@@ -196,7 +198,7 @@ fn all() -> HashMap<u32, Stat> {
         .collect()
 }
 
-/// What a process is part of. `service` is its container's name, if it is in one.
+/// Returns the name of the part that a process belongs to. `service` is its container's name, if it is in one.
 fn part(pid: u32, service: Option<&str>) -> String {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let text = String::from_utf8_lossy(&command).replace('\0', " ");
@@ -231,7 +233,7 @@ fn part(pid: u32, service: Option<&str>) -> String {
     }
 }
 
-/// Resident memory of its own, in MiB.
+/// Returns the process's own resident memory, in MiB.
 fn memory(pid: u32) -> f64 {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let mut pages = pages
@@ -244,7 +246,7 @@ fn memory(pid: u32) -> f64 {
     kib / 1024.0
 }
 
-/// What all processors have done since the machine started, in milliseconds.
+/// Returns the time that all processors have been busy since the machine started, in milliseconds.
 fn machine() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let mut fields = stat.lines().next()?.split_whitespace().skip(1);
@@ -261,11 +263,11 @@ fn machine() -> Option<u64> {
     Some(busy * TICK_MS)
 }
 
-/// What each part has used between two snapshots, in milliseconds of processor time.
+/// Returns the processor time that each part has used between two snapshots, in milliseconds.
 pub fn used(before: &Snapshot, after: &Snapshot) -> BTreeMap<String, f64> {
     let mut used: BTreeMap<String, f64> = BTreeMap::new();
     for (name, usage) in after {
-        // What came in between counts from nothing; what was restarted, too.
+        // A new part counts from zero. A restarted one counts too little: its counter has begun anew.
         let before = before.get(name).map_or(0, |usage| usage.cpu_ms);
         #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
         let ms = usage.cpu_ms.saturating_sub(before) as f64;
@@ -279,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_anything() {
+    fn process_name_may_hold_parentheses() {
         let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
         let expected = Stat {
             parent: 7,
@@ -291,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_itself_and_its_processor_time_grows() {
+    fn snapshot_finds_this_process_and_its_time_grows() {
         let whose = Whose::Unknown("a test".to_owned());
         let before = snapshot(&whose);
         let own = before.get("load generator").expect("this process");
         assert!(own.memory_mib > 0.1, "{own:?}");
-        // Until the clock has ticked.
+        // Spins until the clock has ticked.
         let after = loop {
             let after = snapshot(&whose);
             if after["load generator"].cpu_ms > own.cpu_ms {

@@ -1,4 +1,4 @@
-//! How much load, for how long, and what must hold.
+//! The profiles: rates, durations and limits.
 
 use std::time::Duration;
 
@@ -7,37 +7,38 @@ use serde::Serialize;
 /// A stretch of time with one rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Phase {
-    /// How long, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
     /// Orders that arrive per second.
     pub rate: f64,
 }
 
-/// What must hold for the run to pass.
+/// Limits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Latency to rest, 99th percentile, in milliseconds.
     pub p99_to_rest_ms: f64,
     /// Share of the arrivals that may fail.
     pub errors: f64,
-    /// Orders per second that must be sustained: that come to rest as fast as they arrive, within the other two limits.
+    /// Orders per second that must be sustained, that is, come to rest as fast as they arrive, within the other two
+    /// limits.
     pub sustained: f64,
 }
 
-/// A load.
+/// A named load and its limits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
-    /// What it is called.
+    /// The name on the command line.
     pub name: &'static str,
     /// Its stretches, one after the other.
     pub phases: Vec<Phase>,
-    /// What must hold.
+    /// The limits within which a run passes.
     pub limits: Limits,
-    /// Whether it goes up until the stack cannot follow: then what is beyond that point is not held against it.
+    /// True if the rate rises until the stack cannot keep up. Phases beyond that point are no failure.
     pub to_saturation: bool,
 }
 
-/// The names of the profiles, and what they are.
+/// The profiles' names, with a description of each.
 pub const PROFILES: [(&str, &str); 5] = [
     ("smoke", "20 s at 10 orders per second"),
     ("steady", "10 minutes at 50 orders per second"),
@@ -52,14 +53,14 @@ pub const PROFILES: [(&str, &str); 5] = [
     ("soak", "one hour at 25 orders per second"),
 ];
 
-/// How often `step` goes up, at most.
+/// The most steps of `step`.
 const STEPS: i32 = 20;
-/// How much, each time.
+/// The factor from one step's rate to the next.
 const STEP: f64 = 1.25;
 
 impl Profile {
-    /// The profile of this name, with another rate or length if they are given. `seconds` is the length of the whole run, of a
-    /// step for `step`, and of each of the two calm stretches for `spike`.
+    /// Returns the profile of this name, with another rate or duration if they are given. `seconds` is the duration of
+    /// the whole run, of each step for `step`, and of each of the two calm stretches for `spike`.
     pub fn named(name: &str, rate: Option<f64>, seconds: Option<f64>) -> Option<Self> {
         let flat = |usual_seconds: f64, usual_rate: f64| {
             vec![Phase {
@@ -105,14 +106,14 @@ impl Profile {
             limits: Limits {
                 p99_to_rest_ms,
                 errors,
-                // What comes to rest is counted by random arrivals, so not to the last order.
+                // A count of random arrivals varies, so ten percent less are accepted.
                 sustained: least * 0.9,
             },
             phases,
         })
     }
 
-    /// The most orders that arrive per second.
+    /// Returns the highest rate of any phase.
     pub fn highest_rate(&self) -> f64 {
         self.phases
             .iter()
@@ -120,12 +121,12 @@ impl Profile {
             .fold(0.0, f64::max)
     }
 
-    /// How long it takes.
+    /// Returns the duration of all phases.
     pub fn length(&self) -> Duration {
         Duration::from_secs_f64(self.phases.iter().map(|phase| phase.seconds).sum())
     }
 
-    /// When each phase begins and ends, in seconds since the first one began.
+    /// Returns the begin and the end of each phase, in seconds since the first one began.
     pub fn spans(&self) -> Vec<(f64, f64)> {
         let mut end = 0.0;
         self.phases

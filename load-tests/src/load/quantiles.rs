@@ -1,51 +1,51 @@
-//! Exact quantiles: every latency is kept, four bytes each.
+//! Exact quantiles: each latency is kept, in four bytes.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Latencies in microseconds, in any order.
+/// Latencies in microseconds, unsorted.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies(Vec<u32>);
 
-/// What there is to say about some latencies, in milliseconds.
+/// Statistics of some latencies, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many there are.
+    /// The number of latencies.
     pub count: usize,
-    /// Half of them are no longer.
+    /// The 50th percentile.
     pub p50_ms: f64,
-    /// 95 of a hundred.
+    /// The 95th percentile.
     pub p95_ms: f64,
-    /// 99 of a hundred.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// All of them.
+    /// The longest of them.
     pub max_ms: f64,
 }
 
 impl Latencies {
-    /// Adds one. More than 71 minutes count as 71 minutes.
+    /// Adds a latency. One of more than 71 minutes counts as 71 minutes.
     pub fn add(&mut self, latency: Duration) {
         self.0
             .push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
-    /// Adds those of somebody else.
+    /// Adds all latencies of another set.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend_from_slice(&others.0);
     }
 
-    /// How many there are.
+    /// Returns the number of latencies.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sums them up.
+    /// Computes the statistics.
     pub fn summary(&self) -> Summary {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -60,7 +60,7 @@ impl Latencies {
     }
 }
 
-/// The smallest value that at least `per_mille` of a thousand do not exceed; 0 if there is none.
+/// Returns the smallest value that at least `per_mille` of a thousand do not exceed; 0 if there is none.
 fn nearest_rank(sorted: &[u32], per_mille: usize) -> u32 {
     let rank = (sorted.len() * per_mille).div_ceil(1000);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_two_are_those_of_both() {
+    fn summary_of_two_sets_is_that_of_all_their_values() {
         let mut one = of(1..=50);
         one.extend(&of(51..=100));
         assert_eq!(one.summary(), of(1..=100).summary());

@@ -19,83 +19,83 @@ use super::{
 };
 use crate::traffic::Ways;
 
-/// What a run leaves to be told.
+/// The results of a run, from which a report is made.
 pub struct Run<'a> {
-    /// What was to be done.
+    /// The load that was run.
     pub profile: Profile,
-    /// How arrivals were spread.
+    /// The distribution of arrivals.
     pub spread: Spread,
-    /// By which seed.
+    /// The seed of the schedule.
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
-    /// Which ways orders took.
+    /// The ways that orders took.
     pub ways: Ways,
-    /// What became of the orders.
+    /// The outcome of the orders.
     pub board: &'a Board,
-    /// What the stack looked like, by the samples' own clock.
+    /// The samples, by their own clock.
     pub samples: Vec<Sample>,
-    /// When the arrivals began, on that clock, in seconds.
+    /// The moment of the first arrival on that clock, in seconds.
     pub offset: f64,
-    /// How many phases were gone through.
+    /// The number of phases that ran to their end.
     pub phases_done: usize,
-    /// Whether somebody stopped it.
+    /// True if a signal stopped the run.
     pub interrupted: bool,
-    /// What the watching cost.
+    /// The cost of watching the orders.
     pub watching: Cost,
-    /// What goose measured.
+    /// The statistics of goose.
     pub requests: Vec<Requests>,
-    /// What the books say.
+    /// The result of reconciling; `None` if no books were named.
     pub books: Option<Books>,
 }
 
-/// One kind of request, as goose measured it: from sending to the first byte, corrected by nothing.
+/// The statistics of one kind of request by goose: from sending to the first byte, not corrected for late starts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Requests {
     /// Method and path.
     pub name: String,
-    /// How many.
+    /// Requests that were sent.
     pub count: usize,
-    /// How many were answered with an error, or not at all.
+    /// Requests that got an error status, or no response.
     pub failed: usize,
-    /// Answers by status.
+    /// Responses by status.
     pub statuses: BTreeMap<u16, usize>,
     /// Median, in milliseconds.
     pub p50_ms: f64,
-    /// 99th percentile.
+    /// 99th percentile, in milliseconds.
     pub p99_ms: f64,
 }
 
-/// What reconcile found.
+/// The result of reconciling.
 #[derive(Clone, Debug, Serialize)]
 pub struct Books {
-    /// Whether they agree.
+    /// True if the books agree.
     pub clean: bool,
-    /// Its lines.
+    /// The lines of the report of `reconcile`.
     pub lines: Vec<String>,
 }
 
-/// What must hold, and whether it did.
+/// A condition of a passed run, and its result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// What.
+    /// The condition, in words.
     pub what: String,
-    /// What was measured.
+    /// The measured value, in words.
     pub measured: String,
-    /// Whether it held.
+    /// True if the condition held.
     pub held: bool,
 }
 
-/// A phase.
+/// The results of a phase.
 #[derive(Clone, Debug, Serialize)]
 pub struct PhaseReport {
     /// Orders that were to arrive per second.
     pub rate: f64,
-    /// For how long.
+    /// The phase's duration, in seconds.
     pub seconds: f64,
-    /// Whether the stack followed, within the limits.
+    /// True if the stack kept up, within the limits.
     pub kept_up: bool,
-    /// What it came to.
+    /// The counts and latencies.
     pub result: PhaseResult,
     /// Processor time per order that came to rest, in milliseconds, by part.
     pub cpu_ms_per_order: BTreeMap<String, f64>,
@@ -106,61 +106,61 @@ pub struct PhaseReport {
 /// A part of the stack.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
-    /// Its name.
+    /// The part's name, as in a [`Snapshot`].
     pub name: String,
     /// Processor time per order that came to rest, in milliseconds, from the first arrival to the last rest.
     pub cpu_ms_per_order: f64,
     /// Processors in use before the first arrival.
     pub calm_cores: f64,
-    /// The most memory that it had, in MiB.
+    /// The most memory that the part had, in MiB.
     pub memory_mib: f64,
 }
 
-/// Everything about a run.
+/// The whole report of a run, as it is written to `report.json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was to be done.
+    /// The load that was run.
     pub profile: Profile,
-    /// How arrivals were spread: `Poisson` or `Constant`.
+    /// The distribution of arrivals: `Poisson` or `Constant`.
     pub spread: String,
-    /// By which seed.
+    /// The seed of the schedule.
     pub seed: u64,
     /// Users of goose.
     pub users: usize,
-    /// Which ways orders took: `choreography`, `orchestration` or `both`.
+    /// The ways that orders took: `choreography`, `orchestration` or `both`.
     pub coordination: &'static str,
-    /// Processors of the machine.
+    /// The number of the machine's processors.
     pub processors: usize,
-    /// The processors' name.
+    /// The processors' model name.
     pub machine: String,
-    /// Whether somebody stopped it.
+    /// True if a signal stopped the run.
     pub interrupted: bool,
-    /// What must hold.
+    /// The conditions of a passed run.
     pub checks: Vec<Check>,
-    /// The highest rate of a phase at which the stack kept up, and at every lower one.
+    /// The highest rate of a phase at which the stack kept up, as it did at every lower one.
     pub sustained: f64,
-    /// Of the whole run.
+    /// The counts and latencies of the whole run.
     pub totals: Totals,
-    /// Phase by phase, as far as it went.
+    /// The phases in which customers arrived, in order.
     pub phases: Vec<PhaseReport>,
     /// Latencies to rest by scenario.
     pub scenarios: Vec<(&'static str, Summary)>,
-    /// What goose measured.
+    /// The statistics of goose.
     pub requests: Vec<Requests>,
-    /// What the watching cost.
+    /// The cost of watching the orders.
     pub watching: Cost,
-    /// The parts, the greediest first.
+    /// The parts, by falling processor time per order.
     pub parts: Vec<Part>,
-    /// What reconcile found; nothing if it could not look.
+    /// The result of reconciling; `None` if no books were named.
     pub books: Option<Books>,
-    /// Second by second.
+    /// The counts of each second.
     pub seconds: Vec<SecondResult>,
-    /// Sample by sample; the first arrival is at 0 s.
+    /// The samples; the first arrival is at 0 s.
     pub samples: Vec<Sample>,
 }
 
 impl Report {
-    /// Sums a run up, and judges it.
+    /// Sums up a run, and judges it.
     pub fn new(run: Run) -> Self {
         let samples: Vec<Sample> = run
             .samples
@@ -222,14 +222,14 @@ impl Report {
         report
     }
 
-    /// Whether everything held.
+    /// Returns true if every condition held, and the run was not stopped.
     pub fn passed(&self) -> bool {
         !self.interrupted && self.checks.iter().all(|check| check.held)
     }
 
     fn judge(&self) -> Vec<Check> {
         let limits = self.profile.limits;
-        // What lies beyond saturation is looked for, and is no fault.
+        // Phases beyond saturation are looked for, and do not count.
         let counted: Vec<&PhaseReport> = self
             .phases
             .iter()
@@ -295,7 +295,7 @@ impl Report {
                 if self.profile.to_saturation {
                     self.sustained >= limits.sustained
                 } else {
-                    // After a spike the backlog of the spike comes to rest, too.
+                    // After a spike its backlog comes to rest, too.
                     self.phases
                         .iter()
                         .all(|p| p.result.rest_rate >= 0.9 * p.result.offered_rate.min(p.rate))
@@ -309,7 +309,7 @@ impl Report {
             match &self.books {
                 None => check(
                     "the books agree".to_owned(),
-                    "not looked at: no books were named".to_owned(),
+                    "not reconciled: no books were named".to_owned(),
                     true,
                 ),
                 Some(books) => check(
@@ -321,7 +321,7 @@ impl Report {
         ]
     }
 
-    /// Writes `report.html` and `report.json`.
+    /// Writes `report.html` and `report.json` into a folder.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let write = |name: &str, text: String| {
             let path = folder.join(name);
@@ -331,13 +331,13 @@ impl Report {
         write("report.html", page::render(self))
     }
 
-    /// The verdict and the tables, for a terminal.
+    /// Returns the verdict and the tables, for a terminal.
     pub fn summary(&self) -> String {
         page::terminal(self)
     }
 }
 
-/// What the processors are called.
+/// Returns the model name of the processors, or an empty string.
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
@@ -348,7 +348,8 @@ fn machine() -> String {
     })
 }
 
-/// Processor time per order that came to rest, and processors in use, by part, within a span of time.
+/// Returns, by part, the processor time per order that came to rest in milliseconds, and the processors in use, within
+/// a span of time.
 fn cost(
     samples: &[Sample],
     seconds: &[SecondResult],
@@ -365,7 +366,7 @@ fn cost(
     if length < 2.0 {
         return (BTreeMap::new(), BTreeMap::new());
     }
-    // Orders by whole seconds, processor time by the samples in between: both as rates.
+    // Orders are counted by whole seconds, processor time by the samples in between: both become rates.
     #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
     let rested = {
         let inside = |second: &&SecondResult| {

@@ -1,4 +1,4 @@
-//! What the stack looks like, once a second.
+//! Samples of the stack, once a second.
 
 use std::{sync::Mutex, sync::PoisonError, time::Duration};
 
@@ -11,14 +11,14 @@ use super::{
     processes::{Snapshot, Whose, snapshot},
 };
 
-/// Everything at one moment.
+/// The state of the stack at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
-    /// When, in seconds since the sampling began.
+    /// Seconds since the sampling began.
     pub at: f64,
     /// Processor time and memory of each part.
     pub parts: Snapshot,
-    /// What waits; nothing if it cannot be read.
+    /// The depths of queues and outboxes; `None` if they cannot be read.
     pub depths: Option<Depths>,
 }
 
@@ -27,7 +27,7 @@ pub struct Sample {
 pub struct Samples(Mutex<Vec<Sample>>);
 
 impl Samples {
-    /// All of them.
+    /// Returns all samples.
     pub fn all(&self) -> Vec<Sample> {
         self.0
             .lock()
@@ -35,7 +35,7 @@ impl Samples {
             .clone()
     }
 
-    /// The last one.
+    /// Returns the last sample.
     pub fn last(&self) -> Option<Sample> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.last().cloned()
@@ -49,7 +49,7 @@ impl Samples {
     }
 }
 
-/// Samples until `stop`. `begun` is the samples' moment zero.
+/// Takes a sample each second until `stop`. `begun` is the samples' moment zero.
 pub async fn sample(
     samples: &Samples,
     whose: &Whose,

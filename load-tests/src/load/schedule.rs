@@ -1,8 +1,9 @@
-//! When which order arrives.
+//! The moments at which orders arrive.
 //!
-//! The schedule knows nothing of answers: that is what makes the loop an open one. Customers who do not know each other
-//! arrive as a Poisson process, so the gaps between arrivals are exponential; a constant rate is there to compare.
-//! Each arrival is marked with a scenario by its weight, and a marked Poisson process is one Poisson process per scenario.
+//! The schedule is independent of the responses, which makes the loop an open one. Customers who do not know each other
+//! arrive as a Poisson process, so the gaps between arrivals are exponential; a constant rate is there for comparison.
+//! Each arrival is marked with a scenario by its weight, and a marked Poisson process is one Poisson process per
+//! scenario.
 
 use std::time::Duration;
 
@@ -11,23 +12,22 @@ use fastrand::Rng;
 
 use super::profile::Phase;
 
-/// What an arriving customer does.
+/// The behaviour of an arriving customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scenario {
-    /// Looks at the catalogue and at a product, and orders what two products cost, by wallet or card.
+    /// Looks at the catalogue and at a product, and orders one or two products, by wallet or card.
     BrowseAndOrder,
     /// Orders with a card that is declined, or a wallet that holds too little.
     Decline,
-    /// Orders what is not in stock: charged, and refunded.
+    /// Orders a product that is out of stock: charged, and refunded.
     StockOut,
     /// Cancels, at once or after the confirmation.
     Cancel,
-    /// Orders the one product that everybody wants.
+    /// Orders the one product that all these customers want.
     HotProduct,
 }
 
 impl Scenario {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::BrowseAndOrder,
         Self::Decline,
@@ -36,7 +36,7 @@ impl Scenario {
         Self::HotProduct,
     ];
 
-    /// What it is called.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::BrowseAndOrder => "browse and order",
@@ -47,7 +47,7 @@ impl Scenario {
         }
     }
 
-    /// Of a hundred arrivals, how many.
+    /// Returns the number of arrivals of a hundred that have this scenario.
     pub fn weight(self) -> u8 {
         match self {
             Self::BrowseAndOrder => 60,
@@ -70,38 +70,35 @@ impl Scenario {
     }
 }
 
-/// How arrivals are spread.
+/// The distribution of arrivals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// By chance, as customers do who do not know each other.
+    /// A Poisson process, as customers arrive who do not know each other.
     Poisson,
-    /// One after the other, at equal distances.
+    /// Equal distances in time.
     Constant,
 }
 
 /// A customer who arrives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arrival {
-    /// When, since the first phase began.
+    /// The time since the first phase began.
     pub at: Duration,
-    /// In which phase.
+    /// The index of the phase.
     pub phase: usize,
-    /// What for.
     pub scenario: Scenario,
 }
 
-/// What a user of goose is to do next.
+/// The next task of a user of goose.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ticket {
-    /// Be the customer who arrives.
+    /// A customer arrives.
     Arrival(Arrival),
-    /// Be a customer who comes back to cancel.
+    /// A customer comes back to cancel.
     Cancel {
-        /// What.
         id: OrderId,
-        /// Who.
         customer: String,
-        /// Since when this is wanted.
+        /// The moment since when the cancel is due.
         wanted: Duration,
     },
 }
@@ -113,13 +110,13 @@ pub struct Schedule {
     spread: Spread,
     random: Rng,
     phase: usize,
-    /// When the phase ends.
+    /// The end of the current phase, in seconds.
     end: f64,
     now: f64,
 }
 
 impl Schedule {
-    /// The same seed makes the same schedule.
+    /// Creates a schedule. The same seed makes the same schedule.
     pub fn new(phases: &[Phase], spread: Spread, seed: u64) -> Self {
         Self {
             end: phases.first().map_or(0.0, |phase| phase.seconds),
@@ -139,11 +136,12 @@ impl Iterator for Schedule {
         loop {
             let rate = self.phases.get(self.phase)?.rate;
             let gap = match self.spread {
-                // An exponential has no memory: at a phase's end one may as well draw again.
+                // An exponential distribution has no memory: at the end of a phase the gap may be drawn anew.
                 Spread::Poisson => -(1.0 - self.random.f64()).ln() / rate,
                 Spread::Constant => 1.0 / rate,
             };
-            // By nanoseconds: adding up equal gaps comes a little short of the end, which is the next phase's.
+            // In nanoseconds: the sum of equal gaps ends a little before the phase does, and that moment belongs to the
+            // next phase.
             let at = Duration::from_secs_f64(self.now + gap);
             if at < Duration::from_secs_f64(self.end) {
                 self.now += gap;
@@ -217,7 +215,7 @@ mod tests {
         let n = gaps.len() as f64;
         let mean = gaps.iter().sum::<f64>() / n;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / n;
-        // The deviation of an exponential is its mean; that of a constant rate is none.
+        // The standard deviation of an exponential distribution equals its mean; that of equal gaps is zero.
         assert!(
             (variance.sqrt() / mean - 1.0).abs() < 0.1,
             "{mean} {variance}"

@@ -1,8 +1,8 @@
 //! Learns from the order service which orders came to rest, and when.
 //!
-//! It reads the operator's list of orders, newest first, in pages: one request looks at up to 200 orders. The pages tell
-//! `updated_at`, so that looking seldom makes no latency longer; between two rounds it pauses for nine times as long as the
-//! round took, so that it never takes more than a tenth of one connection's time, and counts what it asked.
+//! It reads the operator's list of orders, newest first, in pages: one request looks at up to 200 orders. The pages
+//! show `updated_at`, so that infrequent looks do not lengthen any latency. Between two rounds it pauses for nine times
+//! the duration of a round, so that it takes at most a tenth of one connection's time, and counts its requests.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::api::{Api, ApiError};
 
 /// The shortest pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The longest page there is.
+/// The longest page that the order service returns.
 const PAGE: usize = 200;
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ struct Page {
     orders: Vec<Seen>,
 }
 
-/// What the watching cost.
+/// The cost of watching the orders.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Requests to the order service.
@@ -42,7 +42,7 @@ pub struct Cost {
     pub busy_seconds: f64,
 }
 
-/// Follows all orders of the board until `stop`; what their customers want next goes to `tickets`.
+/// Follows all orders of the board until `stop`; sends the cancels that become due to `tickets`.
 pub async fn watch(
     api: &Api,
     board: &Board,
@@ -62,12 +62,12 @@ pub async fn watch(
     }
 }
 
-/// Looks once at each order that is followed.
+/// Looks once at each order that is not known to rest.
 async fn round(api: &Api, board: &Board, tickets: &UnboundedSender<Ticket>, cost: &mut Cost) {
     let waiting = board.waiting();
     let mut left: &[OrderId] = &waiting;
     while let Some(newest) = left.last() {
-        // Other people's orders, and those that rest already, may lie in between.
+        // Orders of other programs, and orders at rest, may lie in between.
         let limit = (left.len() * 2).clamp(10, PAGE);
         let path = format!("/orders?limit={limit}&before={}", after(*newest));
         cost.pages += 1;
@@ -84,7 +84,7 @@ async fn round(api: &Api, board: &Board, tickets: &UnboundedSender<Ticket>, cost
         cost.orders += page.orders.len() as u64;
         for seen in &page.orders {
             if let Some(ticket) = board.seen(seen) {
-                // Nobody takes tickets any more: the run is over.
+                // An error means that the run is over.
                 let _ = tickets.send(ticket);
             }
         }
@@ -95,7 +95,7 @@ async fn round(api: &Api, board: &Board, tickets: &UnboundedSender<Ticket>, cost
     }
 }
 
-/// The id right after this one: `before` leaves out the one that it names.
+/// Returns the id right after this one: `before` excludes the order that it names.
 fn after(id: OrderId) -> Uuid {
     Uuid::from_u128(id.0.as_u128().saturating_add(1))
 }

@@ -1,4 +1,4 @@
-//! What each service has written down.
+//! The rows of each service's database that are compared.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,29 +20,29 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Books {
     pub(super) orders: HashMap<Uuid, Order>,
-    /// Orders of which the timeline has heard that they were created, or that their saga is to start.
+    /// Orders whose timeline has the message that they were created, or that their saga is to start.
     pub(super) heard: Vec<Uuid>,
     pub(super) payments: HashMap<Uuid, Payment>,
-    /// Per customer and currency: what is in the wallet.
+    /// The wallet's balance per customer and currency, in minor units.
     pub(super) balances: BTreeMap<(String, String), i64>,
-    /// Per customer and currency: what was paid in.
+    /// The sum paid in per customer and currency, in minor units.
     pub(super) deposits: BTreeMap<(String, String), i64>,
-    /// Per order: what an operator wrote off, by our books.
+    /// The amount that an operator wrote off, per order, in minor units.
     pub(super) settled_money: HashMap<Uuid, i64>,
     pub(super) reservations: HashMap<Uuid, Reservation>,
     pub(super) stock: BTreeMap<String, Stock>,
-    /// Per product: what was delivered.
+    /// The units delivered, per product.
     pub(super) deliveries: BTreeMap<String, i64>,
-    /// The card company's: per reference.
+    /// The card processor's ledger: its entries per reference.
     pub(super) ledger: HashMap<Uuid, Vec<LedgerEntry>>,
-    /// Per order: kind and state.
+    /// The kind and the state of each mail, per order.
     pub(super) mails: HashMap<Uuid, Vec<(String, String)>>,
     pub(super) sagas: Vec<Saga>,
-    /// What operators did to sagas, but for trying again.
+    /// Operator actions on sagas, without `resume`.
     pub(super) deeds: Vec<Deed>,
-    /// Per service: what waits for an operator, with its cause.
+    /// Messages that are parked, of all services.
     pub(super) parked: Vec<Parked>,
-    /// Settlements, parked and resolved messages, for a person to read.
+    /// The number of parked messages that operators requeued or dropped.
     pub(super) resolved: i64,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Order {
     pub(super) customer_id: String,
     coordination: String,
     pub(super) state: String,
-    /// Whether its saga was told that it is confirmed.
+    /// True once its saga was told that it is confirmed.
     pub(super) was_confirmed: bool,
     pub(super) reason: Option<String>,
     pub(super) committed: bool,
@@ -114,7 +114,7 @@ pub(super) struct Parked {
     pub(super) detail: String,
 }
 
-/// Reads how much waits in the outboxes.
+/// Reads the depths of the outboxes.
 pub(crate) struct Backlogs(Reader);
 
 impl Backlogs {
@@ -122,13 +122,13 @@ impl Backlogs {
         Ok(Self(Reader::new(sources)?))
     }
 
-    /// Rows per service.
+    /// Returns the number of rows in each service's outbox.
     pub(crate) async fn read(&self) -> anyhow::Result<BTreeMap<String, i64>> {
         self.0.backlogs().await
     }
 }
 
-/// Reads the books.
+/// Connections to all databases, made when they are first used.
 pub(super) struct Reader {
     pub(super) order: PgPool,
     pub(super) payment: PgPool,
@@ -151,7 +151,7 @@ impl Reader {
         })
     }
 
-    /// The services with an outbox.
+    /// Returns the services with an outbox.
     pub(super) fn services(&self) -> [(&'static str, &PgPool); 5] {
         [
             ("order", &self.order),
@@ -162,7 +162,7 @@ impl Reader {
         ]
     }
 
-    /// How many rows each outbox holds.
+    /// Returns the number of rows in each outbox.
     pub(super) async fn backlogs(&self) -> anyhow::Result<BTreeMap<String, i64>> {
         let mut backlogs = BTreeMap::new();
         for (service, pool) in self.services() {
@@ -174,7 +174,7 @@ impl Reader {
         Ok(backlogs)
     }
 
-    /// What still moves, but for the queues.
+    /// Returns all that still moves, without the queues.
     pub(super) async fn unrest(&self) -> anyhow::Result<Unrest> {
         let ids = |ids: Vec<Uuid>| ids.iter().map(Uuid::to_string).collect();
         let moving = "select id from orders
@@ -210,7 +210,7 @@ impl Reader {
         Ok(unrest)
     }
 
-    /// Reads everything.
+    /// Reads all books.
     pub(super) async fn read(&self) -> anyhow::Result<Books> {
         let mut books = Books::default();
         let orders: Vec<Order> = sqlx::query_as(
@@ -293,7 +293,7 @@ impl Reader {
             let reference = entry
                 .reference
                 .parse()
-                .context("the card company's reference")?;
+                .context("the card processor's reference")?;
             books.ledger.entry(reference).or_default().push(entry);
         }
 

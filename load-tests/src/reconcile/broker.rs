@@ -1,11 +1,11 @@
-//! What the broker holds.
+//! The queues of the broker.
 
 use anyhow::Context;
 use serde_json::Value;
 
 use super::Sources;
 
-/// Asks the broker's management API.
+/// A client of the broker's management API.
 pub(crate) struct Broker {
     http: reqwest::Client,
     url: String,
@@ -13,7 +13,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn new(sources: &Sources) -> anyhow::Result<Self> {
-        // An error means that there is a provider already: that is what we want.
+        // An error means that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -26,7 +26,7 @@ impl Broker {
         Ok(Self { http, url })
     }
 
-    /// The queues that hold something: name, messages waiting, messages with a consumer.
+    /// Returns the queues that hold messages: name, messages ready, messages unacknowledged.
     pub(crate) async fn busy(&self) -> anyhow::Result<Vec<(String, u64, u64)>> {
         let queues: Vec<Value> = async {
             self.http
@@ -46,7 +46,7 @@ impl Broker {
                 .as_str()
                 .context("a queue has a name")?
                 .to_owned();
-            // Whoever looks on has a queue of its own, and nobody's work depends on it.
+            // The control room's own queues: messages there are copies, and no work depends on them.
             if name.starts_with("control-room.live.") {
                 continue;
             }

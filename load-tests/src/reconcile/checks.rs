@@ -1,4 +1,4 @@
-//! What must be true of the books.
+//! The rules that the books must keep.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -85,7 +85,7 @@ fn orders(books: &Books, wanted: &Wanted, report: &mut Report) {
     }
 }
 
-/// One order in all books.
+/// Compares one order with all books.
 fn one_order(books: &Books, id: Uuid, order: &Order, report: &mut Report) {
     if !is_at_rest(order) {
         return report.find("every order is at rest", format!("{id} is {}", order.state));
@@ -95,9 +95,9 @@ fn one_order(books: &Books, id: Uuid, order: &Order, report: &mut Report) {
     let reservation = books.reservations.get(&id);
     let stock_state = reservation.map_or(UNHEARD_OF, |reservation| reservation.state.as_str());
 
-    // The orchestrator asks only those to undo something whom it had asked to do something.
+    // The orchestrator asks a participant to undo something only if it had asked it to do something.
     let was_not_asked = |state| order.is_orchestrated() && state == UNHEARD_OF;
-    // What each end means to the participants.
+    // The state of each participant that fits the order's end.
     let (payment_fits, stock_fits) = if order.state == "confirmed" {
         (payment_state == "captured", stock_state == "sold")
     } else {
@@ -187,7 +187,7 @@ fn same_terms(id: Uuid, order: &Order, payment: &Payment, report: &mut Report) {
     }
 }
 
-/// Nobody acts on an order that was never accepted.
+/// Finds payments, reservations and ledger entries of orders that were never accepted.
 fn strangers(books: &Books, report: &mut Report) {
     let unknown = |id: &&Uuid| !books.orders.contains_key(*id);
     for id in books.payments.keys().filter(unknown) {
@@ -202,13 +202,13 @@ fn strangers(books: &Books, report: &mut Report) {
         .filter(|id| !books.payments.contains_key(id))
     {
         report.find(
-            "each entry of the card company belongs to a payment",
+            "each entry of the card processor's ledger belongs to a payment",
             id.to_string(),
         );
     }
 }
 
-/// What our books say is taken, per key, of payments by this method.
+/// Returns the sum that our books say is taken by payments of this method, per key, in minor units.
 fn taken<K: Ord>(books: &Books, method: &str, key: impl Fn(&Payment) -> K) -> BTreeMap<K, i64> {
     let mut taken = BTreeMap::new();
     for (id, payment) in &books.payments {
@@ -217,7 +217,7 @@ fn taken<K: Ord>(books: &Books, method: &str, key: impl Fn(&Payment) -> K) -> BT
         }
         let amount = match payment.state.as_str() {
             "captured" | "refunding" => payment.amount_minor.unwrap_or(0),
-            // Written off: taken, and never given back by us.
+            // Written off: taken, and not given back by any service.
             "settled" => books.settled_money.get(id).copied().unwrap_or(0),
             _ => 0,
         };
@@ -230,7 +230,7 @@ fn currency(payment: &Payment) -> String {
     payment.currency.clone().unwrap_or_default()
 }
 
-/// Wallet money: what was paid in is there, or was taken.
+/// Checks that wallet money is in a wallet, or was taken.
 fn wallets(books: &Books, report: &mut Report) {
     let by_wallet = taken(books, "wallet", |payment| {
         (
@@ -265,7 +265,7 @@ fn wallets(books: &Books, report: &mut Report) {
     }
 }
 
-/// Card money: what the card company captured and did not refund is what confirmed orders cost.
+/// Checks that the card processor's captures less its refunds are the cost of confirmed orders.
 fn cards(books: &Books, report: &mut Report) {
     let mut kept: BTreeMap<&str, i64> = BTreeMap::new();
     let mut captured: BTreeMap<&str, i64> = BTreeMap::new();
@@ -295,8 +295,8 @@ fn cards(books: &Books, report: &mut Report) {
             }
         }
     }
-    // Every payment, not only those by card: a charge without one is a finding above, and one for a wallet or for a tombstone
-    // is one here.
+    // All payments, also those by wallet: a charge for a payment by wallet, or for a tombstone, is a finding here. A
+    // charge without any payment is a finding above.
     for (id, payment) in &books.payments {
         let entries = books.ledger.get(id).map(Vec::as_slice).unwrap_or_default();
         let kept: i64 = entries
@@ -313,15 +313,16 @@ fn cards(books: &Books, report: &mut Report) {
         let by_card = payment.method.as_deref() == Some("card");
         let agrees = match payment.state.as_str() {
             "captured" if by_card => kept == amount,
-            // What an operator wrote off may be with the card company or not: that is what the operator saw to.
+            // The operator who wrote a payment off has checked it with the card processor, which may or may not keep
+            // the money.
             "settled" if by_card => kept == amount || kept == 0,
             _ => kept == 0,
         };
         if !agrees {
             report.find(
-                "card money agrees with the card company's ledger",
+                "card money agrees with the card processor's ledger",
                 format!(
-                    "{id}: payment {}, of {amount}, and the card company keeps {kept}",
+                    "{id}: payment {}, of {amount}, and the card processor keeps {kept}",
                     payment.state
                 ),
             );
@@ -338,7 +339,7 @@ fn cards(books: &Books, report: &mut Report) {
     }
 }
 
-/// Stock: units move between shelves, and none appears or disappears.
+/// Checks that units only move between shelves: none appears or disappears.
 fn stock(books: &Books, report: &mut Report) {
     let mut by_state: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for reservation in books.reservations.values() {

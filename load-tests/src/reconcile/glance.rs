@@ -1,9 +1,9 @@
-//! One look at the books of a system that is at work: the rules of [`reconcile`](super::reconcile) as sums, which the
-//! databases add up, so that a look costs the same memory whatever the books hold.
+//! A look at the books of a system that is at work: the rules of [`reconcile`](super::reconcile) as sums, which the
+//! databases add up, so that a look needs the same memory however large the books are.
 //!
-//! What is true within one database is true at every moment: each transaction keeps it. What compares two of them, or
-//! the end of an order with what it led to, can be judged only when nothing moves: until then it waits. A comparison that
-//! fails is doubted once: it counts if the next look, too, finds nothing moving and the same rule broken.
+//! A rule within one database holds at every moment, as each transaction keeps it. A rule that compares two of them, or
+//! the end of an order with its consequences, can be judged only when nothing moves; until then it waits. If such a
+//! rule fails, it is a suspect, and counts as broken if it fails at the next look as well, with nothing moving.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use super::{
     sagas,
 };
 
-/// What a look says of a rule.
+/// The verdict of a look on a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -33,32 +33,31 @@ pub enum Verdict {
     Broken,
 }
 
-/// A rule, and what a look says of it.
+/// A rule, and the verdict of a look on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its name.
+    /// The rule's name.
     pub name: &'static str,
-    /// What it means.
+    /// An explanation for a person.
     pub what: &'static str,
-    /// What a look says of it.
     pub verdict: Verdict,
-    /// The figures.
+    /// The figures that were compared.
     pub detail: String,
 }
 
-/// Looks at the books, again and again.
+/// Looks at the books repeatedly, and remembers the suspects.
 pub struct Glance {
     reader: Reader,
     broker: Broker,
-    /// What did not hold at the last look, though nothing moved. A std lock: never held across an await.
+    /// The rules that failed at the last look, though nothing moved. A std lock: never held across an await.
     suspects: Mutex<BTreeSet<&'static str>>,
 }
 
-/// Sums of one currency: what should be, and what is.
+/// Rows of a currency and three sums: paid in, in wallets, taken.
 type Sums = Vec<(String, i64, i64, i64)>;
 
 impl Glance {
-    /// Looks at these. Connects when it first looks.
+    /// Creates a glance at these sources. It connects at the first look.
     pub fn new(sources: &Sources) -> anyhow::Result<Self> {
         Ok(Self {
             reader: Reader::new(sources)?,
@@ -67,7 +66,7 @@ impl Glance {
         })
     }
 
-    /// Looks once.
+    /// Looks once and returns a check for each rule.
     pub async fn look(&self) -> anyhow::Result<Vec<Check>> {
         let before = quiescence::look(&self.reader, &self.broker).await?;
         let wallets = wallets(&self.reader.payment).await?;
@@ -103,13 +102,13 @@ impl Glance {
             ),
             held(
                 "no wallet is negative",
-                "nobody spends more than there is",
+                "no customer spends more than the wallet holds",
                 negative == 0,
                 format!("{negative} wallets below zero"),
             ),
             held(
                 "a card is charged once",
-                "and refunded at most once, by the card company's own ledger",
+                "and refunded at most once, by the card processor's own ledger",
                 twice == 0,
                 format!("{twice} orders charged or refunded twice"),
             ),
@@ -135,11 +134,11 @@ impl Glance {
         checks.push(self.compared(
             at_rest,
             "card money agrees",
-            "what the card company keeps is what our books say that confirmed orders cost",
+            "what the card processor keeps is what our books say that confirmed orders cost",
             cards_agree,
             sums(&ours, |(currency, sum)| {
                 format!(
-                    "{currency}: our books {sum}, the card company {}",
+                    "{currency}: our books {sum}, the card processor {}",
                     kept(currency)
                 )
             }),
@@ -196,7 +195,7 @@ impl Glance {
         Ok(checks)
     }
 
-    /// A rule that holds only when nothing moves.
+    /// Judges a rule that holds only when nothing moves.
     fn compared(
         &self,
         at_rest: bool,
@@ -215,7 +214,7 @@ impl Glance {
                 suspects.remove(name);
                 Verdict::Holds
             }
-            // New in the set: the first time.
+            // New among the suspects: the first failure.
             (true, false) if suspects.insert(name) => Verdict::Waits,
             (true, false) => Verdict::Broken,
         };
@@ -228,7 +227,7 @@ impl Glance {
     }
 }
 
-/// A rule that holds at every moment.
+/// Judges a rule that holds at every moment.
 fn held(name: &'static str, what: &'static str, holds: bool, detail: String) -> Check {
     Check {
         name,
@@ -284,7 +283,7 @@ fn everything_ends(unrest: &Unrest) -> Check {
     }
 }
 
-/// Per currency: paid in, in wallets, taken. One statement, so one moment.
+/// Returns per currency the sums paid in, in wallets and taken. One statement, so all are of one moment.
 async fn wallets(payment: &PgPool) -> sqlx::Result<Sums> {
     sqlx::query_as(
         "with paid as (select currency, sum(amount_minor)::int8 as minor from deposit group by currency),
@@ -309,7 +308,7 @@ async fn negative(payment: &PgPool) -> sqlx::Result<i64> {
         .await
 }
 
-/// Per currency: what our books say that cards paid and did not get back.
+/// Returns per currency the sum that our books say cards have paid and not got back.
 async fn card_sums(payment: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(
         "select payment.currency,
@@ -323,7 +322,7 @@ async fn card_sums(payment: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
     .await
 }
 
-/// Per currency: what the card company captured and did not refund.
+/// Returns per currency the card processor's captures less its refunds.
 async fn ledger_sums(card_processor: &PgPool) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(
         "select currency, sum(case kind when 'capture' then amount_minor else -amount_minor end)::int8
@@ -344,7 +343,7 @@ async fn charged_twice(card_processor: &PgPool) -> sqlx::Result<i64> {
     .await
 }
 
-/// How many products there are, and those whose units do not add up.
+/// Returns the number of products, and up to 20 of those whose units do not add up.
 async fn stock(inventory: &PgPool) -> sqlx::Result<(i64, Vec<String>)> {
     let wrong = sqlx::query_scalar(
         "with held as (
@@ -371,7 +370,7 @@ async fn stock(inventory: &PgPool) -> sqlx::Result<(i64, Vec<String>)> {
     ))
 }
 
-/// How orders ended, by the books of three services.
+/// The ends of orders, by the databases of three services.
 struct Ends {
     confirmed: i64,
     confirmed_minor: i64,
@@ -408,7 +407,7 @@ async fn ends(reader: &Reader) -> sqlx::Result<Ends> {
     })
 }
 
-/// Orders that took the orchestrated way.
+/// The orders that took the orchestrated way.
 struct Ways {
     orchestrated: i64,
     /// Those of them that were confirmed, whatever came after.
@@ -432,7 +431,7 @@ async fn ways(order: &PgPool) -> sqlx::Result<Ways> {
     })
 }
 
-/// Orders with a mail about their confirmation, and about their cancellation.
+/// Returns the numbers of mails about a confirmation, and about a cancellation.
 async fn mails(notification: &PgPool) -> sqlx::Result<(i64, i64)> {
     sqlx::query_as(
         "select count(*) filter (where kind = 'order.confirmed'), count(*) filter (where kind = 'order.cancelled') from mail",

@@ -7,22 +7,22 @@ use tokio::time::Instant;
 
 use super::{books::Reader, broker::Broker};
 
-/// What still moves.
+/// All that still moves, or waits for an operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unrest {
-    /// Orders that are neither confirmed and committed, nor cancelled.
+    /// Orders that are not at rest.
     pub orders: Vec<String>,
-    /// Orders that wait for an operator.
+    /// Orders that are stuck, and wait for an operator.
     pub stuck: Vec<String>,
-    /// Sagas that are on their way.
+    /// Sagas that are running or compensating.
     pub sagas: Vec<String>,
-    /// Sagas that wait for an operator, or for an orchestrator that can read them: each with its order.
+    /// Sagas that are stuck or broken, each with its order.
     pub stuck_sagas: Vec<(String, String)>,
     /// Outboxes with rows: service, waiting, quarantined.
     pub outboxes: Vec<(String, i64, i64)>,
-    /// Queues with messages: name, waiting, with a consumer.
+    /// Queues with messages: name, ready, unacknowledged.
     pub queues: Vec<(String, u64, u64)>,
-    /// Payments that wait for the card company.
+    /// Payments that wait for the card processor.
     pub card_calls: i64,
     /// Mails that wait to be sent.
     pub mails: i64,
@@ -33,7 +33,7 @@ impl Unrest {
         *self == Self::default()
     }
 
-    /// Whether waiting is all that can be done about it.
+    /// Returns true if some of it may end without an operator.
     fn can_end_by_itself(&self) -> bool {
         let stuck_with_their_sagas = self.stuck_sagas.iter().map(|(_, order)| order);
         let left_alone: HashSet<&String> =
@@ -97,7 +97,7 @@ impl fmt::Display for Unrest {
         }
         if self.card_calls > 0 {
             parts.push(format!(
-                "{} payments wait for the card company",
+                "{} payments wait for the card processor",
                 self.card_calls
             ));
         }
@@ -108,13 +108,14 @@ impl fmt::Display for Unrest {
     }
 }
 
-/// How the waiting ended.
+/// The end of a wait: its duration, and all that moved still.
 pub(super) struct Waited {
     pub(super) took: Duration,
     pub(super) unrest: Option<Unrest>,
 }
 
-/// Waits until nothing has moved twice in a row: a message may be between an outbox and a queue when one looks.
+/// Waits until nothing moves at two looks in a row, as a message may be between an outbox and a queue during one of
+/// them. Ends early if only an operator can act.
 pub(super) async fn wait(
     reader: &Reader,
     broker: &Broker,
@@ -144,7 +145,7 @@ pub(super) async fn wait(
     }
 }
 
-/// What moves now.
+/// Returns all that moves now.
 pub(super) async fn look(reader: &Reader, broker: &Broker) -> anyhow::Result<Unrest> {
     let mut unrest = reader.unrest().await?;
     unrest.queues = broker.busy().await?;

@@ -1,4 +1,4 @@
-//! What the orchestrator has written down, and what must be true of it.
+//! The orchestrator's books, and the rules that they must keep.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,12 +9,12 @@ use super::{
     books::{Books, Order},
 };
 
-/// The saga that carries a new order to its end.
+/// The kind of saga that carries a new order to its end.
 const PLACE: &str = "place_order";
-/// The one that undoes an order that was confirmed.
+/// The kind that undoes a confirmed order.
 const UNDO: &str = "undo_order";
 
-/// A saga, as far as it can be compared with its order.
+/// The fields of a saga that are compared with its order.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Saga {
     id: Uuid,
@@ -25,7 +25,7 @@ pub(super) struct Saga {
     error: Option<String>,
 }
 
-/// What an operator did to one, other than trying again.
+/// An operator action on a saga, other than `resume`.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Deed {
     saga_id: Uuid,
@@ -36,7 +36,7 @@ pub(super) struct Deed {
 }
 
 impl Saga {
-    /// Whether nothing more will happen to it.
+    /// Returns true if nothing more will happen to it.
     fn is_at_its_end(&self) -> bool {
         ["completed", "compensated", "abandoned"].contains(&self.phase.as_str())
     }
@@ -66,13 +66,13 @@ impl std::fmt::Display for Saga {
     }
 }
 
-/// Sagas that are on their way, and those that wait for somebody: each with the order that it is about.
+/// The sagas in progress, and those that wait for an operator, each with its order.
 pub(super) struct Waiting {
     pub(super) moving: Vec<String>,
     pub(super) stuck: Vec<(String, String)>,
 }
 
-/// What is not at its end.
+/// Returns the sagas that are not at their end.
 pub(super) async fn waiting(orchestrator: &PgPool) -> sqlx::Result<Waiting> {
     let moving = "select id::text from saga where phase in ('running', 'compensating') order by id";
     let stuck = "select id::text, subject from saga where phase in ('stuck', 'broken') order by id";
@@ -82,7 +82,7 @@ pub(super) async fn waiting(orchestrator: &PgPool) -> sqlx::Result<Waiting> {
     })
 }
 
-/// Reads all of them, and what operators did.
+/// Reads all sagas, and all operator actions but `resume`.
 pub(super) async fn read(orchestrator: &PgPool) -> sqlx::Result<(Vec<Saga>, Vec<Deed>)> {
     let sagas = "select id, definition, subject, phase, step, error from saga order by id";
     let deeds = "select saga_id, action, operator, note, to_char(at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') as at
@@ -93,19 +93,18 @@ pub(super) async fn read(orchestrator: &PgPool) -> sqlx::Result<(Vec<Saga>, Vec<
     ))
 }
 
-/// How many sagas there are of each kind: what a glance compares.
+/// The numbers of sagas that a glance compares.
 pub(super) struct Counts {
-    /// That place an order.
+    /// Sagas that place an order.
     pub(super) placing: i64,
-    /// Of them, those that are completed.
+    /// Those of them that are completed.
     pub(super) placed: i64,
-    /// And those that an operator abandoned, before the order was confirmed or after it.
+    /// Those of them that an operator abandoned, before the order was confirmed or after it.
     pub(super) abandoned: i64,
-    /// That undo one.
+    /// Sagas that undo an order.
     pub(super) undoing: i64,
 }
 
-/// Counts them.
 pub(super) async fn count(orchestrator: &PgPool) -> sqlx::Result<Counts> {
     let (placing, placed, abandoned, undoing) = sqlx::query_as(
         "select count(*) filter (where definition = 'place_order'),
@@ -145,7 +144,7 @@ pub(super) fn check(books: &Books, report: &mut Report) {
     }
 }
 
-/// One order, and its sagas.
+/// Compares one order with its sagas.
 fn one_order(id: Uuid, order: &Order, sagas: &[&Saga], report: &mut Report) {
     if !order.is_orchestrated() {
         for saga in sagas {
@@ -174,8 +173,8 @@ fn one_order(id: Uuid, order: &Order, sagas: &[&Saga], report: &mut Report) {
         );
     }
     for saga in of(PLACE) {
-        // Its pivot is the order's own confirmation: after it the saga goes forward only, before it never to the end. An
-        // operator can abandon it on either side.
+        // The saga's pivot is the order's confirmation: after it the saga only goes forward, and before it the saga
+        // cannot complete. An operator can abandon it on either side.
         let agrees = match saga.phase.as_str() {
             "completed" => order.was_confirmed,
             "compensated" => !order.was_confirmed,
@@ -190,7 +189,7 @@ fn one_order(id: Uuid, order: &Order, sagas: &[&Saga], report: &mut Report) {
     }
 }
 
-/// What is there, and what operators did, for a person to read.
+/// Adds the sagas' ends and the operator actions to the report's facts.
 fn tell(books: &Books, report: &mut Report) {
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for Saga {

@@ -1,21 +1,20 @@
-//! The two ways by which an order can be brought to its end, and which of them is to be taken.
+//! The two ways to coordinate an order.
 
 use clap::ValueEnum;
 
-/// How the services agree on an order's end.
+/// The way in which an order is coordinated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coordination {
     /// Each service reacts to the events of the others.
     Choreography,
-    /// The orchestrator tells each of them what to do.
+    /// The orchestrator sends commands to each of them.
     Orchestration,
 }
 
 impl Coordination {
-    /// Both of them.
     pub const ALL: [Self; 2] = [Self::Choreography, Self::Orchestration];
 
-    /// As the order service's API has it.
+    /// Returns the name in the order service's API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Choreography => "choreography",
@@ -23,25 +22,25 @@ impl Coordination {
         }
     }
 
-    /// The one that the order service's API calls so.
+    /// Returns the way that has this name in the order service's API.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|way| way.name() == name)
     }
 }
 
-/// Which ways orders take.
+/// The ways that orders take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Ways {
     /// Each service reacts to the events of the others
     Choreography,
-    /// The orchestrator tells each service what to do
+    /// The orchestrator sends commands to each service
     Orchestration,
     /// Half of the orders take the one way, half the other
     Both,
 }
 
 impl Ways {
-    /// Each of them.
+    /// Returns each of them.
     pub fn all(self) -> &'static [Coordination] {
         match self {
             Self::Choreography => &[Coordination::Choreography],
@@ -50,7 +49,7 @@ impl Ways {
         }
     }
 
-    /// What it is called.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Both => "both",
@@ -58,7 +57,7 @@ impl Ways {
         }
     }
 
-    /// One of them, by chance.
+    /// Returns one of the ways, at random.
     pub fn draw(self) -> Coordination {
         let ways = self.all();
         ways[fastrand::usize(..ways.len())]

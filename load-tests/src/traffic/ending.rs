@@ -1,11 +1,11 @@
-//! The ways in which an order can end, and what to order to get there.
+//! The ends that an order can come to, and the orders that lead there.
 
 use serde_json::{Value, json};
 
 use super::Coordination;
 use crate::api::UNHEARD_OF;
 
-/// A way in which an order can end.
+/// An end that an order can come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Paid from the wallet.
@@ -24,14 +24,13 @@ pub enum Ending {
     CancelledAfter,
 }
 
-/// When the customer cancels.
+/// The moment at which the customer cancels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// Never.
     Never,
-    /// At once.
+    /// As soon as the order is accepted.
     AtOnce,
-    /// When it is confirmed.
+    /// Once the order is confirmed.
     WhenConfirmed,
 }
 
@@ -48,7 +47,6 @@ const SKUS: [&str; 8] = [
 const CUSTOMERS: [&str; 7] = ["alice", "bob", "carol", "erin", "frank", "grace", "heidi"];
 
 impl Ending {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::ConfirmedWallet,
         Self::ConfirmedCard,
@@ -59,7 +57,7 @@ impl Ending {
         Self::CancelledAfter,
     ];
 
-    /// One of them, most of them confirmed.
+    /// Returns one of the endings at random; most of them are confirmed.
     pub fn random() -> Self {
         match fastrand::u8(..100) {
             0..50 => Self::ConfirmedWallet,
@@ -72,7 +70,7 @@ impl Ending {
         }
     }
 
-    /// What happens.
+    /// Returns a description for a person.
     pub fn describe(self) -> &'static str {
         match self {
             Self::ConfirmedWallet => "paid from the wallet",
@@ -85,7 +83,7 @@ impl Ending {
         }
     }
 
-    /// The end that it is expected to come to: state, and why.
+    /// Returns the expected state, and the expected reason of a cancellation.
     pub fn expected(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::ConfirmedWallet | Self::ConfirmedCard => ("confirmed", None),
@@ -95,8 +93,9 @@ impl Ending {
         }
     }
 
-    /// What payment and inventory may have done in the end; the usual first. Whoever was never asked for anything has not heard
-    /// of the order: choreography tells everybody of a cancel, the orchestrator only those whom it had asked.
+    /// Returns the possible states of payment and inventory in the end, the usual ones first. A participant without any
+    /// request has no row of the order: choreography sends a cancel to each, the orchestrator only to those it has sent
+    /// a command.
     pub fn expected_books(self, way: Coordination) -> &'static [(&'static str, &'static str)] {
         use Coordination::{Choreography, Orchestration};
         match (self, way) {
@@ -106,14 +105,15 @@ impl Ending {
                 &[("declined", UNHEARD_OF)]
             }
             (Self::OutOfStock, _) => &[("refunded", "rejected")],
-            // Cancelled while the card company was being asked. The cancel may also have come before the question, or after
-            // the answer: then inventory was asked meanwhile.
+            // Cancelled while the card call was under way. The cancel may also have come before the call, or after its
+            // response: then inventory has been asked meanwhile.
             (Self::CancelledBefore, Choreography) => &[
                 ("refunded", "void"),
                 ("void", "void"),
                 ("refunded", "released"),
             ],
-            // Inventory is asked only when it is paid; nobody is asked, if the cancel overtakes the start.
+            // Inventory gets a command only after the payment; no participant gets one if the cancel overtakes the
+            // start.
             (Self::CancelledBefore, Orchestration) => &[
                 ("refunded", UNHEARD_OF),
                 ("void", UNHEARD_OF),
@@ -125,7 +125,7 @@ impl Ending {
         }
     }
 
-    /// When the customer cancels.
+    /// Returns the moment at which the customer cancels.
     pub fn cancel(self) -> Cancel {
         match self {
             Self::CancelledBefore => Cancel::AtOnce,
@@ -134,7 +134,7 @@ impl Ending {
         }
     }
 
-    /// Who orders.
+    /// Returns the customer who orders.
     pub fn customer(self) -> &'static str {
         match self {
             Self::DeclinedWallet => "dave", // who has one euro
@@ -142,7 +142,7 @@ impl Ending {
         }
     }
 
-    /// What is ordered, and by which way.
+    /// Returns the body of the order.
     pub fn order(self, way: Coordination) -> Value {
         let wallet = json!({ "method": "wallet" });
         let card = |token: &str| json!({ "method": "card", "token": token });
@@ -153,7 +153,7 @@ impl Ending {
             | Self::CancelledAfter => wallet,
             Self::ConfirmedCard => card("tok_visa"),
             Self::DeclinedCard => card("tok_declined"),
-            // Slow enough to be cancelled before the card company has answered.
+            // Slow enough to be cancelled before the card processor responds.
             Self::CancelledBefore => card("tok_slow"),
         };
         let lines = if self == Self::OutOfStock {

@@ -1,4 +1,4 @@
-//! One order of each ending, watched to its rest.
+//! One order of each ending, watched until it is at rest.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{
     table,
 };
 
-/// Places one order of each ending, each of these ways, waits for all, and shows the table; false if one did not end as
-/// expected.
+/// Places one order of each ending, by each of these ways, waits for all, and shows the table. Returns false if one did
+/// not end as expected.
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
 pub async fn once(api: &Api, ways: Ways) -> anyhow::Result<bool> {
     println!(
@@ -35,7 +35,7 @@ pub async fn once(api: &Api, ways: Ways) -> anyhow::Result<bool> {
         .iter()
         .flat_map(|way| Ending::ALL.map(|ending| (ending, *way)))
         .collect();
-    // All at once: one after the other would take as long as all of them together.
+    // All at once, which takes as long as the slowest alone.
     let watched = join_all(orders.iter().map(|(ending, way)| watch(api, *ending, *way))).await;
     let mut rows = Vec::new();
     let mut as_expected = true;
@@ -83,7 +83,7 @@ pub async fn once(api: &Api, ways: Ways) -> anyhow::Result<bool> {
     Ok(as_expected)
 }
 
-/// Where an order came to rest.
+/// The end of an order, as the services show it.
 struct End {
     state: String,
     reason: Option<String>,
@@ -141,7 +141,7 @@ async fn at_rest(api: &Api, id: OrderId) -> anyhow::Result<Value> {
         .with_context(|| format!("order {id} is not at rest after {PATIENCE:?}"))?
 }
 
-/// Waits until the mail about an order's end is sent; answers how many were.
+/// Waits until the mail about an order's end is sent, and returns the number of its mails that are sent.
 async fn mails_sent(api: &Api, id: OrderId, state: &str) -> anyhow::Result<usize> {
     let sent = async {
         loop {

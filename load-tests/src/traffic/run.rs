@@ -1,4 +1,4 @@
-//! Orders at a rate, until somebody has seen enough.
+//! Orders at a rate, until a signal or for a time.
 
 use std::{
     collections::BTreeMap,
@@ -26,32 +26,32 @@ use super::{
 };
 use crate::api::{Api, ApiError};
 
-/// What traffic there is to be.
+/// The traffic that is to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Orders per second, however fast they are served.
+    /// Orders per second, whatever their latency.
     pub rate: f64,
-    /// Which ways they take.
+    /// The ways that orders take.
     pub ways: Ways,
-    /// How long; for ever, if not given.
+    /// The duration; `None` is without an end.
     pub duration: Option<Duration>,
-    /// Where the ids of accepted orders are written, one a line.
+    /// The file to which the ids of accepted orders are written, one a line.
     pub journal: Option<PathBuf>,
-    /// Whether each order is watched to its rest, and shown then.
+    /// True if each order is watched until it is at rest, and shown then.
     pub watch: bool,
-    /// Whether every order that was begun is got in, also after it is time to stop; otherwise what is not accepted by then
-    /// is given up.
+    /// True if each order that was begun is asked for until it is accepted, also when it is time to stop. Otherwise the
+    /// requests that are not accepted by then are abandoned.
     pub insist: bool,
 }
 
-/// What became of it.
+/// The counts of a run.
 #[derive(Debug, Default)]
 struct Tally {
     asked: u64,
     accepted: u64,
-    /// Answers of 503, after which the same order was asked for again.
+    /// Responses of 503, each followed by another attempt.
     later: u64,
-    /// No answer at all, after which the same order was asked for again.
+    /// Attempts without a response, each followed by another one.
     unreachable: u64,
     refused: u64,
     at_rest: BTreeMap<String, u64>,
@@ -66,7 +66,7 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Places orders until `stop`, or as long as planned; false if one was refused.
+/// Places orders until `stop`, or for the planned duration. Returns false if one was refused.
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
 pub async fn run(api: Api, plan: Plan, stop: CancellationToken) -> anyhow::Result<bool> {
     anyhow::ensure!(
@@ -86,7 +86,7 @@ pub async fn run(api: Api, plan: Plan, stop: CancellationToken) -> anyhow::Resul
         plan: plan.clone(),
     });
     let mut ticks = interval(Duration::from_secs_f64(1.0 / plan.rate));
-    // An open loop: what is slow is not asked for less.
+    // An open loop: slow responses do not lower the rate.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let begun = Instant::now();
     let mut orders = JoinSet::new();
@@ -100,7 +100,7 @@ pub async fn run(api: Api, plan: Plan, stop: CancellationToken) -> anyhow::Resul
             _ = ticks.tick() => { orders.spawn(Arc::clone(&shared).order(Ending::random(), plan.ways.draw())); }
         }
     }
-    // What was asked for and not accepted yet, because somebody was away, is asked for until it is.
+    // Orders that are not accepted yet, because a service was unavailable, are asked for until they are.
     while let Some(ended) = orders.join_next().await {
         ended?;
     }
@@ -137,7 +137,7 @@ impl Shared {
         let begun = Instant::now();
         let customer = ending.customer();
         let (order, key) = (ending.order(way), Uuid::now_v7().to_string());
-        // Under one key it is one order, however often it is asked for.
+        // One key is one order, however often it is asked for.
         let Some(placed) = self
             .persist(|| self.api.place(customer, &key, &order))
             .await
@@ -165,7 +165,8 @@ impl Shared {
         }
     }
 
-    /// Asks again while somebody is away; `None` if the answer is no, or if it is time to stop.
+    /// Calls until the response is neither 503 nor missing. Returns `None` if it is a refusal, or if it is time to
+    /// stop.
     async fn persist<T, F: Future<Output = Result<T, ApiError>>>(
         &self,
         mut call: impl FnMut() -> F,
@@ -176,7 +177,7 @@ impl Shared {
                 Ok(answer) => return Some(answer),
                 Err(ApiError::Later(after)) => {
                     self.count(|tally| tally.later += 1);
-                    // Spread out: everybody was told the same.
+                    // Spread out, as every client was given the same delay.
                     after.mul_f64(1.0 + fastrand::f64())
                 }
                 Err(ApiError::Unreachable(_)) => {
@@ -206,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Follows an order to its rest, and shows it.
+    /// Follows an order until it is at rest, and shows it.
     #[expect(clippy::print_stdout, reason = "it is what its user sees")]
     async fn watch(&self, ending: Ending, customer: &str, id: OrderId, begun: Instant) {
         let mut cancels = ending.cancel() == Cancel::WhenConfirmed;

@@ -29,7 +29,7 @@ struct Wallet {
     amount_minor: i64,
 }
 
-/// Brings in what `deploy/seed/demo.json` lists; answers how many products and wallets that are.
+/// Brings in the products and wallets of `deploy/seed/demo.json`, and returns how many there are of each.
 pub async fn seed(api: &Api) -> anyhow::Result<(usize, usize)> {
     let demo: Demo = serde_json::from_str(DEMO).context("deploy/seed/demo.json")?;
     for product in &demo.products {

@@ -1,4 +1,5 @@
-//! `cargo xtask verify alerts`: each alert of `deploy/prometheus/rules` is provoked on a running stack, and healed.
+//! `cargo xtask verify alerts`: provokes each alert of `deploy/prometheus/rules` on a running stack, and heals its
+//! cause.
 
 mod collector;
 mod faults;
@@ -15,20 +16,20 @@ use crate::{
     workspace,
 };
 
-/// By what waits and ranges of the rules are divided. Thresholds stay as they are.
+/// The divisor of the rules' waits and ranges. Their thresholds stay as they are.
 const HASTE: u32 = 6;
-/// How long an alert may take to fire, and to clear.
+/// The longest time for an alert to fire, and to clear.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What the services of this drill are told besides: they may be broken, orders and sagas are given up on soon, and there is
-/// a collector of traces, later.
+/// Returns the settings of this drill's services: demo mode, few and early sweeps, and the address of a collector of
+/// traces that starts later.
 pub(super) fn settings() -> Result<Vec<(String, String)>> {
     let collector = format!("http://127.0.0.1:{}", ports::free()?);
     Ok([
         ("DEMO_MODE", "true".to_owned()),
         ("SWEEP_AFTER_MS", "10000".to_owned()),
         ("SWEEPS", "2".to_owned()),
-        // A saga asks for a quarter of an hour before it calls an operator: here for two minutes.
+        // A saga asks for a quarter of an hour before it waits for an operator; with this pace, for two minutes.
         ("SAGA_PACE", "12".to_owned()),
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         (collector::ADDRESS, collector),
@@ -37,7 +38,7 @@ pub(super) fn settings() -> Result<Vec<(String, String)>> {
     .to_vec())
 }
 
-/// Under traffic: provokes and heals everything in turn.
+/// Provokes and heals all faults in turn, under traffic.
 pub(super) fn run(drill: &mut Running) -> Result {
     every_alert_is_here()?;
     let claim = &drill.stack.claim;
@@ -67,7 +68,7 @@ pub(super) fn run(drill: &mut Running) -> Result {
         drill.stack.supervise()?;
         Ok((!prometheus.has("ALERTS{alertstate=\"firing\"}")?).then_some(()))
     });
-    quiet.map_err(|e| error(format!("an alert that nobody provoked: {e}")))?;
+    quiet.map_err(|e| error(format!("an alert fires that no fault provoked: {e}")))?;
     every_expression_has_series(&prometheus)?;
 
     show(format!(
@@ -84,7 +85,8 @@ pub(super) fn run(drill: &mut Running) -> Result {
     Ok(())
 }
 
-/// Breaks all of it, waits until each alert fires, heals, waits until each has cleared; answers a row for each.
+/// Provokes all faults of a round, waits until each alert fires, heals them, and waits until each alert has cleared.
+/// Returns a row for each alert.
 fn provoke(drill: &mut Running, prometheus: &Prometheus, round: &[Fault]) -> Result<Vec<String>> {
     let mut expected = Vec::new();
     for fault in round {
@@ -113,7 +115,7 @@ fn provoke(drill: &mut Running, prometheus: &Prometheus, round: &[Fault]) -> Res
         .collect())
 }
 
-/// How long each took to fire, or to clear, in seconds.
+/// Returns the time that each alert took to fire, or to clear, in seconds.
 fn times(
     drill: &mut Running,
     prometheus: &Prometheus,
@@ -153,7 +155,7 @@ fn times(
     Ok(times.into_iter().flatten().collect())
 }
 
-/// An alert that nobody provokes here would be a promise that nobody tried.
+/// Fails if the rules have an alert that no fault provokes: it would never be tried.
 fn every_alert_is_here() -> Result {
     let path = workspace::root().join("deploy/prometheus/rules/alerts.yml");
     let rules = std::fs::read_to_string(&path).context(path.display())?;
@@ -173,7 +175,7 @@ fn every_alert_is_here() -> Result {
     Ok(())
 }
 
-/// Every panel and every rule asks for something that is there, now that everything has happened once.
+/// Checks that every expression of a panel or a rule has series, after each fault has occurred once.
 fn every_expression_has_series(prometheus: &Prometheus) -> Result {
     let status = workspace::cargo()
         .args(["run", "--quiet", "-p", "e2e", "--bin", "dashboards"])

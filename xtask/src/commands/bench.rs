@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what the patterns cost, beside what people would take otherwise, in one run and one table.
+//! `cargo xtask bench`: the cost of the patterns beside that of their alternatives, measured in one run, in one table.
 
 mod table;
 #[cfg(test)]
@@ -24,11 +24,11 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// Where the table is kept, between these two lines.
+/// The page that keeps the table, between the next two lines.
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- what `UPDATE_DOCS=1 cargo xtask bench` printed -->\n";
 const END: &str = "<!-- end -->\n";
-/// Busier with other things than so many per cent, a machine says nothing that is worth keeping.
+/// The most that other programs may use of the processors, in per cent, for figures that are kept.
 const MOST_BUSY: f64 = 10.0;
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
@@ -43,7 +43,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let is_kept = std::env::var_os("UPDATE_DOCS").is_some();
     if is_kept && !passed_on.is_empty() {
         return Err(error(format!(
-            "{PAGE} holds a whole run: leave the filter out"
+            "{PAGE} holds a whole run: run without a filter"
         )));
     }
     let claim = Claim::take("bench")?;
@@ -74,14 +74,14 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         )));
     }
     say(format!(
-        "measuring: minutes, in which nothing else should run here. {machine}"
+        "measuring for some minutes, in which nothing else should run on this machine. {machine}"
     ));
     let results = claim.folder.join("criterion");
     let mut benches = workspace::cargo()
         .args(["bench", "--quiet", "-p", "benches", "--"])
         .args(passed_on)
         .env("HOLDFAST_BENCH_REDIS", redis.url("admin"))
-        // Emptied by each run: the table is of this one alone.
+        // Emptied by each run, so that the table holds only this run.
         .env("CRITERION_HOME", &results)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -123,12 +123,12 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that criterion has estimated, by GROUP/ROW/COLUMN.
+/// Returns all of criterion's estimates, by GROUP/ROW/COLUMN.
 fn measured(results: &Path) -> Result<Measured> {
     let mut measured = Measured::new();
     for row in table::rows() {
         let Ok(columns) = fs::read_dir(results.join(&row)) else {
-            continue; // not among those that were asked for
+            continue; // filtered out
         };
         for column in columns {
             let column = column?;
@@ -143,7 +143,7 @@ fn measured(results: &Path) -> Result<Measured> {
     Ok(measured)
 }
 
-/// On what it was measured: a figure without it says nothing.
+/// Describes the machine: a figure means little without it.
 fn machine(busy: f64) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let processors = read("/proc/cpuinfo");
@@ -166,7 +166,8 @@ fn machine(busy: f64) -> String {
     )
 }
 
-/// How many per cent of the processors' time goes elsewhere. Not the load average: that still has the compiler in it.
+/// Returns the share of the processors' time that is in use, in per cent, over three seconds. The load average would
+/// still include the compiler.
 fn busy() -> f64 {
     let times = || -> Option<(f64, f64)> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
@@ -192,6 +193,6 @@ fn keep(page: &Path, text: &str) -> Result {
         Some((before, after))
     });
     let (before, after) =
-        parts.ok_or_else(|| error(format!("{} has no place for the table", page.display())))?;
+        parts.ok_or_else(|| error(format!("{} has no markers for the table", page.display())))?;
     fs::write(page, format!("{before}{BEGIN}{text}\n{END}{after}")).context(page.display())
 }

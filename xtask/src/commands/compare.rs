@@ -31,7 +31,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         given: Given::default(),
         extra: Vec::new(),
     })?;
-    say("comparing: minutes, in which nothing else should run on this machine");
+    say("comparing for some minutes, in which nothing else should run on this machine");
     let mut tool = stack.tool("compare");
     let status = attend(&mut stack, tool.args(passed_on));
     let reconciled = match &status {

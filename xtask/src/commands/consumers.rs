@@ -1,4 +1,5 @@
-//! `cargo xtask verify consumers`: the events, read by the examples in other languages (`e2e/consumers`, docs/events.md).
+//! `cargo xtask verify consumers`: the events, read by the examples in other languages (`e2e/consumers`,
+//! docs/events.md).
 
 use std::{
     env, fs,
@@ -11,7 +12,7 @@ use lexopt::Parser;
 use super::exit_code;
 use crate::{Context, Result, error, progress::say, workspace};
 
-/// What the examples need, and how to see that it is there.
+/// The programs that the examples need, each with arguments that succeed if it is usable.
 const NEEDED: [(&str, &[&str]); 3] = [
     ("python3", &["-c", "import ensurepip, venv"]),
     ("node", &["--version"]),
@@ -25,7 +26,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     for (program, check) in NEEDED {
         if !succeeds(Command::new(program).args(check)) {
             return Err(error(format!(
-                "verify consumers needs {program}, which is not here; on Debian: apt-get install python3-venv nodejs npm \
+                "verify consumers needs {program}, which is missing; on Debian: apt-get install python3-venv nodejs npm \
                  (Python 3.10 and Node 20, or newer)"
             )));
         }
@@ -35,7 +36,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     python(&sources.join("python"), &tools.join("python"))?;
     javascript(&sources.join("javascript"), &tools.join("javascript"))?;
 
-    // The servers, and the tests that run the examples against them.
+    // Starts the servers, and runs the tests that run the examples against them.
     let xtask = env::current_exe().context("this program")?;
     let status = Command::new(xtask)
         .args(["test", "-p", "e2e", "--test", "it", "--"])
@@ -49,7 +50,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-/// Makes an environment with what `requirements.txt` names, unless it is there.
+/// Makes an environment with the packages of `requirements.txt`, unless it exists.
 fn python(source: &Path, environment: &Path) -> Result {
     let requirements = source.join("requirements.txt");
     let wanted = fs::read_to_string(&requirements).context(requirements.display())?;

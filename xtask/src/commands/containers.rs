@@ -1,4 +1,4 @@
-//! `cargo xtask verify compose` and `verify containers`: the drills on `docker-compose.yml`.
+//! `cargo xtask verify compose` and `verify containers`: drills on the containers of `docker-compose.yml`.
 
 pub(super) mod compose;
 mod drill;
@@ -21,11 +21,11 @@ use crate::{
     workspace,
 };
 
-/// What is done to a container.
+/// A fault of a container.
 #[derive(Clone, Copy)]
 struct Fault {
     name: &'static str,
-    /// How long the traffic goes on, in seconds.
+    /// The duration of the traffic, in seconds.
     traffic: u64,
     apply: fn(&Container) -> Result,
 }
@@ -61,13 +61,13 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-/// The process is killed, not the container stopped: Docker's restart policy is part of what is tried.
+/// Kills the container's process, instead of stopping the container: Docker's restart policy is part of the drill.
 fn kill(container: &Container) -> Result {
     let ask = |what: &str| docker(&["inspect", "--format", what, &container.id]);
     let started = ask("{{.State.StartedAt}}")?;
     let killed = Instant::now();
     output(Command::new("kill").args(["-9", &ask("{{.State.Pid}}")?]))?;
-    // Until then Docker calls it as healthy as it was before.
+    // Until the restart, Docker reports the health of the time before.
     process::wait_for("its restart", REST, || {
         let again = ask("{{.State.StartedAt}}")? != started;
         Ok(again.then_some(()))
@@ -79,7 +79,7 @@ fn kill(container: &Container) -> Result {
     Ok(())
 }
 
-/// `verify containers`: each fault on each container, under traffic, and the books after each.
+/// Runs `verify containers`: each fault on each container under traffic, and `reconcile` after each.
 pub(super) fn run(parser: Parser) -> Result<ExitCode> {
     let arguments = arguments(parser)?;
     let compose = fresh(&arguments)?;
@@ -113,7 +113,7 @@ pub(super) fn run(parser: Parser) -> Result<ExitCode> {
                 Err(error) => {
                     failed = true;
                     say(&error);
-                    // What is wrong now must not be held against the next one.
+                    // This fault's damage must not count against the next one.
                     let _ = compose.wait_all_well(REST);
                     format!("FAILED: {}", error.0.lines().next().unwrap_or_default())
                 }
@@ -139,7 +139,7 @@ pub(super) fn run(parser: Parser) -> Result<ExitCode> {
 fn cell(compose: &Compose, container: &Container, fault: Fault, rate: &str) -> Result<String> {
     let journal = workspace::target().join("verify-containers.journal");
     let mut traffic = begin_traffic(compose, rate, fault.traffic, &journal)?;
-    // At work when it is hit.
+    // The stack is at work when it is hit.
     process::wait_for("the first orders", Duration::from_secs(30), || {
         let begun = fs::read_to_string(&journal).unwrap_or_default();
         Ok((begun.lines().count() >= 5).then_some(()))

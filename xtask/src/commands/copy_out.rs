@@ -1,8 +1,8 @@
-//! `cargo xtask copy-out`: each pattern in a crate of its own, with nothing but what its feature declares.
+//! `cargo xtask copy-out`: each pattern in a crate of its own, with only the dependencies that its feature declares.
 //!
-//! That is what people do with this repository, so it is done here for every pattern, and what comes out is built and
-//! tested: the folder and those that it has edges to, in a crate of another name, whose manifest has the dependencies of
-//! the feature and no others, in the versions of our `Cargo.lock`.
+//! People do this with this repository, so it is done here for every pattern, and the result is built and tested: the
+//! folder and those that it has edges to, in a crate of another name, whose manifest has the dependencies of the
+//! feature and no others, in the versions of our `Cargo.lock`.
 
 mod manifest;
 mod plan;
@@ -74,7 +74,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
                 ..row
             }),
             Err(_) if process::is_interrupted() => return Err(error("interrupted")),
-            // Each of them is somebody's to mend: all are told of in one go.
+            // All patterns that cannot be copied are reported in one run.
             Err(problem) => {
                 say(format!("{}: {problem}", plan.pattern));
                 failed.push(plan.pattern.as_str());
@@ -92,7 +92,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What goes along, in a line.
+/// Returns the folders, crates and options of a plan, in a line.
 fn summary(plan: &Plan<'_>) -> String {
     let folders: Vec<&str> = plan.folders.keys().map(String::as_str).collect();
     let mut text = format!("folders {}", folders.join(", "));

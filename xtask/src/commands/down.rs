@@ -1,4 +1,4 @@
-//! `cargo xtask down`: ends what runs, and what a killed `up` left.
+//! `cargo xtask down`: ends the stacks that run, and the processes that a killed `up` left.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -9,9 +9,9 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// The stacks that there may be.
+/// The stacks that are ended.
 const STACKS: [&str; 4] = ["stack", "once", "test", "verify"];
-/// How long a stack may take to stop in good order: its services have 45 s, and what they have in hand is finished.
+/// The longest time for a stack to shut down: its services have 45 s to finish their work in hand.
 const GOOD_ORDER: Duration = Duration::from_secs(120);
 
 pub(super) fn run() -> Result<ExitCode> {
@@ -28,7 +28,8 @@ pub(super) fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the `cargo xtask` that runs a stack to end it, and waits: killed under it, its servers would only be started again.
+/// Asks the `cargo xtask` that runs a stack to end it, and waits until it has. Killing its servers would only make it
+/// start them again.
 fn stop_its_owner(stack: &str) -> Result<bool> {
     let Some(owner) = Claim::holder(stack)? else {
         return Ok(false);
@@ -43,7 +44,7 @@ fn stop_its_owner(stack: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Kills the processes of a stack that has lost its owner.
+/// Kills the processes of a stack that has lost its owner, and returns their number.
 fn kill_what_is_left(stack: &str) -> Result<usize> {
     let folder = workspace::target().join(stack);
     let left = marked(&folder);
@@ -63,7 +64,7 @@ fn kill_what_is_left(stack: &str) -> Result<usize> {
 
 fn signal(pid: u32, signal: i32) {
     if let Ok(pid) = i32::try_from(pid) {
-        // SAFETY: sends a signal; the caller waits for what comes of it.
+        // SAFETY: sends a signal; the caller waits for its effect.
         #[expect(
             unsafe_code,
             reason = "the standard library kills only its own children"

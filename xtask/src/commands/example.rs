@@ -1,4 +1,4 @@
-//! `cargo xtask example NAME`: a pattern's example, with the servers that it needs.
+//! `cargo xtask example NAME`: runs a pattern's example, with the servers that it needs.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// Which servers an example needs, besides itself.
+/// The servers that an example needs.
 struct Needs {
     postgres: bool,
     rabbitmq: bool,
@@ -38,7 +38,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         }
     }
     let name = name.ok_or_else(|| {
-        error("which example? Those in shared/holdfast/examples: `cargo xtask example outbox`")
+        error("name one of the examples in shared/holdfast/examples: `cargo xtask example outbox`")
     })?;
     let needs = needs(&name);
     let mut command = workspace::cargo();
@@ -85,7 +85,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         command.env("REDIS_URL", server.url("admin"));
         running.push(process);
     }
-    say("its servers answer");
+    say("its servers are ready");
     let status = command.status().context("cargo run")?;
     for mut process in running.into_iter().rev() {
         process.kill()?;

@@ -1,4 +1,4 @@
-//! `cargo xtask load`: load, and a report.
+//! `cargo xtask load`: puts load on a stack, and reports.
 
 use std::process::{Command, ExitCode};
 
@@ -19,9 +19,9 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let mut raw = arguments.raw_args()?;
     while let Some(argument) = raw.next() {
         if argument == "--url" {
-            let value = raw
-                .next()
-                .ok_or_else(|| error("--url needs a front door, as http://127.0.0.1:8080"))?;
+            let value = raw.next().ok_or_else(|| {
+                error("--url needs the address of a front door, such as http://127.0.0.1:8080")
+            })?;
             url = Some(value.to_string_lossy().trim_end_matches('/').to_owned());
         } else if argument == "--no-install" {
             no_install = true;
@@ -30,8 +30,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         }
     }
     say("building the load generator, optimised; the first time takes minutes");
-    // Before the stack: the compiler and the stack would be in each other's way. By itself: what goose asks of its
-    // dependencies must not change what the services are made of.
+    // Before the stack, which would compete with the compiler. Without other packages, as the features that goose wants
+    // of shared dependencies must not change what the services are built of.
     let built = workspace::cargo()
         .args([
             "build",
@@ -79,7 +79,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-/// Where everything is behind a front door. Whoever runs it may have set these variables: those hold.
+/// Returns the addresses of everything behind a front door, without the variables that the environment sets already.
 fn places(url: &str) -> Vec<(String, String)> {
     let variable =
         |service: &str, what: &str| format!("{}_{what}", service.to_uppercase().replace('-', "_"));
@@ -110,7 +110,8 @@ fn places(url: &str) -> Vec<(String, String)> {
     places
 }
 
-/// The address of the database's container: only the front door is published, but this machine reaches the others too.
+/// Returns the address of the database's container. Only the front door is published, but this machine reaches
+/// containers by their own addresses.
 fn database() -> Option<String> {
     let output = |command: &mut Command| {
         let output = command.current_dir(workspace::root()).output().ok()?;

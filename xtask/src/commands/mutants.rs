@@ -1,9 +1,10 @@
-//! `cargo xtask mutants`: breaks each guarantee of a pattern on purpose, and sees the test of `holdfast` that finds it fail.
+//! `cargo xtask mutants`: breaks each guarantee of a pattern on purpose, and checks that the test of `holdfast` for it
+//! fails.
 //!
-//! Patterns are copied alone, so what a module promises is proved beside it. A mutant is a small change that takes one
-//! sentence under "Guarantee" away; it is kept as data in `shared/holdfast/mutants`, with the test that must fail. All of it
-//! happens in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code. With `--generated`
-//! the changes are made up by cargo-mutants.
+//! Patterns are copied alone, so a module's promises are proved beside it. A mutant is a small change that takes one
+//! sentence under "Guarantee" away; it is stored as data in `shared/holdfast/mutants`, with the test that must fail.
+//! Mutants are applied in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code. With
+//! `--generated` cargo-mutants makes the changes.
 
 mod book;
 mod generated;
@@ -33,19 +34,19 @@ use crate::{
 
 /// The time limit of all named tests together on the unchanged code.
 const UNCHANGED: Duration = Duration::from_secs(600);
-/// How long one test may take. A mutant that makes its test wait for ever is found by that.
+/// The time limit of one test. A mutant whose test exceeds it counts as found.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What became of a mutant.
+/// The result of trying a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Its test failed.
     Found,
-    /// Its test waited for what never comes.
+    /// Its test exceeded its time limit.
     FoundHanging,
-    /// Its test passed: nothing holds the guarantee.
+    /// Its test passed, so no test proves the guarantee.
     Survived,
-    /// The patched code does not compile, so it proves nothing.
+    /// The patched code does not compile, so the mutant proves nothing.
     DoesNotCompile,
 }
 
@@ -133,16 +134,16 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     })
 }
 
-/// Whether `part` is the pattern's name, or a part of the mutant's title.
+/// Returns true if `part` is the pattern's name, or a part of the mutant's title.
 fn is_named(book: &Book, mutant: &Mutant, part: &str) -> bool {
     book.pattern == part.replace('-', "_") || mutant.title.contains(part)
 }
 
-/// Patterns that do not use each other: a mutant of one changes nothing for the tests of another, so that mutants of all of
-/// them are compiled and tried at once.
+/// Patterns that do not use each other: a mutant of one changes nothing for the tests of another, so that one mutant of
+/// each is compiled and tried at once.
 const APART: [&str; 4] = ["circuit_breaker", "distributed_lock", "inbox", "saga"];
 
-/// Which mutants, by their places, are tried at once.
+/// Groups the mutants' indices into rounds; those of one round are tried at once.
 fn rounds(mutants: &[(&Book, &Mutant)]) -> Vec<Vec<usize>> {
     let mut rounds: Vec<Vec<usize>> = Vec::new();
     for (place, (book, _)) in mutants.iter().enumerate() {
@@ -161,16 +162,17 @@ fn rounds(mutants: &[(&Book, &Mutant)]) -> Vec<Vec<usize>> {
     rounds
 }
 
-/// Where mutants are tried out.
+/// The servers, the copy and the log with which mutants are tried.
 struct Bench {
     servers: TestServers,
     place: Place,
-    /// What cargo said last.
+    /// The output of the last cargo.
     log: std::path::PathBuf,
 }
 
 impl Bench {
-    /// Runs every named test on the code as it is: one that fails anyway would find everything.
+    /// Runs every named test on the unchanged code, where each must exist and pass: a test that fails anyway would find
+    /// every mutant.
     fn passes_unchanged(&mut self, mutants: &[(&Book, &Mutant)]) -> Result {
         let mut tests: Vec<&str> = mutants.iter().map(|(_, mutant)| &*mutant.test).collect();
         tests.sort_unstable();
@@ -202,7 +204,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Applies mutants, runs the test of each, and takes them back. If they do not compile together, each is tried alone.
+    /// Applies mutants, runs the test of each, and takes the mutants back. If they do not compile together, each is
+    /// tried alone.
     fn try_out(&mut self, mutants: &[&Mutant]) -> Result<Vec<Fate>> {
         for mutant in mutants {
             self.place.apply(mutant)?;
@@ -221,7 +224,7 @@ impl Bench {
         }
     }
 
-    /// What becomes of the mutants that are applied; nothing, if they do not compile.
+    /// Returns the fates of the applied mutants; `None` if they do not compile.
     fn fates(&mut self, mutants: &[&Mutant]) -> Result<Option<Vec<Fate>>> {
         let mut targets: Vec<&str> = mutants
             .iter()
@@ -253,7 +256,7 @@ impl Bench {
         Ok(status == Some(true))
     }
 
-    /// Runs cargo on a target of `holdfast`; returns whether it succeeded, and nothing if it was still running after
+    /// Runs cargo on a target of `holdfast`. Returns true if it succeeded, and `None` if it was still running after
     /// `patience`.
     fn cargo(
         &mut self,
@@ -284,7 +287,8 @@ impl Bench {
         Ok(status.map(|status| status.success()))
     }
 
-    /// Runs a command that builds and tests the copy; returns its status, or nothing if it was still running after `patience`.
+    /// Runs a command that builds and tests the copy. Returns its status, or `None` if it was still running after
+    /// `patience`.
     fn run_in_copy(
         &mut self,
         command: &mut Command,
@@ -292,11 +296,11 @@ impl Bench {
     ) -> Result<Option<ExitStatus>> {
         command
             .current_dir(&self.place.root)
-            // What the workspace depends on has been built there already.
+            // The workspace's dependencies are already built there.
             .env("CARGO_TARGET_DIR", workspace::target())
             // One file changes at a time.
             .env("CARGO_INCREMENTAL", "1")
-            // Many a mutant is found by what does not come any more.
+            // Many mutants are found by a wait that times out.
             .env("HOLDFAST_SHORT_PATIENCE", "1")
             .stdin(Stdio::null());
         self.servers.tell(command)?;
@@ -326,7 +330,7 @@ impl Bench {
     }
 }
 
-/// Guarantee, mutant, test, fate.
+/// Returns the table of guarantee, mutant, test and fate.
 fn table(mutants: &[(&Book, &Mutant)], fates: &[Fate]) -> String {
     let mut text = String::from("| guarantee | mutant | test | |\n| --- | --- | --- | --- |");
     for ((book, mutant), fate) in mutants.iter().zip(fates) {

@@ -7,9 +7,9 @@ use lexopt::Parser;
 use super::exit_code;
 use crate::{Context, Result, error, process, workspace};
 
-/// Runs `program` where the shell's variables say, or on the stack of `cargo xtask up`.
+/// Runs `program` on the stack that the shell's variables name, or else on the stack of `cargo xtask up`.
 ///
-/// A program of its own: JSON takes longer to compile than all of xtask.
+/// It is a program of its own, as JSON takes longer to compile than all of xtask.
 pub(super) fn run(program: &str, mut arguments: Parser) -> Result<ExitCode> {
     let (release, passed_on): (Vec<_>, Vec<_>) = arguments
         .raw_args()?
@@ -28,14 +28,14 @@ pub(super) fn run(program: &str, mut arguments: Parser) -> Result<ExitCode> {
     let is_here = |url: &String| here.contains(&("ORCHESTRATOR_URL", url.as_str()));
     if given.is_none() && here.is_empty() {
         return Err(error(
-            "no stack runs here: `cargo xtask up`, or set ORCHESTRATOR_URL and the other services' variables",
+            "no stack runs here: start one by `cargo xtask up`, or set ORCHESTRATOR_URL and the other services' variables",
         ));
     }
     if given.is_none() {
         command.envs(here.iter().copied());
     }
     if given.as_ref().is_none_or(is_here) {
-        // By this it tells the stack's processes from others, and how much each has used.
+        // By this variable it finds the stack's processes, and their use of the machine.
         command.env(process::MARK, stack);
     }
     Ok(exit_code(command.status().context("cannot run cargo")?))

@@ -63,7 +63,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     if !status.success() {
         return Err(error(format!("the front page: {status}")));
     }
-    say("the front page does what it says");
+    say("the front page passed its test");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -74,7 +74,7 @@ fn on(stack: &mut Stack, page: &mut Command) -> Result<std::process::ExitStatus>
         return Err(error("cannot seed"));
     }
     let url = stack.wiring.url(ROOM);
-    // It and its browser end with the stack, whatever happens here.
+    // The browser and its test are marked, so that they end with the stack.
     page.env(MARK, &stack.claim.folder);
     attend(stack, page.arg("--url").arg(url))
 }

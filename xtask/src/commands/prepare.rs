@@ -1,7 +1,7 @@
-//! `cargo xtask prepare`: renews `services/*/.sqlx`, by which queries are checked when there is no database.
+//! `cargo xtask prepare`: renews `services/*/.sqlx`, which checks queries when there is no database.
 //!
-//! What `cargo sqlx prepare` does, without having to install it: the macros write what they learn from a database to
-//! `SQLX_OFFLINE_DIR` while they compile.
+//! It does what `cargo sqlx prepare` does, without its installation: the macros write what they learn from a database
+//! to `SQLX_OFFLINE_DIR` while they compile.
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +47,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let name = database_of(service);
         postgres.execute("postgres", &format!("create database {name}"))?;
         let crate_folder = workspace::root().join("services").join(service);
-        // Not every service has tables of its own beside those of the patterns.
+        // Not every service has migrations beside those of the patterns.
         let migrations = crate_folder.join("migrations");
         let migrations = if migrations.exists() {
             sorted(&migrations)?
@@ -70,7 +70,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
                 "-p",
                 workspace::FEATURES,
             ])
-            // A setting that is new each time has this crate, and no other, compiled anew: the macros must run.
+            // A setting with a new value makes cargo compile this crate alone anew: the macros must run.
             .arg(format!(
                 "--config=profile.dev.package.{service}.codegen-units={}",
                 std::process::id()

@@ -1,6 +1,7 @@
-//! `cargo xtask verify openapi|clients|schemathesis`: tools that others wrote, over what the services say of themselves.
+//! `cargo xtask verify openapi|clients|schemathesis`: third-party tools, applied to the services' OpenAPI documents.
 //!
-//! Their versions are pinned in `e2e/strangers`. They are installed below `target/tools`, by pip and npm, and kept there.
+//! Their versions are pinned in `e2e/strangers`. They are installed below `target/tools`, by pip and npm, and kept
+//! there.
 
 use std::{
     fs,
@@ -21,15 +22,15 @@ use crate::{
     workspace,
 };
 
-/// Its recommended rules are what the documents keep.
+/// The linter, whose recommended rules the documents keep.
 const REDOCLY: &str = "@redocly/cli@2.77.0";
 
-/// Where the versions are pinned, and the scripts are.
+/// Returns the folder with the pinned versions and the scripts.
 fn folder() -> PathBuf {
     workspace::root().join("e2e/strangers")
 }
 
-/// Whether a program answers when it is asked for its version.
+/// Returns true if a program can be run with `--version`.
 fn is_there(program: &str) -> bool {
     let mut command = Command::new(program);
     command
@@ -49,7 +50,8 @@ fn succeed(command: &mut Command) -> Result {
     }
 }
 
-/// Installs what `e2e/strangers/NAME.txt` lists; returns where its programs are, or nothing if there is no Python here.
+/// Installs the packages of `e2e/strangers/NAME.txt`, and returns the folder of their programs; `None` if there is no
+/// Python.
 fn python(name: &str) -> Result<Option<PathBuf>> {
     if !is_there("python3") {
         say(format!("there is no python3 here: {name} is left out"));
@@ -81,7 +83,7 @@ fn python(name: &str) -> Result<Option<PathBuf>> {
     Ok(Some(programs))
 }
 
-/// Installs Redocly's linter; returns its program, or nothing if there is no Node here.
+/// Installs Redocly's linter, and returns its program; `None` if there is no Node.
 fn redocly() -> Result<Option<PathBuf>> {
     if !is_there("npm") || !is_there("node") {
         say(format!("there is no node here: {REDOCLY} is left out"));
@@ -109,7 +111,7 @@ fn document(service: &str) -> PathBuf {
     workspace::root().join(name)
 }
 
-/// Has the written documents validated. They are those that are served: a test of e2e compares them.
+/// Validates the written documents. A test of e2e compares them with those that are served.
 pub(super) fn documents(mut arguments: Parser) -> Result<ExitCode> {
     if let Some(other) = arguments.next()? {
         return Err(other.unexpected().into());
@@ -132,12 +134,12 @@ pub(super) fn documents(mut arguments: Parser) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has a client generated from each document, and uses them on a stack.
+/// Generates a client from each document, and uses it on a stack.
 pub(super) fn clients(arguments: Parser) -> Result<ExitCode> {
     on_a_stack("clients", arguments)
 }
 
-/// Has requests invented from each document, and every answer held against it, on a stack.
+/// Generates requests from each document, and checks every response against it, on a stack.
 pub(super) fn schemathesis(arguments: Parser) -> Result<ExitCode> {
     on_a_stack("schemathesis", arguments)
 }
@@ -159,7 +161,7 @@ fn on_a_stack(name: &'static str, mut arguments: Parser) -> Result<ExitCode> {
         name: "strangers",
         install: install(no_install),
         database_each: false,
-        // As `up` does: what a demonstration may break is documented, too.
+        // As `up` does: the routes of the demo mode are documented, too.
         failpoints: true,
         release: false,
         room: true,

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test, on real servers.
+//! `cargo xtask test`: runs every test, on real servers.
 
 use std::{
     process::{ExitCode, Stdio},
@@ -14,7 +14,7 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// What every build for tests has.
+/// The features of every build for tests.
 const FEATURES: [&str; 2] = ["--features", "holdfast/failpoints"];
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
@@ -30,13 +30,13 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let claim = Claim::take("test")?;
     say(format!("private servers in {}", claim.folder.display()));
 
-    // The compiler needs the processor, the servers mostly wait: both at once.
+    // The compiler needs the processor, while the servers mostly wait: both at once.
     let cargo = || {
         let mut cargo = workspace::cargo();
         cargo.stdin(Stdio::null());
         cargo
     };
-    // The binaries too: e2e starts the services as processes.
+    // The binaries as well, as e2e starts the services as processes.
     let mut binaries = cargo()
         .args(["build", "--workspace", "--bins"])
         .args(FEATURES)
@@ -45,7 +45,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
     let mut servers = TestServers::start(&claim, install(no_install))?;
     servers.wait()?;
-    say("PostgreSQL, RabbitMQ and Redis answer");
+    say("PostgreSQL, RabbitMQ and Redis are ready");
 
     let built = process::wait_for("cargo build", Duration::from_secs(3600), || {
         Ok(binaries.try_wait()?)
@@ -55,7 +55,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
     let mut tests = cargo();
     tests.arg("test").args(FEATURES);
-    // Somebody who names a package wants that one.
+    // A package that is named is tested alone.
     let names_package = passed_on
         .iter()
         .any(|argument| argument == "-p" || argument == "--package");
@@ -65,7 +65,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         tests.arg("--workspace");
     }
     tests.args(passed_on);
-    // Tests wait for servers and for time more than they work.
+    // Tests wait for servers and for time more than they compute.
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         let processors = std::thread::available_parallelism().context("processors")?;
         tests.env("RUST_TEST_THREADS", (2 * processors.get()).to_string());
@@ -81,7 +81,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let _ = tests.wait();
     }
     drop(servers);
-    // What a test left running carries our mark.
+    // A process that a test left running carries our mark.
     for pid in process::marked(&claim.folder) {
         say(format!("a test left process {pid} running"));
     }

@@ -1,4 +1,4 @@
-//! The servers that tests run on: each test makes databases, virtual hosts and keys of its own there.
+//! The servers that tests run on. Each test makes its own databases, virtual hosts and keys there.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -9,20 +9,20 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// PostgreSQL, RabbitMQ and Redis under one claim. Killed when it is dropped.
+/// PostgreSQL, RabbitMQ and Redis under one claim. Dropping this kills them.
 pub(super) struct TestServers {
     installed: Installed,
     postgres: Postgres,
     rabbitmq: RabbitMq,
     redis: Redis,
-    /// By the name of its log.
+    /// The processes, each with the name of its log.
     running: Vec<(&'static str, Process)>,
     logs: PathBuf,
     folder: PathBuf,
 }
 
 impl TestServers {
-    /// Starts the servers, and returns while they come up. The compiler can use the processor meanwhile.
+    /// Starts the servers, and returns before they are ready, so that the compiler can use the processor meanwhile.
     pub(super) fn start(claim: &Claim, install: Install) -> Result<Self> {
         let logs = claim.folder.join("logs");
         fs::create_dir_all(&logs).context(logs.display())?;
@@ -53,13 +53,14 @@ impl TestServers {
         })
     }
 
-    /// Waits until each of them answers.
+    /// Waits until each of them is ready.
     pub(super) fn wait(&mut self) -> Result {
         for (name, process) in &mut self.running {
             match *name {
                 "postgres" => {
                     self.postgres.wait(process)?;
-                    // The auditor, as it is everywhere. Tests have databases of their own beside those of the services.
+                    // The auditor's role exists on every server. Tests have their own databases beside those of the
+                    // services.
                     let roles = workspace::root().join("deploy/postgres/roles.sql");
                     self.postgres.execute_file("postgres", &roles)?;
                 }
@@ -71,7 +72,7 @@ impl TestServers {
         Ok(())
     }
 
-    /// Tells a command where the servers are.
+    /// Sets the variables with the servers' addresses for a command.
     pub(super) fn tell(&self, command: &mut Command) -> Result {
         let temporary = self.folder.join("tmp");
         fs::create_dir_all(&temporary).context(temporary.display())?;
@@ -84,16 +85,16 @@ impl TestServers {
                 format!("http://admin:development-admin@127.0.0.1:{api}/api"),
             )
             .env("HOLDFAST_TEST_REDIS", self.redis.url("admin"))
-            // For those who need one of their own, to flush, kill or restart it.
+            // For tests that need a Redis of their own, to flush, kill or restart it.
             .env("HOLDFAST_TEST_REDIS_SERVER", &self.installed.redis)
             .env(
                 "HOLDFAST_TEST_REDIS_LIBRARIES",
                 self.installed.libraries().unwrap_or_default(),
             )
             .env(process::MARK, &self.folder)
-            // What tests put into files goes with the rest.
+            // The temporary files of tests are removed with the rest.
             .env("TMPDIR", &temporary)
-            // A failing test says what it saw; where it stood when it gave up is noise.
+            // A failing test says what it saw; a backtrace adds only noise.
             .env("RUST_BACKTRACE", "0");
         Ok(())
     }

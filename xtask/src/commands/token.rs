@@ -1,4 +1,4 @@
-//! `cargo xtask token`: a development token.
+//! `cargo xtask token`: prints a development token.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use lexopt::Parser;
 use super::exit_code;
 use crate::{Context, Result, workspace};
 
-/// Signs in a program of its own: cryptography takes longer to compile than all of xtask.
+/// Signs in a program of its own, as cryptography takes longer to compile than all of xtask.
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "-p", "chassis", "--bin", "token", "--"]);

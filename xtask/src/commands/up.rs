@@ -1,4 +1,4 @@
-//! `cargo xtask up`: the main job.
+//! `cargo xtask up`: runs the whole system until Ctrl-C, or places one order of each ending.
 
 use std::{
     process::{Command, ExitCode},
@@ -32,7 +32,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
     if !["choreography", "orchestration", "both"].contains(&way.as_str()) {
         return Err(error(
-            "--coordination is choreography, orchestration or both",
+            "--coordination must be choreography, orchestration or both",
         ));
     }
     let (given, kept) = Reference::read()?.given(|variable| std::env::var(variable).ok());
@@ -47,7 +47,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         name: if once { "once" } else { "stack" },
         install: install(no_install),
         database_each: false,
-        // What the front page breaks: without failpoints nothing could be crashed at a line.
+        // The front page can crash a service at a line only if failpoints are compiled in.
         failpoints: true,
         release,
         room: !once,
@@ -65,7 +65,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     code
 }
 
-/// One order of each ending, each way, and then the books.
+/// Places one order of each ending, each way, and then compares the books.
 fn run_once(stack: &mut Stack, way: &str) -> Result<ExitCode> {
     for mut tool in [
         {
@@ -96,14 +96,14 @@ fn run_until_interrupted(
     show_places(stack);
     if traffic {
         say(format!(
-            "light traffic: {rate} orders per second, coordination: {way}, each shown as it comes to rest (--no-traffic: none)"
+            "light traffic: {rate} orders per second, coordination: {way}, each order is shown when it is at rest (--no-traffic: none)"
         ));
         let mut tool = stack.tool("traffic");
         let status = attend(
             stack,
             tool.args(["run", "--rate", rate, "--coordination", way]),
         )?;
-        // Interrupted is how it is meant to end.
+        // Ctrl-C is the usual end, and no failure.
         return Ok(if process::is_interrupted() {
             ExitCode::SUCCESS
         } else {
@@ -118,7 +118,7 @@ fn run_until_interrupted(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a tool, and keeps the stack alive meanwhile. Ends the tool when somebody wants this to end.
+/// Runs a tool, and supervises the stack meanwhile. Ends the tool when the user interrupts.
 pub(super) fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::process::ExitStatus> {
     let mut child = tool
         .spawn()
@@ -128,7 +128,7 @@ pub(super) fn attend(stack: &mut Stack, tool: &mut Command) -> Result<std::proce
             return Ok(status);
         }
         if process::is_interrupted() {
-            // It got the same Ctrl-C; give it a moment for its last lines.
+            // The tool got the same Ctrl-C; give it a moment for its last lines.
             for _ in 0..50 {
                 if let Some(status) = child.try_wait()? {
                     return Ok(status);

@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: long drills. Each has a stack of its own, traffic, something that breaks, and the books at the end.
+//! `cargo xtask verify`: long drills. Each has a stack of its own, traffic, a fault, and `reconcile` at the end.
 
 use std::{
     path::Path,
@@ -20,14 +20,14 @@ use crate::{
     workspace,
 };
 
-/// How long everything may take to come to rest after the last fault is mended.
+/// The longest time for everything to come to rest after the last fault is mended.
 const REST: Duration = Duration::from_secs(300);
 
-/// A drill.
+/// A drill: a fault, and the stack that it needs.
 struct Drill {
     name: &'static str,
     what: &'static str,
-    /// What the stack is like.
+    /// True for a PostgreSQL of its own for each service.
     database_each: bool,
     chaos: Option<&'static str>,
     run: fn(&mut Running) -> Result,
@@ -99,16 +99,17 @@ const DRILLS: [Drill; 9] = [
     },
 ];
 
+/// The choices of the command line.
 pub(super) struct Plan {
     minutes: Option<f64>,
     rate: String,
 }
 
-/// A drill that runs.
+/// A drill that is running.
 pub(super) struct Running<'a> {
     pub(super) stack: Stack,
     plan: &'a Plan,
-    /// What was broken, and for how long, for a person to read.
+    /// The faults and their durations, for a person to read.
     pub(super) notes: Vec<String>,
     pub(super) install: Install,
 }
@@ -124,7 +125,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             Arg::Long("minutes") => {
                 let minutes: f64 = arguments.value()?.parse()?;
                 if !(minutes > 0.0 && minutes <= 600.0) {
-                    return Err(error("--minutes is from more than 0 to 600"));
+                    return Err(error("--minutes must be more than 0, and at most 600"));
                 }
                 plan.minutes = Some(minutes);
             }
@@ -213,7 +214,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     })
 }
 
-/// Traffic, the fault, and the books; answers what it came to.
+/// Runs one drill: traffic, the fault, and the books. Returns its result in words.
 fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
     let mut extra: Vec<(String, String)> = drill
         .chaos
@@ -255,10 +256,10 @@ impl Running<'_> {
         let mut traffic = self.traffic(&journal)?;
         self.wait(Duration::from_secs(5))?;
         (drill.run)(self)?;
-        // Some that come after.
+        // Some orders that come after the fault.
         self.wait(Duration::from_secs(5))?;
 
-        // It gets every order in that it has begun, and ends.
+        // SIGINT ends it once each order that it has begun is accepted.
         traffic.signal(libc::SIGINT);
         let log = folder.join("logs/traffic.log");
         let status = process::wait_for("traffic", REST, || {
@@ -276,7 +277,7 @@ impl Running<'_> {
             .args(["--within", &REST.as_secs().to_string()])
             .arg("--journal")
             .arg(&journal);
-        // On alerts sagas are in haste, and give up what waits for the card processor for that long.
+        // In this drill sagas have short deadlines, and give up a payment that waits for the card processor.
         if drill.name != "alerts" {
             reconcile.arg("--none-by-deadline");
         }
@@ -300,7 +301,7 @@ impl Running<'_> {
         ))
     }
 
-    /// Orders at a rate, until it is told to end; the ids of those that were accepted are in the journal.
+    /// Starts traffic at a rate, until a signal. The ids of accepted orders are written to the journal.
     fn traffic(&self, journal: &Path) -> Result<Process> {
         let folder = self.stack.claim.folder.clone();
         let journal = journal.display().to_string();
@@ -331,7 +332,7 @@ impl Running<'_> {
         Duration::from_secs_f64(self.plan.minutes.unwrap_or(usual) * 60.0)
     }
 
-    /// Lets time pass; what dies meanwhile is started again, and held against us.
+    /// Waits, and supervises the stack meanwhile: a process that dies is started again, and fails the drill.
     pub(super) fn wait(&mut self, time: Duration) -> Result {
         let begun = Instant::now();
         while begun.elapsed() < time {
@@ -344,7 +345,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Stops something for a while.
+    /// Stops a server or service for a while, and waits until all are ready again.
     fn outage(&mut self, name: &str, minutes: f64) -> Result {
         let away = self.minutes(minutes);
         say(format!("{name} stops, for {} s", away.as_secs()));
@@ -355,7 +356,7 @@ impl Running<'_> {
         let back = Instant::now();
         self.all_ready()?;
         self.notes.push(format!(
-            "{name} away {} s, all ready {:.0} s after its start",
+            "{name} stopped for {} s, all ready {:.0} s after its start",
             away.as_secs(),
             back.elapsed().as_secs_f64()
         ));
@@ -378,7 +379,7 @@ fn kills(drill: &mut Running) -> Result {
         drill.wait(Duration::from_secs(2))?;
         drill.stack.revive(name)?;
         drill.all_ready()?;
-        // Traffic on the whole system, so that the next one is hit at work.
+        // Traffic reaches the whole system, so that the next process is hit at work.
         drill.wait(Duration::from_secs(8))?;
     }
     drill.notes.push(format!("killed {}", names.join(", ")));
@@ -422,7 +423,7 @@ fn databases(drill: &mut Running) -> Result {
     Ok(())
 }
 
-/// The model's deep search, which the tests leave out.
+/// Runs the model's deep search, which the tests leave out.
 fn model() -> Result<String> {
     let status = workspace::cargo()
         .args([

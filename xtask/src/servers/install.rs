@@ -1,8 +1,8 @@
-//! Finds the servers' programs, and installs what is missing.
+//! Finds the servers' programs, and installs those that are missing.
 //!
-//! As root: by `apt-get install`, without starting or enabling the packages' own services. As anybody else: the same packages
-//! are downloaded and unpacked into a folder of this user's, and the system stays as it is. Elsewhere than on Debian and its
-//! kin it says what to install.
+//! Root installs them by `apt-get install`, without starting or enabling the packages' own services. For any other user
+//! the same packages are downloaded and unpacked into a folder of that user, and the system stays as it is. On a system
+//! without apt-get an error lists what to install.
 
 use std::{
     fs,
@@ -17,16 +17,16 @@ use crate::{Context, Result, error, process, progress::say, workspace};
 /// The packages, by Debian's names.
 const PACKAGES: [&str; 3] = ["postgresql", "rabbitmq-server", "redis-server"];
 
-/// What may be done about a program that is missing.
+/// The treatment of a program that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Install {
     /// It is installed.
     Allowed,
-    /// A person is told.
+    /// It is reported as an error.
     Refused,
 }
 
-/// Where the servers' programs are.
+/// The paths of the servers' programs.
 #[derive(Clone, Debug)]
 pub struct Installed {
     /// The folder with initdb, postgres and psql.
@@ -35,14 +35,14 @@ pub struct Installed {
     pub rabbitmq: PathBuf,
     /// The name server of Erlang nodes.
     pub epmd: PathBuf,
-    /// Redis.
+    /// The program redis-server.
     pub redis: PathBuf,
-    /// What the programs need in their environment to be found where they are.
+    /// The variables with which the programs run where they are.
     pub environment: Vec<(String, String)>,
 }
 
 impl Installed {
-    /// Where the programs' libraries are, if not where the system has them: the value of `LD_LIBRARY_PATH`.
+    /// Returns the value of `LD_LIBRARY_PATH` for the programs; `None` if the system has their libraries.
     pub fn libraries(&self) -> Option<&str> {
         self.environment
             .iter()
@@ -51,7 +51,7 @@ impl Installed {
     }
 }
 
-/// Finds the servers' programs; installs what is missing, if that is allowed.
+/// Finds the servers' programs; installs those that are missing, if that is allowed.
 pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
     if let Some(installed) = find_in_system().or_else(find_unpacked) {
         return Ok(installed);
@@ -90,7 +90,7 @@ pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
     })
 }
 
-/// Finds Prometheus, which one drill alone needs; as root, installs it, if that is allowed.
+/// Finds Prometheus, which only one drill needs; as root, installs it, if that is allowed.
 pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBuf> {
     if let Some(found) = on_path(&["prometheus"]) {
         return Ok(found);
@@ -106,7 +106,7 @@ pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBu
     on_path(&["prometheus"]).ok_or_else(|| error("prometheus is installed, but is not on the PATH"))
 }
 
-/// Sees to it that there are Chromium and its driver, which one drill alone needs; as root, installs them, if that is allowed.
+/// Checks for Chromium and its driver, which only one drill needs; as root, installs them, if that is allowed.
 pub fn find_or_install_browser(install: Install, log: &Path) -> Result {
     let is_there = || on_path(&["chromedriver"]).is_some() && on_path(&["chromium"]).is_some();
     if is_there() {
@@ -132,7 +132,7 @@ pub fn find_or_install_browser(install: Install, log: &Path) -> Result {
     }
 }
 
-/// The newest PostgreSQL of a Debian below `system`, or else the one on the PATH.
+/// Returns the newest PostgreSQL of a Debian below `system`.
 fn find_postgres(system: &Path) -> Option<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(system.join("usr/lib/postgresql"))
         .into_iter()
@@ -154,7 +154,8 @@ fn find_in_system() -> Option<Installed> {
     let system = Path::new("/");
     let postgres =
         find_postgres(system).or_else(|| Some(on_path(&["initdb"])?.parent()?.to_path_buf()))?;
-    // Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on its own user and log folder; this is what it wraps.
+    // Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on its own user and log folder; this is the script
+    // that it wraps.
     let debian = PathBuf::from("/usr/lib/rabbitmq/bin/rabbitmq-server");
     let rabbitmq = if is_program(&debian) {
         debian
@@ -172,7 +173,7 @@ fn find_in_system() -> Option<Installed> {
     })
 }
 
-/// Where packages are unpacked for a user who is not root.
+/// Returns the folder in which packages are unpacked for a user who is not root.
 fn unpacked() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -210,7 +211,7 @@ fn find_unpacked() -> Option<Installed> {
         redis: Some(root.join("usr/bin/redis-server")).filter(|program| is_program(program))?,
         environment: vec![
             ("LD_LIBRARY_PATH".to_owned(), libraries.join(":")),
-            // Our copy of `erl` first: Debian's has its folder written into it.
+            // Our copy of `erl` comes first: Debian's has its folder written into it.
             (
                 "PATH".to_owned(),
                 format!("{0}/erl:{0}/usr/bin:{path}", root.display()),
@@ -219,7 +220,7 @@ fn find_unpacked() -> Option<Installed> {
     })
 }
 
-/// Runs apt-get; a system that was just made has no list of packages yet.
+/// Runs apt-get, with its output in `log`.
 fn apt(arguments: &[&str], log: &Path) -> Result {
     process::run(
         Command::new("apt-get")
@@ -244,8 +245,8 @@ fn install_as_root(packages: &[&str], log: &Path) -> Result {
     apt(&arguments, log).context("apt-get install")
 }
 
-/// While this lives, packages that are installed neither start nor enable their services, and PostgreSQL's makes no cluster.
-/// It leaves behind only what keeps the services disabled.
+/// Policies under which packages neither start nor enable their services, and PostgreSQL's makes no cluster. Dropping
+/// this removes the temporary ones; those that keep the services disabled stay.
 struct KeptQuiet {
     remove: Vec<PathBuf>,
 }
@@ -273,7 +274,7 @@ impl KeptQuiet {
             "prometheus.service",
         ];
         let preset = units.map(|unit| format!("disable {unit}\n")).concat();
-        // Ours by its name, and perhaps from a time when there were fewer servers.
+        // The file is ours by its name, and may date from a version with fewer servers.
         let presets = Path::new("/etc/systemd/system-preset");
         fs::create_dir_all(presets).context(presets.display())?;
         let file = presets.join("00-holdfast.preset");
@@ -288,7 +289,7 @@ impl KeptQuiet {
         Ok(kept_quiet)
     }
 
-    /// Writes a file unless there is one: that is somebody else's.
+    /// Writes a file unless it exists: an existing one is not ours.
     fn write(&mut self, path: &str, text: &str, mode: u32, temporary: bool) -> Result {
         let path = PathBuf::from(path);
         if path.exists() {
@@ -309,7 +310,7 @@ impl KeptQuiet {
 impl Drop for KeptQuiet {
     fn drop(&mut self) {
         for path in &self.remove {
-            // It only matters to whoever installs something next, who will see it.
+            // A file that stays affects only later installations, which report it.
             let _ = fs::remove_file(path);
         }
     }
@@ -323,7 +324,7 @@ fn unpack(root: &Path, log: &Path) -> Result {
     let packages = root.join("packages");
     fs::create_dir_all(&packages).context(packages.display())?;
 
-    // Without root `apt-get update` cannot renew the system's lists, so it works with what is there.
+    // Only root can renew the system's lists of packages, so the existing ones are used.
     let plan = Command::new("apt-get")
         .args(["install", "-s", "--no-install-recommends"])
         .args(PACKAGES)

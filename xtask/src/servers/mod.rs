@@ -1,4 +1,4 @@
-//! Private servers: found or installed, started on free ports, never touching what already runs.
+//! Private servers: found or installed, and started on free ports without touching any that run already.
 
 mod install;
 mod postgres;
@@ -16,7 +16,7 @@ pub use prometheus::Prometheus;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
 
-/// The first of these programs that is on the PATH.
+/// Returns the first of these programs that is on the PATH.
 fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     names.iter().find_map(|name| {

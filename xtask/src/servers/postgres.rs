@@ -14,15 +14,15 @@ use crate::{
     workspace,
 };
 
-/// The superuser's password. The server listens on the loopback interface only, and lives as long as the stack.
+/// The superuser's password. The server listens only on the loopback interface, and lives as long as the stack.
 const PASSWORD: &str = "development";
 
-/// What a commit survives.
+/// The failures that a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Its server being killed, but not the machine: for stacks on which things are killed.
+    /// Its server being killed, but not the machine's crash: for stacks whose processes are killed.
     Process,
-    /// Nothing: for tests.
+    /// None: for tests.
     None,
 }
 
@@ -39,7 +39,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a database cluster in `data`, to be started. `name` tells several apart.
+    /// Makes a database cluster in `data`, to be started. `name` distinguishes the clusters of a stack.
     pub fn create(
         installed: &Installed,
         name: &str,
@@ -97,12 +97,12 @@ impl Postgres {
             "unix_socket_directories=",
             "jit=off",
             "max_connections=400",
-            // As docker-compose.yml has it: what is in memory, or on an SSD, costs little more in any order.
+            // As in docker-compose.yml: in memory or on an SSD, a random page costs little more than the next one.
             "random_page_cost=1.1",
         ] {
             set(setting.to_owned());
         }
-        // A machine that crashes takes the stack with it; nothing here has to survive that.
+        // A crash of the machine ends the stack, so nothing here has to survive it.
         set("fsync=off".to_owned());
         set("full_page_writes=off".to_owned());
         if durability == Durability::None {
@@ -119,19 +119,19 @@ impl Postgres {
         })
     }
 
-    /// How a superuser connects, without the name of a database.
+    /// Returns the URL for a superuser, without the name of a database.
     pub fn superuser(&self) -> String {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
     /// Starts it, also after it was killed.
     pub fn start(&self) -> Result<Process> {
-        // A server that was killed leaves its lock file; whoever it names is not running any more, as we reaped it.
+        // A killed server leaves its lock file. The process that it names has ended, as we have waited for it.
         let _ = fs::remove_file(self.data.join("postmaster.pid"));
         self.recipe.start()
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     pub fn wait(&self, process: &mut Process) -> Result {
         process::wait_for("PostgreSQL", Duration::from_secs(60), || {
             if let Some(status) = process.ended()? {

@@ -1,4 +1,4 @@
-//! A private Prometheus, with the rules of `deploy/prometheus/` in less time.
+//! A private Prometheus, with the rules of `deploy/prometheus/` and shorter waits.
 
 use std::{
     fs,
@@ -12,17 +12,17 @@ use crate::{
     workspace,
 };
 
-/// A private Prometheus that runs.
+/// A private Prometheus that is running.
 #[derive(Debug)]
 pub struct Prometheus {
-    /// Its HTTP port, on 127.0.0.1; as in compose everything is below `/prometheus`.
+    /// Its HTTP port, on 127.0.0.1; as in compose, all paths are below `/prometheus`.
     pub port: u16,
     _process: Process,
 }
 
 impl Prometheus {
-    /// Writes a configuration for these jobs, and starts it. What a rule waits for (`for:`), and the time that it looks back
-    /// on (`[2m]`), is divided by `haste`; its thresholds stay.
+    /// Writes a configuration for these jobs, and starts it. The waits (`for:`) and ranges (`[2m]`) of the rules are
+    /// divided by `haste`; their thresholds stay.
     pub fn start(
         program: PathBuf,
         folder: &Path,
@@ -101,7 +101,7 @@ impl Prometheus {
         })
     }
 
-    /// Whether an expression has any series now.
+    /// Returns true if an expression has any series now.
     pub fn has(&self, expression: &str) -> Result<bool> {
         let query: String = expression
             .bytes()
@@ -119,7 +119,7 @@ impl Prometheus {
     }
 }
 
-/// Rules that wait and look back for a shorter time.
+/// Divides the waits and ranges of rules by `haste`, to at least a second.
 fn hastened(rules: &str, haste: u32) -> String {
     let shorter = |text: &str| -> Option<String> {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -16,11 +16,11 @@ use crate::{
 /// A private RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitMq {
-    /// AMQP, on 127.0.0.1.
+    /// The port of AMQP, on 127.0.0.1.
     pub amqp: u16,
-    /// The management API and pages.
+    /// The port of the management API and pages.
     pub management: u16,
-    /// Metrics, for Prometheus.
+    /// The port of the metrics for Prometheus.
     pub metrics: u16,
     log: PathBuf,
     epmd: Recipe,
@@ -29,7 +29,8 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Writes the configuration, to be started. The topology of `deploy/` is loaded before anybody can connect.
+    /// Writes the configuration, to be started. The topology of `deploy/` is loaded before the first connection is
+    /// accepted.
     pub fn create(
         installed: &Installed,
         data: &Path,
@@ -104,7 +105,7 @@ impl RabbitMq {
                     "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                     "-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
                 ),
-                // Has the script `exec` the broker, so that our child is the broker.
+                // Makes the script `exec` the broker, so that our child is the broker.
                 ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
@@ -121,7 +122,7 @@ impl RabbitMq {
             stack: stack.to_path_buf(),
             stop: libc::SIGTERM,
         };
-        // Without one of its own the node would start a daemon that outlives it.
+        // Without an epmd of ours the node would start a daemon that outlives it.
         let port = epmd_port.to_string();
         let arguments = ["-port", &port, "-address", "127.0.0.1"]
             .map(str::to_owned)
@@ -142,7 +143,7 @@ impl RabbitMq {
         })
     }
 
-    /// Starts the node's name server. It stays while the broker comes and goes.
+    /// Starts the node's name server, which stays while the broker comes and goes.
     pub fn start_epmd(&self) -> Result<Process> {
         self.epmd.start()
     }
@@ -152,13 +153,13 @@ impl RabbitMq {
         self.broker.start()
     }
 
-    /// Runs `rabbitmqctl` with these arguments on the broker that is running.
+    /// Runs `rabbitmqctl` with these arguments on the running broker.
     pub fn control(&self, arguments: &[&str]) -> Result {
         let mut control = self.control.command()?;
         process::run(control.args(arguments), &self.control.log)
     }
 
-    /// Waits until it takes connections; the topology is loaded by then.
+    /// Waits until it accepts connections; the topology is loaded by then.
     pub fn wait(&self, process: &mut Process) -> Result {
         process::wait_for("RabbitMQ", Duration::from_secs(120), || {
             if let Some(status) = process.ended()? {

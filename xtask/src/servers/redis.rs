@@ -39,7 +39,7 @@ impl Redis {
         let users = workspace::root().join("deploy/redis/users.conf");
         let users = fs::read_to_string(&users).context(users.display())?;
         let appendonly = match durability {
-            // Each write is with the kernel before its answer is sent, and so survives the process.
+            // Each write reaches the kernel before its reply is sent, and so survives the process.
             Durability::Process => "yes",
             Durability::None => "no",
         };
@@ -61,7 +61,7 @@ impl Redis {
         )
         .context(configuration.display())?;
 
-        // Redis would run as root; it has no need to.
+        // Redis does not need to run as root.
         let user = if workspace::is_root() {
             User::named("redis")
         } else {
@@ -88,7 +88,7 @@ impl Redis {
         })
     }
 
-    /// How a user of `deploy/redis/users.conf` connects.
+    /// Returns the URL for a user of `deploy/redis/users.conf`.
     pub fn url(&self, user: &str) -> String {
         format!("redis://{user}:development-{user}@127.0.0.1:{}", self.port)
     }
@@ -98,7 +98,7 @@ impl Redis {
         self.recipe.start()
     }
 
-    /// Waits until it answers commands: it takes connections before it has read its file.
+    /// Waits until it replies to commands: it accepts connections before it has read its file.
     pub fn wait(&self, process: &mut Process) -> Result {
         process::wait_for("Redis", Duration::from_secs(60), || {
             if let Some(status) = process.ended()? {

@@ -12,14 +12,14 @@ use crate::{
     workspace,
 };
 
-/// What a stack runs beside its services; and `benches`, of which nothing is run: see [`workspace::FEATURES`].
+/// The packages of a stack beside its services; and `benches`, which has no program: see [`workspace::FEATURES`].
 const OF_NO_SERVICE: [&str; 4] = ["chassis", "load-tests", "testkit", workspace::FEATURES];
 
 /// A `cargo build`, under way.
 pub(super) struct Build(Child);
 
 impl Build {
-    /// Begins to build what a stack runs.
+    /// Begins to build the programs of a stack.
     pub(super) fn start(options: &Options) -> Result<Self> {
         let mut command = workspace::cargo();
         command.arg("build");
@@ -47,7 +47,7 @@ impl Build {
         ))
     }
 
-    /// Waits until it is built.
+    /// Waits until the build has ended.
     pub(super) fn wait(mut self) -> Result {
         process::wait_for("cargo build", Duration::from_secs(3600), || {
             Ok(self.0.try_wait()?)
@@ -64,7 +64,7 @@ impl Build {
 
 impl Drop for Build {
     fn drop(&mut self) {
-        // An error means that it is done.
+        // An error means that it has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Every crate that a build takes, with its features.
+    /// Returns every crate of a build, with its features.
     fn crates(packages: &[&str], edges: &str) -> BTreeSet<String> {
         let output = workspace::cargo()
             .args(["tree", "--offline", "--prefix=none", "--format={p} {f}"])
@@ -92,8 +92,8 @@ mod tests {
             .collect()
     }
 
-    /// A crate with other features is another crate to the compiler, and so is all that depends on it: one feature of tokio's
-    /// more compiles sqlx, lapin, actix, reqwest and every crate of ours once more.
+    /// A crate with other features is another crate to the compiler, and so are all crates that depend on it: one more
+    /// feature of tokio compiles sqlx, lapin, actix, reqwest and every crate of this workspace once more.
     #[test]
     fn binaries_tests_and_stack_are_built_of_the_same_crates() {
         let tests = crates(&["--workspace"], "normal,build,dev");

@@ -1,4 +1,4 @@
-//! The page: one file, that needs nothing else.
+//! The page: one file that needs no other.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -13,10 +13,10 @@ use crate::{
 
 const STYLE: &str = include_str!("page.css");
 
-/// A table: its head, and its rows.
+/// The head and the rows of a table.
 type Table = (Vec<&'static str>, Vec<Vec<String>>);
 
-/// The whole page.
+/// Returns the whole page as HTML.
 pub(super) fn render(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -56,7 +56,7 @@ pub(super) fn render(report: &Report) -> String {
     };
     section(
         "Processor time and memory by part",
-        "From the first arrival to the last order's rest. \"Before\" is what a part uses when nothing happens.",
+        "From the first arrival to the last order's rest. \"Cores before\" is a part's use while the stack is idle.",
         &parts(report),
     );
     section("To rest, by scenario", "", &scenarios(report));
@@ -69,7 +69,7 @@ pub(super) fn render(report: &Report) -> String {
     let watching = report.watching;
     let _ = writeln!(
         page,
-        "<h2>What the watching cost</h2>\n<p>{} requests to the order service looked at {} orders, {:.1} s in all; {} failed. \
+        "<h2>Cost of watching the orders</h2>\n<p>{} requests to the order service looked at {} orders, {:.1} s in all; {} failed. \
          The service's clock is known to {:.1} ms.</p>",
         watching.pages,
         watching.orders,
@@ -78,7 +78,7 @@ pub(super) fn render(report: &Report) -> String {
         report.totals.clock_uncertainty_ms
     );
     let books = report.books.as_ref().map_or_else(
-        || "Not looked at: no books were named.".to_owned(),
+        || "Not reconciled: no books were named.".to_owned(),
         |books| books.lines.join("\n"),
     );
     let _ = writeln!(
@@ -89,7 +89,7 @@ pub(super) fn render(report: &Report) -> String {
     page
 }
 
-/// The verdict and the tables, for a terminal.
+/// Returns the verdict and the tables, for a terminal.
 pub(super) fn terminal(report: &Report) -> String {
     let mut text = String::new();
     for (head, rows) in [checks(report), phases(report), parts(report)] {
@@ -129,7 +129,7 @@ fn checks(report: &Report) -> Table {
     (vec!["what must hold", "measured", "holds"], rows.collect())
 }
 
-/// Whether a part belongs to the stack, and not to those who look at it.
+/// Returns true for a part of the stack itself; false for generator, auditor and other programs.
 fn is_of_the_stack(name: &str) -> bool {
     name != ELSE && name != "load generator" && name != "postgres (the auditor's)"
 }
@@ -211,7 +211,7 @@ fn parts(report: &Report) -> Table {
         .map(|part| part.memory_mib)
         .sum();
     rows.push(vec![
-        "the stack, without those who look".to_owned(),
+        "the stack, without generator and auditor".to_owned(),
         format!("{stack:.2}"),
         format!("{:.0} %", 100.0 * stack / total.max(0.001)),
         String::new(),
@@ -242,7 +242,7 @@ fn latencies((name, summary): (&str, Summary)) -> Vec<String> {
 
 fn scenarios(report: &Report) -> Table {
     let undone = (
-        "cancelled after the confirmation, from the wish to the undoing",
+        "cancelled after the confirmation, from the cancel to the undoing",
         report.totals.undone,
     );
     let all = ("all", report.totals.to_rest);
@@ -432,7 +432,7 @@ fn depths(report: &Report) -> impl Iterator<Item = &crate::load::depths::Depths>
         .filter_map(|sample| sample.depths.as_ref())
 }
 
-/// Processors that a part uses, between one sample and the next.
+/// Returns the processors that a part uses between one sample and the next.
 fn cores(report: &Report, name: &str) -> Vec<(f64, f64)> {
     report
         .samples

@@ -8,14 +8,14 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// A plot.
+/// A figure with a common time axis for its lines.
 pub(super) struct Plot<'a> {
     pub(super) title: &'a str,
     pub(super) unit: &'a str,
-    /// Whether its scale is logarithmic.
+    /// True for a logarithmic scale.
     pub(super) logarithmic: bool,
     pub(super) lines: Vec<Line>,
-    /// Where phases begin, in seconds.
+    /// The beginnings of phases, in seconds.
     pub(super) marks: Vec<f64>,
 }
 
@@ -25,11 +25,11 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
-/// More points than this are averaged: no screen shows them.
+/// The most points of a line; beyond that, neighbours are merged, as no screen shows them.
 const MOST_POINTS: usize = 900;
 
 impl Plot<'_> {
-    /// The figure, with its legend.
+    /// Returns the figure with its legend, as HTML.
     pub(super) fn render(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
         if all().next().is_none() {
@@ -104,13 +104,13 @@ impl Plot<'_> {
     }
 }
 
-/// How many colours the style sheet has.
+/// The number of colours in the style sheet.
 pub(super) const COLOURS: usize = 12;
 
 struct Scale {
-    /// What is at the top.
+    /// The value at the top.
     top: f64,
-    /// What is at the bottom, if it is logarithmic.
+    /// The value at the bottom of a logarithmic scale; `None` for a linear one.
     bottom: Option<f64>,
 }
 
@@ -134,7 +134,7 @@ impl Scale {
         Self { top, bottom: None }
     }
 
-    /// How far up a value is, from 0 to 1.
+    /// Returns the height of a value, from 0 at the bottom to 1 at the top.
     fn share(&self, value: f64) -> f64 {
         match self.bottom {
             None => value / self.top,
@@ -160,7 +160,8 @@ impl Scale {
     }
 }
 
-/// At most as many points as a screen shows; each the greatest of those that it stands for, so that no peak is lost.
+/// Merges neighbours until at most [`MOST_POINTS`] remain. Each stands for the greatest of its neighbours, so that no
+/// peak is lost.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points
         .chunks(points.len().div_ceil(MOST_POINTS).max(1))
@@ -168,7 +169,7 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// A number with as many digits as it takes to tell it from its neighbours.
+/// Formats a number with as many digits as distinguish it from its neighbours.
 fn number(value: f64) -> String {
     if value == 0.0 || value >= 10.0 {
         format!("{value:.0}")
@@ -179,7 +180,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Text as HTML.
+/// Escapes a text for HTML.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_break_out() {
+    fn names_are_escaped_in_the_svg() {
         let plot = Plot {
             title: "a <b>",
             unit: "ms",

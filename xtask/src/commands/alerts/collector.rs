@@ -1,4 +1,4 @@
-//! A collector of traces that takes everything and keeps nothing.
+//! A collector of traces that accepts all spans and keeps none.
 
 use std::{
     io::{Read, Write},
@@ -9,10 +9,10 @@ use std::{
 
 use crate::{Context, Result, commands::verify::Running, error};
 
-/// The setting that says where it is.
+/// The setting with its address.
 pub(super) const ADDRESS: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// Starts it where the services were told that it would be.
+/// Starts the collector at the address that the services were given, once.
 pub(super) fn start(drill: &mut Running) -> Result {
     static STARTED: AtomicBool = AtomicBool::new(false);
     let port = drill
@@ -29,7 +29,7 @@ pub(super) fn start(drill: &mut Running) -> Result {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the collector")?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // Each connection brings one request after the other, until its service ends.
+            // Each connection carries one request after the other, until its service ends.
             thread::spawn(move || take_spans(stream));
         }
     });

@@ -1,26 +1,26 @@
-//! What the drill on alerts breaks, how it is healed, and the alerts that it must lead to.
+//! The faults of the drill on alerts, how each is healed, and the alerts that it must lead to.
 
 use std::time::Duration;
 
 use super::collector;
 use crate::{Context, Result, commands::verify::Running, error, http, process};
 
-/// Something that is broken and healed, and the alerts that it must lead to.
+/// A fault, its remedy, and the alerts that it must lead to.
 pub(super) struct Fault {
     pub(super) what: &'static str,
-    /// Names, each with the labels that tell this one from others of its name.
+    /// The alerts' names, each with the labels that distinguish this one from others of its name.
     pub(super) alerts: &'static [(&'static str, &'static str)],
     pub(super) provoke: fn(&mut Running) -> Result,
     pub(super) heal: fn(&mut Running) -> Result,
 }
 
-/// What is broken at the same time.
+/// The rounds. The faults of one round exist at the same time.
 pub(super) const ROUNDS: [&[Fault]; 5] = [
     &[
         Fault {
-            what: "the collector of traces is away",
+            what: "the collector of traces is unavailable",
             alerts: &[("TraceExportFailing", "service=\"order\"")],
-            // It was never there.
+            // The collector is started only by `heal`.
             provoke: |_| Ok(()),
             heal: collector::start,
         },
@@ -36,7 +36,7 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
                 ("ServiceDown", "job=\"card-processor\""),
                 ("OrdersNotComingToRest", ""),
                 ("OrdersStuck", ""),
-                // Somebody cancels an orchestrated order that is paid by card: whether it is charged, nobody knows.
+                // If an orchestrated order that is paid by card is cancelled now, it is unknown whether it was charged.
                 ("SagaStuck", ""),
             ],
             provoke: |drill| drill.stack.kill("card-processor"),
@@ -60,10 +60,10 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
             },
         },
         Fault {
-            what: "a saga of a version that nobody knows",
+            what: "a saga of an unknown version",
             alerts: &[("SagaBroken", "")],
             provoke: |drill| {
-                // One that waits for the card processor, which fails.
+                // A saga that waits for the card processor, which fails.
                 let patience = Duration::from_secs(60);
                 process::wait_for("a saga that waits for payment", patience, || {
                     let found = drill.stack.execute(
@@ -91,7 +91,7 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
             },
         },
         Fault {
-            what: "a message that is none, to inventory",
+            what: "a message to inventory that cannot be parsed",
             alerts: &[("MessagesParked", "service=\"inventory\"")],
             provoke: |drill| {
                 let path = "/demo/queues/inventory.choreography/poison";
@@ -169,7 +169,7 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
     }],
 ];
 
-/// Asks a service as an operator does; answers what it said.
+/// Sends a request to a service as an operator, and returns the response's body. Fails if the status is not a success.
 fn ask(
     drill: &Running,
     service: &'static str,
@@ -214,7 +214,7 @@ fn switch(drill: &mut Running, how: &str) -> Result {
     ask(drill, "notification", "POST", &path, "").map(drop)
 }
 
-/// Does `what` to everything in an operator's list of a service, each by its id below `below`.
+/// Takes the action `what` on each item of an operator's list, by its id below `below`.
 fn each_of(
     drill: &mut Running,
     service: &'static str,

@@ -1,4 +1,4 @@
-//! From criterion's estimates to one table.
+//! The table, made from criterion's estimates.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -7,21 +7,21 @@ use crate::{Result, error};
 /// Medians in nanoseconds, by row and column.
 pub(super) type Measured = BTreeMap<(String, String), f64>;
 
-/// What is measured in the same way, and so can be compared.
+/// Rows that are measured in the same way, and so can be compared.
 struct Group {
     name: &'static str,
-    /// What the columns are: how many threads, or how many in flight.
+    /// The columns: numbers of threads, or of operations in flight.
     columns: [&'static str; 2],
-    /// What the others are compared with.
+    /// The row that the others are compared with.
     reference: &'static str,
     rows: &'static [(&'static str, &'static str, Asked)],
 }
 
-/// What the project asks of a row.
+/// The project's budget for a row.
 #[derive(Clone, Copy)]
 enum Asked {
     Nothing,
-    /// At most so many times the reference, in both columns, or in the first alone.
+    /// At most so many times the reference, in both columns.
     Times(f64),
     /// At most so many nanoseconds, in both columns.
     Nanoseconds(f64),
@@ -126,7 +126,7 @@ const GROUPS: &[Group] = &[
     },
 ];
 
-/// GROUP/ROW of everything that the table has a line for.
+/// Returns the GROUP/ROW of each line of the table.
 pub(super) fn rows() -> impl Iterator<Item = String> {
     let rows = |group: &'static Group| {
         group
@@ -137,14 +137,14 @@ pub(super) fn rows() -> impl Iterator<Item = String> {
     GROUPS.iter().flat_map(rows)
 }
 
-/// `ratio GROUP/ROW COLUMN R`: how many times the reference, where both were measured in turns.
+/// Parses `ratio GROUP/ROW COLUMN R`: a row as a multiple of the reference, both measured in turns.
 pub(super) fn ratio(line: &str) -> Option<((String, String), f64)> {
     let mut words = line.strip_prefix("ratio ")?.split(' ');
     let (row, column) = (words.next()?.to_owned(), words.next()?.to_owned());
     Some(((row, column), words.next()?.parse().ok()?))
 }
 
-/// `allocations GROUP/ROW N in M calls`, as a row and how many a call makes.
+/// Parses `allocations GROUP/ROW N in M calls` into a row and the allocations per call.
 pub(super) fn allocations(line: &str) -> Option<(String, f64)> {
     let mut words = line.strip_prefix("allocations ")?.split(' ');
     let row = words.next()?.to_owned();
@@ -153,7 +153,7 @@ pub(super) fn allocations(line: &str) -> Option<(String, f64)> {
     Some((row, all / calls))
 }
 
-/// The median of criterion's `estimates.json`: a machine's hiccups are in the mean.
+/// Returns the median from criterion's `estimates.json`: unlike the mean it is not moved by a machine's hiccups.
 pub(super) fn median(estimates: &str) -> Result<f64> {
     let after = |text: &str, key: &str| {
         let found = text.split_once(&format!("\"{key}\":"));
@@ -161,10 +161,10 @@ pub(super) fn median(estimates: &str) -> Result<f64> {
     };
     let number = after(estimates, "median").and_then(|rest| after(&rest, "point_estimate"));
     let number = number.and_then(|rest| rest.split([',', '}']).next()?.trim().parse().ok());
-    number.ok_or_else(|| error("criterion's estimates are not understood"))
+    number.ok_or_else(|| error("criterion's estimates have no median"))
 }
 
-/// The table, of what was measured; `in_turns` has the ratios that need no reckoning.
+/// Returns the table of all rows that were measured. The ratios in `in_turns` replace those computed from the medians.
 pub(super) fn markdown(
     measured: &Measured,
     in_turns: &Measured,
@@ -215,14 +215,12 @@ pub(super) fn markdown(
         }
     }
     if lines == 0 {
-        return Err(error(
-            "nothing was measured: is there a benchmark of that name?",
-        ));
+        return Err(error("nothing was measured: no benchmark has that name"));
     }
     Ok(text)
 }
 
-/// What was asked for, and whether it is so.
+/// Returns a row's budget, and "yes" or "no" for whether the row is within it.
 fn answer(asked: Asked, one: f64, more: f64, ratios: Option<(f64, f64)>) -> String {
     let (wanted, is_so) = match (asked, ratios) {
         (Asked::Nothing, _) | (Asked::Times(_) | Asked::TimesAndRate(..), None) => {

@@ -16,7 +16,7 @@ fn the_median_is_read_from_criterions_estimates() {
 }
 
 #[test]
-fn what_is_printed_beside_criterions_lines_is_read() {
+fn allocations_and_ratios_are_read_from_the_output() {
     assert_eq!(
         allocations("allocations breaker/recloser 20000 in 10000 calls"),
         Some(("breaker/recloser".to_owned(), 2.0))
@@ -44,7 +44,7 @@ fn the_table_compares_and_judges() {
     .map(|((row, column), time)| ((row.to_owned(), column.to_owned()), time))
     .into();
     let allocations = BTreeMap::from([("breaker/holdfast-consecutive".to_owned(), 0.0)]);
-    // Measured in turns, it is not what the times would say.
+    // A ratio that was measured in turns replaces the one of the times.
     let in_turns = [(("lock/holdfast".to_owned(), "1".to_owned()), 2.125)].into();
     let table = markdown(&measured, &in_turns, &allocations).expect("something was measured");
     let lines: Vec<&str> = table.lines().skip(2).collect();

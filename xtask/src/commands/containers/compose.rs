@@ -18,19 +18,19 @@ use crate::{
     workspace,
 };
 
-/// The most that an image of ours adds to its base, in bytes.
+/// The most that each of this project's images adds to its base, in bytes.
 const IMAGE_BUDGET: u64 = 60 * 1024 * 1024;
 
 /// The most memory that all containers use together at rest, in MiB.
 const MEMORY_BUDGET: f64 = 1.2 * 1024.0;
 
-/// The longest from no containers to all healthy.
+/// The longest time from no containers to all healthy.
 const UP_BUDGET: Duration = Duration::from_secs(60);
 
-/// The base that our images stand on.
+/// The base of this project's images.
 const BASE: &str = "gcr.io/distroless/cc-debian13:nonroot";
 
-/// `verify compose`: up, orders through the front door, down and up again, scaled, and the budgets.
+/// Runs `verify compose`: up, orders through the front door, down and up again, scaled, and the budgets.
 pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
     let compose = fresh(&arguments(parser)?)?;
     let took = compose.up(&[])?;
@@ -96,7 +96,7 @@ pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What somebody sees who opens what the front page offers: the page, the traces, the dashboards.
+/// Checks the front page in a browser, the traces and the dashboards.
 fn looked_at(compose: &Compose) -> Result {
     let log = workspace::target().join("chromium-install.log");
     find_or_install_browser(Install::Allowed, &log)?;
@@ -106,10 +106,10 @@ fn looked_at(compose: &Compose) -> Result {
     };
     show(tool("jaeger-traces", "--front-door", &url)?);
     tool("page", "--url", &url)?;
-    say("the front page does in a browser what it says");
+    say("the front page passed its test in a browser");
     let prometheus = format!("{url}/prometheus");
     let mut last = None;
-    // A rate needs two scrapes, and the rules that stand on it one more look.
+    // A rate needs two scrapes, and the rules that use it one more evaluation.
     process::wait_for("every dashboard", Duration::from_secs(120), || {
         last = Some(tool("dashboards", "--prometheus", &prometheus));
         Ok(matches!(last, Some(Ok(_))).then_some(()))
@@ -120,7 +120,7 @@ fn looked_at(compose: &Compose) -> Result {
     Ok(())
 }
 
-/// How many orders alice has, by the API's first page.
+/// Returns the number of orders that alice has, by the API's first page.
 fn orders(compose: &Compose, token: &str) -> Result<usize> {
     let page = output(Command::new("curl").args([
         "-fsS",
@@ -131,7 +131,7 @@ fn orders(compose: &Compose, token: &str) -> Result<usize> {
     Ok(page.matches("\"created_at\"").count())
 }
 
-/// Whether the replicas shared the messages: each counts those that it handled.
+/// Checks that at least two replicas of each service have handled messages.
 fn shared_work(compose: &Compose) -> Result {
     for service in ["order", "payment", "inventory"] {
         let mut counts = Vec::new();
@@ -155,7 +155,7 @@ fn shared_work(compose: &Compose) -> Result {
     Ok(())
 }
 
-/// What each image of ours adds to its base.
+/// Checks the size that each image adds to its base.
 fn sizes() -> Result {
     let size = |image: &str| -> Result<u64> {
         docker(&["image", "inspect", "--format", "{{.Size}}", image])?
@@ -187,7 +187,7 @@ fn sizes() -> Result {
     Ok(())
 }
 
-/// What each container uses at rest.
+/// Checks the memory that all containers use at rest.
 fn memory(compose: &Compose) -> Result {
     let containers = compose.containers()?;
     let mut arguments = vec![
@@ -213,7 +213,7 @@ fn memory(compose: &Compose) -> Result {
     Ok(())
 }
 
-/// `12.5MiB`, as `docker stats` writes it.
+/// Parses a size as `docker stats` writes it, such as `12.5MiB`, into MiB.
 fn mebibytes(text: &str) -> Option<f64> {
     for (unit, factor) in [("GiB", 1024.0), ("MiB", 1.0), ("KiB", 1.0 / 1024.0)] {
         if let Some(number) = text.strip_suffix(unit) {

@@ -1,4 +1,4 @@
-//! What the drills on `docker-compose.yml` have in common.
+//! The parts that the drills on `docker-compose.yml` have in common.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     workspace,
 };
 
-/// How long everything may take to come to rest after a fault is mended.
+/// The longest time for everything to come to rest after a fault is mended.
 pub(super) const REST: Duration = Duration::from_secs(180);
 
 pub(super) struct Arguments {
@@ -46,11 +46,11 @@ pub(super) fn arguments(mut parser: Parser) -> Result<Arguments> {
     Ok(arguments)
 }
 
-/// A stack of its own: nothing of an earlier drill is left in it.
+/// Builds the programs and images of a stack of its own, in which nothing of an earlier drill is left.
 pub(super) fn fresh(arguments: &Arguments) -> Result<Compose> {
     let compose = Compose::new("holdfast-verify")?;
     compose.down(true)?;
-    // As the tests build them, so that nothing is built twice.
+    // With the features of the tests' build, so that nothing is built twice.
     let features = "holdfast/failpoints,e2e/page";
     output(workspace::cargo().args([
         "build",
@@ -69,7 +69,7 @@ pub(super) fn fresh(arguments: &Arguments) -> Result<Compose> {
     Ok(compose)
 }
 
-/// One order of each ending, each way, through the front door.
+/// Places one order of each ending, each way, through the front door.
 pub(super) fn once(compose: &Compose) -> Result {
     let status = compose.traffic().arg("once").status().context("traffic")?;
     if status.success() {
@@ -98,7 +98,7 @@ pub(super) fn begin_traffic(
         .context("traffic")
 }
 
-/// Waits until it got every order in; answers its last words.
+/// Waits until traffic has had each of its orders accepted and ended; returns its last lines.
 pub(super) fn end_traffic(traffic: &mut Child) -> Result<String> {
     let status = process::wait_for("traffic", REST, || Ok(traffic.try_wait()?));
     if status.is_err() {
@@ -107,7 +107,7 @@ pub(super) fn end_traffic(traffic: &mut Child) -> Result<String> {
     let read = |pipe: Option<&mut dyn std::io::Read>| {
         let mut text = String::new();
         if let Some(pipe) = pipe {
-            // What cannot be read is not shown.
+            // An output that cannot be read is not shown.
             let _ = pipe.read_to_string(&mut text);
         }
         text
@@ -132,7 +132,7 @@ pub(super) fn end_traffic(traffic: &mut Child) -> Result<String> {
     }
 }
 
-/// What stands between two texts.
+/// Returns the text between two others.
 pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     rest.split_once(after).map(|(found, _)| found)

@@ -1,4 +1,4 @@
-//! `cargo xtask verify compose-replicas`: two of each service with messages, one of each pair killed again and again.
+//! `cargo xtask verify compose-replicas`: two of each service with messages, one of each pair killed repeatedly.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
     workspace,
 };
 
-/// Who shares its work with another of its kind.
+/// The services that run twice and share their work.
 const PAIRS: [&str; 5] = [
     "order",
     "payment",
@@ -26,11 +26,12 @@ const PAIRS: [&str; 5] = [
     "orchestrator",
 ];
 
-/// How long the killing goes on, and how long from one round to the next.
+/// The duration of the killing, and the time from one round to the next.
 const DURATION: Duration = Duration::from_secs(120);
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Docker starts again what was killed: with `restart: unless-stopped`, later each time that it dies young.
+/// Runs the drill. Docker restarts the killed processes by `restart: unless-stopped`, with a delay that grows for one
+/// that dies young.
 pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
     let arguments = arguments(parser)?;
     let compose = fresh(&arguments)?;
@@ -68,7 +69,7 @@ pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
                 .get(round % 2)
                 .ok_or_else(|| error(format!("there are no two of {service}")))?;
             let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &victim.id])?;
-            // Zero: it is about to be started again after the last time.
+            // Zero: the container has not been restarted since the last kill.
             if pid != "0" {
                 output(Command::new("kill").args(["-9", &pid]))?;
                 kills += 1;
@@ -79,7 +80,7 @@ pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
     }
     say(format!("{kills} kills in {round} rounds"));
     compose.wait_all_well(REST)?;
-    // What the customers were told is judged after the books, which are looked at in any case.
+    // The books are compared in any case, before traffic's result is judged.
     let told = end_traffic(&mut traffic);
     let accepted = fs::read_to_string(&journal).context(journal.display())?;
     show(compose.reconcile(REST, Some(&accepted))?);

@@ -1,7 +1,7 @@
-//! What the manifests say: the part of TOML that ours are written in.
+//! Parses Cargo manifests: the part of TOML that those of this workspace use.
 //!
-//! Not a crate: xtask is compiled before anyone sees a line of progress, and what it has to understand is in this
-//! repository. What it does not understand is an error, never a guess.
+//! Not a crate, as xtask must compile quickly, and its input is in this repository. Syntax that it does not know is an
+//! error, never a guess.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +10,11 @@ use std::{
 
 use crate::{Result, error};
 
-/// A value of TOML, as far as our manifests use them.
+/// A value of TOML, of the kinds that our manifests use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
-    /// `true`, `false`, a number.
+    /// `true`, `false` or a number.
     Word(String),
     List(Vec<Value>),
     Table(BTreeMap<String, Value>),
@@ -50,10 +50,10 @@ impl Value {
     }
 }
 
-/// The tables of a manifest by the text between their brackets, and in each its entries.
+/// The tables of a manifest by the text between their brackets, each with its entries.
 pub(super) type Manifest = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// Reads a manifest.
+/// Parses a manifest.
 pub(super) fn parse(text: &str) -> Result<Manifest> {
     let mut manifest = Manifest::new();
     let mut table = String::new();
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest> {
             return Ok(manifest);
         }
         if reader.take("[[") {
-            // One of several of a name: nothing that is asked about here is written so.
+            // An element of an array of tables: no table that is looked up here is one.
             table = format!("[{}]", reader.until(']')?);
             reader.expect("]")?;
             continue;
@@ -79,7 +79,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest> {
     }
 }
 
-/// `a.b = 1` is `a = { b = 1 }`.
+/// Inserts a value at a dotted path: `a.b = 1` is `a = { b = 1 }`.
 fn insert(entries: &mut BTreeMap<String, Value>, path: &[String], value: Value) -> Result {
     match path {
         [] => Err(error("an entry without a name")),
@@ -104,7 +104,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// White space, ends of lines, comments.
+    /// Skips white space, line ends and comments.
     fn skip_blank(&mut self) {
         loop {
             self.rest = self.rest.trim_start();
@@ -221,7 +221,7 @@ impl Reader<'_> {
     }
 }
 
-/// One feature, as it is written: `dep:tokio`, `backoff`, `reqwest/blocking`.
+/// Returns the features, each with its parts as they are written: `dep:tokio`, `backoff`, `reqwest/blocking`.
 pub(super) fn features(manifest: &Manifest) -> BTreeMap<String, Vec<String>> {
     let features = manifest.get("features").cloned().unwrap_or_default();
     let texts = |(name, value): (String, Value)| (name, value.texts());
@@ -238,7 +238,8 @@ pub(super) struct Dependency {
 }
 
 impl Dependency {
-    /// What stands under `name` in this table of a member, with what it inherits from the workspace.
+    /// Returns the dependency under `name` in this table of a member, with the fields that it inherits from the
+    /// workspace.
     pub(super) fn find(
         member: &Manifest,
         table: &str,
@@ -277,7 +278,7 @@ impl Dependency {
         }))
     }
 
-    /// A crate of this workspace: it cannot be copied along.
+    /// Returns true for a crate of this workspace, which cannot be copied along.
     pub(super) fn is_ours(&self) -> bool {
         self.rest.contains_key("path")
     }

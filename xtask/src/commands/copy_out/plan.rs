@@ -1,4 +1,5 @@
-//! What goes along with a pattern: read from the manifest and from the sources, so that a new pattern needs no line here.
+//! The parts of a pattern's copy, read from the manifest and from the sources, so that a new pattern needs no line
+//! here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,19 +22,20 @@ pub(super) struct Library {
     folders: BTreeMap<String, Vec<Source>>,
 }
 
-/// What a copy of one pattern consists of.
+/// The parts of a copy of one pattern.
 pub(super) struct Plan<'a> {
     pub(super) pattern: String,
     /// The pattern's folder, and those that it has edges to.
     pub(super) folders: BTreeMap<String, &'a [Source]>,
     pub(super) dependencies: BTreeMap<String, Dependency>,
-    /// What only doc tests and unit tests use.
+    /// The crates that only doc tests and unit tests use.
     pub(super) dev_dependencies: BTreeMap<String, Dependency>,
-    /// What the sources ask about with `cfg(feature = "…")`: features of the copy. The pattern's own needs are no feature.
+    /// The features of the copy: those that the sources ask about with `cfg(feature = "…")`. The pattern's own needs
+    /// are no feature.
     pub(super) options: BTreeMap<String, Vec<String>>,
-    /// Those that the pattern's feature names itself.
+    /// The features that the pattern's feature names itself.
     pub(super) default: BTreeSet<String>,
-    /// The folders among them that no feature names.
+    /// The folders that the pattern uses without a feature that names them.
     pub(super) always: BTreeSet<String>,
 }
 
@@ -52,18 +54,18 @@ impl Library {
         })
     }
 
-    /// Every pattern: a folder of `src`. One without a feature of its name is compiled always.
+    /// Returns every pattern, which is a folder of `src`. One without a feature of its name is always compiled.
     pub(super) fn patterns(&self) -> Vec<String> {
         let has_feature = |name: &&String| self.features.contains_key(*name);
         let named = self.folders.keys().filter(has_feature);
         let always = self.folders.keys().filter(|name| !has_feature(name));
-        // Somebody who is at work on a new folder has not declared it yet.
+        // A new folder that is not declared yet is left out.
         let lib = std::fs::read_to_string(self.folder.join("src/lib.rs")).unwrap_or_default();
         let declared = always.filter(|name| lib.contains(&format!("pub mod {name};")));
         named.chain(declared).cloned().collect()
     }
 
-    /// A setting of the package, such as `edition`: its own, or the workspace's.
+    /// Returns a setting of the package, such as `edition`: its own, or the workspace's.
     pub(super) fn package(&self, field: &str) -> Result<String> {
         let own = self
             .member
@@ -78,7 +80,7 @@ impl Library {
         Ok(value.to_string())
     }
 
-    /// What a copy of `pattern` takes along.
+    /// Returns the plan of a copy of `pattern`.
     pub(super) fn plan(&self, pattern: &str) -> Result<Plan<'_>> {
         let mut plan = Plan {
             pattern: pattern.to_owned(),
@@ -124,7 +126,7 @@ impl Library {
         Ok(plan)
     }
 
-    /// `dep:tokio` and `tokio/rt`, as entries of `[dependencies]`.
+    /// Adds `dep:tokio` and `tokio/rt` to the entries of `[dependencies]`.
     fn depend(
         &self,
         dependencies: &mut BTreeMap<String, Dependency>,
@@ -147,7 +149,7 @@ impl Library {
             dependencies.insert(name.to_owned(), dependency);
         }
         if optional {
-            return Ok(()); // those of an option stay in its feature
+            return Ok(()); // an option's features stay in the option
         }
         for (name, feature) in parts.iter().filter_map(|part| part.split_once('/')) {
             if let Some(dependency) = dependencies.get_mut(name) {
@@ -169,7 +171,7 @@ impl Library {
             }
             let parts = self.features.get(&option).ok_or_else(|| {
                 error(format!(
-                    "the sources ask about the feature {option:?}: there is none"
+                    "the sources ask about the feature {option:?}, which does not exist"
                 ))
             })?;
             let parts: Vec<String> = parts
@@ -186,7 +188,7 @@ impl Library {
             );
             plan.options.insert(option, parts);
         }
-        // `dep:x` is for what is optional: what the pattern needs anyway is no part of an option.
+        // `dep:x` is for optional dependencies; one that the pattern needs anyway is no part of an option.
         for parts in plan.options.values_mut() {
             parts.retain(|part| {
                 let dependency = part
@@ -215,7 +217,7 @@ impl Library {
             }
             if dependency.is_ours() {
                 return Err(error(format!(
-                    "the unit tests of {} need {name}, which is of this workspace: they belong into tests/",
+                    "the unit tests of {} need {name}, a crate of this workspace: move them to tests/",
                     plan.pattern
                 )));
             }

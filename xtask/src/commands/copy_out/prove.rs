@@ -1,4 +1,5 @@
-//! Whether a copy is worth something: it builds without a warning, uses what it declares, and passes its tests.
+//! Proves that a copy is usable: it builds without a warning, uses each dependency that it declares, and passes its
+//! tests.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{Context, Result, error, process, workspace};
 
-/// Builds and tests the copy, and counts what there was to test.
+/// Builds and tests the copy, and counts its tests.
 pub(super) fn prove(plan: &Plan<'_>, folder: &Path, target: &Path, log: &Path) -> Result<Row> {
     says_what_it_takes(plan)?;
     if log.exists() {
@@ -24,7 +25,8 @@ pub(super) fn prove(plan: &Plan<'_>, folder: &Path, target: &Path, log: &Path) -
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env("CARGO_INCREMENTAL", "0")
             .env("RUST_BACKTRACE", "0")
-            // A copy that greets its new owner with warnings is no copy. The flag holds for the copy alone: cargo caps lints.
+            // A copy must build without warnings. The flag applies to the copy alone: cargo caps the lints of its
+            // dependencies.
             .env("RUSTFLAGS", "--deny warnings");
         process::run(&mut cargo, log).context(format!("the copy of {}", plan.pattern))
     };
@@ -62,8 +64,8 @@ pub(super) fn prove(plan: &Plan<'_>, folder: &Path, target: &Path, log: &Path) -
     Ok(row)
 }
 
-/// Whoever copies by hand reads the paragraph "Copying this". The edges that a feature names are in the manifest, too; what
-/// is compiled always is only there.
+/// Checks the paragraph "Copying this", which is all that a person who copies by hand reads. The edges that a feature
+/// names are also in the manifest; a folder that is always compiled is named only there.
 fn says_what_it_takes(plan: &Plan<'_>) -> Result {
     for (name, sources) in &plan.folders {
         let module = sources
@@ -81,7 +83,7 @@ fn says_what_it_takes(plan: &Plan<'_>) -> Result {
     Ok(())
 }
 
-/// Every version in the copy's lock file is one of ours: it was built with what we test.
+/// Checks that every version in the copy's lock file is in ours, so that the copy was built with tested versions.
 fn versions_are_ours(folder: &Path) -> Result {
     let ours = locked(&workspace::root())?;
     let theirs = locked(folder)?;
@@ -100,7 +102,7 @@ fn versions_are_ours(folder: &Path) -> Result {
     )))
 }
 
-/// Name with version, and source, of each package of a lock file.
+/// Returns the name with version, and the source, of each package of a lock file.
 fn locked(folder: &Path) -> Result<BTreeSet<(String, String)>> {
     let text = sources::read(&folder.join("Cargo.lock"))?;
     let packages = text.split("[[package]]").skip(1);

@@ -1,23 +1,23 @@
-//! What was copied, and what was run.
+//! The report on the copies, and on their tests.
 
 use std::{fmt::Write as _, time::Duration};
 
-/// One copy that builds and passes.
+/// A copy that builds and passes its tests.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) pattern: String,
-    /// With those that it has edges to.
+    /// The pattern's folder and those that it has edges to.
     pub(super) folders: usize,
-    /// Of its own folder, without comments and tests.
+    /// Lines of the pattern's own folder, without comments and tests.
     pub(super) lines_of_code: usize,
-    /// The lines of its manifest; not what those depend on.
+    /// Dependencies in its manifest, without theirs.
     pub(super) dependencies: usize,
     pub(super) unit_tests: usize,
     pub(super) doc_tests: usize,
     pub(super) took: Duration,
 }
 
-/// How many tests passed, by the closing lines of cargo's test runner.
+/// Returns the number of tests that passed, by the closing lines of cargo's test runner.
 pub(super) fn passed(log: &str) -> usize {
     let results = log
         .lines()
@@ -27,7 +27,7 @@ pub(super) fn passed(log: &str) -> usize {
         .sum()
 }
 
-/// As a person reads it.
+/// Returns the table, for a person.
 pub(super) fn table(rows: &[Row]) -> String {
     let width = rows
         .iter()

@@ -1,4 +1,4 @@
-//! The files of a pattern, and what can be read from them.
+//! The files of a pattern, and the facts that can be read from them.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{Context, Result};
 
-/// One file of a pattern.
+/// A file of a pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    /// Below `src`.
+    /// The path below `src`.
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).context(path.display())
 }
 
-/// Every folder of `src` that has a `mod.rs`, with all its files: its SQL too.
+/// Returns every folder of `src` that has a `mod.rs`, with all its files, including SQL.
 pub(super) fn folders(src: &Path) -> Result<BTreeMap<String, Vec<Source>>> {
     let mut folders = BTreeMap::new();
     for entry in fs::read_dir(src).context(src.display())? {
@@ -52,14 +52,14 @@ fn collect(src: &Path, below: &Path, sources: &mut Vec<Source>) -> Result {
     Ok(())
 }
 
-/// Whether these sources use another folder of the crate: a path into it, or a macro of its name.
+/// Returns true if these sources use another folder of the crate: by a path into it, or by a macro of its name.
 pub(super) fn use_folder(sources: &[Source], other: &str) -> bool {
     let from_the_root = format!("crate::{other}");
     let imported = [format!("{other}::"), format!("{other}!")];
     sources
         .iter()
         .flat_map(|source| source.text.lines())
-        // A link in a comment is no use.
+        // A link in a comment is not a use.
         .filter(|line| !line.trim_start().starts_with("//"))
         .any(|line| {
             line.contains(&from_the_root)
@@ -76,7 +76,7 @@ impl Source {
             .is_some_and(|extension| extension == "rs")
     }
 
-    /// What it asks about with `cfg(feature = "…")`.
+    /// Returns the features that the file asks about with `cfg(feature = "…")`.
     pub(super) fn features(&self) -> Vec<String> {
         let after = self.text.split("feature = \"").skip(1);
         after
@@ -84,7 +84,7 @@ impl Source {
             .collect()
     }
 
-    /// Whether it names something of this crate, in code or in an example.
+    /// Returns true if the file names an item of this crate, in code or in an example.
     pub(super) fn names_crate(&self, name: &str) -> bool {
         let name = name.replace('-', "_");
         self.is_rust()
@@ -93,7 +93,7 @@ impl Source {
                 .is_some()
     }
 
-    /// Its text in a crate of another name: examples name their crate from outside.
+    /// Returns the text for a crate of another name: examples name their crate from outside.
     pub(super) fn within(&self, name: &str) -> String {
         if !self.is_rust() {
             return self.text.clone();
@@ -110,7 +110,7 @@ impl Source {
         text
     }
 
-    /// Lines with code in them, without comments, and without tests.
+    /// Returns the number of lines of code, without comments and tests.
     pub(super) fn lines_of_code(&self) -> usize {
         let is_test = |part: &std::ffi::OsStr| part == "tests.rs" || part == "tests";
         if !self.is_rust() || self.path.iter().any(is_test) {
@@ -127,7 +127,7 @@ impl Source {
             .count()
     }
 
-    /// Whether the paragraph on how to copy names this folder.
+    /// Returns true if the paragraph on how to copy names this folder.
     pub(super) fn says_to_copy(&self, folder: &str) -> bool {
         let paragraph = self
             .text
@@ -138,7 +138,7 @@ impl Source {
     }
 }
 
-/// Where `text` has `word` that is not the end of a longer one.
+/// Returns the places where `text` has `word` and it is not the end of a longer one.
 fn starts_of_words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     text.match_indices(word)
         .map(|(start, _)| start)

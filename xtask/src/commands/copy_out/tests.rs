@@ -57,7 +57,7 @@ fn a_dependency_has_the_features_of_both_manifests() {
 }
 
 #[test]
-fn what_is_not_understood_is_an_error() {
+fn unsupported_toml_is_an_error() {
     for text in [
         "a = \"\"\"x\"\"\"",
         "a = 'x'",
@@ -82,7 +82,7 @@ fn examples_name_the_new_crate() {
 }
 
 #[test]
-fn a_link_is_no_use_and_a_test_is_no_code() {
+fn links_in_comments_and_lines_of_tests_do_not_count() {
     let linked = source(
         "//! See [`retry`](crate::retry).\nuse crate::backoff::pause;\n\n#[cfg(test)]\nmod tests {\n    use x;\n}\n",
     );
@@ -119,7 +119,7 @@ fn every_pattern_has_a_plan() {
             .keys()
             .eq(["backoff", "deadline", "retry"])
     );
-    // What is compiled always goes along with who uses it, and what it needs can be switched on.
+    // A folder that is always compiled goes along with its users, and its own needs can be switched on.
     let outbox = plan("outbox");
     assert!(outbox.folders.keys().eq([
         "backoff",

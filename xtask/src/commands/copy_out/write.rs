@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Context, Result, workspace};
 
-/// Writes the crate.
+/// Writes the crate, in place of an earlier one.
 pub(super) fn write(library: &Library, plan: &Plan<'_>, name: &str, folder: &Path) -> Result {
     if folder.exists() {
         fs::remove_dir_all(folder).context(folder.display())?;
@@ -33,7 +33,7 @@ pub(super) fn write(library: &Library, plan: &Plan<'_>, name: &str, folder: &Pat
     if let Some(build) = build_script(plan) {
         put(&folder.join("build.rs"), &build)?;
     }
-    // The versions that the originals are tested with; cargo takes out what is not needed.
+    // The versions that the originals are tested with; cargo removes those that the copy does not use.
     let root = workspace::root();
     for file in ["Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root.join(file), folder.join(file)).context(file)?;
@@ -41,7 +41,7 @@ pub(super) fn write(library: &Library, plan: &Plan<'_>, name: &str, folder: &Pat
     Ok(())
 }
 
-/// A new migration alone must rebuild the crate that embeds it; without SQL there is nothing to say.
+/// Returns a build script that rebuilds the crate for a new migration; `None` if the copy has no migrations.
 fn build_script(plan: &Plan<'_>) -> Option<String> {
     let has_migrations = |sources: &[Source]| {
         let mut folders = sources.iter().filter_map(|source| source.path.parent());
@@ -70,7 +70,7 @@ fn cargo_toml(library: &Library, plan: &Plan<'_>, name: &str) -> Result<String> 
     for field in ["edition", "rust-version", "license"] {
         let _ = writeln!(text, "{field} = {}", library.package(field)?);
     }
-    // It may be written below another crate's folder, as here.
+    // The copy may lie below another crate's folder, as it does here.
     text.push_str("\n[workspace]\n");
     if !plan.options.is_empty() {
         text.push_str("\n[features]\n");

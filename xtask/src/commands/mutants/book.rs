@@ -1,4 +1,4 @@
-//! The mutants of a pattern, as `shared/holdfast/mutants/PATTERN.md` has them.
+//! The mutants of a pattern, as `shared/holdfast/mutants/PATTERN.md` lists them.
 
 use std::{fs, path::PathBuf};
 
@@ -17,24 +17,24 @@ pub(super) struct Book {
 #[derive(Debug)]
 pub(super) struct Mutant {
     pub(super) guarantee: String,
-    /// What it does, as a heading of the third level.
+    /// The change in words, a heading of the third level.
     pub(super) title: String,
-    /// Below `shared/holdfast`.
+    /// The path below `shared/holdfast`.
     pub(super) file: String,
     /// The target and the name of the test that must fail: `it inbox::…` or `lib saga::tests::…`.
     pub(super) test: String,
-    /// What is replaced. It must stand in the file exactly once.
+    /// The text that is replaced. It must stand in the file exactly once.
     pub(super) from: String,
     pub(super) to: String,
 }
 
 impl Mutant {
-    /// The target (`lib` or `it`) and the name of its test.
+    /// Returns the target (`lib` or `it`) and the name of its test.
     pub(super) fn target_and_name(&self) -> (&str, &str) {
         self.test.split_once(' ').unwrap_or(("it", &self.test))
     }
 
-    /// The file's text with the change in it.
+    /// Returns the file's text with the change in it. Fails unless `from` stands in it exactly once.
     pub(super) fn applied_to(&self, text: &str) -> Result<String> {
         match text.matches(&self.from).count() {
             1 => Ok(text.replacen(&self.from, &self.to, 1)),
@@ -47,7 +47,7 @@ impl Mutant {
 }
 
 impl Book {
-    /// Every book, by the pattern's name.
+    /// Returns every book, ordered by the pattern's name.
     pub(super) fn all() -> Result<Vec<Self>> {
         let folder = folder();
         let entries = fs::read_dir(&folder).context(folder.display())?;
@@ -70,7 +70,7 @@ impl Book {
             .collect()
     }
 
-    /// Reads a book: `##` a guarantee, `###` a mutant, a line with its file and its test, and a diff.
+    /// Parses a book: `##` a guarantee, `###` a mutant, a line with its file and its test, and a diff.
     pub(super) fn parse(pattern: &str, text: &str) -> Result<Self> {
         let mut book = Self {
             pattern: pattern.to_owned(),
@@ -140,12 +140,12 @@ impl Mutant {
     }
 }
 
-/// Where the books are.
+/// Returns the folder of the books.
 pub(super) fn folder() -> PathBuf {
     workspace::root().join("shared/holdfast/mutants")
 }
 
-/// The file and the test of a line "`FILE`, found by `TEST`".
+/// Parses a line "`FILE`, found by `TEST`".
 fn found_by(line: &str) -> Option<(&str, &str)> {
     let (file, test) = line.split_once(", found by ")?;
     Some((unquoted(file)?, unquoted(test)?))

@@ -1,8 +1,8 @@
-//! `cargo xtask mutants --generated`: cargo-mutants over the files in which a message would be lost.
+//! `cargo xtask mutants --generated`: cargo-mutants over the files in which a defect would lose a message.
 //!
-//! It changes every condition, operator and return value in turn. Where the tests pass all the same, the change is named in
-//! `shared/holdfast/mutants/SURVIVORS.md` with the reason why nothing is lost by it; one that is not named there fails the
-//! command, and one that is named and was found makes it say so.
+//! It changes every condition, operator and return value in turn. A change that no test finds is listed in
+//! `shared/holdfast/mutants/SURVIVORS.md` with the reason why it loses nothing. A survivor that is not listed fails the
+//! command; a listed one that was found is reported.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,7 +71,7 @@ const CONSUMING: &[&str] = &[
     "strangers::",
 ];
 
-/// Tries the files whose names contain one of `wanted`, or all.
+/// Tries the files whose names contain one of `wanted`, or all files if it is empty.
 pub(super) fn run(bench: &mut Bench, wanted: &[String]) -> Result<ExitCode> {
     let program = installed()?;
     let explained = explained()?;
@@ -108,7 +108,7 @@ pub(super) fn run(bench: &mut Bench, wanted: &[String]) -> Result<ExitCode> {
     })
 }
 
-/// Installs the tool below `target/tools`, and keeps it there.
+/// Installs the tool below `target/tools` unless it is there, and returns its program.
 fn installed() -> Result<PathBuf> {
     let home = workspace::target().join("tools");
     let program = home.join("bin/cargo-mutants");
@@ -127,7 +127,7 @@ fn installed() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Has every change of a file tried in the copy; returns the names of those that no test found.
+/// Tries every change of a file in the copy, and returns the names of those that no test found.
 fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<String>> {
     let output = workspace::target().join("mutants/generated");
     if output.exists() {
@@ -139,7 +139,7 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
         .args(["--caught", "--timeout", PATIENCE, "--output"])
         .arg(&output)
         .args(["--package=holdfast", "--features=holdfast/failpoints"])
-        // With the features of every other build: what the workspace depends on is built already.
+        // With the features of every other build, so that the workspace's dependencies are built already.
         .arg(format!("--cargo-arg=--package={}", workspace::FEATURES))
         .arg(format!("--cargo-arg={}", subject.target))
         .arg(RUNNER)
@@ -155,7 +155,7 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
     let status = bench
         .run_in_copy(&mut mutants, Duration::MAX)?
         .ok_or_else(|| error(format!("{TOOL} did not end")))?;
-    // 0: all were found; 2: some were missed; 3: some took too long, which is found as well.
+    // 0: all were found; 2: some were missed; 3: some exceeded the time limit, which counts as found.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         return Err(error(format!("{TOOL}: {status}")));
     }
@@ -179,7 +179,7 @@ pub(super) fn numbered(names: impl Iterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
-/// The name of a change without the line and the column, which move.
+/// Returns the name of a change without its line and column, which vary.
 fn name(line: &str) -> String {
     let mut parts = line.splitn(4, ':');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -188,7 +188,7 @@ fn name(line: &str) -> String {
     }
 }
 
-/// The survivors that are listed with their reasons.
+/// Returns the survivors that are listed with their reasons.
 fn explained() -> Result<BTreeSet<String>> {
     let list = super::book::folder().join("SURVIVORS.md");
     let text = fs::read_to_string(&list).context(list.display())?;

@@ -1,4 +1,4 @@
-//! A copy of the workspace, to be broken.
+//! A copy of the workspace, in which mutants are applied.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 use super::book::Mutant;
 use crate::{Context, Result, workspace};
 
-/// The copy. What a killed run left broken is mended by the next one.
+/// The copy. The next run repairs what a killed one left in it.
 pub(super) struct Place {
     pub(super) root: PathBuf,
 }
@@ -39,14 +39,14 @@ impl Place {
     }
 }
 
-/// Copies what differs, and removes what is not there any more.
+/// Copies the files that differ, and removes those that no longer exist.
 fn copy(from: &Path, to: &Path, is_root: bool) -> Result {
     fs::create_dir_all(to).context(to.display())?;
     let mut names = Vec::new();
     for entry in fs::read_dir(from).context(from.display())? {
         let entry = entry?;
         let name = entry.file_name();
-        // The build, which is where the copy is, and the history.
+        // The build, which holds the copy, and the history.
         if is_root && (name == "target" || name == ".git") {
             continue;
         }

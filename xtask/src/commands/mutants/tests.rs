@@ -46,7 +46,7 @@ fn each_guarantee_has_a_mutant_and_no_other_has() {
     }
 }
 
-/// The sentences under "Guarantee" in the documentation of a pattern.
+/// Returns the sentences under "Guarantee" in the documentation of a pattern.
 fn promised_by(pattern: &str) -> Vec<String> {
     let module = format!("shared/holdfast/src/{pattern}/mod.rs");
     let text = fs::read_to_string(workspace::root().join(module)).expect("the module");
@@ -88,7 +88,7 @@ fn a_book_is_read_as_it_is_written() {
 }
 
 #[test]
-fn a_book_that_lacks_something_is_refused() {
+fn incomplete_book_is_refused() {
     for text in [
         "### Of no guarantee\n",
         "## It holds.\n\n### No file\n\n```diff\n-old\n+new\n```\n",
