@@ -1,4 +1,4 @@
-//! What CONTRIBUTING.md asks of comments, names and lengths, held for every Rust file; prints a table of what it counts.
+//! The rules of CONTRIBUTING.md for comments, names and lengths, held for every Rust file. Prints a table of its counts.
 //!
 //! It reads text: rustfmt has laid the files out, so that an item ends at the first closing brace in its own column.
 
@@ -40,7 +40,7 @@ struct Finding {
     text: String,
 }
 
-/// What was counted and found in all files.
+/// The counts and findings of all files.
 #[derive(Debug, Default)]
 struct Survey {
     files: usize,
