@@ -124,6 +124,12 @@ async fn late_worker_does_not_put_off_anothers_claim() {
         }
     })
     .await;
+    // A worker claims first and connects then.
+    eventually("its connection", || {
+        let count = payment.line.connections();
+        std::future::ready((count > 0).then_some(()).ok_or("none"))
+    })
+    .await;
     // The call gets no answer: its connection breaks. A new one works.
     payment.line.lead_to(payment.company.address());
     payment.line.restore();
