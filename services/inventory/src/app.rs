@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, tally::Held};
+use chassis::Chassis;
 use metrics::{Unit, describe_counter};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use crate::{
     config::Config,
-    consumer::{self, Consumer, Messages},
+    consumer::{self, Consumer},
     http, store,
 };
 
@@ -23,15 +23,14 @@ impl App {
         let Config {
             chassis, broker, ..
         } = config;
-        let (chassis, waker, _) = Chassis::new("inventory", chassis, store::migrator())?
-            .with_messaging(broker, Messages)?;
+        let (chassis, waker, _) =
+            Chassis::new("inventory", chassis, store::migrator())?.with_messaging(broker)?;
         let state = web::Data::new(http::State {
             pool: chassis.pool().clone(),
         });
         let consumer = |queue| Consumer {
             queue,
             waker: waker.clone(),
-            held: Held::default(),
         };
         let chassis = chassis
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))

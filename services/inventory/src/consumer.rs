@@ -1,24 +1,24 @@
 //! Decodes messages into commands, and applies them in batches.
 
 use chassis::{
-    events::{decode, key_of, source_of},
-    tally::Held,
+    events::{decode, key_of},
+    tally::Tally,
 };
 use contracts::{
     Message,
     orchestrator::{CommitInventory, ReleaseInventory, ReserveInventory, SettleInventory},
     order::{OrderCancelling, OrderConfirmed, OrderSettling, Participant},
     payment::PaymentCompleted,
-    value::{OrderId, OrderLine, PricedLine},
+    value::{OrderLine, PricedLine},
 };
 use holdfast::{
     failpoint,
-    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    messaging::{Error, Handler, Incoming, Received, Undecodable},
     outbox::Waker,
 };
 use sqlx::PgConnection;
 
-use crate::commands::{self, Command, Told};
+use crate::commands::{self, Command, Request};
 
 /// The queue of the events that reservations react to.
 pub(crate) const CHOREOGRAPHY: &str = "inventory.choreography";
@@ -31,70 +31,43 @@ pub(crate) struct Consumer {
     pub(crate) queue: &'static str,
     /// The waker of the outbox's relay.
     pub(crate) waker: Waker,
-    /// The counts of the batch in hand, until it has committed.
-    pub(crate) held: Held,
-}
-
-/// A decoded message.
-pub(crate) struct Decoded {
-    order: OrderId,
-    order_version: u32,
-    /// The command; `None` if the message does not concern this service.
-    command: Option<Command>,
-    /// The idempotency key under which a command is answered; `None` in choreography.
-    reply_key: Option<String>,
 }
 
 impl Handler for Consumer {
-    type Message = Decoded;
+    type Command = Command;
+    type Effect = Tally;
 
-    fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<Command, Undecodable> {
         decoded(self.queue, event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Decoded>],
-    ) -> Result<(), Error> {
-        let mut told = Vec::with_capacity(batch.len());
-        for Received {
-            event,
-            message,
-            span,
-        } in batch
-        {
-            failpoint::inject("inventory.handle", &message.order.to_string())?;
-            if let Some(command) = &message.command {
-                let (order, order_version) = (message.order, message.order_version);
-                told.push(Told {
-                    order,
-                    order_version,
-                    command,
-                    event,
-                    answering: message.reply_key.as_deref().into(),
-                    span,
-                });
-            }
+        batch: &[&Received<Command>],
+    ) -> Result<Tally, Error> {
+        for message in batch {
+            failpoint::inject("inventory.handle", &message.command.order.to_string())?;
         }
-        self.held.hold(commands::apply(conn, &told).await?);
-        Ok(())
+        Ok(commands::apply(conn, batch).await?)
     }
 
-    fn committed(&self) {
-        self.held.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
     }
 }
 
 /// Decodes a message. Each queue takes its own types only: a message in the wrong queue would be answered to the wrong
 /// recipient.
-fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
-    fn about<M: Message>(message: &M, command: Option<Command>) -> Decoded {
-        Decoded {
+fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
+    fn about<M: Message>(message: &M, request: Option<Request>) -> Command {
+        Command {
             order: message.order_id(),
             order_version: message.order_version(),
-            command,
+            request,
             reply_key: None,
         }
     }
@@ -104,10 +77,10 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
             about(&message, Some(reserve(&message.lines)))
         }
         (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
-            about(&decode::<OrderConfirmed>(event)?, Some(Command::Commit))
+            about(&decode::<OrderConfirmed>(event)?, Some(Request::Commit))
         }
         (CHOREOGRAPHY, OrderCancelling::TYPE) => {
-            about(&decode::<OrderCancelling>(event)?, Some(Command::Release))
+            about(&decode::<OrderCancelling>(event)?, Some(Request::Release))
         }
         (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
@@ -120,10 +93,10 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
             about(&message, Some(reserve(&message.lines)))
         }
         (COMMANDS, CommitInventory::TYPE) => {
-            about(&decode::<CommitInventory>(event)?, Some(Command::Commit))
+            about(&decode::<CommitInventory>(event)?, Some(Request::Commit))
         }
         (COMMANDS, ReleaseInventory::TYPE) => {
-            about(&decode::<ReleaseInventory>(event)?, Some(Command::Release))
+            about(&decode::<ReleaseInventory>(event)?, Some(Request::Release))
         }
         (COMMANDS, SettleInventory::TYPE) => {
             let message: SettleInventory = decode(event)?;
@@ -133,38 +106,23 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
         (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
     };
     let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
-    Ok(Decoded {
+    Ok(Command {
         reply_key,
         ..decoded
     })
 }
 
-fn reserve(lines: &[PricedLine]) -> Command {
+fn reserve(lines: &[PricedLine]) -> Request {
     let line = |line: &PricedLine| OrderLine {
         sku: line.sku.clone(),
         quantity: line.quantity,
     };
-    Command::Reserve(lines.iter().map(line).collect())
+    Request::Reserve(lines.iter().map(line).collect())
 }
 
-fn settle(operator: &str, note: &str) -> Command {
-    Command::Settle {
+fn settle(operator: &str, note: &str) -> Request {
+    Request::Settle {
         operator: operator.to_owned(),
         note: note.to_owned(),
-    }
-}
-
-/// The schema that operators' edits of parked messages are checked against.
-pub(crate) struct Messages;
-
-impl Schema for Messages {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(queue, event)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    }
-
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        source_of(kind)
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         webhook::{Courier, Lookup, Policy, System, Vault},
     },
     config::Config,
-    consumer::{self, Consumer, Messages},
+    consumer::{self, Consumer},
     http, store,
     template::Templates,
     worker::{
@@ -49,8 +49,8 @@ impl App {
         let vault = Arc::new(Vault::open(&webhook, environment)?);
         let courier = Courier::new(&webhook, policy, Arc::clone(&vault), lookup)?;
         let courier = Arc::new(courier);
-        let (chassis, waker, _) = Chassis::new("notification", chassis, store::migrator())?
-            .with_messaging(broker, Messages)?;
+        let (chassis, waker, _) =
+            Chassis::new("notification", chassis, store::migrator())?.with_messaging(broker)?;
         let pool = chassis.pool().clone();
         let (post, webhooks) = (Waker::default(), Waker::default());
         let state = web::Data::new(http::State {

@@ -1,6 +1,6 @@
 //! Decodes messages into news, and handles them in batches.
 
-use chassis::events::{decode, key_of, source_of};
+use chassis::events::{decode, key_of};
 use contracts::{
     Message,
     orchestrator::{self, SendNotification, Undoing},
@@ -8,13 +8,13 @@ use contracts::{
 };
 use holdfast::{
     failpoint,
-    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    messaging::{Error, Handler, Incoming, Received, Undecodable},
     outbox::Waker,
 };
 use sqlx::PgConnection;
 
 use crate::{
-    commands::{self, Told},
+    commands::{self, Command},
     domain::{Charge, News, What},
     template::Templates,
 };
@@ -37,44 +37,27 @@ pub(crate) struct Consumer {
     pub(crate) webhooks: Waker,
 }
 
-/// A decoded message.
-pub(crate) struct Decoded {
-    news: News,
-    /// The idempotency key under which a command is answered; `None` in choreography.
-    reply_key: Option<String>,
-}
-
 impl Handler for Consumer {
-    type Message = Decoded;
+    type Command = Command;
+    type Effect = ();
 
-    fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<Command, Undecodable> {
         decoded(self.queue, event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Decoded>],
+        batch: &[&Received<Command>],
     ) -> Result<(), Error> {
-        let mut told = Vec::with_capacity(batch.len());
-        for Received {
-            event,
-            message: Decoded { news, reply_key },
-            span,
-        } in batch
-        {
-            failpoint::inject("notification.handle", &news.order_id.to_string())?;
-            told.push(Told {
-                news,
-                event,
-                reply_key: reply_key.as_deref(),
-                span,
-            });
+        for message in batch {
+            let order = message.command.news.order_id;
+            failpoint::inject("notification.handle", &order.to_string())?;
         }
-        Ok(commands::tell(conn, &self.templates, &told).await?)
+        Ok(commands::tell(conn, &self.templates, batch).await?)
     }
 
-    fn committed(&self) {
+    fn committed(&self, _: Option<()>) {
         self.waker.wake();
         self.post.wake();
         self.webhooks.wake();
@@ -82,7 +65,7 @@ impl Handler for Consumer {
 }
 
 /// Decodes a message. Each queue takes its own types only.
-fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
+fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
     let news = match (queue, event.kind.as_str()) {
         (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
             let OrderConfirmed {
@@ -141,7 +124,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
         (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
     };
     let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
-    Ok(Decoded { news, reply_key })
+    Ok(Command { news, reply_key })
 }
 
 /// Translates the orchestrator's news into this service's.
@@ -156,20 +139,5 @@ fn what(news: orchestrator::News) -> What {
                 Undoing::Settled => Charge::Settled,
             },
         },
-    }
-}
-
-/// The schema that operators' edits of parked messages are checked against.
-pub(crate) struct Messages;
-
-impl Schema for Messages {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(queue, event)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    }
-
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        source_of(kind)
     }
 }

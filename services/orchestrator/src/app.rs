@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
-use chassis::{Chassis, tally::Held};
+use chassis::Chassis;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use crate::{
     commands::{ENDS, Sagas},
     config::Config,
-    consumer::{self, Messages, Replies, Requests},
+    consumer::{self, Replies, Requests},
     domain::DEFINITIONS,
     http, store,
     worker::Sweeper,
@@ -29,8 +29,8 @@ impl App {
             sagas: settings,
             ..
         } = config;
-        let (chassis, waker, receiving) = Chassis::new("orchestrator", chassis, store::migrator())?
-            .with_messaging(broker, Messages)?;
+        let (chassis, waker, receiving) =
+            Chassis::new("orchestrator", chassis, store::migrator())?.with_messaging(broker)?;
         let pool = chassis.pool().clone();
         let sagas = Arc::new(Sagas::new(&DEFINITIONS, settings.pace())?);
         let state = web::Data::new(http::State {
@@ -41,13 +41,10 @@ impl App {
         let requests = Requests {
             sagas: Arc::clone(&sagas),
             waker: waker.clone(),
-            started: Held::default(),
-            cancelled: Held::default(),
         };
         let replies = Replies {
             sagas: Arc::clone(&sagas),
             waker: waker.clone(),
-            held: Held::default(),
         };
         let sweeper = Sweeper {
             pool,

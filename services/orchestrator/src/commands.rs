@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use chassis::{events::Publishing, tally::Tally, trace::OrderFacts};
-use contracts::order::StartSaga;
+use contracts::{
+    order::{Saga, StartSaga},
+    value::OrderId,
+};
 use holdfast::{
     failpoint,
-    messaging::Incoming,
+    messaging::Received,
     outbox,
     saga::{Action, Applied, By, End, Executor, Heard, Outgoing, Start},
     telemetry::{self, TraceContext},
@@ -14,7 +17,7 @@ use holdfast::{
 use metrics::{counter, histogram};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use tracing::{Span, error, field::Empty, info, info_span};
+use tracing::{error, field::Empty, info, info_span};
 use uuid::Uuid;
 
 use crate::{
@@ -30,38 +33,54 @@ const PUBLISHING: Publishing<'static> = Publishing {
 /// The executor of this service's sagas.
 pub(crate) type Sagas = Executor<Data, Command>;
 
-/// A message, and the span of its handling, which the commands that follow from it continue.
-#[derive(Clone, Copy)]
-pub(crate) struct Because<'a> {
-    pub(crate) event: &'a Incoming,
-    pub(crate) span: &'a Span,
+/// A request of the order service.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Start(Box<StartSaga>),
+    Cancel { order: OrderId, reason: String },
 }
 
-/// Starts a batch of sagas. Those that exist already are left as they are.
-pub(crate) async fn start(
+/// Applies a batch of requests. Starts come first, so that a cancel in the same batch finds its saga. Returns what to
+/// count after the commit.
+pub(crate) async fn apply_requests(
     conn: &mut PgConnection,
     sagas: &Sagas,
-    batch: &[(&StartSaga, Because<'_>)],
+    messages: &[&Received<Request>],
 ) -> Result<Tally, Error> {
-    let starts: Vec<Start<Data>> = batch
+    let (starting, cancelling): (Vec<_>, Vec<_>) = messages
         .iter()
-        .map(|(data, because)| {
-            facts(data).describe(because.span);
-            let trace = telemetry::trace_context_of(because.span);
-            Start {
-                id: saga_id(data.order_id, data.saga),
-                definition: definition(data.saga).name,
-                subject: data.order_id.to_string(),
-                data: (*data).clone(),
-                traceparent: trace.as_ref().map(TraceContext::traceparent),
-                tracestate: trace.and_then(|trace| trace.tracestate().map(str::to_owned)),
-            }
+        .copied()
+        .partition(|message| matches!(message.command, Request::Start(_)));
+    let mut tally = start(conn, sagas, &starting).await?;
+    tally.extend(cancel(conn, sagas, &cancelling).await?);
+    Ok(tally)
+}
+
+/// Starts sagas. Those that exist already are left as they are.
+async fn start(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    messages: &[&Received<Request>],
+) -> Result<Tally, Error> {
+    let starts = messages.iter().filter_map(|message| {
+        let Request::Start(data) = &message.command else {
+            return None;
+        };
+        facts(data).describe(&message.span);
+        let trace = telemetry::trace_context_of(&message.span);
+        Some(Start {
+            id: saga_id(data.order_id, data.saga),
+            definition: definition(data.saga).name,
+            subject: data.order_id.to_string(),
+            data: (**data).clone(),
+            traceparent: trace.as_ref().map(TraceContext::traceparent),
+            tracestate: trace.and_then(|trace| trace.tracestate().map(str::to_owned)),
         })
-        .collect();
-    let because: Vec<Because<'_>> = batch.iter().map(|(_, because)| *because).collect();
+    });
+    let starts: Vec<Start<Data>> = starts.collect();
     let (new, applied) = sagas
         .start(conn, &starts, &mut |outgoing, command| {
-            message(&because, outgoing, &command)
+            message(messages, outgoing, &command)
         })
         .await?;
     failpoint!("orchestrator.mid_batch");
@@ -75,40 +94,64 @@ pub(crate) async fn start(
     Ok(tally)
 }
 
-/// An input to a saga, and the message that it came in.
-pub(crate) struct Told<'a> {
-    pub(crate) saga: Uuid,
-    pub(crate) heard: Heard,
-    pub(crate) because: Because<'a>,
-}
-
-/// Applies a batch of inputs. A reply to a saga or step that does not exist is an error. A cancel of a saga that does
-/// not exist (yet) is ignored, because the order's row will reject the confirmation.
-pub(crate) async fn apply(
+/// Cancels sagas. A cancel of a saga that does not exist (yet) is ignored, because the order's row will reject the
+/// confirmation.
+async fn cancel(
     conn: &mut PgConnection,
     sagas: &Sagas,
-    batch: &[Told<'_>],
+    messages: &[&Received<Request>],
 ) -> Result<Tally, Error> {
-    let inputs: Vec<(Uuid, Heard)> = batch
+    let inputs = messages.iter().filter_map(|message| {
+        let Request::Cancel { order, reason } = &message.command else {
+            return None;
+        };
+        let reason = reason.clone();
+        Some((saga_id(*order, Saga::PlaceOrder), Heard::Cancel { reason }))
+    });
+    let inputs: Vec<(Uuid, Heard)> = inputs.collect();
+    let applied = apply(conn, sagas, &inputs, messages).await?;
+    Ok(tally(&applied))
+}
+
+/// A participant's reply, addressed to its saga.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) saga: Uuid,
+    pub(crate) heard: Heard,
+}
+
+/// Applies a batch of replies. A reply to a saga or step that does not exist is an error. Returns what to count after
+/// the commit.
+pub(crate) async fn apply_replies(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    messages: &[&Received<Reply>],
+) -> Result<Tally, Error> {
+    let inputs: Vec<(Uuid, Heard)> = messages
         .iter()
-        .map(|told| (told.saga, told.heard.clone()))
+        .map(|message| (message.command.saga, message.command.heard.clone()))
         .collect();
-    let because: Vec<Because<'_>> = batch.iter().map(|told| told.because).collect();
+    let applied = apply(conn, sagas, &inputs, messages).await?;
+    match applied.unknown.first() {
+        Some(place) => Err(Error::NobodyAsked(messages[*place].command.saga)),
+        None => Ok(tally(&applied)),
+    }
+}
+
+/// Applies inputs, each of which is in the message of the same place.
+async fn apply<C: Sync>(
+    conn: &mut PgConnection,
+    sagas: &Sagas,
+    inputs: &[(Uuid, Heard)],
+    messages: &[&Received<C>],
+) -> Result<Applied, Error> {
     let applied = sagas
-        .apply(conn, &inputs, &mut |outgoing, command| {
-            message(&because, outgoing, &command)
+        .apply(conn, inputs, &mut |outgoing, command| {
+            message(messages, outgoing, &command)
         })
         .await?;
     failpoint!("orchestrator.mid_batch");
-    let stranger = applied
-        .unknown
-        .iter()
-        .map(|place| &batch[*place])
-        .find(|told| matches!(told.heard, Heard::Reply { .. }));
-    match stranger {
-        Some(told) => Err(Error::NobodyAsked(told.saga)),
-        None => Ok(tally(&applied)),
-    }
+    Ok(applied)
 }
 
 /// Applies the timeout of sagas whose reply is overdue, up to `limit` of them, and returns their number. `heard_for` is
@@ -148,8 +191,12 @@ pub(crate) async fn operate(
 }
 
 /// Returns the outbox row for a command that a message led to.
-fn message(because: &[Because<'_>], outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
-    let Because { event, span } = because[outgoing.cause];
+fn message<C>(
+    causes: &[&Received<C>],
+    outgoing: &Outgoing<'_>,
+    command: &Command,
+) -> outbox::Message {
+    let Received { event, span, .. } = causes[outgoing.cause];
     telemetry::attribute(span, "saga.step", outgoing.step);
     span.in_scope(|| row(&PUBLISHING.because_of(event), outgoing, command))
 }

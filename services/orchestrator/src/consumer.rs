@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chassis::{
     events::{decode, key_of, source_of},
-    tally::Held,
+    tally::Tally,
 };
 use contracts::{
     Message,
@@ -24,16 +24,15 @@ use contracts::{
 };
 use holdfast::{
     failpoint,
-    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    messaging::{Error, Handler, Incoming, Received, Undecodable},
     outbox::Waker,
     saga::{Answer, Heard, Key, Outcome},
 };
 use serde::Serialize;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::{
-    commands::{self, Because, Sagas, Told},
+    commands::{self, Reply, Request, Sagas},
     domain::{participant, saga_id},
 };
 
@@ -42,24 +41,15 @@ pub(crate) const COMMANDS: &str = "orchestrator.commands";
 /// The queue of participants' replies.
 pub(crate) const REPLIES: &str = "orchestrator.replies";
 
-/// A request from the order service.
-pub(crate) enum Request {
-    Start(Box<StartSaga>),
-    Cancel { order: OrderId, reason: String },
-}
-
 /// The handler of requests from the order service.
 pub(crate) struct Requests {
     pub(crate) sagas: Arc<Sagas>,
     pub(crate) waker: Waker,
-    /// The starts to count once the current batch is committed.
-    pub(crate) started: Held,
-    /// The cancels to count once the current batch is committed.
-    pub(crate) cancelled: Held,
 }
 
 impl Handler for Requests {
-    type Message = Request;
+    type Command = Request;
+    type Effect = Tally;
 
     fn decode(&self, event: &Incoming) -> Result<Request, Undecodable> {
         request(event)
@@ -69,36 +59,17 @@ impl Handler for Requests {
         &self,
         conn: &mut PgConnection,
         batch: &[&Received<Request>],
-    ) -> Result<(), Error> {
-        // Starts come first, so that a cancel in the same batch finds its saga.
-        let (mut starts, mut cancels) = (Vec::new(), Vec::new());
-        for received in batch {
-            let because = Because {
-                event: &received.event,
-                span: &received.span,
-            };
-            failpoint::inject("orchestrator.handle", &received.event.subject)?;
-            match &received.message {
-                Request::Start(start) => starts.push((&**start, because)),
-                Request::Cancel { order, reason } => cancels.push(Told {
-                    saga: saga_id(*order, Saga::PlaceOrder),
-                    heard: Heard::Cancel {
-                        reason: reason.clone(),
-                    },
-                    because,
-                }),
-            }
+    ) -> Result<Tally, Error> {
+        for message in batch {
+            failpoint::inject("orchestrator.handle", &message.event.subject)?;
         }
-        self.started
-            .hold(commands::start(conn, &self.sagas, &starts).await?);
-        self.cancelled
-            .hold(commands::apply(conn, &self.sagas, &cancels).await?);
-        Ok(())
+        Ok(commands::apply_requests(conn, &self.sagas, batch).await?)
     }
 
-    fn committed(&self) {
-        self.started.count();
-        self.cancelled.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
     }
 }
@@ -107,45 +78,31 @@ impl Handler for Requests {
 pub(crate) struct Replies {
     pub(crate) sagas: Arc<Sagas>,
     pub(crate) waker: Waker,
-    /// The metrics to count once the current batch is committed.
-    pub(crate) held: Held,
 }
 
 impl Handler for Replies {
-    type Message = (Uuid, Heard);
+    type Command = Reply;
+    type Effect = Tally;
 
-    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<Reply, Undecodable> {
         reply(event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Self::Message>],
-    ) -> Result<(), Error> {
-        let mut told = Vec::with_capacity(batch.len());
-        for Received {
-            event,
-            message,
-            span,
-        } in batch
-        {
-            failpoint::inject("orchestrator.handle", &event.subject)?;
-            let (saga, heard) = message.clone();
-            let because = Because { event, span };
-            told.push(Told {
-                saga,
-                heard,
-                because,
-            });
+        batch: &[&Received<Reply>],
+    ) -> Result<Tally, Error> {
+        for message in batch {
+            failpoint::inject("orchestrator.handle", &message.event.subject)?;
         }
-        self.held
-            .hold(commands::apply(conn, &self.sagas, &told).await?);
-        Ok(())
+        Ok(commands::apply_replies(conn, &self.sagas, batch).await?)
     }
 
-    fn committed(&self) {
-        self.held.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
     }
 }
@@ -167,7 +124,7 @@ fn request(event: &Incoming) -> Result<Request, Undecodable> {
 }
 
 /// Decodes a reply. It finds its saga and step by the key of the command that it replies to.
-fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
+fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
     /// Decodes the payload as `M`. Only the order's id is needed.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
         decode::<M>(event).map(|message| message.order_id())
@@ -231,37 +188,19 @@ fn reply(event: &Incoming) -> Result<(Uuid, Heard), Undecodable> {
         kind: kind.to_owned(),
         detail,
     };
-    Ok((
+    Ok(Reply {
         saga,
-        Heard::Reply {
+        heard: Heard::Reply {
             step,
             asked,
             outcome,
             answer,
         },
-    ))
+    })
 }
 
 /// Returns a reason as it is on the wire.
 fn word(reason: &impl Serialize) -> String {
     let value = serde_json::to_value(reason).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
-}
-
-/// The schemas against which an operator's edits of parked messages are checked.
-pub(crate) struct Messages;
-
-impl Schema for Messages {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        let checked = if queue == COMMANDS {
-            request(event).map(|_| ())
-        } else {
-            reply(event).map(|_| ())
-        };
-        checked.map_err(|error| error.to_string())
-    }
-
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        source_of(kind)
-    }
 }

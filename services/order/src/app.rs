@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, tally::Held};
+use chassis::Chassis;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use crate::{
     client::Prices,
     config::Config,
-    consumer::{self, Choreography, Commands, Messages, Timeline},
+    consumer::{self, Choreography, Commands, Timeline},
     http, store,
     worker::Sweeper,
 };
@@ -30,7 +30,7 @@ impl App {
             ..
         } = config;
         let (chassis, waker, receiving) =
-            Chassis::new("order", chassis, store::migrator())?.with_messaging(broker, Messages)?;
+            Chassis::new("order", chassis, store::migrator())?.with_messaging(broker)?;
         let pool = chassis.pool().clone();
         let prices = Prices::new(&prices)?;
         let chassis = chassis.depends_on(prices.pipeline());
@@ -49,13 +49,8 @@ impl App {
         let choreography = Choreography {
             waker: waker.clone(),
             waiting,
-            held: Held::default(),
         };
-        let commands = Commands {
-            waker,
-            waiting,
-            held: Held::default(),
-        };
+        let commands = Commands { waker, waiting };
         let chassis = chassis
             .consume(consumer::CHOREOGRAPHY, choreography)
             .consume(consumer::COMMANDS, commands)

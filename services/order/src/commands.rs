@@ -19,9 +19,9 @@ use chassis::events::Publishing;
 
 pub(crate) use self::{
     cancel::cancel,
-    choreography::{Told, give_up_overdue, hear},
+    choreography::{Event, apply_events, give_up_overdue},
     operator::{ByOperator, cancel_by_operator, resume, settle},
-    orchestration::{Asked, obey},
+    orchestration::{Command, apply_commands},
     place::{Placed, place, placed_before},
     sweep::sweep,
 };

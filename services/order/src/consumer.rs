@@ -2,8 +2,8 @@
 //! every message about orders, for the timeline.
 
 use chassis::{
-    events::{check_source, decode, key_of, source_of},
-    tally::Held,
+    events::{check_source, decode, key_of},
+    tally::Tally,
 };
 use contracts::{
     Message,
@@ -17,7 +17,8 @@ use contracts::{
     value::OrderId,
 };
 use holdfast::{
-    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    failpoint,
+    messaging::{Error, Handler, Incoming, Received, Undecodable},
     outbox::Waker,
     telemetry::TraceContext,
 };
@@ -25,7 +26,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    commands::{self, Asked, Told},
+    commands,
     config::WaitingSettings,
     domain::{Input, Undo, orchestrated},
     store::{self, Fact},
@@ -42,47 +43,32 @@ pub(crate) const TIMELINE: &str = "order.timeline";
 pub(crate) struct Choreography {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
-    /// The counts of the batch in hand, until it is committed.
-    pub(crate) held: Held,
 }
 
 impl Handler for Choreography {
-    type Message = (OrderId, Input);
+    type Command = commands::Event;
+    type Effect = Tally;
 
-    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
-        input(event)
+    fn decode(&self, event: &Incoming) -> Result<commands::Event, Undecodable> {
+        let (order, input) = input(event)?;
+        Ok(commands::Event { order, input })
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Self::Message>],
-    ) -> Result<(), Error> {
-        let told: Vec<Told<'_>> = batch
-            .iter()
-            .map(
-                |Received {
-                     event,
-                     message: (order, input),
-                     span,
-                 }| Told {
-                    order: *order,
-                    input: *input,
-                    event,
-                    span,
-                },
-            )
-            .collect();
-        for told in &told {
-            holdfast::failpoint::inject("order.handle", &told.order.to_string())?;
+        batch: &[&Received<commands::Event>],
+    ) -> Result<Tally, Error> {
+        for message in batch {
+            failpoint::inject("order.handle", &message.command.order.to_string())?;
         }
-        self.held
-            .hold(commands::hear(conn, &told, &self.waiting).await?);
-        Ok(())
+        Ok(commands::apply_events(conn, batch, &self.waiting).await?)
     }
 
-    fn committed(&self) {
-        self.held.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
     }
 }
@@ -131,61 +117,37 @@ fn input(event: &Incoming) -> Result<(OrderId, Input), Undecodable> {
 pub(crate) struct Commands {
     pub(crate) waker: Waker,
     pub(crate) waiting: WaitingSettings,
-    /// The counts of the batch in hand, until it is committed.
-    pub(crate) held: Held,
-}
-
-/// A command to an order, and the key of its reply.
-pub(crate) struct Command {
-    order: OrderId,
-    input: orchestrated::Input,
-    key: String,
 }
 
 impl Handler for Commands {
-    type Message = Command;
+    type Command = commands::Command;
+    type Effect = Tally;
 
-    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<commands::Command, Undecodable> {
         command(event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Self::Message>],
-    ) -> Result<(), Error> {
-        let asked: Vec<Asked<'_>> = batch
-            .iter()
-            .map(
-                |Received {
-                     event,
-                     message: Command { order, input, key },
-                     span,
-                 }| Asked {
-                    order: *order,
-                    input: *input,
-                    key,
-                    event,
-                    span,
-                },
-            )
-            .collect();
-        for asked in &asked {
-            holdfast::failpoint::inject("order.handle", &asked.order.to_string())?;
+        batch: &[&Received<commands::Command>],
+    ) -> Result<Tally, Error> {
+        for message in batch {
+            failpoint::inject("order.handle", &message.command.order.to_string())?;
         }
-        self.held
-            .hold(commands::obey(conn, &asked, &self.waiting).await?);
-        Ok(())
+        Ok(commands::apply_commands(conn, batch, &self.waiting).await?)
     }
 
-    fn committed(&self) {
-        self.held.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
     }
 }
 
 /// Returns the command in a message.
-fn command(event: &Incoming) -> Result<Command, Undecodable> {
+fn command(event: &Incoming) -> Result<commands::Command, Undecodable> {
     let undo = |undoing| match undoing {
         Undoing::Undone => Undo::Undone,
         Undoing::NothingToUndo => Undo::NothingToUndo,
@@ -212,18 +174,19 @@ fn command(event: &Incoming) -> Result<Command, Undecodable> {
         other => return Err(Undecodable::UnknownType(other.to_owned())),
     };
     let key = key_of(event)?;
-    Ok(Command { order, input, key })
+    Ok(commands::Command { order, input, key })
 }
 
 /// The handler that records every message about orders.
 pub(crate) struct Timeline;
 
 impl Handler for Timeline {
-    type Message = (Uuid, serde_json::Value);
+    type Command = (Uuid, serde_json::Value);
+    type Effect = ();
 
     /// Accepts every type, also in versions that this service does not know yet: it records the message, and decides
     /// nothing by it. A message in another service's name is rejected, because customers read the timeline.
-    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<Self::Command, Undecodable> {
         check_source(event)?;
         let malformed = |error: &dyn std::fmt::Display| Undecodable::Malformed(error.to_string());
         let order = event.subject.parse().map_err(|error| malformed(&error))?;
@@ -234,14 +197,14 @@ impl Handler for Timeline {
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Self::Message>],
+        batch: &[&Received<Self::Command>],
     ) -> Result<(), Error> {
         let facts: Vec<Fact> = batch
             .iter()
             .map(
                 |Received {
                      event,
-                     message: (order_id, data),
+                     command: (order_id, data),
                      ..
                  }| Fact {
                     order_id: *order_id,
@@ -258,23 +221,5 @@ impl Handler for Timeline {
         Ok(store::record(conn, &facts).await?)
     }
 
-    fn committed(&self) {}
-}
-
-/// The check of operators' edits.
-pub(crate) struct Messages;
-
-impl Schema for Messages {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        let checked = match queue {
-            TIMELINE => Timeline.decode(event).map(|_| ()),
-            COMMANDS => command(event).map(|_| ()),
-            _ => input(event).map(|_| ()),
-        };
-        checked.map_err(|error| error.to_string())
-    }
-
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        source_of(kind)
-    }
+    fn committed(&self, _: Option<()>) {}
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, Switch, leased, settings::Environment, tally::Held};
+use chassis::{Chassis, Switch, leased, settings::Environment};
 use holdfast::outbox::Waker;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use crate::{
     client::{Accounts, CardCompany},
     config::Config,
-    consumer::{self, Consumer, Messages},
+    consumer::{self, Consumer},
     http, store,
     worker::CardWorker,
 };
@@ -31,8 +31,8 @@ impl App {
             ..
         } = config;
         let environment = Environment::of(&chassis.identity);
-        let (chassis, waker, _) = Chassis::new("payment", chassis, store::migrator())?
-            .with_messaging(broker, Messages)?;
+        let (chassis, waker, _) =
+            Chassis::new("payment", chassis, store::migrator())?.with_messaging(broker)?;
         environment.refuse_development_password("REDIS_URL", &locks.redis()?)?;
         let pool = chassis.pool().clone();
         let state = web::Data::new(http::State { pool: pool.clone() });
@@ -56,7 +56,6 @@ impl App {
             queue,
             waker: waker.clone(),
             card: card.clone(),
-            held: Held::default(),
         };
         let chassis = chassis
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))

@@ -1,24 +1,24 @@
 //! Decodes messages into commands, and applies them in batches.
 
 use chassis::{
-    events::{decode, key_of, source_of},
-    tally::Held,
+    events::{decode, key_of},
+    tally::Tally,
 };
 use contracts::{
     Message,
     orchestrator::{ChargePayment, RefundPayment, SettlePayment},
     order::{Customer, OrderCancelling, OrderCreated, OrderSettling, Participant},
-    value::{Money, OrderId, PaymentMethod, PricedLine},
+    value::{Money, PaymentMethod, PricedLine},
 };
 use holdfast::{
     failpoint,
-    messaging::{Error, Handler, Incoming, Received, Undecodable, parking::Schema},
+    messaging::{Error, Handler, Incoming, Received, Undecodable},
     outbox::Waker,
 };
 use sqlx::PgConnection;
 
 use crate::{
-    commands::{self, Command, Told},
+    commands::{self, Command, Request},
     store::Terms,
 };
 
@@ -35,63 +35,36 @@ pub(crate) struct Consumer {
     pub(crate) waker: Waker,
     /// The waker of the card worker.
     pub(crate) card: Waker,
-    /// The counts of the batch in hand, until it has committed.
-    pub(crate) held: Held,
-}
-
-/// A decoded message.
-pub(crate) struct Decoded {
-    order: OrderId,
-    order_version: u32,
-    /// The command; `None` if the message does not concern this service.
-    command: Option<Command>,
-    /// The idempotency key under which a command is answered; `None` in choreography.
-    reply_key: Option<String>,
 }
 
 impl Handler for Consumer {
-    type Message = Decoded;
+    type Command = Command;
+    type Effect = Tally;
 
-    fn decode(&self, event: &Incoming) -> Result<Decoded, Undecodable> {
+    fn decode(&self, event: &Incoming) -> Result<Command, Undecodable> {
         decoded(self.queue, event)
     }
 
     async fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Decoded>],
-    ) -> Result<(), Error> {
-        let mut told = Vec::with_capacity(batch.len());
-        for Received {
-            event,
-            message,
-            span,
-        } in batch
-        {
-            if let Some(command) = &message.command {
-                let (order, order_version) = (message.order, message.order_version);
-                let point = if matches!(command, Command::Cancel) {
-                    "payment.cancel"
-                } else {
-                    "payment.handle"
-                };
-                failpoint::inject(point, &order.to_string())?;
-                told.push(Told {
-                    order,
-                    order_version,
-                    command,
-                    event,
-                    answering: message.reply_key.as_deref().into(),
-                    span,
-                });
-            }
+        batch: &[&Received<Command>],
+    ) -> Result<Tally, Error> {
+        for Command { order, request, .. } in batch.iter().map(|message| &message.command) {
+            let point = match request {
+                None => continue,
+                Some(Request::Cancel) => "payment.cancel",
+                Some(Request::Charge(_) | Request::Settle { .. }) => "payment.handle",
+            };
+            failpoint::inject(point, &order.to_string())?;
         }
-        self.held.hold(commands::apply(conn, &told).await?);
-        Ok(())
+        Ok(commands::apply(conn, batch).await?)
     }
 
-    fn committed(&self) {
-        self.held.count();
+    fn committed(&self, effect: Option<Tally>) {
+        if let Some(tally) = effect {
+            tally.count();
+        }
         self.waker.wake();
         self.card.wake();
     }
@@ -99,12 +72,12 @@ impl Handler for Consumer {
 
 /// Decodes a message. Each queue takes its own types only: a message in the wrong queue would be answered to the wrong
 /// recipient.
-fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
-    fn about<M: Message>(message: &M, command: Option<Command>) -> Decoded {
-        Decoded {
+fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
+    fn about<M: Message>(message: &M, request: Option<Request>) -> Command {
+        Command {
             order: message.order_id(),
             order_version: message.order_version(),
-            command,
+            request,
             reply_key: None,
         }
     }
@@ -120,7 +93,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
             about(&message, Some(charge))
         }
         (CHOREOGRAPHY, OrderCancelling::TYPE) => {
-            about(&decode::<OrderCancelling>(event)?, Some(Command::Cancel))
+            about(&decode::<OrderCancelling>(event)?, Some(Request::Cancel))
         }
         (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
@@ -139,7 +112,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
             about(&message, Some(charge))
         }
         (COMMANDS, RefundPayment::TYPE) => {
-            about(&decode::<RefundPayment>(event)?, Some(Command::Cancel))
+            about(&decode::<RefundPayment>(event)?, Some(Request::Cancel))
         }
         (COMMANDS, SettlePayment::TYPE) => {
             let message: SettlePayment = decode(event)?;
@@ -149,7 +122,7 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Decoded, Undecodable> {
         (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
     };
     let reply_key = (queue == COMMANDS).then(|| key_of(event)).transpose()?;
-    Ok(Decoded {
+    Ok(Command {
         reply_key,
         ..decoded
     })
@@ -160,8 +133,8 @@ fn charge(
     amount: Money,
     method: &PaymentMethod,
     lines: &[PricedLine],
-) -> Command {
-    Command::Charge(Terms {
+) -> Request {
+    Request::Charge(Terms {
         customer: customer.id.clone(),
         amount,
         method: method.clone(),
@@ -169,24 +142,9 @@ fn charge(
     })
 }
 
-fn settle(operator: &str, note: &str) -> Command {
-    Command::Settle {
+fn settle(operator: &str, note: &str) -> Request {
+    Request::Settle {
         operator: operator.to_owned(),
         note: note.to_owned(),
-    }
-}
-
-/// The schema that operators' edits of parked messages are checked against.
-pub(crate) struct Messages;
-
-impl Schema for Messages {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        decoded(queue, event)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    }
-
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        source_of(kind)
     }
 }

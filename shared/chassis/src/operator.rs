@@ -2,11 +2,9 @@
 //!
 //! Every action on a parked message is recorded with the operator's name and a note.
 
-use std::sync::Arc;
-
 use actix_web::{HttpResponse, get, post, put, web};
 use holdfast::{
-    messaging::parking::{self, Deed, Parked, Schema},
+    messaging::parking::{self, Decoders, Deed, Parked},
     outbox::{self, Quarantined, Waker},
 };
 use serde::{Deserialize, Serialize};
@@ -27,16 +25,16 @@ use crate::{
 pub struct Desk {
     pool: PgPool,
     waker: Waker,
-    schema: Arc<dyn Schema>,
+    decoders: Decoders,
 }
 
 impl Desk {
-    /// Makes a desk for the parked messages and the outbox in `pool`; `schema` describes the messages.
-    pub fn new(pool: PgPool, waker: Waker, schema: Arc<dyn Schema>) -> Self {
+    /// Makes a desk for the parked messages and the outbox in `pool`; `decoders` check edited messages.
+    pub fn new(pool: PgPool, waker: Waker, decoders: Decoders) -> Self {
         Self {
             pool,
             waker,
-            schema,
+            decoders,
         }
     }
 }
@@ -300,16 +298,7 @@ async fn edit_parked(
     };
     let payload = serde_json::to_vec(&edit.data).map_err(Problem::internal)?;
     let (who, note) = (operator.id.as_str(), edit.note.as_str());
-    parking::edit(
-        &mut tx,
-        desk.schema.as_ref(),
-        id,
-        who,
-        note,
-        &kind,
-        &payload,
-    )
-    .await?;
+    parking::edit(&mut tx, &desk.decoders, id, who, note, &kind, &payload).await?;
     tx.commit().await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -328,7 +317,7 @@ async fn requeue_parked(
 ) -> Result<HttpResponse, Problem> {
     let mut tx = database::begin(&desk.pool, "requeue parked_message").await?;
     let (who, note) = (operator.id.as_str(), reason.note.as_str());
-    let message_id = parking::requeue(&mut tx, desk.schema.as_ref(), id, who, note).await?;
+    let message_id = parking::requeue(&mut tx, &desk.decoders, id, who, note).await?;
     tx.commit().await?;
     desk.waker.wake();
     Ok(HttpResponse::Accepted().json(Requeued { message_id }))

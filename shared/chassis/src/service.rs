@@ -5,14 +5,13 @@ mod housekeeping;
 use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     time::Duration,
 };
 
 use actix_web::web;
 use holdfast::{
     failpoint, inbox,
-    messaging::{self, Consumers, Handler, Link, Publisher, parking::Schema},
+    messaging::{self, Consumers, Handler, Link, Publisher},
     outbox::{self, Relay, Waker},
     pipeline::Pipeline,
 };
@@ -27,6 +26,7 @@ use crate::{
     database::{self, Look},
     demo::{self, Faults, Stage, Switch},
     dependencies::{self, Dependencies},
+    events::source_of,
     health::{self, Health},
     http::{Name, Shared, serve},
     identity::Verifier,
@@ -256,13 +256,12 @@ impl Chassis {
     }
 
     /// Makes it a service that sends and receives messages: adds an outbox with its relay, an inbox with its pruning,
-    /// consumers, and the operator's routes for parked messages, which `schema` describes. Returns also the waker of
-    /// the relay (to be called after each commit that wrote to the outbox), and a link that is up while messages come
-    /// in, so not while a queue is paused. Fails if the password file cannot be read.
+    /// consumers, and the operator's routes for parked messages. Returns also the waker of the relay (to be called after
+    /// each commit that wrote to the outbox), and a link that is up while messages come in, so not while a queue is
+    /// paused. Fails if the password file cannot be read.
     pub fn with_messaging(
         mut self,
         settings: BrokerSettings,
-        schema: impl Schema + 'static,
     ) -> anyhow::Result<(Self, Waker, Link)> {
         let (name, pool) = (self.name, self.pool().clone());
         let url = settings.url()?;
@@ -275,7 +274,9 @@ impl Chassis {
             format!("{name} consumer"),
             publisher.clone(),
             pool.clone(),
-        );
+        )
+        .with_publishers(source_of);
+        let decoders = consumers.decoders();
         let (consuming, receiving) = (consumers.link(), consumers.receiving());
         let retention = Duration::from_secs(settings.inbox_retention_hours * 3600);
         self.failpoints.extend(demo::MESSAGING);
@@ -293,7 +294,7 @@ impl Chassis {
             consumers,
         });
 
-        let desk = web::Data::new(Desk::new(pool.clone(), waker.clone(), Arc::new(schema)));
+        let desk = web::Data::new(Desk::new(pool.clone(), waker.clone(), decoders));
         let parking = pool.clone();
         let mut chassis = self
             .work("inbox pruning", move |token| {

@@ -234,7 +234,8 @@ struct Payment {
 }
 
 impl Handler for Payment {
-    type Message = Uuid;
+    type Command = Uuid;
+    type Effect = ();
 
     // A message that cannot be decoded is parked at once: see the example `parking_lot`.
     fn decode(&self, event: &Incoming) -> Result<Uuid, Undecodable> {
@@ -262,7 +263,7 @@ impl Handler for Payment {
             );
             return Err(Error::Unavailable("the ledger does not answer".into()));
         }
-        let orders: Vec<Uuid> = batch.iter().map(|received| received.message).collect();
+        let orders: Vec<Uuid> = batch.iter().map(|received| received.command).collect();
         let attempts: Vec<i32> = batch
             .iter()
             .map(|received| i32::try_from(received.event.attempt).unwrap_or(i32::MAX))
@@ -278,7 +279,7 @@ impl Handler for Payment {
     }
 
     // Called after the commit, before the acknowledgement.
-    fn committed(&self) {
+    fn committed(&self, _: Option<()>) {
         self.commits.send_modify(|commits| *commits += 1);
     }
 }

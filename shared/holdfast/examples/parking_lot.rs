@@ -24,7 +24,7 @@ use holdfast::{
     inbox,
     messaging::{
         Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription, Undecodable,
-        parking::{self, Parked, Schema},
+        parking::{self, Decoders, Parked},
         retry_exchange,
     },
     outbox::{self, Config, Relay, Waker},
@@ -88,6 +88,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
         pool.clone(),
     )
     .consume(subscription, Payment);
+    let decoders = consumers.decoders();
     let shutdown = CancellationToken::new();
     let running = [
         tokio::spawn(relay.run(shutdown.clone())),
@@ -164,7 +165,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
         let mut tx = transaction::begin(pool).await?;
         let edited = parking::edit(
             &mut tx,
-            &Decodable,
+            &decoders,
             o2.id,
             OPERATOR,
             note,
@@ -180,7 +181,7 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
             Err(refused) => println!("   refused ({note}): {refused}"),
         }
     }
-    requeue(pool, &waker, &o2, "repaired").await?;
+    requeue(pool, &waker, &decoders, &o2, "repaired").await?;
     until_balance(pool, "alice", 8620).await?;
     println!("   requeued, and charged: alice has 86.20 left");
 
@@ -189,13 +190,20 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     );
     pool.execute("insert into account values ('bob', 10000)")
         .await?;
-    requeue(pool, &waker, &find(pool, "o-5").await?, "account opened").await?;
+    requeue(
+        pool,
+        &waker,
+        &decoders,
+        &find(pool, "o-5").await?,
+        "account opened",
+    )
+    .await?;
     until_balance(pool, "bob", 9310).await?;
     println!("   requeued, and charged: bob has 93.10 left");
 
     println!("\n5. o-3 cannot be requeued as it is, and o-4 must never be charged:");
     let o3 = find(pool, "o-3").await?;
-    if let Err(refused) = requeue(pool, &waker, &o3, "an attempt").await {
+    if let Err(refused) = requeue(pool, &waker, &decoders, &o3, "an attempt").await {
         println!("   o-3: {refused}");
     }
     let mut tx = transaction::begin(pool).await?;
@@ -237,9 +245,15 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
 }
 
 /// Requeues a parked message: an outbox row and an audit row in one transaction.
-async fn requeue(pool: &PgPool, waker: &Waker, parked: &Parked, note: &str) -> anyhow::Result<()> {
+async fn requeue(
+    pool: &PgPool,
+    waker: &Waker,
+    decoders: &Decoders,
+    parked: &Parked,
+    note: &str,
+) -> anyhow::Result<()> {
     let mut tx = transaction::begin(pool).await?;
-    parking::requeue(&mut tx, &Decodable, parked.id, OPERATOR, note).await?;
+    parking::requeue(&mut tx, decoders, parked.id, OPERATOR, note).await?;
     tx.commit().await?;
     waker.wake();
     Ok(())
@@ -281,7 +295,8 @@ fn decode(event: &Incoming) -> Result<Charge, Undecodable> {
 struct Payment;
 
 impl Handler for Payment {
-    type Message = Charge;
+    type Command = Charge;
+    type Effect = ();
 
     fn decode(&self, event: &Incoming) -> Result<Charge, Undecodable> {
         decode(event)
@@ -292,8 +307,8 @@ impl Handler for Payment {
         conn: &mut PgConnection,
         batch: &[&Received<Charge>],
     ) -> Result<(), Error> {
-        for Received { message, .. } in batch {
-            let Charge { customer, cents } = message;
+        for Received { command, .. } in batch {
+            let Charge { customer, cents } = command;
             if *cents <= 0 {
                 // No retry can succeed, so the message is parked at once.
                 return Err(Error::rejected("an amount must be more than zero"));
@@ -312,16 +327,7 @@ impl Handler for Payment {
         Ok(())
     }
 
-    fn committed(&self) {}
-}
-
-/// The check of the operator's edits.
-struct Decodable;
-
-impl Schema for Decodable {
-    fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
-        decode(event).map(|_| ()).map_err(|error| error.to_string())
-    }
+    fn committed(&self, _: Option<()>) {}
 }
 
 /// Waits until `wanted` messages are parked.

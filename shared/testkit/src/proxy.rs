@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,8 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<SocketAddr>,
     said: broadcast::Sender<Vec<u8>>,
+    /// Set until the server's next bytes have been lost.
+    loses: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
     _running: DropGuard,
 }
@@ -51,6 +53,8 @@ impl Proxy {
         let stop = running.clone();
         let connections = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&connections);
+        let loses = Arc::<AtomicBool>::default();
+        let lost = Arc::clone(&loses);
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -60,14 +64,14 @@ impl Proxy {
                 let Ok((client, _)) = accepted else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
                 let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
-                let heard = say.subscribe();
+                let (heard, lost) = (say.subscribe(), Arc::clone(&lost));
                 let upstream = *leads_to.borrow_and_update();
                 let stop = stop.clone();
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         _ = leads_to.changed() => {}
-                        () = connect(client, upstream, mode, heard) => {}
+                        () = connect(client, upstream, mode, heard, lost) => {}
                     }
                 });
             }
@@ -77,6 +81,7 @@ impl Proxy {
             mode,
             upstream,
             said,
+            loses,
             connections,
             _running: running.drop_guard(),
         }
@@ -120,6 +125,12 @@ impl Proxy {
             .expect("a client is connected");
     }
 
+    /// Closes the connection on which the server replies next, without passing the reply on: the request was carried
+    /// out, and the client does not know.
+    pub fn lose_reply(&self) {
+        self.loses.store(true, Ordering::SeqCst);
+    }
+
     /// Passes everything on again.
     pub fn restore(&self) {
         self.slow(Duration::ZERO);
@@ -131,6 +142,7 @@ async fn connect(
     upstream: SocketAddr,
     mut mode: watch::Receiver<Mode>,
     heard: broadcast::Receiver<Vec<u8>>,
+    loses: Arc<AtomicBool>,
 ) {
     if *mode.borrow_and_update() == Mode::Cut {
         return;
@@ -145,7 +157,7 @@ async fn connect(
     let mut cut = mode.clone();
     tokio::select! {
         () = pump(from_client, to_server, mode.clone(), None) => {}
-        () = pump(from_server, to_client, mode, Some(heard)) => {}
+        () = pump(from_server, to_client, mode, Some((heard, loses))) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -154,13 +166,13 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
-    mut said: Option<broadcast::Receiver<Vec<u8>>>,
+    mut server: Option<(broadcast::Receiver<Vec<u8>>, Arc<AtomicBool>)>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
-            Some(bytes) = next(&mut said) => {
+            Some(bytes) = next(&mut server) => {
                 if to.write_all(&bytes).await.is_err() {
                     return;
                 }
@@ -170,6 +182,10 @@ async fn pump(
         let Ok(read @ 1..) = read else {
             return;
         };
+        let loses = server.as_ref().map(|(_, loses)| loses);
+        if loses.is_some_and(|loses| loses.swap(false, Ordering::SeqCst)) {
+            return;
+        }
         let open = mode
             .wait_for(|mode| matches!(mode, Mode::Open(_)))
             .await
@@ -187,6 +203,8 @@ async fn pump(
 }
 
 /// Waits for the next bytes that [`Proxy::say`] sends; `None` in the direction that has none.
-async fn next(said: &mut Option<broadcast::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
-    said.as_mut()?.recv().await.ok()
+async fn next(
+    server: &mut Option<(broadcast::Receiver<Vec<u8>>, Arc<AtomicBool>)>,
+) -> Option<Vec<u8>> {
+    server.as_mut()?.0.recv().await.ok()
 }

@@ -8,9 +8,9 @@ use contracts::{
     },
     value::OrderId,
 };
-use holdfast::{messaging::Incoming, outbox};
+use holdfast::{messaging::Received, outbox};
 use sqlx::PgConnection;
-use tracing::{Instrument, Span, info};
+use tracing::{Instrument, info};
 
 use super::{
     PUBLISHING,
@@ -25,47 +25,46 @@ use crate::{
     store::{self, NewOrder, Saved, StoredOrder},
 };
 
-/// One message to an order.
-pub(crate) struct Told<'a> {
+/// An event, by its meaning to an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
     pub(crate) order: OrderId,
     pub(crate) input: Input,
-    pub(crate) event: &'a Incoming,
-    /// The span whose trace the published messages belong to.
-    pub(crate) span: &'a Span,
 }
 
-/// Applies a batch of messages: locks the orders in one order, folds the messages over them in memory, writes each
+/// Applies a batch of events: locks the orders in one order, folds the messages over them in memory, writes each
 /// order once. Returns what to count once that is committed.
-pub(crate) async fn hear(
+pub(crate) async fn apply_events(
     conn: &mut PgConnection,
-    messages: &[Told<'_>],
+    messages: &[&Received<Event>],
     waiting: &WaitingSettings,
 ) -> Result<Tally, Error> {
-    let ids = messages.iter().map(|told| told.order);
+    let ids = messages.iter().map(|message| message.command.order);
     let mut batch = Batch::lock(conn, Coordination::Choreography, ids).await?;
-    for told in messages {
-        let stored = batch.order(told.order)?;
-        facts(stored).describe(told.span);
-        let Decision { order, effect } = decide(stored.order, told.input)?;
+    for message in messages {
+        let Event { order: id, input } = message.command;
+        let stored = batch.order(id)?;
+        facts(stored).describe(&message.span);
+        let Decision { order, effect } = decide(stored.order, input)?;
         let start_deadline = effect == Some(Effect::StartDeadline) && stored.deadline_at.is_none();
-        let says = match effect {
+        let publish = match effect {
             Some(Effect::Publish(fact)) => {
-                let publishing = PUBLISHING.because_of(told.event);
-                let says = || message(&publishing, stored, order, fact, None);
-                Some(told.span.in_scope(says))
+                let publishing = PUBLISHING.because_of(&message.event);
+                let row = || row(&publishing, stored, order, fact, None);
+                Some(message.span.in_scope(row))
             }
             Some(Effect::StartDeadline) | None => None,
         };
         if order != stored.order || start_deadline {
             batch.change(Saved {
-                id: told.order,
+                id,
                 order,
                 was_confirmed: false,
                 start_deadline,
             });
         }
-        if let Some(message) = says {
-            batch.publish(message);
+        if let Some(row) = publish {
+            batch.publish(row);
         }
     }
     batch.write(conn, waiting).await
@@ -73,7 +72,7 @@ pub(crate) async fn hear(
 
 /// Returns the message that starts a new order.
 pub(super) fn begin(stored: &StoredOrder) -> outbox::Message {
-    message(&PUBLISHING, stored, stored.order, Fact::Created, None)
+    row(&PUBLISHING, stored, stored.order, Fact::Created, None)
 }
 
 /// Cancels a locked order for a reason.
@@ -95,7 +94,7 @@ pub(super) async fn cancel(
         stored.order = order;
     }
     if let Some(Effect::Publish(fact)) = effect {
-        outbox::enqueue(conn, &[message(&PUBLISHING, stored, order, fact, None)]).await?;
+        outbox::enqueue(conn, &[row(&PUBLISHING, stored, order, fact, None)]).await?;
     }
     Ok(())
 }
@@ -144,13 +143,13 @@ fn published(
 ) -> Result<Vec<outbox::Message>, Error> {
     let Decision { order, effect } = decide(stored.order, input)?;
     Ok(match effect {
-        Some(Effect::Publish(fact)) => vec![message(&PUBLISHING, stored, order, fact, by)],
+        Some(Effect::Publish(fact)) => vec![row(&PUBLISHING, stored, order, fact, by)],
         Some(Effect::StartDeadline) | None => Vec::new(),
     })
 }
 
 /// Returns the outbox row for a fact.
-fn message(
+fn row(
     publishing: &Publishing<'_>,
     stored: &StoredOrder,
     order: Order,

@@ -11,9 +11,8 @@ use contracts::{
     },
     value::OrderId,
 };
-use holdfast::{messaging::Incoming, outbox};
+use holdfast::{messaging::Received, outbox};
 use sqlx::PgConnection;
-use tracing::Span;
 
 use super::{PUBLISHING, batch::Batch, trace::facts};
 use crate::{
@@ -26,42 +25,43 @@ use crate::{
     store::{self, NewOrder, Saved, StoredOrder},
 };
 
-/// One command to an order.
-pub(crate) struct Asked<'a> {
+/// A command of the orchestrator to an order.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
     pub(crate) order: OrderId,
     pub(crate) input: Input,
     /// The command's idempotency key, which the reply carries, too.
-    pub(crate) key: &'a str,
-    pub(crate) event: &'a Incoming,
-    /// The span whose trace the reply belongs to.
-    pub(crate) span: &'a Span,
+    pub(crate) key: String,
 }
 
-/// Applies a batch of commands, as [`hear`](super::hear) does with messages, and replies to each. Returns what to count
-/// once that is committed.
-pub(crate) async fn obey(
+/// Applies a batch of commands, as [`apply_events`](super::apply_events) does with events, and replies to each. Returns
+/// what to count once that is committed.
+pub(crate) async fn apply_commands(
     conn: &mut PgConnection,
-    commands: &[Asked<'_>],
+    messages: &[&Received<Command>],
     waiting: &WaitingSettings,
 ) -> Result<Tally, Error> {
-    let ids = commands.iter().map(|asked| asked.order);
+    let ids = messages.iter().map(|message| message.command.order);
     let mut batch = Batch::lock(conn, Coordination::Orchestration, ids).await?;
-    for asked in commands {
-        let stored = batch.order(asked.order)?;
-        facts(stored).describe(asked.span);
-        let decision = decide(stored.order, stored.was_confirmed, asked.input)?;
+    for Received {
+        event,
+        command,
+        span,
+    } in messages
+    {
+        let stored = batch.order(command.order)?;
+        facts(stored).describe(span);
+        let decision = decide(stored.order, stored.was_confirmed, command.input)?;
         let reply = decision.reply.map(|reply| {
-            let publishing = PUBLISHING.because_of(asked.event);
-            asked
-                .span
-                .in_scope(|| answer(&publishing, stored, reply, asked.key))
+            let publishing = PUBLISHING.because_of(event);
+            span.in_scope(|| answer(&publishing, stored, reply, &command.key))
         });
         // `was_confirmed` changes only together with the order.
         if decision.order != stored.order {
             batch.change(saved(stored, &decision));
         }
-        if let Some(message) = reply {
-            batch.publish(message);
+        if let Some(reply) = reply {
+            batch.publish(reply);
         }
     }
     batch.write(conn, waiting).await

@@ -7,6 +7,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,7 +54,7 @@ pub(super) struct Processor<H> {
     retries: u32,
     /// The time limit of a batch's transaction.
     transaction: Duration,
-    handler: H,
+    handler: Arc<H>,
     pool: PgPool,
     publisher: Publisher,
     control: Control,
@@ -62,7 +63,7 @@ pub(super) struct Processor<H> {
 impl<H: Handler> Processor<H> {
     pub(super) fn new(
         subscription: &Subscription,
-        handler: H,
+        handler: Arc<H>,
         pool: PgPool,
         publisher: Publisher,
         control: Control,
@@ -89,7 +90,7 @@ impl<H: Handler> Processor<H> {
                 Err(message) => diverted.push(message),
             }
         }
-        let batch: Vec<&Received<H::Message>> = received.iter().collect();
+        let batch: Vec<&Received<H::Command>> = received.iter().collect();
         diverted.extend(self.apply(channel, &batch).await?);
         if !diverted.is_empty() {
             let counts = meter::Diverted::of(&self.queue, &diverted);
@@ -102,21 +103,14 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Reads envelope and payload. A delivery that cannot be read is returned as a message for the parking lot.
-    fn decode(&self, item: &Item) -> Result<Received<H::Message>, Message> {
+    fn decode(&self, item: &Item) -> Result<Received<H::Command>, Message> {
         let delivery = &item.delivery;
         let headers = text_headers(delivery);
         let span = trace::of_delivery(&self.queue, delivery, &headers);
-        let mut event = Incoming::read(delivery).map_err(|malformed| {
-            let id = item.parking_id();
-            let data = delivery.data.clone();
-            self.park(
-                &span,
-                id,
-                headers,
-                data,
-                "malformed",
-                &malformed.to_string(),
-            )
+        let mut event = Incoming::read(delivery, headers).map_err(|(malformed, headers)| {
+            let (id, data) = (item.parking_id(), delivery.data.clone());
+            let why = malformed.to_string();
+            self.park(&span, id, headers, data, "malformed", &why)
         })?;
         if let Some(id) = item.resent_as {
             event.resent_as(id);
@@ -125,13 +119,10 @@ impl<H: Handler> Processor<H> {
             warn!(queue = self.queue, message.id = %event.id, "damaged on request");
             event.data = damaged;
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.handler.decode(&event)));
-        let decoded =
-            decoded.unwrap_or_else(|panic| Err(Undecodable::Malformed(panicked(&*panic))));
-        match decoded {
-            Ok(message) => Ok(Received {
+        match decode(&*self.handler, &event) {
+            Ok(command) => Ok(Received {
                 event,
-                message,
+                command,
                 span,
             }),
             Err(undecodable) => Err(self.park(
@@ -149,7 +140,7 @@ impl<H: Handler> Processor<H> {
     async fn apply(
         &self,
         channel: &Channel,
-        batch: &[&Received<H::Message>],
+        batch: &[&Received<H::Command>],
     ) -> Result<Vec<Message>, Ended> {
         let mut diverted = Vec::new();
         let mut rest = batch;
@@ -194,18 +185,21 @@ impl<H: Handler> Processor<H> {
     async fn attempt(
         &self,
         channel: &Channel,
-        batch: &[&Received<H::Message>],
+        batch: &[&Received<H::Command>],
     ) -> Result<Result<(), Error>, Ended> {
         let mut away = Backoff::RECONNECT.delays();
         let mut conflicts = Backoff::CONFLICT.delays();
         let mut first_conflict = None;
         let mut timeouts = 0;
         let mut paused = None;
+        // The last run's effect. It is kept for the next run: if the reply to a COMMIT is lost, the next run finds nothing
+        // new.
+        let mut effect = None;
         loop {
             let span = telemetry::sql("TRANSACTION", &self.queue);
             let outcome = timeout(
                 self.transaction,
-                self.transact(batch).instrument(span.clone()),
+                self.transact(batch, &mut effect).instrument(span.clone()),
             )
             .await;
             let mut outcome = outcome.unwrap_or_else(|late| Err(Error::TooSlow(Box::new(late))));
@@ -262,8 +256,12 @@ impl<H: Handler> Processor<H> {
         matches!(answer.await, Ok(Ok(_)))
     }
 
-    /// Writes inbox and effects in one transaction.
-    async fn transact(&self, batch: &[&Received<H::Message>]) -> Result<(), Error> {
+    /// Writes inbox and effects in one transaction. Keeps the handler's effect in `effect` until the commit.
+    async fn transact(
+        &self,
+        batch: &[&Received<H::Command>],
+        effect: &mut Option<H::Effect>,
+    ) -> Result<(), Error> {
         let mut tx = transaction::begin(&self.pool).await?;
         let ids: Vec<Uuid> = batch.iter().map(|received| received.event.id).collect();
         let mut new = inbox::admit(&mut tx, &self.queue, &ids).await?;
@@ -274,17 +272,20 @@ impl<H: Handler> Processor<H> {
             .filter(|received| new.remove(&received.event.id))
             .collect();
         if !fresh.is_empty() {
+            // The last run was rolled back.
+            *effect = None;
             // Half-done work is rolled back with the transaction, so nobody sees broken state afterwards.
-            AssertUnwindSafe(self.handler.handle(&mut tx, &fresh))
+            let handled = AssertUnwindSafe(self.handler.handle(&mut tx, &fresh))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|panic| Err(Error::Failed(panicked(&*panic).into())))?;
+            *effect = Some(handled);
         }
         failpoint!("consumer.before_commit");
         tx.commit().await?;
         failpoint!("consumer.after_commit");
 
-        self.handler.committed();
+        self.handler.committed(effect.take());
         let repeated = batch.len() - fresh.len();
         meter::committed(&self.queue, fresh.iter().map(|new| &new.event), repeated);
         Ok(())
@@ -294,7 +295,7 @@ impl<H: Handler> Processor<H> {
     ///
     /// A message that was locked out is put off: it takes the delays one by one, then the last again and again, and no
     /// attempts are counted.
-    fn give_up(&self, received: &Received<H::Message>, error: &Error) -> Message {
+    fn give_up(&self, received: &Received<H::Command>, error: &Error) -> Message {
         let Incoming {
             id,
             headers,
@@ -410,6 +411,12 @@ impl<H: Handler> Process for Processor<H> {
     ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>> {
         Box::pin(self.process(channel, batch))
     }
+}
+
+/// Decodes a message with a handler. A panic makes it a message that cannot be decoded.
+pub(super) fn decode<H: Handler>(handler: &H, event: &Incoming) -> Result<H::Command, Undecodable> {
+    catch_unwind(AssertUnwindSafe(|| handler.decode(event)))
+        .unwrap_or_else(|panic| Err(Undecodable::Malformed(panicked(&*panic))))
 }
 
 /// Describes a panic. The message that brings out a handler's bug fails, instead of taking its process down again and

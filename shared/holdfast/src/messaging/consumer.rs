@@ -33,7 +33,7 @@ use super::{
     control::{Control, Controls},
     handler::Handler,
     meter::{self, Paused},
-    parking::Drain,
+    parking::{Decoders, Drain, PublisherOf},
     subscription::{Ended, Item, Process, Subscription},
 };
 use crate::backoff::Backoff;
@@ -46,6 +46,7 @@ pub struct Consumers {
     pool: PgPool,
     consumed: Vec<(Subscription, Box<dyn Process>, Control)>,
     controls: Controls,
+    decoders: Decoders,
     up: (watch::Sender<bool>, Link),
     receiving: (watch::Sender<bool>, Link),
 }
@@ -66,6 +67,7 @@ impl Consumers {
             pool,
             consumed: Vec::new(),
             controls: Controls::default(),
+            decoders: Decoders::default(),
             up: Link::new(),
             receiving: Link::new(),
         }
@@ -80,6 +82,8 @@ impl Consumers {
             ..Subscription::new(super::dead(&queue))
         };
         let control = self.controls.of(&queue);
+        let handler = Arc::new(handler);
+        self.decoders.add(&queue, &handler);
         let processor = Processor::new(
             &subscription,
             handler,
@@ -93,6 +97,20 @@ impl Consumers {
         self.consumed
             .push((drain, Box::new(parking), Control::default()));
         self
+    }
+
+    /// Sets the function that names the source of each type. A requeued message gets that source if its envelope lacks
+    /// one, or if the operator changed its type; without a known source a missing one becomes `/operator`. Call it
+    /// before [`Consumers::decoders`].
+    #[must_use]
+    pub fn with_publishers(mut self, publisher_of: PublisherOf) -> Self {
+        self.decoders.set_publisher_of(publisher_of);
+        self
+    }
+
+    /// Returns the decoders of all queues, also of those that are added later, to check an operator's edits.
+    pub fn decoders(&self) -> Decoders {
+        self.decoders.clone()
     }
 
     /// Returns the switches that pause a queue. Dead-letter queues have none: messages that cannot be handled are

@@ -129,19 +129,24 @@ pub struct Incoming {
 pub struct Malformed(pub String);
 
 impl Incoming {
-    /// Reads the envelope of a delivery.
-    pub(super) fn read(delivery: &Delivery) -> Result<Self, Malformed> {
-        let event = Self::from_headers(text_headers(delivery), delivery.data.clone())?;
+    /// Reads the envelope of a delivery from its text headers, which come back with an error.
+    pub(super) fn read(
+        delivery: &Delivery,
+        headers: BTreeMap<String, String>,
+    ) -> Result<Self, (Malformed, BTreeMap<String, String>)> {
+        let event = match Self::envelope(&headers) {
+            Ok(envelope) => Self {
+                headers,
+                data: delivery.data.clone(),
+                ..envelope
+            },
+            Err(malformed) => return Err((malformed, headers)),
+        };
         // The broker's tools show the AMQP property; CloudEvents defines the attribute. Both are the id.
-        if delivery
-            .properties
-            .message_id()
-            .as_ref()
-            .is_some_and(|m| m.as_str() != event.id.to_string())
-        {
-            return Err(Malformed(
-                "the property message_id and the header cloudEvents_id differ".to_owned(),
-            ));
+        let property = delivery.properties.message_id().as_ref();
+        if property.is_some_and(|id| id.as_str() != event.id.to_string()) {
+            let why = "the property message_id and the header cloudEvents_id differ";
+            return Err((Malformed(why.to_owned()), event.headers));
         }
         Ok(event)
     }
@@ -151,7 +156,17 @@ impl Incoming {
         headers: BTreeMap<String, String>,
         data: Vec<u8>,
     ) -> Result<Self, Malformed> {
-        let attribute = |name: &str| attribute(&headers, name).map(str::to_owned);
+        let envelope = Self::envelope(&headers)?;
+        Ok(Self {
+            headers,
+            data,
+            ..envelope
+        })
+    }
+
+    /// Reads the attributes of an envelope; headers and payload stay empty.
+    fn envelope(headers: &BTreeMap<String, String>) -> Result<Self, Malformed> {
+        let attribute = |name: &str| attribute(headers, name).map(str::to_owned);
         let required = |name: &str| {
             attribute(name).ok_or_else(|| {
                 Malformed(format!(
@@ -184,13 +199,13 @@ impl Incoming {
             causation_id: attribute("causationid")
                 .map(|id| uuid(id, "causationid"))
                 .transpose()?,
-            trace: TraceContext::from_headers(&headers),
+            trace: TraceContext::from_headers(headers),
             attempt: headers
                 .get(ATTEMPT)
                 .and_then(|attempt| attempt.parse().ok())
                 .unwrap_or(1),
-            data,
-            headers,
+            headers: BTreeMap::new(),
+            data: Vec::new(),
         })
     }
 
@@ -303,13 +318,18 @@ mod tests {
         delivery
     }
 
+    fn received(headers: &BTreeMap<String, String>) -> Result<Incoming, Malformed> {
+        let delivery = delivered(headers);
+        Incoming::read(&delivery, text_headers(&delivery)).map_err(|(malformed, _)| malformed)
+    }
+
     #[test]
     fn an_envelope_arrives_as_it_was_sent() {
         let sent = event();
         let message = sent
             .clone()
             .into_message("events", "choreography.order.created.v1".into());
-        let got = Incoming::read(&delivered(&message.headers)).expect("whole");
+        let got = received(&message.headers).expect("whole");
         assert_eq!(
             (got.id, &got.kind, &got.source, &got.subject),
             (sent.id, &sent.kind, &sent.source, &sent.subject)
@@ -359,7 +379,7 @@ mod tests {
                 Some(value) => headers.insert(name.into(), value.into()),
                 None => headers.remove(name),
             };
-            let Malformed(why) = Incoming::read(&delivered(&headers)).expect_err(name);
+            let Malformed(why) = received(&headers).expect_err(name);
             assert!(why.contains(complaint), "{why:?} should say {complaint:?}");
         }
     }

@@ -10,14 +10,16 @@ use crate::failpoint::Injected;
 
 /// A handler of the messages of one queue.
 pub trait Handler: Send + Sync + 'static {
-    /// The messages that this queue may bring, decoded.
-    type Message: Send + Sync;
+    /// A message of this queue, decoded.
+    type Command: Send + Sync;
+    /// The part of a batch's effect that must wait for its commit: counts, for example.
+    type Effect: Send;
 
     /// Decodes the payload, and checks that it keeps its contract and that its source may send it: an implementation
     /// acts on nothing that it has not checked here. A message that cannot be decoded is parked at once.
-    fn decode(&self, event: &Incoming) -> Result<Self::Message, Undecodable>;
+    fn decode(&self, event: &Incoming) -> Result<Self::Command, Undecodable>;
 
-    /// Handles a batch, in its order, on the caller's transaction.
+    /// Handles a batch, in its order, on the caller's transaction. Returns what is to be done after the commit.
     ///
     /// Either the whole batch takes effect or, with an error, none of it: the caller rolls back. An implementation must
     /// make its network calls elsewhere, must lock its rows in one order, and must expect the same batch, a part of it,
@@ -25,20 +27,24 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[&Received<Self::Message>],
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+        batch: &[&Received<Self::Command>],
+    ) -> impl Future<Output = Result<Self::Effect, Error>> + Send;
 
-    /// Wakes the tasks that wait for the batch's rows. Called after the batch has committed.
-    fn committed(&self);
+    /// Counts a batch and wakes the tasks that wait for its rows. Called after the batch has committed.
+    ///
+    /// `effect` is that of the last run of [`Handler::handle`] on this batch, `None` if every message of it had been
+    /// handled before. When the reply to a COMMIT is lost, the batch runs again and finds nothing new; the effect of
+    /// the run that committed is passed on then.
+    fn committed(&self, effect: Option<Self::Effect>);
 }
 
-/// A message, its envelope, and the span that its handling belongs to.
+/// A command, the envelope that it came in, and the span that its handling belongs to.
 #[derive(Debug)]
-pub struct Received<M> {
+pub struct Received<C> {
     /// The envelope, and the payload before decoding.
     pub event: Incoming,
-    /// The decoded payload.
-    pub message: M,
+    /// The decoded message.
+    pub command: C,
     /// The span to enter while handling the message: messages sent meanwhile continue its trace.
     pub span: Span,
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Incoming,
     connection::{self, Link},
+    event::text_headers,
     subscription::Ended,
 };
 use crate::backoff::Backoff;
@@ -162,7 +163,7 @@ impl Observer {
         see(Sighting::Attached);
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
-            if let Ok(event) = Incoming::read(&delivery) {
+            if let Ok(event) = Incoming::read(&delivery, text_headers(&delivery)) {
                 see(Sighting::Event {
                     exchange: delivery.exchange.to_string(),
                     routing_key: delivery.routing_key.to_string(),

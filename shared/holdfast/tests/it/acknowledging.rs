@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use testkit::{Depth, Probe, Proxy, Vhost, eventually};
 use tokio::sync::Notify;
 
 use crate::helpers::{
-    Asked, Effects, QUEUE, consume, consume_without_waiting, database, decode, message,
+    Asked, Effects, QUEUE, consume, consume_without_waiting, database, decode, effects, message,
     wait_for_effects, wait_for_empty,
 };
 
@@ -145,6 +145,80 @@ async fn message_whose_commit_fails_is_not_acknowledged() {
     vhost.delete().await;
 }
 
+/// A handler that loses the reply to its first COMMIT, and notes each effect that it is given after a commit.
+#[derive(Clone)]
+struct Noting {
+    effects: Effects,
+    proxy: Arc<Proxy>,
+    seen: Arc<Mutex<Vec<Option<usize>>>>,
+}
+
+impl Noting {
+    fn seen(&self) -> Vec<Option<usize>> {
+        self.seen.lock().expect("no test panics with it").clone()
+    }
+}
+
+impl Handler for Noting {
+    type Command = Asked;
+    type Effect = usize;
+
+    fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
+        decode(event)
+    }
+
+    async fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[&Received<Asked>],
+    ) -> Result<usize, Error> {
+        self.effects.handle(conn, batch).await?;
+        self.proxy.lose_reply();
+        Ok(batch.len())
+    }
+
+    fn committed(&self, effect: Option<usize>) {
+        self.seen
+            .lock()
+            .expect("no test panics with it")
+            .push(effect);
+    }
+}
+
+/// The run after a COMMIT without a reply finds nothing new. What the first run led to is passed on nevertheless, once.
+#[tokio::test]
+async fn effect_survives_the_lost_reply_to_its_commit() {
+    let ((database, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
+    let probe = Probe::attach(&vhost).await;
+    let proxy = Arc::new(Proxy::start(database.server()).await);
+    let through = PgPoolOptions::new()
+        .max_connections(4)
+        .connect_lazy(&database.url_via(proxy.address()))
+        .expect("the URL is valid");
+    let handler = Noting {
+        effects: Effects::new(),
+        proxy: Arc::clone(&proxy),
+        seen: Arc::default(),
+    };
+    let running = consume(&vhost.url("payment"), &through, handler.clone()).await;
+    let once = message("once", "work");
+    probe.send(once.clone()).await;
+    wait_for_empty(&vhost).await;
+    assert_eq!(handler.seen(), [Some(1)]);
+
+    // It was handled before: nothing has an effect.
+    probe.send(once).await;
+    eventually("the repetition", || {
+        let seen = handler.seen();
+        std::future::ready((seen.len() == 2).then_some(()).ok_or(format!("{seen:?}")))
+    })
+    .await;
+    assert_eq!(handler.seen(), [Some(1), None]);
+    assert_eq!(effects(&pool).await, ["once"]);
+    running.stop().await;
+    vhost.delete().await;
+}
+
 /// The broker ends the consumer while its database is unavailable, e.g. after its consumer timeout. The consumer drops
 /// the current batch at once, and subscribes again.
 #[tokio::test]
@@ -193,7 +267,8 @@ struct Mortal {
 }
 
 impl Handler for Mortal {
-    type Message = Asked;
+    type Command = Asked;
+    type Effect = ();
 
     fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
         decode(event)
@@ -206,7 +281,7 @@ impl Handler for Mortal {
     ) -> Result<(), Error> {
         if batch
             .iter()
-            .any(|received| received.message.behave == "kill")
+            .any(|received| received.command.behave == "kill")
         {
             self.deaths.fetch_add(1, Ordering::SeqCst);
             self.died.notify_one();
@@ -215,7 +290,7 @@ impl Handler for Mortal {
         self.effects.handle(conn, batch).await
     }
 
-    fn committed(&self) {}
+    fn committed(&self, _: Option<()>) {}
 }
 
 /// The process dies at each delivery of one message. Messages that were delivered together with it have as many

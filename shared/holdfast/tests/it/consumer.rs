@@ -244,7 +244,8 @@ async fn conflict_costs_no_attempt() {
 struct Crosswise;
 
 impl Handler for Crosswise {
-    type Message = Asked;
+    type Command = Asked;
+    type Effect = ();
 
     fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
         decode(event)
@@ -267,7 +268,7 @@ impl Handler for Crosswise {
         Ok(())
     }
 
-    fn committed(&self) {}
+    fn committed(&self, _: Option<()>) {}
 }
 
 #[tokio::test]

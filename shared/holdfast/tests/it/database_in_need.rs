@@ -42,10 +42,10 @@ impl Obedient {
         all.get(label).copied().unwrap_or_default()
     }
 
-    fn comes(&self, Received { event, message, .. }: &Received<Asked>) -> Came {
+    fn comes(&self, Received { event, command, .. }: &Received<Asked>) -> Came {
         let put_off = event.headers.get("holdfast-put-off");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let came = all.entry(message.label.clone()).or_default();
+        let came = all.entry(command.label.clone()).or_default();
         *came = Came {
             times: came.times + 1,
             attempt: event.attempt,
@@ -56,7 +56,8 @@ impl Obedient {
 }
 
 impl Handler for Obedient {
-    type Message = Asked;
+    type Command = Asked;
+    type Effect = ();
 
     fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
         decode(event)
@@ -69,7 +70,7 @@ impl Handler for Obedient {
     ) -> Result<(), Error> {
         for received in batch {
             let Came { times, .. } = self.comes(received);
-            let Asked { label, behave } = &received.message;
+            let Asked { label, behave } = &received.command;
             match behave.as_str() {
                 "hang" => std::future::pending::<()>().await,
                 // The process is frozen for so long, the first time only.
@@ -90,7 +91,7 @@ impl Handler for Obedient {
         Ok(())
     }
 
-    fn committed(&self) {}
+    fn committed(&self, _: Option<()>) {}
 }
 
 /// Returns a pool whose sessions have this setting.

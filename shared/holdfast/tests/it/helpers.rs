@@ -95,7 +95,8 @@ pub(crate) fn decode(event: &Incoming) -> Result<Asked, Undecodable> {
 }
 
 impl Handler for Effects {
-    type Message = Asked;
+    type Command = Asked;
+    type Effect = ();
 
     fn decode(&self, event: &Incoming) -> Result<Asked, Undecodable> {
         decode(event)
@@ -107,14 +108,14 @@ impl Handler for Effects {
         batch: &[&Received<Asked>],
     ) -> Result<(), Error> {
         let batch_id = Uuid::now_v7();
-        for Received { event, message, .. } in batch {
+        for Received { event, command, .. } in batch {
             sqlx::query("insert into effect (message_id, label, batch) values ($1, $2, $3)")
                 .bind(event.id)
-                .bind(&message.label)
+                .bind(&command.label)
                 .bind(batch_id)
                 .execute(&mut *conn)
                 .await?;
-            match message.behave.as_str() {
+            match command.behave.as_str() {
                 "work" => {}
                 "fail" => {
                     self.attempts.fetch_add(1, Ordering::SeqCst);
@@ -138,7 +139,7 @@ impl Handler for Effects {
         Ok(())
     }
 
-    fn committed(&self) {}
+    fn committed(&self, _: Option<()>) {}
 }
 
 /// A running consumer. [`Running::stop`] stops it in good order.
@@ -148,6 +149,7 @@ pub(crate) struct Running {
     pub(crate) link: messaging::Link,
     pub(crate) receiving: messaging::Link,
     pub(crate) controls: messaging::Controls,
+    pub(crate) decoders: messaging::parking::Decoders,
     publisher: Publisher,
 }
 
@@ -195,7 +197,7 @@ impl Running {
     fn start(consumers: Consumers, publisher: Publisher) -> Self {
         let shutdown = CancellationToken::new();
         let (link, receiving) = (consumers.link(), consumers.receiving());
-        let controls = consumers.controls();
+        let (controls, decoders) = (consumers.controls(), consumers.decoders());
         let task = tokio::spawn(consumers.run(shutdown.clone()));
         Self {
             shutdown,
@@ -203,6 +205,7 @@ impl Running {
             link,
             receiving,
             controls,
+            decoders,
             publisher,
         }
     }

@@ -1,29 +1,12 @@
 //! Messages that could not be handled wait for an operator.
 
-use holdfast::{
-    messaging::{
-        Incoming,
-        parking::{self, Schema},
-    },
-    outbox, transaction,
-};
+use holdfast::{messaging::parking, outbox, transaction};
 use serde_json::json;
 use sqlx::PgPool;
 use testkit::{Probe, Vhost, eventually};
 use uuid::Uuid;
 
-use crate::helpers::{
-    Effects, KIND, QUEUE, Running, consume, database, decode, effects, raw, wait_for_effects,
-};
-
-struct Known;
-
-impl Schema for Known {
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String> {
-        assert_eq!(queue, QUEUE);
-        decode(event).map(|_| ()).map_err(|error| error.to_string())
-    }
-}
+use crate::helpers::{Effects, KIND, Running, consume, database, effects, raw, wait_for_effects};
 
 /// Returns a service with one parked message, which lacks its label.
 async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
@@ -75,7 +58,7 @@ async fn edited_and_requeued_message_takes_effect_once() {
     };
 
     // Without an edit the message would be parked again at once.
-    let refusal = parking::requeue(&mut tx, &Known, parked.id, "olga", "try")
+    let refusal = parking::requeue(&mut tx, &running.decoders, parked.id, "olga", "try")
         .await
         .expect_err("refused");
     assert!(
@@ -83,9 +66,17 @@ async fn edited_and_requeued_message_takes_effect_once() {
         "{refusal}"
     );
     // An edit may not change amounts.
-    let refusal = parking::edit(&mut tx, &Known, parked.id, "olga", "n", KIND, &mend(6, "x"))
-        .await
-        .expect_err("refused");
+    let refusal = parking::edit(
+        &mut tx,
+        &running.decoders,
+        parked.id,
+        "olga",
+        "n",
+        KIND,
+        &mend(6, "x"),
+    )
+    .await
+    .expect_err("refused");
     assert!(
         refusal.to_string().contains("/amount_minor must stay 5"),
         "{refusal}"
@@ -93,7 +84,7 @@ async fn edited_and_requeued_message_takes_effect_once() {
 
     parking::edit(
         &mut tx,
-        &Known,
+        &running.decoders,
         parked.id,
         "olga",
         "label added",
@@ -102,7 +93,7 @@ async fn edited_and_requeued_message_takes_effect_once() {
     )
     .await
     .expect("edited");
-    let new = parking::requeue(&mut tx, &Known, parked.id, "olga", "mended")
+    let new = parking::requeue(&mut tx, &running.decoders, parked.id, "olga", "mended")
         .await
         .expect("requeued");
     assert_ne!(new, parked.message_id, "a new send has a new id");
@@ -132,13 +123,13 @@ async fn edited_and_requeued_message_takes_effect_once() {
     // Requeued and dropped are final states.
     let mut conn = pool.acquire().await.expect("a connection");
     for refusal in [
-        parking::requeue(&mut conn, &Known, parked.id, "olga", "again")
+        parking::requeue(&mut conn, &running.decoders, parked.id, "olga", "again")
             .await
             .map(|_| ()),
         parking::discard(&mut conn, parked.id, "olga", "again").await,
         parking::edit(
             &mut conn,
-            &Known,
+            &running.decoders,
             parked.id,
             "olga",
             "again",

@@ -5,21 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Parked;
+use super::{Decoders, Parked};
 use crate::messaging::event::{self, Incoming};
-
-/// A description of the messages of a service: its decoders.
-pub trait Schema: Send + Sync {
-    /// Checks that `queue`'s handler can decode `event`; returns the reason if not.
-    fn check(&self, queue: &str, event: &Incoming) -> Result<(), String>;
-
-    /// Returns the source that alone publishes this type. A requeued message gets it if its envelope lacks a source, or
-    /// if the operator changed its type. With `None` a missing source becomes `/operator`.
-    fn source(&self, kind: &str) -> Option<&'static str> {
-        let _ = kind;
-        None
-    }
-}
 
 /// Returns whether a field of this name, at any depth, holds an id or an amount. An operator repairs a message; a
 /// change of who pays how much for what is another order.
@@ -39,7 +26,7 @@ fn is_protected(name: &str) -> bool {
 
 /// Returns the message as it would be requeued with this type and payload, if its queue could decode it.
 pub(super) fn candidate(
-    schema: &dyn Schema,
+    decoders: &Decoders,
     parked: &Parked,
     id: Uuid,
     kind: &str,
@@ -49,17 +36,17 @@ pub(super) fn candidate(
     let about = about
         .as_ref()
         .and_then(|payload| payload.get("order_id")?.as_str());
-    let source = schema.source(kind);
+    let source = decoders.publisher_of(kind);
     let headers = event::resend(&parked.headers, parked.message_id, id, kind, source, about);
     let event =
         Incoming::from_headers(headers, payload.to_vec()).map_err(|malformed| malformed.0)?;
-    schema.check(&parked.queue, &event)?;
+    decoders.check(&parked.queue, &event)?;
     Ok(event)
 }
 
 /// Checks that a parked message may be changed to this type and payload; returns the reason if not.
 pub(super) fn check(
-    schema: &dyn Schema,
+    decoders: &Decoders,
     parked: &Parked,
     kind: &str,
     payload: &[u8],
@@ -74,7 +61,7 @@ pub(super) fn check(
             parked.cause
         ));
     }
-    candidate(schema, parked, parked.message_id, kind, payload)?;
+    candidate(decoders, parked, parked.message_id, kind, payload)?;
     let new: Value = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
     let new_fields = protected(&new);
     if let (Some(subject), Some(order)) = (&parked.subject, new_fields.get("/order_id"))
@@ -107,7 +94,7 @@ pub(super) fn check(
     // A message that was whole may gain no protected field (another line, say). One that was not may get those that it
     // lacks.
     let before = parked.kind.as_deref().unwrap_or_default();
-    let was_whole = candidate(schema, parked, parked.message_id, before, &parked.payload).is_ok();
+    let was_whole = candidate(decoders, parked, parked.message_id, before, &parked.payload).is_ok();
     if let Some(path) = new_fields
         .keys()
         .find(|path| was_whole && !old_fields.contains_key(*path))
@@ -148,18 +135,26 @@ fn protected(value: &Value) -> BTreeMap<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
-    use sqlx::types::Json;
+    use sqlx::{PgConnection, types::Json};
     use time::OffsetDateTime;
 
     use super::*;
+    use crate::messaging::{Error, Handler, Received, Undecodable};
 
     /// A message is whole when it has an `order_id`, `lines` and a numeric `amount.amount_minor`.
     struct Whole;
 
-    impl Schema for Whole {
-        fn check(&self, _queue: &str, event: &Incoming) -> Result<(), String> {
-            let value: Value = serde_json::from_slice(&event.data).map_err(|e| e.to_string())?;
+    impl Handler for Whole {
+        type Command = ();
+        type Effect = ();
+
+        fn decode(&self, event: &Incoming) -> Result<(), Undecodable> {
+            let malformed = |why: &dyn ToString| Undecodable::Malformed(why.to_string());
+            let value: Value =
+                serde_json::from_slice(&event.data).map_err(|error| malformed(&error))?;
             let whole = value["order_id"].is_string()
                 && value["lines"].is_array()
                 && value
@@ -168,9 +163,21 @@ mod tests {
             if event.kind == "order.created.v1" && whole {
                 Ok(())
             } else {
-                Err("not whole".into())
+                Err(malformed(&"not whole"))
             }
         }
+
+        async fn handle(&self, _: &mut PgConnection, _: &[&Received<()>]) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn committed(&self, _: Option<()>) {}
+    }
+
+    fn whole() -> Decoders {
+        let decoders = Decoders::default();
+        decoders.add("q", &Arc::new(Whole));
+        decoders
     }
 
     fn parked(payload: &[u8]) -> Parked {
@@ -193,7 +200,7 @@ mod tests {
 
     fn edit(old: &[u8], new: &Value) -> Result<(), String> {
         check(
-            &Whole,
+            &whole(),
             &parked(old),
             "order.created.v1",
             new.to_string().as_bytes(),
@@ -240,7 +247,7 @@ mod tests {
             ..parked(payload.as_bytes())
         };
         let to_created =
-            |parked: &Parked| check(&Whole, parked, "order.created.v1", payload.as_bytes());
+            |parked: &Parked| check(&whole(), parked, "order.created.v1", payload.as_bytes());
         assert_eq!(to_created(&mistyped), Ok(()));
         mistyped.cause = "exhausted".into();
         let refusal = to_created(&mistyped).expect_err("it was understood");

@@ -6,7 +6,7 @@
 //! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the
 //! broker delivers it. Messages without an id become a row each, even if they are equal in every byte. An operator
 //! lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one transaction. An edit
-//! is checked against the schema of its type, and cannot change ids and amounts.
+//! is checked by the handler that will get the message, and cannot change ids and amounts.
 //!
 //! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked
 //! twice, because the broker does not tell it from another one that is equal. That a requeued message succeeds: if it
@@ -22,13 +22,14 @@
 //!
 //! Source: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Dead Letter Channel", "Message Store".
 
+mod decoders;
 mod drain;
 mod edit;
 
 use std::collections::BTreeMap;
 
+pub use decoders::{Decoders, PublisherOf};
 pub(super) use drain::Drain;
-pub use edit::Schema;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -94,7 +95,7 @@ pub enum Error {
     /// The message was requeued or dropped before: look at it again.
     #[error("it is {0} already")]
     NotParked(String),
-    /// The new content does not fit the type's schema, or changes what must not change: correct it.
+    /// The handler cannot decode the new content, or it changes what must not change: correct it.
     #[error("{0}")]
     Edit(String),
     /// The database failed: try again.
@@ -158,10 +159,10 @@ pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>>
 
 /// Replaces the type and the payload of a parked message.
 ///
-/// On the caller's transaction. The payload must fit `schema`, and must keep every id and amount that it has.
+/// On the caller's transaction. The handler of its queue must be able to decode it, and it must keep every id and amount that it has.
 pub async fn edit(
     conn: &mut PgConnection,
-    schema: &dyn Schema,
+    decoders: &Decoders,
     id: Uuid,
     operator: &str,
     note: &str,
@@ -169,7 +170,7 @@ pub async fn edit(
     payload: &[u8],
 ) -> Result<(), Error> {
     let parked = lock(conn, id).await?;
-    edit::check(schema, &parked, kind, payload).map_err(Error::Edit)?;
+    edit::check(decoders, &parked, kind, payload).map_err(Error::Edit)?;
     sqlx::query("update parked_message set kind = $2, payload = $3 where id = $1")
         .bind(id)
         .bind(kind)
@@ -192,7 +193,7 @@ pub async fn edit(
 /// On the caller's transaction; wake the outbox's relay after the commit.
 pub async fn requeue(
     conn: &mut PgConnection,
-    schema: &dyn Schema,
+    decoders: &Decoders,
     id: Uuid,
     operator: &str,
     note: &str,
@@ -202,7 +203,7 @@ pub async fn requeue(
     let kind = parked.kind.as_deref().unwrap_or_default();
     // A message that still cannot be read would be parked again at once: the operator is told now.
     let event =
-        edit::candidate(schema, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
+        edit::candidate(decoders, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
     let mut headers = event.headers;
     headers::cut(&mut headers, headers::room(headers::FRAME_MAX));
     let message = Message {

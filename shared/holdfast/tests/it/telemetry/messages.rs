@@ -266,7 +266,8 @@ struct Noting {
 }
 
 impl Handler for Noting {
-    type Message = ();
+    type Command = ();
+    type Effect = ();
 
     fn decode(&self, _: &Incoming) -> Result<(), Undecodable> {
         Ok(())
@@ -289,7 +290,7 @@ impl Handler for Noting {
         Ok(())
     }
 
-    fn committed(&self) {}
+    fn committed(&self, _: Option<()>) {}
 }
 
 /// Waits for the one row in the outbox, and returns its headers.
