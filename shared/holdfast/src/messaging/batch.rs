@@ -192,8 +192,8 @@ impl<H: Handler> Processor<H> {
         let mut first_conflict = None;
         let mut timeouts = 0;
         let mut paused = None;
-        // The last run's effect. It is kept for the next run: if the reply to a COMMIT is lost, the next run finds nothing
-        // new.
+        // The last run's effect. It is kept for the next run: if the reply to a COMMIT is lost, the next run finds
+        // nothing new.
         let mut effect = None;
         loop {
             let span = telemetry::sql("TRANSACTION", &self.queue);

@@ -154,8 +154,18 @@ struct Noting {
 }
 
 impl Noting {
-    fn seen(&self) -> Vec<Option<usize>> {
-        self.seen.lock().expect("no test panics with it").clone()
+    /// Waits for `count` commits, and returns their effects.
+    async fn seen(&self, count: usize) -> Vec<Option<usize>> {
+        eventually("a commit", || {
+            let seen = self.seen.lock().expect("no test panics with it").clone();
+            let enough = seen.len() >= count;
+            std::future::ready(if enough {
+                Ok(seen)
+            } else {
+                Err(format!("{seen:?}"))
+            })
+        })
+        .await
     }
 }
 
@@ -203,17 +213,11 @@ async fn effect_survives_the_lost_reply_to_its_commit() {
     let running = consume(&vhost.url("payment"), &through, handler.clone()).await;
     let once = message("once", "work");
     probe.send(once.clone()).await;
-    wait_for_empty(&vhost).await;
-    assert_eq!(handler.seen(), [Some(1)]);
+    assert_eq!(handler.seen(1).await, [Some(1)]);
 
     // It was handled before: nothing has an effect.
     probe.send(once).await;
-    eventually("the repetition", || {
-        let seen = handler.seen();
-        std::future::ready((seen.len() == 2).then_some(()).ok_or(format!("{seen:?}")))
-    })
-    .await;
-    assert_eq!(handler.seen(), [Some(1), None]);
+    assert_eq!(handler.seen(2).await, [Some(1), None]);
     assert_eq!(effects(&pool).await, ["once"]);
     running.stop().await;
     vhost.delete().await;

@@ -159,7 +159,8 @@ pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>>
 
 /// Replaces the type and the payload of a parked message.
 ///
-/// On the caller's transaction. The handler of its queue must be able to decode it, and it must keep every id and amount that it has.
+/// On the caller's transaction. The handler of its queue must be able to decode it, and it must keep every id and amount
+/// that it has.
 pub async fn edit(
     conn: &mut PgConnection,
     decoders: &Decoders,
