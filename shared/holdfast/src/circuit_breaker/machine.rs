@@ -8,27 +8,13 @@ use super::{
     config::{Config, Policy},
     event::{Reason, State},
     trial::Trial,
+    verdict::Verdict,
     window::{Tally, Window},
 };
 
 /// The wait that is suggested to a rejected caller while probes are out: they may end any moment, and another attempt
 /// costs only time in this process.
 const SOON: Duration = Duration::from_millis(100);
-
-/// The result of a call, as far as it tells about the dependency's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Success {
-        slow: bool,
-    },
-    Failure {
-        slow: bool,
-    },
-    /// The result says nothing about the dependency.
-    Ignored,
-    /// The result is unknown: the call was dropped.
-    Cancelled,
-}
 
 /// A change of state, to be logged, counted and published.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -83,6 +83,7 @@ mod observe;
 mod permit;
 mod shared;
 mod trial;
+mod verdict;
 mod window;
 
 /// The types that `shared` is built on. Its test with loom puts loom's in their place.

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{CircuitBreaker, counters::Outcome, machine::Verdict, shared::Ticket};
+use super::{CircuitBreaker, counters::Outcome, shared::Ticket, verdict::Verdict};
 
 /// The meaning of a result for the health of the dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::{
     event::State,
-    machine::{Change, Machine, Refused, Verdict},
+    machine::{Change, Machine, Refused},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
+    verdict::Verdict,
 };
 
 /// The state that callers read without the lock: bits 0 to 2 are the state, bit 3 is set if the machine is at rest, the

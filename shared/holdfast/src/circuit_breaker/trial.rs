@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{config::HalfOpen, machine::Verdict};
+use super::{config::HalfOpen, verdict::Verdict};
 
 /// One half-open phase. An undecided trial always has a place free, or a probe out.
 #[derive(Clone, Copy, Debug, Default)]

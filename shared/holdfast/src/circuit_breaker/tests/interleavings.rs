@@ -13,11 +13,12 @@ use tokio::time::Instant;
 // The modules that the copy of `shared.rs` expects in `super`.
 use super::super::{
     config::{Config, HalfOpen, Policy},
-    event, machine,
+    event, machine, verdict,
 };
 use event::State;
-use machine::{Machine, Verdict};
+use machine::Machine;
 use shared::{Shared, Ticket};
+use verdict::Verdict;
 
 mod sync {
     pub(super) use loom::sync::{

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::{
     super::{
         config,
-        machine::{Machine, Verdict},
+        machine::Machine,
         shared::{Shared, Ticket},
+        verdict::Verdict,
     },
     *,
 };

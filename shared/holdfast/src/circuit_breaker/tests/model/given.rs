@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::{
-    super::{config, machine::Verdict},
+    super::{config, verdict::Verdict},
     *,
 };
 
