@@ -1,12 +1,13 @@
 //! The use cases, each on the caller's transaction.
 //!
-//! - `place`, `cancel`: a customer's requests; `operator`: operator actions; `sweep`: asking again for missing answers.
+//! - `place`, `cancel`: a customer's requests; `operator`: operator actions, `by_operator` their author; `sweep`: asking again for missing answers.
 //!   They are the same for every order, and call the module of its coordination:
 //! - `choreography`, `orchestration`: the two ways to an order's end: what starts it, moves it, cancels it, and asks
 //!   again;
 //! - `batch`: many orders changed at once, and what is counted; `trace`: the attributes of spans.
 
 mod batch;
+mod by_operator;
 mod cancel;
 mod choreography;
 mod operator;
@@ -18,9 +19,10 @@ mod trace;
 use chassis::events::Publishing;
 
 pub(crate) use self::{
+    by_operator::ByOperator,
     cancel::cancel,
     choreography::{Event, apply_events, give_up_overdue},
-    operator::{ByOperator, cancel_by_operator, resume, settle},
+    operator::{cancel_by_operator, resume, settle},
     orchestration::{Command, apply_commands},
     place::{Placed, place, placed_before},
     sweep::sweep,

@@ -9,10 +9,9 @@ mod timeline;
 pub(crate) use idempotency::{Answered, answer, forget_old, lookup};
 pub(crate) use operator::{Deed, counts, deeds, record_deed};
 pub(crate) use orders::{
-    Filter, NewOrder, Saved, StoredOrder, due_for_sweep, find, insert, list, lock, lock_one,
-    overdue, save, swept, unstick,
+    Filter, Saved, due_for_sweep, find, insert, list, lock, lock_one, overdue, save, swept, unstick,
 };
-pub(crate) use row::{reason_name, undo_name};
+pub(crate) use row::{NewOrder, StoredOrder, reason_name, undo_name};
 use sqlx::migrate::Migrator;
 pub(crate) use timeline::{Entry, Fact, record, timeline};
 

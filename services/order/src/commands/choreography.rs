@@ -15,7 +15,7 @@ use tracing::{Instrument, info};
 use super::{
     PUBLISHING,
     batch::Batch,
-    operator::ByOperator,
+    by_operator::ByOperator,
     trace::{facts, unasked},
 };
 use crate::{

@@ -7,19 +7,13 @@ use contracts::{
 use holdfast::outbox;
 use sqlx::PgConnection;
 
-use super::{cancel::cancel, choreography, sweep::again};
+use super::{by_operator::ByOperator, cancel::cancel, choreography, sweep::again};
 use crate::{
     config::WaitingSettings,
     domain::Coordination,
     error::Error,
     store::{self, StoredOrder},
 };
-
-/// The operator of an action, with the note that explains it.
-pub(crate) struct ByOperator<'a> {
-    pub(crate) operator: &'a str,
-    pub(crate) note: &'a str,
-}
 
 /// Cancels a pending order for an operator.
 pub(crate) async fn cancel_by_operator(

@@ -10,37 +10,8 @@ use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::row::{Flat, Row, coordination_name};
+use super::row::{Flat, NewOrder, Row, StoredOrder, coordination_name};
 use crate::domain::{Coordination, Order, State};
-
-/// An order as its customer placed it.
-#[derive(Clone, Debug)]
-pub(crate) struct NewOrder {
-    pub(crate) id: OrderId,
-    pub(crate) customer: Customer,
-    pub(crate) lines: Vec<PricedLine>,
-    pub(crate) amount: Money,
-    /// The time of the prices, if inventory was unavailable.
-    pub(crate) prices_as_of: Option<OffsetDateTime>,
-    pub(crate) payment: PaymentMethod,
-}
-
-/// An order as it is stored.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredOrder {
-    pub(crate) new: NewOrder,
-    pub(crate) coordination: Coordination,
-    /// The state, and its version.
-    pub(crate) order: Order,
-    /// Set if an orchestrated order is, or was, confirmed. False for a choreographed order.
-    pub(crate) was_confirmed: bool,
-    pub(crate) created_at: OffsetDateTime,
-    pub(crate) updated_at: OffsetDateTime,
-    pub(crate) deadline_at: Option<OffsetDateTime>,
-    pub(crate) stuck_since: Option<OffsetDateTime>,
-    /// The number of sweeps since the last change, including the one that found the order stuck.
-    pub(crate) sweeps: i32,
-}
 
 /// A change of an order that is to be written.
 #[derive(Clone, Copy, Debug)]
