@@ -8,7 +8,7 @@ use std::{
 
 use xtask::wiring::{ROOM, SERVICES};
 
-use crate::imports;
+use crate::{documents, imports};
 
 /// The modules and crates that a layer may use.
 struct Rule {
@@ -19,6 +19,29 @@ struct Rule {
     never: &'static [&'static str],
     /// The only crates that it uses; empty if any may be.
     only: &'static [&'static str],
+}
+
+impl Rule {
+    /// Returns the rule as a row of CONTRIBUTING.md.
+    fn row(&self) -> String {
+        let list = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let modules = match self.modules {
+            [] => "none".to_owned(),
+            modules => list(modules),
+        };
+        let crates = match (self.only, self.never) {
+            ([], []) => "any".to_owned(),
+            ([], never) => format!("any but {}", list(never)),
+            (only, _) => {
+                let pure = PURE.map(|(name, pattern)| format!("`{name}::{pattern}`"));
+                format!("only {}, {}", list(only), pure.join(", "))
+            }
+        };
+        format!("| `{}` | {modules} | {crates} |", self.layer)
+    }
 }
 
 /// Patterns that offer a domain data and pure functions, without I/O.
@@ -236,6 +259,19 @@ fn services_and_shared_crates_depend_on_no_service() {
         .into();
     assert_eq!(dependencies("shared/contracts"), values);
     assert!(!dependencies("shared/holdfast").contains("contracts"));
+}
+
+/// CONTRIBUTING.md has the rules as they are enforced.
+#[test]
+fn contributing_lists_the_rules() {
+    let rows: Vec<String> = RULES.iter().map(Rule::row).collect();
+    let table = format!(
+        "| file | other files of its service | crates |\n| --- | --- | --- |\n{}\n",
+        rows.join("\n")
+    );
+    let path = xtask::workspace::root().join("CONTRIBUTING.md");
+    let is = fs::read_to_string(path).expect("the document");
+    documents::holds("CONTRIBUTING.md", &documents::fill(&is, "layers", &table));
 }
 
 /// SQL is in `store` alone.
