@@ -256,9 +256,9 @@ impl Chassis {
     }
 
     /// Makes it a service that sends and receives messages: adds an outbox with its relay, an inbox with its pruning,
-    /// consumers, and the operator's routes for parked messages. Returns also the waker of the relay (to be called after
-    /// each commit that wrote to the outbox), and a link that is up while messages come in, so not while a queue is
-    /// paused. Fails if the password file cannot be read.
+    /// consumers, and the operator's routes for parked messages. Returns also the waker of the relay (to be called
+    /// after each commit that wrote to the outbox), and a link that is up while messages come in, so not while a queue
+    /// is paused. Fails if the password file cannot be read.
     pub fn with_messaging(
         mut self,
         settings: BrokerSettings,
