@@ -222,7 +222,7 @@ async fn headers_of_any_size_cost_no_connection() {
     }
     let cut: Vec<&Parked> = parked
         .iter()
-        .filter(|row| row.detail.contains("left out were 1 of "))
+        .filter(|row| row.detail.contains("left out: 1 of "))
         .collect();
     assert_eq!(cut.len(), 1, "{parked:#?}");
     assert_eq!(cut[0].cause, "unknown_type");
