@@ -429,11 +429,10 @@ fn model() -> Result<String> {
         .args([
             "test",
             "-p",
-            "e2e",
+            "model",
             "--test",
             "it",
             "--",
-            "model",
             "--nocapture",
         ])
         .env("HOLDFAST_MODEL", "deep")
