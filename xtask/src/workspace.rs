@@ -113,6 +113,23 @@ impl Claim {
         })
     }
 
+    /// Returns the name of every folder that was ever claimed: each has left its lock.
+    pub fn all() -> Result<Vec<String>> {
+        if !target().exists() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(target()).context("cannot read the target folder")? {
+            let path = entry?.path();
+            let is_lock = path.extension().is_some_and(|extension| extension == "lock");
+            if let Some(name) = path.file_stem().filter(|_| is_lock) {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Returns the process that holds `target/NAME`, if there is one.
     pub fn holder(name: &str) -> Result<Option<u32>> {
         let path = target().join(format!("{name}.lock"));

@@ -9,16 +9,14 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// The stacks that are ended.
-const STACKS: [&str; 4] = ["stack", "once", "test", "verify"];
 /// The longest time for a stack to shut down: its services have 45 s to finish their work in hand.
 const GOOD_ORDER: Duration = Duration::from_secs(120);
 
 pub(super) fn run() -> Result<ExitCode> {
     let mut ended = 0;
-    for stack in STACKS {
-        ended += usize::from(stop_its_owner(stack)?);
-        ended += kill_what_is_left(stack)?;
+    for stack in Claim::all()? {
+        ended += usize::from(stop_its_owner(&stack)?);
+        ended += kill_what_is_left(&stack)?;
     }
     say(if ended == 0 {
         "nothing is left to end".to_owned()
