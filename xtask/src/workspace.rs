@@ -121,7 +121,9 @@ impl Claim {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(target()).context("cannot read the target folder")? {
             let path = entry?.path();
-            let is_lock = path.extension().is_some_and(|extension| extension == "lock");
+            let is_lock = path
+                .extension()
+                .is_some_and(|extension| extension == "lock");
             if let Some(name) = path.file_stem().filter(|_| is_lock) {
                 names.push(name.to_string_lossy().into_owned());
             }

@@ -426,15 +426,7 @@ fn databases(drill: &mut Running) -> Result {
 /// Runs the model's deep search, which the tests leave out.
 fn model() -> Result<String> {
     let status = workspace::cargo()
-        .args([
-            "test",
-            "-p",
-            "model",
-            "--test",
-            "it",
-            "--",
-            "--nocapture",
-        ])
+        .args(["test", "-p", "model", "--test", "it", "--", "--nocapture"])
         .env("HOLDFAST_MODEL", "deep")
         .status()
         .context("cargo test")?;
