@@ -107,6 +107,29 @@ pub struct Decision {
     pub answer: Option<Answer>,
 }
 
+impl Decision {
+    fn answered(state: State, answer: Answer) -> Self {
+        Self {
+            state,
+            moves: None,
+            answer: Some(answer),
+        }
+    }
+
+    /// Moves the units from one shelf to another.
+    fn moved(state: State, from: Shelf, to: Shelf, answer: Answer) -> Self {
+        Self {
+            moves: Some((from, to)),
+            ..Self::answered(state, answer)
+        }
+    }
+
+    /// Answers once more, and does nothing.
+    fn again(state: Option<&State>, answer: Answer) -> Self {
+        Self::answered(state.cloned().unwrap_or(State::Void), answer)
+    }
+}
+
 /// An input that contradicts the reservation's state, so an operator must look at it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the reservation is {state:?}")]
@@ -123,86 +146,78 @@ pub struct Illegal {
 /// late reserve is answered without being carried out.
 pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> {
     use Answer as A;
+    use Decision as D;
     use Input as I;
     use Shelf::{Available, Reserved, Sold, WrittenOff};
     use State as S;
 
-    let moved = |state, from, to, answer| {
-        Ok(Decision {
-            state,
-            moves: Some((from, to)),
-            answer: Some(answer),
-        })
-    };
-    let turn = |state, answer| {
-        Ok(Decision {
-            state,
-            moves: None,
-            answer: Some(answer),
-        })
-    };
-    let again = |answer| {
-        Ok(Decision {
-            state: state.cloned().unwrap_or(S::Void),
-            moves: None,
-            answer: Some(answer),
-        })
-    };
-
-    match (state, input) {
+    let decision = match (state, input) {
         // (none) -> Reserved, Rejected
-        (None, I::Reserve(Ok(()))) => moved(S::Reserved, Available, Reserved, A::Reserved),
+        (None, I::Reserve(Ok(()))) => D::moved(S::Reserved, Available, Reserved, A::Reserved),
         (None, I::Reserve(Err(rejection))) => {
-            turn(S::Rejected(rejection.clone()), A::Rejected(rejection))
+            D::answered(S::Rejected(rejection.clone()), A::Rejected(rejection))
         }
         // (none) -> Void
-        (None, I::Release | I::Settle) => turn(S::Void, A::NothingToUndo),
+        (None, I::Release | I::Settle) => D::answered(S::Void, A::NothingToUndo),
         // An order is confirmed only after its units were reserved.
-        (None | Some(S::Rejected(_) | S::Void), I::Commit) => Err(Illegal {
-            state: state.cloned(),
-            input: I::Commit,
-        }),
+        (None | Some(S::Rejected(_) | S::Void), I::Commit) => {
+            return Err(Illegal {
+                state: state.cloned(),
+                input: I::Commit,
+            });
+        }
 
         // A repetition: the same answer, and nothing is done.
-        (Some(S::Reserved | S::Sold), I::Reserve(_)) => again(A::Reserved),
-        (Some(S::Rejected(rejection)), I::Reserve(_)) => again(A::Rejected(rejection.clone())),
+        (Some(S::Reserved | S::Sold), I::Reserve(_)) => D::again(state, A::Reserved),
+        (Some(S::Rejected(rejection)), I::Reserve(_)) => {
+            D::again(state, A::Rejected(rejection.clone()))
+        }
         // A reserve that comes too late: answered, and nothing is done.
         (Some(S::Released { .. } | S::Void | S::Settled), I::Reserve(_)) => {
-            again(A::Rejected(Rejection::CANCELLED))
+            D::again(state, A::Rejected(Rejection::CANCELLED))
         }
 
         // Reserved -> Sold
-        (Some(S::Reserved), I::Commit) => moved(S::Sold, Reserved, Sold, A::Committed),
-        (Some(S::Sold), I::Commit) => again(A::Committed),
+        (Some(S::Reserved), I::Commit) => D::moved(S::Sold, Reserved, Sold, A::Committed),
+        (Some(S::Sold), I::Commit) => D::again(state, A::Committed),
         // Confirmed, then cancelled by the customer, with the messages in the other order: the answer is the outcome.
-        (Some(S::Released { restocked }), I::Commit) => again(A::Released {
-            restocked: *restocked,
-        }),
-        (Some(S::Settled), I::Commit) => again(A::Settled),
+        (Some(S::Released { restocked }), I::Commit) => D::again(
+            state,
+            A::Released {
+                restocked: *restocked,
+            },
+        ),
+        (Some(S::Settled), I::Commit) => D::again(state, A::Settled),
 
         // Reserved, Sold -> Released
-        (Some(S::Reserved), I::Release) => moved(
+        (Some(S::Reserved), I::Release) => D::moved(
             S::Released { restocked: false },
             Reserved,
             Available,
             A::Released { restocked: false },
         ),
-        (Some(S::Sold), I::Release) => moved(
+        (Some(S::Sold), I::Release) => D::moved(
             S::Released { restocked: true },
             Sold,
             Available,
             A::Released { restocked: true },
         ),
         // Reserved, Sold -> Settled
-        (Some(S::Reserved), I::Settle) => moved(S::Settled, Reserved, WrittenOff, A::Settled),
-        (Some(S::Sold), I::Settle) => moved(S::Settled, Sold, WrittenOff, A::Settled),
+        (Some(S::Reserved), I::Settle) => D::moved(S::Settled, Reserved, WrittenOff, A::Settled),
+        (Some(S::Sold), I::Settle) => D::moved(S::Settled, Sold, WrittenOff, A::Settled),
         // Undone already, or nothing to undo: always the same answer.
-        (Some(S::Released { restocked }), I::Release | I::Settle) => again(A::Released {
-            restocked: *restocked,
-        }),
-        (Some(S::Rejected(_) | S::Void), I::Release | I::Settle) => again(A::NothingToUndo),
-        (Some(S::Settled), I::Release | I::Settle) => again(A::Settled),
-    }
+        (Some(S::Released { restocked }), I::Release | I::Settle) => D::again(
+            state,
+            A::Released {
+                restocked: *restocked,
+            },
+        ),
+        (Some(S::Rejected(_) | S::Void), I::Release | I::Settle) => {
+            D::again(state, A::NothingToUndo)
+        }
+        (Some(S::Settled), I::Release | I::Settle) => D::again(state, A::Settled),
+    };
+    Ok(decision)
 }
 
 /// The units of one product, by shelf.

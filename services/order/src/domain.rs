@@ -13,6 +13,7 @@
 //! The table, state by input, is in `docs/architecture.md`.
 
 pub mod orchestrated;
+pub(crate) mod pricing;
 
 use contracts::order::{CancelReason, Participant};
 
@@ -136,6 +137,66 @@ pub struct Decision {
     pub effect: Option<Effect>,
 }
 
+impl Decision {
+    fn unchanged(order: Order) -> Self {
+        Self {
+            order,
+            effect: None,
+        }
+    }
+
+    /// A pending order whose other services have heard of it.
+    fn starting_the_deadline(order: Order) -> Self {
+        Self {
+            order,
+            effect: Some(Effect::StartDeadline),
+        }
+    }
+
+    /// Publishes a fact again.
+    fn published(order: Order, fact: Fact) -> Self {
+        Self {
+            order,
+            effect: Some(Effect::Publish(fact)),
+        }
+    }
+
+    /// A change that is published.
+    fn changed(order: Order, state: State, fact: Fact) -> Self {
+        let version = order.version + 1;
+        Self::published(Order { state, version }, fact)
+    }
+
+    /// A change that only this service needs to know.
+    fn noted(order: Order, state: State) -> Self {
+        Self::unchanged(Order { state, ..order })
+    }
+
+    fn cancelling(order: Order, reason: CancelReason) -> Self {
+        let undoing = Undoing {
+            reason,
+            payment: None,
+            inventory: None,
+        };
+        Self::changed(order, State::Cancelling(undoing), Fact::Cancelling(reason))
+    }
+
+    /// An answer to `order.cancelling`. The second of the two ends the order.
+    fn answered(order: Order, undoing: Undoing) -> Self {
+        match undoing {
+            Undoing {
+                reason,
+                payment: Some(payment),
+                inventory: Some(_),
+            } => {
+                let cancelled = Fact::Cancelled { reason, payment };
+                Self::changed(order, State::Cancelled(undoing), cancelled)
+            }
+            _ => Self::noted(order, State::Cancelling(undoing)),
+        }
+    }
+}
+
 /// An input that is not possible in the order's state. A message contradicts what we know, so it is parked for a person
 /// to look at; a request is answered 409.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,143 +229,106 @@ impl Order {
 /// Messages come late, twice and in any order. An input that can still arrive from an order's past is ignored in every
 /// later state; only an input that contradicts the order's state is [`Illegal`].
 pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
+    use Decision as D;
     use Fact as F;
     use Input as I;
     use State as S;
 
-    let ignore = Ok(Decision {
-        order,
-        effect: None,
-    });
-    let publish = |fact| {
-        Ok(Decision {
-            order,
-            effect: Some(Effect::Publish(fact)),
-        })
-    };
-    let illegal = Err(Illegal {
+    let illegal = Illegal {
         state: order.state,
         input,
-    });
-    // A change that is published.
-    let change = |state, fact| {
-        let order = Order {
-            state,
-            version: order.version + 1,
-        };
-        Ok(Decision {
-            order,
-            effect: Some(Effect::Publish(fact)),
-        })
     };
-    // A change that only this service needs to know.
-    let note = |state| {
-        Ok(Decision {
-            order: Order { state, ..order },
-            effect: None,
-        })
-    };
-    let cancelling = |reason| {
-        change(
-            S::Cancelling(Undoing {
-                reason,
-                payment: None,
-                inventory: None,
-            }),
-            F::Cancelling(reason),
-        )
-    };
-    // An answer to `order.cancelling`. The second of the two ends the order.
-    let answered = |undoing: Undoing| match undoing {
-        Undoing {
-            reason,
-            payment: Some(payment),
-            inventory: Some(_),
-        } => change(S::Cancelled(undoing), F::Cancelled { reason, payment }),
-        _ => note(S::Cancelling(undoing)),
-    };
-
-    match (order.state, input) {
+    let decision = match (order.state, input) {
         // Pending -> Pending
-        (S::Pending, I::Heard) => Ok(Decision {
-            order,
-            effect: Some(Effect::StartDeadline),
-        }),
-        (S::Pending, I::Sweep) => publish(F::Created),
+        (S::Pending, I::Heard) => D::starting_the_deadline(order),
+        (S::Pending, I::Sweep) => D::published(order, F::Created),
         // Pending -> Confirmed
-        (S::Pending, I::Reserved) => change(S::Confirmed { committed: false }, F::Confirmed),
+        (S::Pending, I::Reserved) => {
+            D::changed(order, S::Confirmed { committed: false }, F::Confirmed)
+        }
         // Pending -> Cancelling
-        (S::Pending, I::PaymentDeclined) => cancelling(CancelReason::PaymentDeclined),
-        (S::Pending, I::Rejected) => cancelling(CancelReason::OutOfStock),
-        (S::Pending, I::Cancel(reason)) => cancelling(reason),
+        (S::Pending, I::PaymentDeclined) => D::cancelling(order, CancelReason::PaymentDeclined),
+        (S::Pending, I::Rejected) => D::cancelling(order, CancelReason::OutOfStock),
+        (S::Pending, I::Cancel(reason)) => D::cancelling(order, reason),
         // No participant was asked to commit or to undo anything yet.
         (S::Pending, I::Committed | I::PaymentUndo(_) | I::InventoryUndo(_) | I::Settle(_)) => {
-            illegal
+            return Err(illegal);
         }
 
         // Confirmed -> Confirmed, at rest
-        (S::Confirmed { committed: false }, I::Committed) => note(S::Confirmed { committed: true }),
-        (S::Confirmed { committed: false }, I::Sweep) => publish(F::Confirmed),
+        (S::Confirmed { committed: false }, I::Committed) => {
+            D::noted(order, S::Confirmed { committed: true })
+        }
+        (S::Confirmed { committed: false }, I::Sweep) => D::published(order, F::Confirmed),
         // Confirmed -> Cancelling
         (S::Confirmed { .. }, I::Cancel(CancelReason::Customer)) => {
-            cancelling(CancelReason::Customer)
+            D::cancelling(order, CancelReason::Customer)
         }
         // The deadline passed just when the order was confirmed.
-        (S::Confirmed { .. }, I::Cancel(CancelReason::Deadline)) => ignore,
-        (S::Confirmed { .. }, I::Heard | I::Reserved) => ignore,
-        (S::Confirmed { committed: true }, I::Committed | I::Sweep) => ignore,
+        (S::Confirmed { .. }, I::Cancel(CancelReason::Deadline)) => D::unchanged(order),
+        (S::Confirmed { .. }, I::Heard | I::Reserved) => D::unchanged(order),
+        (S::Confirmed { committed: true }, I::Committed | I::Sweep) => D::unchanged(order),
         // Only the customer undoes a confirmed order; and what is reserved was neither declined nor rejected.
-        (S::Confirmed { .. }, I::Cancel(_) | I::Settle(_)) => illegal,
+        (S::Confirmed { .. }, I::Cancel(_) | I::Settle(_)) => return Err(illegal),
         (
             S::Confirmed { .. },
             I::PaymentDeclined | I::Rejected | I::PaymentUndo(_) | I::InventoryUndo(_),
-        ) => illegal,
+        ) => return Err(illegal),
 
         // Cancelling -> Cancelling, Cancelling -> Cancelled
         (S::Cancelling(undoing), I::PaymentUndo(answer)) => match undoing.payment {
-            None => answered(Undoing {
-                payment: Some(answer),
-                ..undoing
-            }),
-            Some(before) if before == answer => ignore,
-            Some(_) => illegal,
+            None => D::answered(
+                order,
+                Undoing {
+                    payment: Some(answer),
+                    ..undoing
+                },
+            ),
+            Some(before) if before == answer => D::unchanged(order),
+            Some(_) => return Err(illegal),
         },
         (S::Cancelling(undoing), I::InventoryUndo(answer)) => match undoing.inventory {
-            None => answered(Undoing {
-                inventory: Some(answer),
-                ..undoing
-            }),
-            Some(before) if before == answer => ignore,
-            Some(_) => illegal,
+            None => D::answered(
+                order,
+                Undoing {
+                    inventory: Some(answer),
+                    ..undoing
+                },
+            ),
+            Some(before) if before == answer => D::unchanged(order),
+            Some(_) => return Err(illegal),
         },
-        (S::Cancelling(undoing), I::Sweep) => publish(F::Cancelling(undoing.reason)),
+        (S::Cancelling(undoing), I::Sweep) => D::published(order, F::Cancelling(undoing.reason)),
         (S::Cancelling(Undoing { payment: None, .. }), I::Settle(Participant::Payment)) => {
-            publish(F::Settling(Participant::Payment))
+            D::published(order, F::Settling(Participant::Payment))
         }
         (
             S::Cancelling(Undoing {
                 inventory: None, ..
             }),
             I::Settle(Participant::Inventory),
-        ) => publish(F::Settling(Participant::Inventory)),
-        (S::Cancelling(_), I::Settle(_)) => illegal,
+        ) => D::published(order, F::Settling(Participant::Inventory)),
+        (S::Cancelling(_), I::Settle(_)) => return Err(illegal),
 
         // Cancelled: only a contradiction matters.
         (S::Cancelled(undoing), I::PaymentUndo(answer)) if undoing.payment != Some(answer) => {
-            illegal
+            return Err(illegal);
         }
         (S::Cancelled(undoing), I::InventoryUndo(answer)) if undoing.inventory != Some(answer) => {
-            illegal
+            return Err(illegal);
         }
-        (S::Cancelled(_), I::Settle(_)) => illegal,
-        (S::Cancelled(_), I::PaymentUndo(_) | I::InventoryUndo(_) | I::Sweep) => ignore,
+        (S::Cancelled(_), I::Settle(_)) => return Err(illegal),
+        (S::Cancelled(_), I::PaymentUndo(_) | I::InventoryUndo(_) | I::Sweep) => {
+            D::unchanged(order)
+        }
 
         // The past of an order that is, or was, being undone.
         (
             S::Cancelling(_) | S::Cancelled(_),
             I::Heard | I::PaymentDeclined | I::Reserved | I::Rejected | I::Committed | I::Cancel(_),
-        ) => ignore,
-    }
+        ) => D::unchanged(order),
+    };
+    Ok(decision)
 }
 
 #[cfg(test)]

@@ -107,6 +107,32 @@ pub struct Decision {
     pub answer: Option<Answer>,
 }
 
+impl Decision {
+    /// No answer: there is none yet, or it was given.
+    fn silent(state: State) -> Self {
+        Self {
+            state,
+            booking: None,
+            answer: None,
+        }
+    }
+
+    fn answered(state: State, answer: Answer) -> Self {
+        Self {
+            answer: Some(answer),
+            ..Self::silent(state)
+        }
+    }
+
+    /// Moves the amount to or from the wallet.
+    fn booked(state: State, booking: Booking, answer: Answer) -> Self {
+        Self {
+            booking: Some(booking),
+            ..Self::answered(state, answer)
+        }
+    }
+}
+
 /// An input that contradicts the payment's state, so an operator must look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} is not possible while the payment is {state:?}")]
@@ -123,69 +149,38 @@ pub struct Illegal {
 /// late charge is answered without being carried out. The card processor's answers come late and twice too.
 pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
     use Answer as A;
+    use Decision as D;
     use Input as I;
     use State as S;
 
-    let turn = |state, answer| {
-        Ok(Decision {
-            state,
-            booking: None,
-            answer: Some(answer),
-        })
-    };
-    let wait = |state| {
-        Ok(Decision {
-            state,
-            booking: None,
-            answer: None,
-        })
-    };
-    let book = |state, booking, answer| {
-        Ok(Decision {
-            state,
-            booking: Some(booking),
-            answer: Some(answer),
-        })
-    };
-    let illegal = Err(Illegal { state, input });
-
+    let illegal = Illegal { state, input };
     let Some(state) = state else {
-        return match input {
+        let decision = match input {
             // (none) -> Captured, Declined, Charging
             I::Charge(Means::Wallet(Ok(()))) => {
-                book(S::Captured(Method::Wallet), Booking::Debit, A::Completed)
+                D::booked(S::Captured(Method::Wallet), Booking::Debit, A::Completed)
             }
-            I::Charge(Means::Wallet(Err(reason))) => turn(S::Declined(reason), A::Declined(reason)),
-            I::Charge(Means::Card) => wait(S::Charging {
+            I::Charge(Means::Wallet(Err(reason))) => {
+                D::answered(S::Declined(reason), A::Declined(reason))
+            }
+            I::Charge(Means::Card) => D::silent(S::Charging {
                 cancel_requested: false,
             }),
             // (none) -> Void
-            I::Cancel | I::Settle => turn(S::Void, A::NothingToUndo),
+            I::Cancel | I::Settle => D::answered(S::Void, A::NothingToUndo),
             // The card processor was never called.
-            I::CardCaptured | I::CardDeclined(_) | I::CardRefunded => illegal,
+            I::CardCaptured | I::CardDeclined(_) | I::CardRefunded => return Err(illegal),
         };
+        return Ok(decision);
     };
-    let again = |answer| {
-        Ok(Decision {
-            state,
-            booking: None,
-            answer: Some(answer),
-        })
-    };
-    let ignore = Ok(Decision {
-        state,
-        booking: None,
-        answer: None,
-    });
-
-    match (state, input) {
+    let decision = match (state, input) {
         // A repetition: the same answer, and nothing is done.
-        (S::Charging { .. }, I::Charge(_)) => ignore, // answered when the card processor answers
-        (S::Captured(_), I::Charge(_)) => again(A::Completed),
-        (S::Declined(reason), I::Charge(_)) => again(A::Declined(reason)),
+        (S::Charging { .. }, I::Charge(_)) => D::silent(state), // answered when the card processor answers
+        (S::Captured(_), I::Charge(_)) => D::answered(state, A::Completed),
+        (S::Declined(reason), I::Charge(_)) => D::answered(state, A::Declined(reason)),
         // A charge that comes too late: answered, and nothing is done.
         (S::Refunding | S::Refunded | S::Void | S::Settled, I::Charge(_)) => {
-            again(A::Declined(DeclineReason::OrderCancelled))
+            D::answered(state, A::Declined(DeclineReason::OrderCancelled))
         }
 
         // Charging -> Captured
@@ -194,59 +189,66 @@ pub fn decide(state: Option<State>, input: Input) -> Result<Decision, Illegal> {
                 cancel_requested: false,
             },
             I::CardCaptured,
-        ) => turn(S::Captured(Method::Card), A::Completed),
+        ) => D::answered(S::Captured(Method::Card), A::Completed),
         // Charging -> Refunding: it was cancelled meanwhile; answered when the money is back
         (
             S::Charging {
                 cancel_requested: true,
             },
             I::CardCaptured,
-        ) => wait(S::Refunding),
+        ) => D::silent(S::Refunding),
         // Charging -> Declined
         (
             S::Charging {
                 cancel_requested: false,
             },
             I::CardDeclined(reason),
-        ) => turn(S::Declined(reason), A::Declined(reason)),
+        ) => D::answered(S::Declined(reason), A::Declined(reason)),
         (
             S::Charging {
                 cancel_requested: true,
             },
             I::CardDeclined(reason),
-        ) => turn(S::Declined(reason), A::NothingToUndo),
+        ) => D::answered(S::Declined(reason), A::NothingToUndo),
         // Refunding -> Refunded
-        (S::Refunding, I::CardRefunded) => turn(S::Refunded, A::Refunded),
+        (S::Refunding, I::CardRefunded) => D::answered(S::Refunded, A::Refunded),
         // The card processor answers twice, or after an operator has settled the payment.
         (S::Captured(Method::Card) | S::Refunding | S::Refunded | S::Settled, I::CardCaptured) => {
-            ignore
+            D::silent(state)
         }
-        (S::Declined(_) | S::Settled, I::CardDeclined(_)) => ignore,
-        (S::Refunded | S::Settled, I::CardRefunded) => ignore,
-        (S::Captured(Method::Wallet) | S::Declined(_) | S::Void, I::CardCaptured) => illegal,
-        (S::Captured(_) | S::Refunding | S::Refunded | S::Void, I::CardDeclined(_)) => illegal,
+        (S::Declined(_) | S::Settled, I::CardDeclined(_)) => D::silent(state),
+        (S::Refunded | S::Settled, I::CardRefunded) => D::silent(state),
+        (S::Captured(Method::Wallet) | S::Declined(_) | S::Void, I::CardCaptured) => {
+            return Err(illegal);
+        }
+        (S::Captured(_) | S::Refunding | S::Refunded | S::Void, I::CardDeclined(_)) => {
+            return Err(illegal);
+        }
         (S::Charging { .. } | S::Captured(_) | S::Declined(_) | S::Void, I::CardRefunded) => {
-            illegal
+            return Err(illegal);
         }
 
         // Charging -> Charging: it is not known yet what there is to undo
-        (S::Charging { .. }, I::Cancel) => wait(S::Charging {
+        (S::Charging { .. }, I::Cancel) => D::silent(S::Charging {
             cancel_requested: true,
         }),
         // Captured -> Refunded
-        (S::Captured(Method::Wallet), I::Cancel) => book(S::Refunded, Booking::Credit, A::Refunded),
+        (S::Captured(Method::Wallet), I::Cancel) => {
+            D::booked(S::Refunded, Booking::Credit, A::Refunded)
+        }
         // Captured -> Refunding
-        (S::Captured(Method::Card), I::Cancel) => wait(S::Refunding),
-        (S::Refunding, I::Cancel) => ignore, // answered when the card processor answers
+        (S::Captured(Method::Card), I::Cancel) => D::silent(S::Refunding),
+        (S::Refunding, I::Cancel) => D::silent(state), // answered when the card processor answers
         // Charging, Captured, Refunding -> Settled
         (S::Charging { .. } | S::Captured(_) | S::Refunding, I::Settle) => {
-            turn(S::Settled, A::Settled)
+            D::answered(S::Settled, A::Settled)
         }
         // Undone already, or nothing to undo: always the same answer.
-        (S::Refunded, I::Cancel | I::Settle) => again(A::Refunded),
-        (S::Declined(_) | S::Void, I::Cancel | I::Settle) => again(A::NothingToUndo),
-        (S::Settled, I::Cancel | I::Settle) => again(A::Settled),
-    }
+        (S::Refunded, I::Cancel | I::Settle) => D::answered(state, A::Refunded),
+        (S::Declined(_) | S::Void, I::Cancel | I::Settle) => D::answered(state, A::NothingToUndo),
+        (S::Settled, I::Cancel | I::Settle) => D::answered(state, A::Settled),
+    };
+    Ok(decision)
 }
 
 #[cfg(test)]
