@@ -35,6 +35,9 @@ pub(crate) enum Error {
     /// The participants of an orchestrated order answer to its saga, so an operator settles it there.
     #[error("an orchestrated order is settled at its saga: cargo xtask sagas")]
     SettledAtSaga,
+    /// The response cannot be written as JSON: a bug.
+    #[error("the response cannot be written as JSON: {0}")]
+    Response(#[from] serde_json::Error),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -44,6 +47,7 @@ impl From<Error> for messaging::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Database(error) => error.into(),
+            Error::Response(error) => Self::Failed(Box::new(error)),
             Error::UnknownOrder(_)
             | Error::Illegal(_)
             | Error::IllegalCommand(_)
@@ -67,6 +71,7 @@ impl From<Error> for Problem {
             | Error::AtRest
             | Error::SettledAtSaga => Self::conflict(error),
             Error::KeyReused => Self::idempotency_key_reused(error),
+            Error::Response(error) => Self::internal(error),
             Error::Database(error) => error.into(),
         }
     }

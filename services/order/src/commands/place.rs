@@ -39,14 +39,14 @@ pub(crate) async fn place(
     coordination: Coordination,
     key: &str,
     request_hash: &[u8],
-    answer: impl FnOnce(&StoredOrder) -> serde_json::Value,
+    answer: impl FnOnce(&StoredOrder) -> serde_json::Result<serde_json::Value>,
     waiting: &WaitingSettings,
 ) -> Result<Placed, Error> {
     let stored = store::insert(conn, order, coordination, waiting.sweep_after()).await?;
     let answered = Answered {
         request_hash: request_hash.to_vec(),
         order_id: order.id,
-        response: answer(&stored),
+        response: answer(&stored)?,
     };
     if !store::answer(conn, &order.customer.id, key, &answered).await? {
         // Another server was faster with the same key. The caller rolls back the order of this request.

@@ -1,7 +1,5 @@
 //! The customers' routes.
 
-use std::collections::HashMap;
-
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use chassis::{
     database,
@@ -11,7 +9,7 @@ use chassis::{
 };
 use contracts::{
     order::{CancelReason, Customer as OrderCustomer},
-    value::{CustomerId, Lines, Money, OrderId, PaymentMethod, PricedLine, Sku},
+    value::{CustomerId, Lines, OrderId, PaymentMethod, Sku},
 };
 use holdfast::{failpoint, telemetry};
 use metrics::counter;
@@ -27,6 +25,7 @@ use super::{
 };
 use crate::{
     commands::{self, Placed},
+    domain::pricing::price,
     store::{self, Filter, NewOrder, StoredOrder},
 };
 
@@ -82,7 +81,8 @@ pub(super) async fn place(
         .map(|line| &line.sku)
         .collect();
     let priced = state.prices.of(&skus, deadline_of(&request)).await?;
-    let (lines, amount) = price(&order.lines, &priced.prices)?;
+    let (lines, amount) = price(&order.lines, &priced.prices)
+        .map_err(|error| Problem::invalid_field(error.field(), error))?;
     let coordination = order.coordination.into();
     let order = NewOrder {
         id: OrderId::new(),
@@ -103,8 +103,7 @@ pub(super) async fn place(
         .describe(&Span::current());
 
     let mut tx = database::begin(&state.pool, "place order").await?;
-    let view =
-        |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored)).unwrap_or_default();
+    let view = |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored));
     let placed = commands::place(
         &mut tx,
         &order,
@@ -120,7 +119,7 @@ pub(super) async fn place(
             failpoint!("order.after_commit");
             state.waker.wake();
             counter!("orders_accepted_total").increment(1);
-            Ok(accepted(order.id, &view(&stored)))
+            Ok(accepted(order.id, &OrderView::from(&stored)))
         }
         Placed::Before(before) => {
             tx.rollback().await?;
@@ -129,41 +128,10 @@ pub(super) async fn place(
     }
 }
 
-fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
+fn accepted(id: OrderId, view: &impl Serialize) -> HttpResponse {
     HttpResponse::Accepted()
         .insert_header((header::LOCATION, format!("/orders/{id}")))
         .json(view)
-}
-
-/// Returns the lines with their prices, and the total. All must have one currency, because an order is paid in one
-/// piece.
-fn price(lines: &Lines, prices: &HashMap<Sku, Money>) -> Result<(Vec<PricedLine>, Money), Problem> {
-    let mut priced: Vec<PricedLine> = Vec::with_capacity(lines.as_slice().len());
-    let mut total: Option<Money> = None;
-    for (index, line) in lines.as_slice().iter().enumerate() {
-        let field = || format!("lines[{index}].sku");
-        let unit_price = *prices.get(&line.sku).ok_or_else(|| {
-            Problem::invalid_field(field(), format!("there is no product {}", line.sku))
-        })?;
-        let line = PricedLine {
-            sku: line.sku.clone(),
-            quantity: line.quantity,
-            unit_price,
-        };
-        let amount = line
-            .amount()
-            .map_err(|error| Problem::invalid_field(field(), error))?;
-        total = Some(match total {
-            None => amount,
-            Some(before) => before
-                .checked_add(amount)
-                .map_err(|error| Problem::invalid_field(field(), error))?,
-        });
-        priced.push(line);
-    }
-    // `Lines` has at least one line.
-    let total = total.ok_or_else(|| Problem::invalid_field("lines", "must not be empty"))?;
-    Ok((priced, total))
 }
 
 /// Returns an order.
