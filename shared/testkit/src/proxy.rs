@@ -34,7 +34,6 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<SocketAddr>,
     said: broadcast::Sender<Vec<u8>>,
-    /// Set until the server's next bytes have been lost.
     loses: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
     _running: DropGuard,
@@ -54,6 +53,7 @@ impl Proxy {
         let connections = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&connections);
         let loses = Arc::<AtomicBool>::default();
+        let switch = mode.clone();
         let lost = Arc::clone(&loses);
         tokio::spawn(async move {
             loop {
@@ -64,14 +64,18 @@ impl Proxy {
                 let Ok((client, _)) = accepted else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
                 let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
-                let (heard, lost) = (say.subscribe(), Arc::clone(&lost));
+                let from_server = FromServer {
+                    said: say.subscribe(),
+                    loses: Arc::clone(&lost),
+                    mode: switch.clone(),
+                };
                 let upstream = *leads_to.borrow_and_update();
                 let stop = stop.clone();
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         _ = leads_to.changed() => {}
-                        () = connect(client, upstream, mode, heard, lost) => {}
+                        () = connect(client, upstream, mode, from_server) => {}
                     }
                 });
             }
@@ -125,8 +129,8 @@ impl Proxy {
             .expect("a client is connected");
     }
 
-    /// Closes the connection on which the server replies next, without passing the reply on: the request was carried
-    /// out, and the client does not know.
+    /// Keeps the server's next reply to itself, and closes every connection then, and each new one, until
+    /// [`Proxy::restore`]: the server has carried out a request, and nobody hears of it.
     pub fn lose_reply(&self) {
         self.loses.store(true, Ordering::SeqCst);
     }
@@ -137,12 +141,19 @@ impl Proxy {
     }
 }
 
+/// The faults of the direction from the server to the client.
+struct FromServer {
+    said: broadcast::Receiver<Vec<u8>>,
+    /// Set until the server's next bytes have been lost.
+    loses: Arc<AtomicBool>,
+    mode: watch::Sender<Mode>,
+}
+
 async fn connect(
     client: TcpStream,
     upstream: SocketAddr,
     mut mode: watch::Receiver<Mode>,
-    heard: broadcast::Receiver<Vec<u8>>,
-    loses: Arc<AtomicBool>,
+    replies: FromServer,
 ) {
     if *mode.borrow_and_update() == Mode::Cut {
         return;
@@ -157,7 +168,7 @@ async fn connect(
     let mut cut = mode.clone();
     tokio::select! {
         () = pump(from_client, to_server, mode.clone(), None) => {}
-        () = pump(from_server, to_client, mode, Some((heard, loses))) => {}
+        () = pump(from_server, to_client, mode, Some(replies)) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -166,7 +177,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
-    mut server: Option<(broadcast::Receiver<Vec<u8>>, Arc<AtomicBool>)>,
+    mut server: Option<FromServer>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -182,8 +193,10 @@ async fn pump(
         let Ok(read @ 1..) = read else {
             return;
         };
-        let loses = server.as_ref().map(|(_, loses)| loses);
-        if loses.is_some_and(|loses| loses.swap(false, Ordering::SeqCst)) {
+        if let Some(server) = &server
+            && server.loses.swap(false, Ordering::SeqCst)
+        {
+            server.mode.send_replace(Mode::Cut);
             return;
         }
         let open = mode
@@ -203,8 +216,6 @@ async fn pump(
 }
 
 /// Waits for the next bytes that [`Proxy::say`] sends; `None` in the direction that has none.
-async fn next(
-    server: &mut Option<(broadcast::Receiver<Vec<u8>>, Arc<AtomicBool>)>,
-) -> Option<Vec<u8>> {
-    server.as_mut()?.0.recv().await.ok()
+async fn next(server: &mut Option<FromServer>) -> Option<Vec<u8>> {
+    server.as_mut()?.said.recv().await.ok()
 }

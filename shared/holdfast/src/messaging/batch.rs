@@ -7,7 +7,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -49,7 +49,7 @@ const LOCKED_OUT: Duration = Duration::from_secs(10);
 const LOCKED_IN_A_ROW: u32 = 3;
 
 /// The consumer of a queue with a [`Handler`].
-pub(super) struct Processor<H> {
+pub(super) struct Processor<H: Handler> {
     queue: String,
     retries: u32,
     /// The time limit of a batch's transaction.
@@ -58,6 +58,10 @@ pub(super) struct Processor<H> {
     pool: PgPool,
     publisher: Publisher,
     control: Control,
+    /// The effect of the last run of the handler, with the ids of its messages, until that run is known to have
+    /// committed. It outlives the run and the channel: the reply to a COMMIT may be lost with both, and when its
+    /// messages come again nothing of them is new. A std lock: held for a moment, never across an await.
+    effect: Mutex<Option<(Vec<Uuid>, H::Effect)>>,
 }
 
 impl<H: Handler> Processor<H> {
@@ -77,6 +81,7 @@ impl<H: Handler> Processor<H> {
             pool,
             publisher,
             control,
+            effect: Mutex::new(None),
         }
     }
 
@@ -192,14 +197,11 @@ impl<H: Handler> Processor<H> {
         let mut first_conflict = None;
         let mut timeouts = 0;
         let mut paused = None;
-        // The last run's effect. It is kept for the next run: if the reply to a COMMIT is lost, the next run finds
-        // nothing new.
-        let mut effect = None;
         loop {
             let span = telemetry::sql("TRANSACTION", &self.queue);
             let outcome = timeout(
                 self.transaction,
-                self.transact(batch, &mut effect).instrument(span.clone()),
+                self.transact(batch).instrument(span.clone()),
             )
             .await;
             let mut outcome = outcome.unwrap_or_else(|late| Err(Error::TooSlow(Box::new(late))));
@@ -256,12 +258,8 @@ impl<H: Handler> Processor<H> {
         matches!(answer.await, Ok(Ok(_)))
     }
 
-    /// Writes inbox and effects in one transaction. Keeps the handler's effect in `effect` until the commit.
-    async fn transact(
-        &self,
-        batch: &[&Received<H::Command>],
-        effect: &mut Option<H::Effect>,
-    ) -> Result<(), Error> {
+    /// Writes inbox and effects in one transaction.
+    async fn transact(&self, batch: &[&Received<H::Command>]) -> Result<(), Error> {
         let mut tx = transaction::begin(&self.pool).await?;
         let ids: Vec<Uuid> = batch.iter().map(|received| received.event.id).collect();
         let mut new = inbox::admit(&mut tx, &self.queue, &ids).await?;
@@ -272,23 +270,34 @@ impl<H: Handler> Processor<H> {
             .filter(|received| new.remove(&received.event.id))
             .collect();
         if !fresh.is_empty() {
-            // The last run was rolled back.
-            *effect = None;
+            self.keep(None);
             // Half-done work is rolled back with the transaction, so nobody sees broken state afterwards.
             let handled = AssertUnwindSafe(self.handler.handle(&mut tx, &fresh))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|panic| Err(Error::Failed(panicked(&*panic).into())))?;
-            *effect = Some(handled);
+            let ids = fresh.iter().map(|received| received.event.id).collect();
+            self.keep(Some((ids, handled)));
         }
         failpoint!("consumer.before_commit");
         tx.commit().await?;
         failpoint!("consumer.after_commit");
 
-        self.handler.committed(effect.take());
+        self.handler.committed(self.take_effect(&ids));
         let repeated = batch.len() - fresh.len();
         meter::committed(&self.queue, fresh.iter().map(|new| &new.event), repeated);
         Ok(())
+    }
+
+    fn keep(&self, effect: Option<(Vec<Uuid>, H::Effect)>) {
+        *self.effect.lock().unwrap_or_else(PoisonError::into_inner) = effect;
+    }
+
+    /// Takes the effect of the run that handled one of these messages.
+    fn take_effect(&self, ids: &[Uuid]) -> Option<H::Effect> {
+        let mut kept = self.effect.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, effect) = kept.take_if(|(of, _)| of.iter().any(|id| ids.contains(id)))?;
+        Some(effect)
     }
 
     /// Returns a message that failed alone, addressed to its next delay or to the parking lot.

@@ -32,9 +32,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Counts a batch and wakes the tasks that wait for its rows. Called after the batch has committed.
     ///
-    /// `effect` is that of the last run of [`Handler::handle`] on this batch, `None` if every message of it had been
-    /// handled before. When the reply to a COMMIT is lost, the batch runs again and finds nothing new; the effect of
-    /// the run that committed is passed on then.
+    /// `effect` is what the last run of [`Handler::handle`] on these messages returned; `None` if they were handled
+    /// before, by another run whose commit is known. When the reply to a COMMIT is lost, its messages come again and
+    /// nothing of them is new: the effect of the run that committed is passed on then, unless the process has died.
     fn committed(&self, effect: Option<Self::Effect>);
 }
 

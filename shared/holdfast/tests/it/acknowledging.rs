@@ -145,7 +145,8 @@ async fn message_whose_commit_fails_is_not_acknowledged() {
     vhost.delete().await;
 }
 
-/// A handler that loses the reply to its first COMMIT, and notes each effect that it is given after a commit.
+/// A handler that loses the reply to the COMMIT after each of its runs, and notes each effect that it is given after a
+/// commit.
 #[derive(Clone)]
 struct Noting {
     effects: Effects,
@@ -195,32 +196,47 @@ impl Handler for Noting {
     }
 }
 
-/// The run after a COMMIT without a reply finds nothing new. What the first run led to is passed on nevertheless, once.
+/// The run after a COMMIT without a reply finds nothing new, on the same channel or on another one. What the first run
+/// led to is passed on nevertheless, once.
 #[tokio::test]
 async fn effect_survives_the_lost_reply_to_its_commit() {
-    let ((database, pool), vhost) = tokio::join!(database("acknowledging"), Vhost::of("payment"));
-    let probe = Probe::attach(&vhost).await;
-    let proxy = Arc::new(Proxy::start(database.server()).await);
-    let through = PgPoolOptions::new()
-        .max_connections(4)
-        .connect_lazy(&database.url_via(proxy.address()))
-        .expect("the URL is valid");
-    let handler = Noting {
-        effects: Effects::new(),
-        proxy: Arc::clone(&proxy),
-        seen: Arc::default(),
-    };
-    let running = consume(&vhost.url("payment"), &through, handler.clone()).await;
-    let once = message("once", "work");
-    probe.send(once.clone()).await;
-    assert_eq!(handler.seen(1).await, [Some(1)]);
+    for loses_channel in [false, true] {
+        let ((database, pool), vhost) =
+            tokio::join!(database("acknowledging"), Vhost::of("payment"));
+        let probe = Probe::attach(&vhost).await;
+        let proxy = Arc::new(Proxy::start(database.server()).await);
+        let broker = Proxy::start(vhost.server()).await;
+        let through = PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_millis(300))
+            .connect_lazy(&database.url_via(proxy.address()))
+            .expect("the URL is valid");
+        let handler = Noting {
+            effects: Effects::new(),
+            proxy: Arc::clone(&proxy),
+            seen: Arc::default(),
+        };
+        let url = vhost.url_via("payment", broker.address());
+        let running = consume(&url, &through, handler.clone()).await;
+        let once = message("once", "work");
+        probe.send(once.clone()).await;
+        // It has committed, and the consumer does not know.
+        wait_for_effects(&pool, &["once"]).await;
+        if loses_channel {
+            broker.cut();
+            running.link.down().await;
+            broker.restore();
+        }
+        proxy.restore();
+        assert_eq!(handler.seen(1).await, [Some(1)]);
 
-    // It was handled before: nothing has an effect.
-    probe.send(once).await;
-    assert_eq!(handler.seen(2).await, [Some(1), None]);
-    assert_eq!(effects(&pool).await, ["once"]);
-    running.stop().await;
-    vhost.delete().await;
+        // It was handled before: nothing has an effect.
+        probe.send(once).await;
+        assert_eq!(handler.seen(2).await, [Some(1), None]);
+        assert_eq!(effects(&pool).await, ["once"]);
+        running.stop().await;
+        vhost.delete().await;
+    }
 }
 
 /// The broker ends the consumer while its database is unavailable, e.g. after its consumer timeout. The consumer drops
