@@ -13,8 +13,8 @@ use crate::{
 
 /// The result of a request to place an order.
 pub(crate) enum Placed {
-    /// A new order.
-    New(StoredOrder),
+    /// A new order, and the response that is stored under the key.
+    New(serde_json::Value),
     /// The response to an earlier request under the same key, which another server may have committed just now.
     Before(Answered),
 }
@@ -58,5 +58,5 @@ pub(crate) async fn place(
         Coordination::Orchestration => orchestration::begin(&stored),
     };
     outbox::enqueue(conn, &[begun]).await?;
-    Ok(Placed::New(stored))
+    Ok(Placed::New(answered.response))
 }

@@ -114,12 +114,12 @@ pub(super) async fn place(
         &state.waiting,
     );
     match placed.await? {
-        Placed::New(stored) => {
+        Placed::New(response) => {
             tx.commit().await?;
             failpoint!("order.after_commit");
             state.waker.wake();
             counter!("orders_accepted_total").increment(1);
-            Ok(accepted(order.id, &OrderView::from(&stored)))
+            Ok(accepted(order.id, &response))
         }
         Placed::Before(before) => {
             tx.rollback().await?;
@@ -128,7 +128,7 @@ pub(super) async fn place(
     }
 }
 
-fn accepted(id: OrderId, view: &impl Serialize) -> HttpResponse {
+fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
     HttpResponse::Accepted()
         .insert_header((header::LOCATION, format!("/orders/{id}")))
         .json(view)
