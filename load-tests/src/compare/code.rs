@@ -14,8 +14,10 @@ const TO_READ: [(&str, &str, &[&str]); 5] = [
         &[
             "services/payment/src/domain.rs",
             "services/payment/src/commands.rs",
+            "services/payment/src/commands",
             "services/inventory/src/domain.rs",
             "services/inventory/src/commands.rs",
+            "services/inventory/src/commands",
         ],
     ),
     (
