@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::imports;
+use crate::{documents, imports};
 
 /// The longest line of a comment, in columns.
 const LONGEST_COMMENT: usize = 120;
@@ -397,6 +397,36 @@ fn pattern_modules_have_their_sections() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The pages of the patterns say how long each file is.
+#[test]
+fn pattern_pages_count_the_lines_of_files() {
+    let root = xtask::workspace::root();
+    for entry in fs::read_dir(root.join("docs/patterns")).expect("the pages") {
+        let path = entry.expect("an entry").path();
+        let page = fs::read_to_string(&path).expect("a page");
+        let lines = page
+            .lines()
+            .map(|line| counted(line, &root.join("docs/patterns")));
+        let wanted: String = lines.flat_map(|line| [line, "\n".to_owned()]).collect();
+        let below = path.strip_prefix(&root).expect("below the root");
+        documents::holds(&below.display().to_string(), &wanted);
+    }
+}
+
+/// Returns a row of a table with the file's length in its second cell, if it is a row of that kind.
+fn counted(line: &str, folder: &Path) -> String {
+    let row = || {
+        let (first, rest) = line.strip_prefix("| [")?.split_once(" | ")?;
+        let (number, content) = rest.split_once(" | ")?;
+        number.parse::<usize>().ok()?;
+        let (_, link) = first.rsplit_once("](")?;
+        let file = folder.join(link.strip_suffix(')')?);
+        let count = fs::read_to_string(file).ok()?.lines().count();
+        Some(format!("| [{first} | {count} | {content}"))
+    };
+    row().unwrap_or_else(|| line.to_owned())
 }
 
 /// The rules find what breaks them.

@@ -159,8 +159,8 @@ pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>>
 
 /// Replaces the type and the payload of a parked message.
 ///
-/// On the caller's transaction. The handler of its queue must be able to decode it, and it must keep every id and amount
-/// that it has.
+/// On the caller's transaction. The handler of the queue must be able to decode the new content, and every id and
+/// amount must stay.
 pub async fn edit(
     conn: &mut PgConnection,
     decoders: &Decoders,
@@ -191,7 +191,8 @@ pub async fn edit(
 
 /// Requeues a parked message to the queue that could not handle it; returns its new id.
 ///
-/// On the caller's transaction; wake the outbox's relay after the commit.
+/// On the caller's transaction; wake the outbox's relay after the commit. Refused if the handler of its queue cannot
+/// decode the message, or if the service does not consume that queue any more.
 pub async fn requeue(
     conn: &mut PgConnection,
     decoders: &Decoders,
