@@ -21,8 +21,8 @@ const TOOL: &str = "cargo-mutants@27.1.0";
 /// The time limit of the tests of a file with one change, in seconds.
 const PATIENCE: &str = "120";
 
-/// Allows the test binaries their unstable flags. If the variable were set for the build as well, all dependencies would
-/// be built again.
+/// Allows the test binaries their unstable flags. If the variable were set for the build as well, all dependencies
+/// would be built again.
 const RUNNER: &str =
     r#"--cargo-arg=--config=target."cfg(all())".runner=["env", "RUSTC_BOOTSTRAP=1"]"#;
 
