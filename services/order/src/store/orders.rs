@@ -2,12 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use contracts::{
-    order::Customer,
-    value::{CustomerId, Money, OrderId, PaymentMethod, PricedLine},
-};
+use contracts::value::{CustomerId, OrderId, PaymentMethod, PricedLine};
 use sqlx::{PgConnection, PgExecutor, types::Json};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::row::{Flat, NewOrder, Row, StoredOrder, coordination_name};
