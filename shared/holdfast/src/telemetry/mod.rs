@@ -74,6 +74,10 @@ use tracing_subscriber::{
     EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
+/// The longest that sending a batch to a collector may take, in the thread that does only that.
+#[cfg(any(feature = "otlp", feature = "zipkin"))]
+const SEND: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The buckets, in seconds, of every histogram that ends in `_seconds`: from half a millisecond to five minutes.
 const SECONDS: [f64; 17] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,

@@ -2,7 +2,7 @@
 
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 
-use super::{Error, traces::SEND};
+use super::{Error, SEND};
 
 /// Makes an exporter that sends to `endpoint` with the path that the specification adds to it.
 pub(super) fn exporter(endpoint: &str) -> Result<SpanExporter, Error> {

@@ -13,10 +13,6 @@ use opentelemetry_sdk::{
 
 use super::{Error, console::Console, outage::Outage};
 
-/// The longest that sending a batch to a collector may take, in the thread that does only that.
-#[cfg(any(feature = "otlp", feature = "zipkin"))]
-pub(super) const SEND: Duration = Duration::from_secs(3);
-
 /// The process's spans; set once by [`init`](super::init).
 static SPANS: OnceLock<SdkTracerProvider> = OnceLock::new();
 

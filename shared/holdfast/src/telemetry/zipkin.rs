@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
 use reqwest::{Url, blocking::Client};
 use serde_json::{Map, Value, json};
 
-use super::{Error, traces::SEND};
+use super::{Error, SEND};
 
 /// An exporter that posts spans to Zipkin.
 #[derive(Debug)]
