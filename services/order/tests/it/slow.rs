@@ -58,7 +58,7 @@ async fn slow_bodies_of_one_customer_block_no_other() {
         let refused = answers.join_next().await.expect("one more");
         let refused = refused.expect("it does not panic");
         assert!(refused.starts_with("HTTP/1.1 408"), "{refused}");
-        assert!(refused.contains("8 requests of yours"), "{refused}");
+        assert!(refused.contains("8 of your requests"), "{refused}");
         assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
     }
     for _ in 0..10 {
