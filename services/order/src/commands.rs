@@ -1,7 +1,7 @@
 //! The use cases, each on the caller's transaction.
 //!
-//! - `place`, `cancel`: a customer's requests; `operator`: operator actions, `by_operator` their author; `sweep`: asking
-//!   again for missing answers. They are the same for every order, and call the module of its coordination:
+//! - `place`, `cancel`: a customer's requests; `operator`: operator actions, `by_operator` their author; `sweep`:
+//!   asking again for missing answers. They are the same for every order, and call the module of its coordination:
 //! - `choreography`, `orchestration`: the two ways to an order's end: what starts it, moves it, cancels it, and asks
 //!   again;
 //! - `batch`: many orders changed at once, and what is counted; `trace`: the attributes of spans.
