@@ -24,7 +24,7 @@ use self::{
     write::write,
 };
 use crate::{
-    Result, error, process,
+    Context, Result, error, process,
     progress::{say, show},
     workspace,
 };
@@ -51,6 +51,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         Some(folder) => std::env::current_dir()?.join(folder),
         None => place.join("crates"),
     };
+    // For the logs and what is built, also where the crates go elsewhere.
+    std::fs::create_dir_all(&place).context(place.display())?;
     let plans = patterns
         .iter()
         .map(|pattern| library.plan(pattern))
