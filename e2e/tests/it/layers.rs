@@ -36,8 +36,9 @@ impl Rule {
             ([], []) => "any".to_owned(),
             ([], never) => format!("any but {}", list(never)),
             (only, _) => {
-                let pure = PURE.map(|(name, pattern)| format!("`{name}::{pattern}`"));
-                format!("only {}, {}", list(only), pure.join(", "))
+                let pure = PURE.iter().filter(|(name, _)| !only.contains(name));
+                let pure = pure.map(|(name, pattern)| format!(", `{name}::{pattern}`"));
+                format!("only {}{}", list(only), pure.collect::<String>())
             }
         };
         format!("| `{}` | {modules} | {crates} |", self.layer)
