@@ -116,7 +116,7 @@ impl<'a> Batch<'a> {
             answer,
         } = decide(current.map(|current| &current.state), input)?;
         if current.is_none_or(|current| current.state != state) {
-            let outcome = outcome(&state);
+            let outcome = store::state_name(&state);
             self.tally
                 .add(counter!("reservations_total", "outcome" => outcome), 1);
         }
@@ -202,18 +202,6 @@ impl<'a> Batch<'a> {
         }
         outbox::enqueue(conn, &self.messages).await?;
         Ok(self.tally)
-    }
-}
-
-/// Returns the label of a state in the metric `reservations_total`.
-fn outcome(state: &State) -> &'static str {
-    match state {
-        State::Reserved => "reserved",
-        State::Rejected(_) => "rejected",
-        State::Sold => "sold",
-        State::Released { .. } => "released",
-        State::Void => "void",
-        State::Settled => "settled",
     }
 }
 
