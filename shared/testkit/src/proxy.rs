@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,17 @@ enum Mode {
     Cut,
 }
 
+/// What follows when the server's next reply is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// Nothing is to be lost.
+    None,
+    /// Its connection is closed, and new ones are not.
+    OneConnection,
+    /// Every connection is closed, and each new one.
+    Server,
+}
+
 /// A proxy between a service and a server. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -34,7 +45,7 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<SocketAddr>,
     said: broadcast::Sender<Vec<u8>>,
-    loses: Arc<AtomicBool>,
+    loss: watch::Sender<Loss>,
     connections: Arc<AtomicUsize>,
     _running: DropGuard,
 }
@@ -52,9 +63,9 @@ impl Proxy {
         let stop = running.clone();
         let connections = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&connections);
-        let loses = Arc::<AtomicBool>::default();
+        let loss = watch::Sender::new(Loss::None);
         let switch = mode.clone();
-        let lost = Arc::clone(&loses);
+        let lost = loss.clone();
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -66,7 +77,7 @@ impl Proxy {
                 let (mode, mut leads_to) = (watched.clone(), leads_to.clone());
                 let from_server = FromServer {
                     said: say.subscribe(),
-                    loses: Arc::clone(&lost),
+                    loss: lost.clone(),
                     mode: switch.clone(),
                 };
                 let upstream = *leads_to.borrow_and_update();
@@ -85,7 +96,7 @@ impl Proxy {
             mode,
             upstream,
             said,
-            loses,
+            loss,
             connections,
             _running: running.drop_guard(),
         }
@@ -132,7 +143,13 @@ impl Proxy {
     /// Keeps the server's next reply to itself, and closes every connection then, and each new one, until
     /// [`Proxy::restore`]: the server has carried out a request, and nobody hears of it.
     pub fn lose_reply(&self) {
-        self.loses.store(true, Ordering::SeqCst);
+        self.loss.send_replace(Loss::Server);
+    }
+
+    /// Keeps the server's next reply to itself, and closes the connection that it was for: the client finds it broken
+    /// when it next uses it. New connections are passed on.
+    pub fn lose_connection(&self) {
+        self.loss.send_replace(Loss::OneConnection);
     }
 
     /// Passes everything on again.
@@ -145,7 +162,7 @@ impl Proxy {
 struct FromServer {
     said: broadcast::Receiver<Vec<u8>>,
     /// Set until the server's next bytes have been lost.
-    loses: Arc<AtomicBool>,
+    loss: watch::Sender<Loss>,
     mode: watch::Sender<Mode>,
 }
 
@@ -193,11 +210,15 @@ async fn pump(
         let Ok(read @ 1..) = read else {
             return;
         };
-        if let Some(server) = &server
-            && server.loses.swap(false, Ordering::SeqCst)
-        {
-            server.mode.send_replace(Mode::Cut);
-            return;
+        if let Some(server) = &server {
+            match server.loss.send_replace(Loss::None) {
+                Loss::None => {}
+                Loss::OneConnection => return,
+                Loss::Server => {
+                    server.mode.send_replace(Mode::Cut);
+                    return;
+                }
+            }
         }
         let open = mode
             .wait_for(|mode| matches!(mode, Mode::Open(_)))

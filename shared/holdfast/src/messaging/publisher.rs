@@ -81,6 +81,21 @@ struct Broken {
     refusal: Option<String>,
 }
 
+/// The reason why there is no session.
+enum NotOpen {
+    /// The connection was there, and is broken.
+    Broken(String),
+    /// The broker is not there, or takes nothing now.
+    Unavailable(String),
+}
+
+impl NotOpen {
+    fn into_text(self) -> String {
+        let (Self::Broken(why) | Self::Unavailable(why)) = self;
+        why
+    }
+}
+
 impl Publisher {
     /// Makes a publisher that connects, as `name`, when it is first used.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
@@ -227,14 +242,31 @@ impl Inner {
     }
 
     /// Makes sure that there is a session on which a batch can be sent now.
+    ///
+    /// A connection from an earlier batch may be broken without having said so: RabbitMQ closes it if it reads a publish
+    /// on a channel that a refused message has closed. Nothing of this batch has been sent by then, so a new one is made
+    /// at once.
     async fn ensure(&self, session: &mut Option<Session>) -> Result<(), String> {
+        let was_connected = session.as_ref().is_some_and(Session::is_connected);
+        match self.open(session).await {
+            Err(NotOpen::Broken(error)) if was_connected => {
+                info!(publisher = self.name, error, "connects again");
+                self.open(session).await.map_err(NotOpen::into_text)
+            }
+            opened => opened.map_err(NotOpen::into_text),
+        }
+    }
+
+    /// Opens what is missing of the session: the connection, the channel.
+    async fn open(&self, session: &mut Option<Session>) -> Result<(), NotOpen> {
         if !session.as_ref().is_some_and(Session::is_connected) {
             if let Some(old) = session.take() {
                 self.up.send_replace(false);
                 warn!(publisher = self.name, "lost the broker");
                 connection::close(&old.connection, "lost").await;
             }
-            let connection = connection::connect(&self.url, &self.name).await?;
+            let connected = connection::connect(&self.url, &self.name).await;
+            let connection = connected.map_err(NotOpen::Unavailable)?;
             let room = headers::room(connection.configuration().frame_max());
             self.room.store(room, Ordering::Relaxed);
             *session = Some(Session {
@@ -243,23 +275,26 @@ impl Inner {
             });
         }
         let Some(current) = session else {
-            return Err("not connected".to_owned());
+            return Err(NotOpen::Unavailable("not connected".to_owned()));
         };
         if current.is_blocked() {
             self.blocked("it still is");
-            return Err("the broker takes nothing from its publishers now".to_owned());
+            let why = "the broker takes nothing from its publishers now";
+            return Err(NotOpen::Unavailable(why.to_owned()));
         }
         if current.open_channel().is_none() {
             match timeout(CONFIRM, confirming(&current.connection)).await {
                 Ok(Ok(channel)) => current.channel = Some(channel),
                 failed => {
                     self.up.send_replace(false);
-                    if let Some(old) = session.take_if(|current| !current.is_blocked()) {
+                    let dropped = session.take_if(|current| !current.is_blocked());
+                    if let Some(old) = &dropped {
                         connection::close(&old.connection, "no channel").await;
                     }
                     return Err(match failed {
-                        Ok(Err(error)) => error.to_string(),
-                        _ => "no channel".to_owned(),
+                        Ok(Err(error)) if dropped.is_some() => NotOpen::Broken(error.to_string()),
+                        Ok(Err(error)) => NotOpen::Unavailable(error.to_string()),
+                        _ => NotOpen::Unavailable("no channel".to_owned()),
                     });
                 }
             }

@@ -71,6 +71,29 @@ async fn message_that_breaks_the_channel_is_refused_alone() {
     vhost.delete().await;
 }
 
+/// After a message that broke the channel, the next batch opens another, and may find the connection broken, too: the
+/// broker closes it if a publish of the old channel arrives late.
+#[tokio::test]
+async fn connection_found_broken_before_a_batch_is_replaced() {
+    let vhost = Vhost::of("payment").await;
+    let proxy = Proxy::start(vhost.server()).await;
+    let publisher = Publisher::new(vhost.url_via("order", proxy.address()), "test");
+    let mut bad = message("refused", "work");
+    bad.exchange = "no such exchange".to_owned();
+    let outcomes = publisher.publish(&[bad]).await;
+    assert!(
+        matches!(&outcomes[..], [Outcome::Refused(_)]),
+        "{outcomes:?}"
+    );
+
+    proxy.lose_connection();
+    let outcomes = publisher.publish(&[message("next", "work")]).await;
+    assert_eq!(outcomes, [Outcome::Confirmed]);
+    assert_eq!(proxy.connections(), 2);
+    publisher.close().await;
+    vhost.delete().await;
+}
+
 #[tokio::test]
 async fn publisher_without_a_broker_confirms_nothing_and_recovers() {
     let vhost = Vhost::of("payment").await;
