@@ -216,28 +216,33 @@ impl Inner {
             // published alone, so that only that one is refused. Some are published twice by that, under the same id.
             Err(Broken { refusal: Some(_) }) => {
                 let mut outcomes = Vec::with_capacity(batch.len());
-                let mut gone = false;
+                let (mut tried_again, mut gone) = (false, false);
                 for message in batch {
                     // Each further message would wait for a broker that is gone.
-                    if gone {
-                        outcomes.push(Outcome::Unknown);
-                        continue;
+                    let mut outcome = Outcome::Unknown;
+                    if !gone {
+                        outcome = self.publish_alone(session, message).await;
                     }
-                    outcomes.push(
-                        match self.publish(session, std::slice::from_ref(message)).await {
-                            Ok(mut outcome) => outcome.pop().unwrap_or(Outcome::Unknown),
-                            Err(Broken {
-                                refusal: Some(refusal),
-                            }) => Outcome::Refused(refusal),
-                            Err(Broken { refusal: None }) => {
-                                gone = true;
-                                Outcome::Unknown
-                            }
-                        },
-                    );
+                    // The broker may have closed the connection because of a publish that came after the refused one.
+                    if outcome == Outcome::Unknown && !tried_again {
+                        tried_again = true;
+                        outcome = self.publish_alone(session, message).await;
+                    }
+                    gone = outcome == Outcome::Unknown;
+                    outcomes.push(outcome);
                 }
                 outcomes
             }
+        }
+    }
+
+    async fn publish_alone(&self, session: &mut Option<Session>, message: &Ready<'_>) -> Outcome {
+        match self.publish(session, std::slice::from_ref(message)).await {
+            Ok(mut outcome) => outcome.pop().unwrap_or(Outcome::Unknown),
+            Err(Broken {
+                refusal: Some(refusal),
+            }) => Outcome::Refused(refusal),
+            Err(Broken { refusal: None }) => Outcome::Unknown,
         }
     }
 
