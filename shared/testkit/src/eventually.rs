@@ -7,10 +7,13 @@ use tokio::time::Instant;
 /// The longest that a test waits for anything. It is no measure of speed: a test that passes waits only for its
 /// condition, and a machine may be ten times as busy as it should be (twenty processes on two cores), or the lease of a
 /// killed process may have to run out first. Mutation tests often wait for a condition that never holds: compiled with
-/// `HOLDFAST_SHORT_PATIENCE` in the environment, it is 45 s.
+/// `HOLDFAST_SHORT_PATIENCE` in the environment, it is that many seconds.
 pub const PATIENCE: Duration = match option_env!("HOLDFAST_SHORT_PATIENCE") {
     None => Duration::from_secs(240),
-    Some(_) => Duration::from_secs(45),
+    Some(seconds) => match u64::from_str_radix(seconds, 10) {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => panic!("HOLDFAST_SHORT_PATIENCE is a number of seconds"),
+    },
 };
 
 /// Calls `condition` until it returns `Ok`, every 20 ms; returns its value.

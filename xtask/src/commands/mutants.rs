@@ -281,6 +281,8 @@ impl Bench {
                 _ => &["--test", "it"],
             })
             .args(arguments)
+            // Many mutants are found by a wait that times out.
+            .env("HOLDFAST_SHORT_PATIENCE", "45")
             .stdout(output.try_clone()?)
             .stderr(output);
         let status = self.run_in_copy(&mut cargo, patience)?;
@@ -300,8 +302,6 @@ impl Bench {
             .env("CARGO_TARGET_DIR", workspace::target())
             // One file changes at a time.
             .env("CARGO_INCREMENTAL", "1")
-            // Many mutants are found by a wait that times out.
-            .env("HOLDFAST_SHORT_PATIENCE", "1")
             .stdin(Stdio::null());
         self.servers.tell(command)?;
         let program = command.get_program().display().to_string();

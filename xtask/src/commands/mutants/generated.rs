@@ -151,21 +151,22 @@ fn change(bench: &mut Bench, program: &Path, subject: &Subject) -> Result<Vec<St
         fs::remove_dir_all(&output).context(output.display())?;
     }
     if !subject.first.is_empty() {
-        tested_by(bench, program, subject, &output, subject.first)?;
+        tested_by(bench, program, subject, &output, (subject.first, "12"))?;
     }
-    tested_by(bench, program, subject, &output, subject.tests)?;
+    tested_by(bench, program, subject, &output, (subject.tests, "45"))?;
     let missed = output.join("mutants.out/missed.txt");
     let missed = fs::read_to_string(&missed).context(missed.display())?;
     Ok(numbered(missed.lines().map(name)))
 }
 
-/// Has every change tried that no earlier call has found, by the tests whose names begin with one of these.
+/// Has every change tried that no earlier call has found, by the tests whose names begin with one of these. They wait
+/// for anything at most `patience` seconds.
 fn tested_by(
     bench: &mut Bench,
     program: &Path,
     subject: &Subject,
     output: &Path,
-    tests: &[&str],
+    (tests, patience): (&[&str], &str),
 ) -> Result {
     let mut mutants = Command::new(program);
     mutants
@@ -185,7 +186,9 @@ fn tested_by(
         // the command.
         .args(["-Zunstable-options", "--fail-fast"])
         // They wait for servers and for time more than they work.
-        .env("RUST_TEST_THREADS", "8");
+        .env("RUST_TEST_THREADS", "8")
+        // Most changes are found by a wait that times out. The unchanged code passes with this limit, or all is refused.
+        .env("HOLDFAST_SHORT_PATIENCE", patience);
     let status = bench
         .run_in_copy(&mut mutants, Duration::MAX)?
         .ok_or_else(|| error(format!("{TOOL} did not end")))?;
