@@ -65,7 +65,7 @@ impl App {
         let (pruned, kept) = (pool.clone(), pool.clone());
         let retention = Duration::from_secs(webhook.webhook_retention_hours * 3600);
         let server = Post::new(&settings)?;
-        let chassis = chassis.depends_on(server.pipeline());
+        let chassis = chassis.depends_on(server.dependency());
         let postman = Postman::new(pool, server, &settings)?;
         let templates = Templates::new()?;
         let consumer = |queue| Consumer {

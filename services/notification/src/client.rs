@@ -4,7 +4,7 @@ pub(crate) mod webhook;
 
 use std::{error::Error as _, time::Duration};
 
-use chassis::dependencies;
+use chassis::dependencies::{self, Dependency};
 use holdfast::{
     bulkhead::{Bulkhead, Limits},
     circuit_breaker::{CircuitBreaker, Class, Classify, Config, HalfOpen, Policy},
@@ -28,7 +28,7 @@ const NAME: &str = "smtp";
 
 /// The client of the mail server.
 pub(crate) struct Post {
-    pipeline: Pipeline,
+    dependency: Dependency,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     timeout: Duration,
@@ -63,7 +63,7 @@ impl Post {
             .timeout(Some(timeout))
             .build();
         Ok(Self {
-            pipeline: pipeline(settings, timeout)?,
+            dependency: Dependency::new(pipeline(settings, timeout)?),
             transport,
             from: settings.mail_from.parse()?,
             timeout,
@@ -76,9 +76,9 @@ impl Post {
         &self.server
     }
 
-    /// Returns the pipeline that every mail goes through.
-    pub(crate) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    /// Returns the dependency that every mail goes to.
+    pub(crate) fn dependency(&self) -> &Dependency {
+        &self.dependency
     }
 
     /// Sends a mail once, within twice the timeout. Its Message-ID is fixed, so that a receiver recognises a mail that
@@ -96,7 +96,7 @@ impl Post {
         let send = |_| self.hand_over(message.clone());
         // The transport's timeout is per command; this one is for all of them.
         let deadline = Deadline::after(self.timeout.saturating_mul(2));
-        match self.pipeline.run(deadline, send).await {
+        match self.dependency.run(deadline, send).await {
             Ok(text) => Ok(Reply {
                 outcome: Outcome::Accepted,
                 text,

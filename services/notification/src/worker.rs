@@ -5,7 +5,7 @@ pub(crate) mod webhook;
 use std::time::Duration;
 
 use chassis::{
-    database, dependencies,
+    database,
     leased::{LeasedWork, Try, insist},
 };
 use holdfast::{
@@ -111,7 +111,7 @@ impl LeasedWork for Postman {
     type Claimed = InHand;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<InHand>> {
-        let limit = dependencies::worth_asking(self.post.pipeline(), limit);
+        let limit = self.post.dependency().worth_asking(limit);
         if limit == 0 {
             return Ok(Vec::new());
         }

@@ -33,7 +33,7 @@ impl App {
             Chassis::new("order", chassis, store::migrator())?.with_messaging(broker)?;
         let pool = chassis.pool().clone();
         let prices = Prices::new(&prices)?;
-        let chassis = chassis.depends_on(prices.pipeline());
+        let chassis = chassis.depends_on(prices.inventory());
         let state = web::Data::new(http::State {
             pool: pool.clone(),
             waker: waker.clone(),

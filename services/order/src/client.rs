@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chassis::{
     client::{self, Client, TokenFile},
-    dependencies,
+    dependencies::{self, Dependency},
     http::Problem,
 };
 use contracts::value::{Money, Sku};
@@ -32,7 +32,7 @@ use crate::config::PriceSettings;
 #[derive(Clone, Debug)]
 pub(crate) struct Prices {
     client: Client,
-    pipeline: Pipeline,
+    inventory: Dependency,
     timeout: Duration,
     cache: Arc<Cache>,
     /// The greatest age of the prices that are used while inventory is unavailable; zero: none are used.
@@ -73,16 +73,16 @@ impl Prices {
         )?;
         Ok(Self {
             client,
-            pipeline: pipeline(settings)?,
+            inventory: Dependency::new(pipeline(settings)?),
             timeout: Duration::from_millis(settings.price_timeout_ms),
             cache: Arc::default(),
             age: Duration::from_secs(settings.price_max_age_seconds),
         })
     }
 
-    /// Returns the pipeline through which inventory is called.
-    pub(crate) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    /// Returns the dependency that it calls.
+    pub(crate) fn inventory(&self) -> &Dependency {
+        &self.inventory
     }
 
     /// Returns the prices of those of `skus` that exist. While inventory is unavailable, returns the prices that it
@@ -97,7 +97,7 @@ impl Prices {
                 .send::<Response>(request, attempt.deadline)
                 .await
         };
-        match self.pipeline.run(deadline.within(self.timeout), ask).await {
+        match self.inventory.run(deadline.within(self.timeout), ask).await {
             Ok(Response { prices }) => {
                 let prices = prices.into_iter();
                 let prices = prices.map(|price| (price.sku, price.unit_price)).collect();
@@ -119,7 +119,7 @@ impl Prices {
     ) -> Result<Priced, Problem> {
         // Inventory refused the request. Then the prices that it named before do not count any more, either.
         let refused = matches!(error.last, Error::Call(client::Error::Refused { .. }));
-        let may = !refused && self.pipeline.may_fall_back();
+        let may = !refused && self.inventory.may_fall_back();
         let known = may.then(|| self.cache.recall(skus, self.age)).flatten();
         let Some((prices, as_of)) = known else {
             warn!(%error, "inventory named no prices, and no known prices may be used");

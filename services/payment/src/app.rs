@@ -38,7 +38,7 @@ impl App {
         let state = web::Data::new(http::State { pool: pool.clone() });
         let card = Waker::default();
         let company = CardCompany::new(&settings)?;
-        let chassis = chassis.depends_on(company.pipeline());
+        let chassis = chassis.depends_on(company.dependency());
         let fencing = Switch::new(
             "fencing",
             "the database refuses an overtaken holder of an account's lock",

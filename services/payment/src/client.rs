@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chassis::{
     client::{self, Client, RequestBuilder, TokenFile},
-    dependencies,
+    dependencies::{self, Dependency},
     events::idempotency_key,
 };
 use contracts::{
@@ -40,7 +40,7 @@ pub(crate) type Error = holdfast::pipeline::Error<client::Error>;
 #[derive(Clone, Debug)]
 pub(crate) struct CardCompany {
     client: Client,
-    pipeline: Pipeline,
+    dependency: Dependency,
     timeout: Duration,
 }
 
@@ -78,14 +78,14 @@ impl CardCompany {
         )?;
         Ok(Self {
             client,
-            pipeline: pipeline(settings)?,
+            dependency: Dependency::new(pipeline(settings)?),
             timeout: Duration::from_millis(settings.card_timeout_ms),
         })
     }
 
-    /// Returns the pipeline that every call goes through.
-    pub(crate) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    /// Returns the dependency that every call goes to.
+    pub(crate) fn dependency(&self) -> &Dependency {
+        &self.dependency
     }
 
     /// Charges a card. Safe to repeat: the idempotency key is the order's.
@@ -140,7 +140,10 @@ impl CardCompany {
         let request = &request;
         let send =
             |attempt: Attempt| async move { self.client.send(request(), attempt.deadline).await };
-        let answer = self.pipeline.run(Deadline::after(self.timeout), send).await;
+        let answer = self
+            .dependency
+            .run(Deadline::after(self.timeout), send)
+            .await;
         answer.map_err(|GaveUp { last, .. }| last)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chassis::{database, dependencies, leased::LeasedWork};
+use chassis::{database, leased::LeasedWork};
 use contracts::value::{CustomerId, PaymentMethod};
 use holdfast::{
     backoff::Backoff,
@@ -77,7 +77,7 @@ impl LeasedWork for CardWorker {
     type Claimed = Claimed;
 
     async fn claim(&self, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-        match dependencies::worth_asking(self.company.pipeline(), limit) {
+        match self.company.dependency().worth_asking(limit) {
             0 => Ok(Vec::new()),
             limit => store::claim(&self.pool, limit, self.lease).await,
         }

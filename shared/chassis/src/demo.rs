@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, post, put, web};
 use holdfast::{
-    failpoint,
+    chaos, failpoint,
     messaging::{Controls, Publisher, retry_exchange},
     outbox::{Message, Outcome, Publisher as _},
 };
@@ -233,7 +233,10 @@ async fn resume(
     operation_id = "damage_message",
     params(("queue" = String, Path, description = "The queue's name.")),
     request_body = Damage,
-    responses((status = 204, description = "The next such message will be damaged.")),
+    responses(
+        (status = 204, description = "The next such message will be damaged."),
+        (status = 501, description = "This build has no failpoints."),
+    ),
 )]
 #[post("/demo/queues/{queue}/damage")]
 async fn damage(
@@ -248,7 +251,9 @@ async fn damage(
             "has 4 to 100 characters",
         ));
     }
-    stage.controls(&queue)?.0.damage(&queue, &containing);
+    stage.controls(&queue)?;
+    chaos::damage(&queue, &containing)
+        .map_err(|error| Problem::not_implemented(error.to_string()))?;
     warn!(queue = *queue, containing, operator = %operator.id, "the next such message will be damaged");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,15 +1,26 @@
-//! The dependencies of a service, each behind a [`Pipeline`]: shown to operators, and switched by them.
+//! The dependencies of a service, each behind a [`Pipeline`]: shown to operators, and switched by them, and cut off by
+//! drills.
 //!
 //! A switch holds in this process, until it ends; other replicas have their own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_web::{HttpResponse, get, post, web};
 use holdfast::{
     bulkhead::Bulkhead,
+    chaos::{CutOff, NotCompiledIn},
     circuit_breaker::{CircuitBreaker, Class, Classify, Config, Growth, Policy, State},
-    pipeline::Pipeline,
-    retry::Budget,
+    deadline::{Deadline, Exceeded},
+    failpoint,
+    pipeline::{self, Attempt, Pipeline},
+    retry::{Budget, GaveUp, Retryable},
 };
 use metrics::{Unit, describe_counter, describe_gauge, gauge};
 use reqwest::StatusCode;
@@ -43,47 +54,88 @@ pub fn breaker(policy: Policy, open_for: Duration) -> Config {
     }
 }
 
-/// Returns how many of `wanted` calls are worth making now, for a worker that claims work for the dependency. While the
-/// breaker is open that is zero: the work would be claimed only to be rejected. After that it is at most the number of
-/// probes that the breaker permits.
-pub fn worth_asking(pipeline: &Pipeline, wanted: i64) -> i64 {
-    let Some(breaker) = pipeline.get_breaker() else {
-        return wanted;
-    };
-    let now = breaker.snapshot();
-    match now.state {
-        State::Closed | State::ForcedClosed => wanted,
-        State::ForcedOpen => 0,
-        State::Open if now.retry_after.is_some_and(|after| !after.is_zero()) => 0,
-        State::Open | State::HalfOpen => {
-            wanted.min(breaker.config().half_open.permitted_calls.into())
+/// A dependency: the pipeline through which it is called, and its switches. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    pipeline: Pipeline,
+    /// Set by drills.
+    cut_off: CutOff,
+    fallback: Arc<AtomicBool>,
+}
+
+impl Dependency {
+    /// Returns a dependency that is called through `pipeline`.
+    pub fn new(pipeline: Pipeline) -> Self {
+        Self {
+            pipeline,
+            cut_off: CutOff::default(),
+            fallback: Arc::new(AtomicBool::new(true)),
         }
+    }
+
+    /// Calls it as [`Pipeline::run`] does. While a drill has cut it off, each attempt fails at once, as if its time were
+    /// over. Cancel safe if `op` is.
+    pub async fn run<T, E, F>(
+        &self,
+        deadline: Deadline,
+        op: impl Fn(Attempt) -> F,
+    ) -> Result<T, GaveUp<pipeline::Error<E>>>
+    where
+        E: Retryable + Classify + From<Exceeded>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let op = |attempt| self.cut_off.around(op(attempt), || Exceeded.into());
+        self.pipeline.run(deadline, op).await
+    }
+
+    /// Returns whether the service may respond without it.
+    pub fn may_fall_back(&self) -> bool {
+        self.fallback.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many of `wanted` calls are worth making now, for a worker that claims work for the dependency. While
+    /// the breaker is open that is zero: the work would be claimed only to be rejected. After that it is at most the
+    /// number of probes that the breaker permits.
+    pub fn worth_asking(&self, wanted: i64) -> i64 {
+        let Some(breaker) = self.pipeline.get_breaker() else {
+            return wanted;
+        };
+        let now = breaker.snapshot();
+        match now.state {
+            State::Closed | State::ForcedClosed => wanted,
+            State::ForcedOpen => 0,
+            State::Open if now.retry_after.is_some_and(|after| !after.is_zero()) => 0,
+            State::Open | State::HalfOpen => {
+                wanted.min(breaker.config().half_open.permitted_calls.into())
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.pipeline.name()
     }
 }
 
 /// All dependencies of a service.
 #[derive(Clone)]
 pub(crate) struct Dependencies {
-    pipelines: Arc<[Pipeline]>,
+    all: Arc<[Dependency]>,
     /// Set if drills may cut them off.
     demo: bool,
 }
 
 impl Dependencies {
-    pub(crate) fn new(pipelines: Vec<Pipeline>, demo: bool) -> Self {
+    pub(crate) fn new(all: Vec<Dependency>, demo: bool) -> Self {
         Self {
-            pipelines: pipelines.into(),
+            all: all.into(),
             demo,
         }
     }
 
-    fn find(&self, name: &str) -> Result<&Pipeline, Problem> {
-        let known = self
-            .pipelines
-            .iter()
-            .find(|pipeline| pipeline.name() == name);
+    fn find(&self, name: &str) -> Result<&Dependency, Problem> {
+        let known = self.all.iter().find(|one| one.name() == name);
         known.ok_or_else(|| {
-            let names: Vec<&str> = self.pipelines.iter().map(Pipeline::name).collect();
+            let names: Vec<&str> = self.all.iter().map(Dependency::name).collect();
             Problem::not_found(format!(
                 "this service has no dependency {name:?}; it has {}",
                 names.join(", ")
@@ -93,7 +145,7 @@ impl Dependencies {
 
     /// Sets the gauges of all dependencies.
     pub(crate) fn publish(&self) {
-        for pipeline in self.pipelines.iter() {
+        for Dependency { pipeline, .. } in self.all.iter() {
             if let Some(breaker) = pipeline.get_breaker() {
                 breaker.publish();
             }
@@ -176,7 +228,8 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 /// A dependency, as this process sees it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Dependency {
+#[schema(as = Dependency)]
+struct DependencyView {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<BreakerView>,
@@ -257,15 +310,16 @@ enum OnOff {
     Off,
 }
 
-impl From<&Pipeline> for Dependency {
-    fn from(pipeline: &Pipeline) -> Self {
+impl From<&Dependency> for DependencyView {
+    fn from(dependency: &Dependency) -> Self {
+        let pipeline = &dependency.pipeline;
         Self {
-            name: pipeline.name().to_owned(),
+            name: dependency.name().to_owned(),
             breaker: pipeline.get_breaker().map(BreakerView::from),
             bulkhead: pipeline.get_bulkhead().map(BulkheadView::from),
             retry_budget: pipeline.get_budget().map(BudgetView::from),
-            cut_off: pipeline.is_cut_off(),
-            fallback: pipeline.may_fall_back(),
+            cut_off: dependency.cut_off.is_on(),
+            fallback: dependency.may_fall_back(),
         }
     }
 }
@@ -311,14 +365,10 @@ impl From<&Budget> for BudgetView {
 }
 
 /// Lists the dependencies of this service, with the state of their breakers, bulkheads and retry budgets.
-#[utoipa::path(tag = "operator", operation_id = "list_dependencies", responses((status = 200, body = Vec<Dependency>)))]
+#[utoipa::path(tag = "operator", operation_id = "list_dependencies", responses((status = 200, body = Vec<DependencyView>)))]
 #[get("/operator/dependencies")]
 async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpResponse {
-    let all: Vec<Dependency> = dependencies
-        .pipelines
-        .iter()
-        .map(Dependency::from)
-        .collect();
+    let all: Vec<DependencyView> = dependencies.all.iter().map(DependencyView::from).collect();
     HttpResponse::Ok().json(all)
 }
 
@@ -328,7 +378,10 @@ async fn list(_: Operator, dependencies: web::Data<Dependencies>) -> HttpRespons
     operation_id = "switch_dependency",
     params(("name" = String, Path, description = "The dependency's name.")),
     request_body = Switches,
-    responses((status = 200, body = Dependency)),
+    responses(
+        (status = 200, body = DependencyView),
+        (status = 501, description = "This build has no failpoints, so nothing can be cut off."),
+    ),
 )]
 #[post("/operator/dependencies/{name}")]
 async fn switch(
@@ -337,7 +390,8 @@ async fn switch(
     name: web::Path<String>,
     JsonBody(switches): JsonBody<Switches>,
 ) -> Result<HttpResponse, Problem> {
-    let pipeline = dependencies.find(&name)?;
+    let dependency = dependencies.find(&name)?;
+    let pipeline = &dependency.pipeline;
     let Switches {
         breaker,
         bulkhead,
@@ -347,6 +401,9 @@ async fn switch(
     } = switches;
     if cut_off.is_some() && !dependencies.demo {
         return Err(Problem::invalid_field("cut_off", "is for DEMO_MODE alone"));
+    }
+    if cut_off == Some(OnOff::On) && !failpoint::ENABLED {
+        return Err(Problem::not_implemented(NotCompiledIn.to_string()));
     }
     // Each switch is checked before any is set: all of them, or none.
     let none = |what: &str| {
@@ -380,11 +437,14 @@ async fn switch(
         budget.set_enabled(to == OnOff::On);
     }
     if let Some(to) = fallback {
-        pipeline.set_fallback(to == OnOff::On);
+        dependency
+            .fallback
+            .store(to == OnOff::On, Ordering::Relaxed);
     }
     if let Some(to) = cut_off {
-        pipeline.set_cut_off(to == OnOff::On);
+        // Without failpoints nothing is cut off, so there is nothing to end.
+        let _ = dependency.cut_off.set(to == OnOff::On);
     }
     warn!(dependency = pipeline.name(), ?switches, operator = %operator.id, "switched");
-    Ok(HttpResponse::Ok().json(Dependency::from(pipeline)))
+    Ok(HttpResponse::Ok().json(DependencyView::from(dependency)))
 }

@@ -10,10 +10,10 @@ use std::{
 
 use actix_web::web;
 use holdfast::{
+    chaos::Halves,
     failpoint, inbox,
     messaging::{self, Consumers, Handler, Link, Publisher},
     outbox::{self, Relay, Waker},
-    pipeline::Pipeline,
 };
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     database::{self, Look},
     demo::{self, Faults, Stage, Switch},
-    dependencies::{self, Dependencies},
+    dependencies::{self, Dependencies, Dependency},
     events::source_of,
     health::{self, Health},
     http::{Name, Shared, serve},
@@ -73,7 +73,7 @@ pub struct Chassis {
     demo: bool,
     /// The failpoints at which it can be made to crash.
     failpoints: Vec<&'static str>,
-    dependencies: Vec<Pipeline>,
+    dependencies: Vec<Dependency>,
     /// The faults that a demonstration has set.
     faults: Faults,
     /// The features that a demonstration may switch off.
@@ -182,7 +182,7 @@ impl Chassis {
 
     /// Adds a dependency: shown and switched under `/operator/dependencies`, and measured.
     #[must_use]
-    pub fn depends_on(mut self, dependency: &Pipeline) -> Self {
+    pub fn depends_on(mut self, dependency: &Dependency) -> Self {
         self.dependencies.push(dependency.clone());
         self
     }
@@ -452,7 +452,7 @@ impl Chassis {
                 {
                     let relay = Relay::new(
                         pool.clone(),
-                        publisher.clone(),
+                        Halves(publisher.clone()),
                         waker,
                         outbox::Config::default(),
                     );

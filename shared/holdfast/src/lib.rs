@@ -20,6 +20,7 @@
 //! | [`transaction`] | all or nothing, even for a caller that is cut short |
 //! | [`completion`] | a call that ends even if its caller does not wait for the end |
 //! | [`failpoint`](mod@failpoint) | lines at which tests make the process fail |
+//! | [`chaos`] | the faults that drills put around these parts |
 
 #![warn(missing_docs)]
 
@@ -27,6 +28,8 @@
 pub mod backoff;
 #[cfg(feature = "bulkhead")]
 pub mod bulkhead;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 #[cfg(feature = "circuit_breaker")]
 pub mod circuit_breaker;
 #[cfg(feature = "completion")]

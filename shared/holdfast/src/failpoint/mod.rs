@@ -1,22 +1,32 @@
-//! # Failpoints: lines at which tests make the process fail
+//! Failpoints: lines at which tests make the process fail.
 //!
-//! **Problem.** "What if it dies here?" is the question behind every pattern in this crate, and *here* is a line: after
-//! the commit, before the publish. A test that kills the process from outside almost never hits it.
+//! # Problem
 //!
-//! **Guarantee.** With the feature `failpoints` a line marked `failpoint!("name")` does what the environment variable
-//! `FAILPOINTS` (or [`set`]) says for it, in the grammar of the `fail` crate:
+//! "What if it dies here?" is the question behind every pattern in this crate, and *here* is a line: after the commit,
+//! before the publish. A test that kills the process from outside almost never hits it.
+//!
+//! # Guarantee
+//!
+//! With the feature `failpoints` a line marked `failpoint!("name")` does what the environment variable `FAILPOINTS` (or
+//! [`set`]) says for it, in the grammar of the `fail` crate:
 //!
 //! - `FAILPOINTS='outbox.after_publish=return(abort)'` ends the process there, as `kill -9` would;
 //! - `'consumer.before_commit=5*off->return(abort)'` at the sixth time;
 //! - `'payment.cancel=return(0198…)'` makes [`inject`] fail for that key alone, for as long as it is set;
 //! - `=pause`, `=delay(ms)`, `=print`, `=off` as in that crate.
 //!
-//! **Not guaranteed.** Anything without the feature: then each failpoint is an empty inlined function.
+//! # Not guaranteed
 //!
-//! **States.** One global table in the process, kept by the `fail` crate.
+//! Anything without the feature: then each failpoint is an empty inlined function.
 //!
-//! **Failure modes.** A name that is misspelt in `FAILPOINTS` does nothing: a test must check that its point was hit
-//! (an aborted process has the exit signal SIGABRT).
+//! # States
+//!
+//! One global table in the process, kept by the `fail` crate.
+//!
+//! # Failure modes
+//!
+//! A name that is misspelt in `FAILPOINTS` does nothing: a test must check that its point was hit (an aborted process
+//! has the exit signal SIGABRT).
 //!
 //! ```
 //! use holdfast::failpoint;
@@ -28,7 +38,9 @@
 //! publish();
 //! ```
 //!
-//! **Copying this.** This file and the crate `fail`, which comes from TiKV.
+//! # Copying this
+//!
+//! This file and the crate `fail`, which comes from TiKV.
 
 /// Fails here if a test or a drill has set this failpoint. See the module [`failpoint`](mod@crate::failpoint).
 #[macro_export]

@@ -21,12 +21,12 @@ use uuid::Uuid;
 
 use super::{
     Publisher, Subscription,
-    control::Control,
+    deliveries::Item,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, PUT_OFF, text_headers},
     handler::{Error, Handler, Received, Undecodable},
     headers,
     meter::{self, Paused},
-    subscription::{Ended, Item, Process},
+    subscription::{Ended, Process},
     trace,
 };
 use crate::{
@@ -57,7 +57,6 @@ pub(super) struct Processor<H: Handler> {
     handler: Arc<H>,
     pool: PgPool,
     publisher: Publisher,
-    control: Control,
     /// The effect of the last run of the handler, with the ids of its messages, until that run is known to have
     /// committed. It outlives the run and the channel: the reply to a COMMIT may be lost with both, and when its
     /// messages come again nothing of them is new. A std lock: held for a moment, never across an await.
@@ -70,7 +69,6 @@ impl<H: Handler> Processor<H> {
         handler: Arc<H>,
         pool: PgPool,
         publisher: Publisher,
-        control: Control,
     ) -> Self {
         meter::begin(&subscription.queue);
         Self {
@@ -80,7 +78,6 @@ impl<H: Handler> Processor<H> {
             handler,
             pool,
             publisher,
-            control,
             effect: Mutex::new(None),
         }
     }
@@ -112,18 +109,11 @@ impl<H: Handler> Processor<H> {
         let delivery = &item.delivery;
         let headers = text_headers(delivery);
         let span = trace::of_delivery(&self.queue, delivery, &headers);
-        let mut event = Incoming::read(delivery, headers).map_err(|(malformed, headers)| {
+        let event = Incoming::read(delivery, headers).map_err(|(malformed, headers)| {
             let (id, data) = (item.parking_id(), delivery.data.clone());
             let why = malformed.to_string();
             self.park(&span, id, headers, data, "malformed", &why)
         })?;
-        if let Some(id) = item.resent_as {
-            event.resent_as(id);
-        }
-        if let Some(damaged) = self.control.damaged(&event.data) {
-            warn!(queue = self.queue, message.id = %event.id, "damaged on request");
-            event.data = damaged;
-        }
         match decode(&*self.handler, &event) {
             Ok(command) => Ok(Received {
                 event,

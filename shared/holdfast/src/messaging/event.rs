@@ -23,6 +23,9 @@ pub(super) const CAUSE: &str = "holdfast-cause";
 pub(super) const DETAIL: &str = "holdfast-detail";
 
 const PREFIX: &str = "cloudEvents_";
+/// The header of the message's id.
+#[cfg(feature = "failpoints")]
+pub(super) const ID: &str = "cloudEvents_id";
 
 /// A message to be sent.
 ///
@@ -207,12 +210,6 @@ impl Incoming {
             headers: BTreeMap::new(),
             data: Vec::new(),
         })
-    }
-
-    /// Makes the message look as if it had been resent under `id`.
-    pub(super) fn resent_as(&mut self, id: Uuid) {
-        self.headers.insert(format!("{PREFIX}id"), id.to_string());
-        self.id = id;
     }
 }
 

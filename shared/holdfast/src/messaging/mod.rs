@@ -1,20 +1,28 @@
-//! # Messaging: from one service's commit to another service's commit
+//! Messaging: from one service's commit to another service's commit.
 //!
-//! **Problem.** "We use a broker, so nothing gets lost." Then: the publisher never waited for the broker to confirm
-//! that it stored the message. The consumer acknowledged the message and died half way through it. One message that
-//! always fails blocks the queue behind it, or is retried ten thousand times a second, or is dropped with a log line.
-//! The database was down for a minute, and every message of that minute ended in a dead-letter queue that nobody reads.
+//! # Problem
 //!
-//! **Guarantee.** A message that [`Publisher`] confirmed is stored and routed. A message is acknowledged only after the
-//! transaction of its effect has committed ([`inbox`](crate::inbox)), or after a copy of it is safe on the retry
-//! schedule or in the parking lot. A message that cannot be handled costs its neighbours nothing and ends in a table,
-//! with its cause, where an operator edits, requeues or drops it ([`parking`]). An unavailable dependency costs no
-//! message an attempt: the consumer keeps its batch and waits. Nor does a lock, however long it is held.
+//! "We use a broker, so nothing gets lost." Then: the publisher never waited for the broker to confirm that it stored
+//! the message. The consumer acknowledged the message and died half way through it. One message that always fails
+//! blocks the queue behind it, or is retried ten thousand times a second, or is dropped with a log line. The database
+//! was down for a minute, and every message of that minute ended in a dead-letter queue that nobody reads.
 //!
-//! **Not guaranteed.** Order: retries, redeliveries and concurrent consumers reorder. A message may be late by the
-//! whole retry schedule, or by days if it was parked.
+//! # Guarantee
 //!
-//! **States** of one message:
+//! A message that [`Publisher`] confirmed is stored and routed. A message is acknowledged only after the transaction of
+//! its effect has committed ([`inbox`](crate::inbox)), or after a copy of it is safe on the retry schedule or in the
+//! parking lot. A message that cannot be handled costs its neighbours nothing and ends in a table, with its cause,
+//! where an operator edits, requeues or drops it ([`parking`]). An unavailable dependency costs no message an attempt:
+//! the consumer keeps its batch and waits. Nor does a lock, however long it is held.
+//!
+//! # Not guaranteed
+//!
+//! Order: retries, redeliveries and concurrent consumers reorder. A message may be late by the whole retry schedule, or
+//! by days if it was parked.
+//!
+//! # States
+//!
+//! The states of one message:
 //!
 //! ```text
 //!                       ┌───────────────── delay (1 s, 5 s, 30 s, 2 min) ──────────────┐
@@ -26,7 +34,7 @@
 //!                                   └──────► dead ──► parked_message ──► requeued or dropped by an operator
 //! ```
 //!
-//! **Failure modes.**
+//! # Failure modes
 //!
 //! - **The connection breaks.** Everything unacknowledged is delivered again, and the inbox recognises what was
 //!   handled.
@@ -45,10 +53,12 @@
 //! - **Headers are too large to be sent on.** The heaviest are left out, and the message says which.
 //! - **An outbox row has headers that no frame can hold.** It is refused before it is sent.
 //!
-//! **The parts.** [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches,
-//! [`Handler`] is what a service implements, [`parking`] is the parking lot, [`Observer`] only watches. The topology
-//! (exchanges, queues, delays) is not declared here: it is one file under `deploy/` that is loaded into the broker, so
-//! that no service needs the right to change it. This module expects of it, for each queue `Q`:
+//! # Parts
+//!
+//! [`Event`] is the envelope, [`Publisher`] publishes with confirms, [`Consumers`] consumes in batches, [`Handler`] is
+//! what a service implements, [`parking`] is the parking lot, [`Observer`] only watches. The topology (exchanges,
+//! queues, delays) is not declared here: it is one file under `deploy/` that is loaded into the broker, so that no
+//! service needs the right to change it. This module expects of it, for each queue `Q`:
 //!
 //! | routing key on [its exchange](retry_exchange) | leads to |
 //! | --- | --- |
@@ -56,18 +66,23 @@
 //! | `Q.retry.1` … `Q.retry.N` | a queue with a time to live that dead-letters to `Q` |
 //! | `Q.dead` | `Q.dead`, where `Q` also dead-letters to |
 //!
-//! **Copying this.** This folder, the features in `Cargo.toml`'s line `messaging`, `failpoint` (or take its lines and
-//! `chaos.rs` out), and your topology. The usual alternative is `lapin` alone, with each of the above written by hand.
+//! # Copying this
+//!
+//! This folder, the features in `Cargo.toml`'s line `messaging`, `failpoint` (or take its lines out, with `chaos.rs`
+//! and its two lines in `queue.rs`), and your topology. The usual alternative is `lapin` alone, with each of the above
+//! written by hand.
 //!
 //! Sources: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms", "Dead Letter Exchanges", "Quorum Queues";
 //! Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Invalid Message Channel", "Dead Letter Channel";
 //! `CloudEvents` 1.0 and its AMQP binding.
 
 mod batch;
+#[cfg(feature = "failpoints")]
 mod chaos;
 mod connection;
 mod consumer;
 mod control;
+mod deliveries;
 mod event;
 mod handler;
 mod headers;
@@ -75,6 +90,7 @@ mod meter;
 mod observe;
 pub mod parking;
 mod publisher;
+mod queue;
 mod subscription;
 mod trace;
 

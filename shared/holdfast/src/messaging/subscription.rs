@@ -1,9 +1,10 @@
 //! A queue to consume, and the work on its deliveries.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
-use lapin::{Channel, message::Delivery};
-use uuid::Uuid;
+use lapin::Channel;
+
+use super::deliveries::Item;
 
 /// A queue, and the way in which it is consumed.
 #[derive(Clone, Debug)]
@@ -61,49 +62,4 @@ pub(super) trait Process: Send + Sync {
         channel: &'a Channel,
         batch: &'a [Item],
     ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>>;
-}
-
-/// A delivery, under the id by which the inbox will know it: its own, except for copies that [`chaos`](super::chaos)
-/// makes.
-#[derive(Clone)]
-pub(super) struct Item {
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) resent_as: Option<Uuid>,
-    /// The id under which the message is parked if it has none. New for each delivery, shared by copies of one
-    /// delivery.
-    unnamed: Uuid,
-}
-
-impl Item {
-    pub(super) fn new(delivery: Delivery) -> Self {
-        Self {
-            delivery: Arc::new(delivery),
-            resent_as: None,
-            unnamed: Uuid::now_v7(),
-        }
-    }
-
-    /// Returns a copy that looks as if it had been resent.
-    pub(super) fn resent(&self) -> Self {
-        Self {
-            resent_as: Some(Uuid::now_v7()),
-            ..self.clone()
-        }
-    }
-
-    /// Returns the id under which the message is parked: its own, or else one of this delivery alone.
-    ///
-    /// The latter is never derived from the content. Two messages without an id may be equal in every byte and every
-    /// header, and nothing that the broker says tells the second of them from a redelivery of the first. So a
-    /// redelivered one may be parked twice, which an operator sees, and none is lost, which no operator would see.
-    pub(super) fn parking_id(&self) -> Uuid {
-        let id = self.delivery.properties.message_id().as_ref();
-        id.and_then(|id| id.as_str().parse().ok())
-            .unwrap_or(self.unnamed)
-    }
-
-    /// Returns the id under which the message is parked if another message was parked under its own.
-    pub(super) fn other_id(&self) -> Uuid {
-        self.unnamed
-    }
 }

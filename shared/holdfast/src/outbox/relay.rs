@@ -164,7 +164,7 @@ impl<P: Publisher> Relay<P> {
         let batch: Vec<Message> = rows.into_iter().map(store::Row::into_message).collect();
 
         failpoint!("outbox.before_publish");
-        let outcomes = self.publish(&batch).await;
+        let outcomes = self.publisher.publish(&batch).await;
         failpoint!("outbox.after_publish");
 
         let mut round = Round {
@@ -197,18 +197,6 @@ impl<P: Publisher> Relay<P> {
         tx.commit().await?;
         counter!("outbox_published_total").increment(confirmed.len() as u64);
         Ok(round)
-    }
-
-    /// Publishes the batch; in builds with failpoints in two halves, so that a crash can fall between them.
-    async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
-        if !failpoint::ENABLED || batch.len() < 2 {
-            return self.publisher.publish(batch).await;
-        }
-        let (first, second) = batch.split_at(batch.len() / 2);
-        let mut outcomes = self.publisher.publish(first).await;
-        failpoint!("outbox.mid_publish");
-        outcomes.extend(self.publisher.publish(second).await);
-        outcomes
     }
 
     /// Samples the gauges at an interval, until the relay has ended.

@@ -1,11 +1,15 @@
-//! # Pipeline: deadline, retry, circuit breaker and bulkhead, in the right order
+//! Pipeline: deadline, retry, circuit breaker and bulkhead, in the right order.
 //!
-//! **Problem.** Each of the four is easy. In the wrong order they work against each other. A retry inside the circuit
-//! breaker makes one failure of three. A bulkhead around the breaker lets calls queue for a dependency that is known to
-//! be dead. A breaker around a full bulkhead takes this process' own load for the dependency's failure, and opens. A
-//! retry around a timeout of its own goes on long after the customer has left.
+//! # Problem
 //!
-//! **Guarantee.** One order, with the rules that belong to it:
+//! Each of the four is easy. In the wrong order they work against each other. A retry inside the circuit breaker makes
+//! one failure of three. A bulkhead around the breaker lets calls queue for a dependency that is known to be dead. A
+//! breaker around a full bulkhead takes this process' own load for the dependency's failure, and opens. A retry around
+//! a timeout of its own goes on long after the customer has left.
+//!
+//! # Guarantee
+//!
+//! One order, with the rules that belong to it:
 //!
 //! 1. the caller's [`Deadline`], around everything: no wait and no attempt goes beyond it;
 //! 2. [`Retry`]: calls that are safe to repeat, within a [budget](crate::retry::Budget);
@@ -18,13 +22,19 @@
 //! has less than a quarter of that time makes no probe: it is rejected until the breaker is closed. Rejections by an
 //! open breaker or a full bulkhead are returned at once, and never retried: that is their purpose.
 //!
-//! **Not guaranteed.** That an attempt which ran out of time had no effect: see [`deadline`](crate::deadline). Its
-//! error decides, by [`Retryable`], whether that may be repeated.
+//! # Not guaranteed
 //!
-//! **States.** Those of its parts. Share one pipeline between all calls to one dependency.
+//! That an attempt which ran out of time had no effect: see [`deadline`](crate::deadline). Its error decides, by
+//! [`Retryable`], whether that may be repeated.
 //!
-//! **Failure modes.** By [`GaveUp`] the caller knows which part ended the call. What follows is the caller's fallback:
-//! an answer from a cache, a place in a queue, an honest 503.
+//! # States
+//!
+//! Those of its parts. Share one pipeline between all calls to one dependency.
+//!
+//! # Failure modes
+//!
+//! By [`GaveUp`] the caller knows which part ended the call. What follows is the caller's fallback: an answer from a
+//! cache, a place in a queue, an honest 503.
 //!
 //! ```
 //! use std::time::Duration;
@@ -57,22 +67,17 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `bulkhead`, `circuit_breaker`, `deadline`, `retry` and their crates.
-//! Alternatives: `tower::ServiceBuilder`, whose layers can be put in any order, the wrong ones too (decision 0019 says
-//! why this is not one), or `failsafe` (breaker alone).
+//! # Copying this
+//!
+//! This folder, `backoff`, `bulkhead`, `circuit_breaker`, `deadline`, `retry` and their crates. Alternatives:
+//! `tower::ServiceBuilder`, whose layers can be put in any order, the wrong ones too (decision 0019 says why this is
+//! not one), or `failsafe` (breaker alone).
 //!
 //! Sources: Polly's "Resilience pipelines" and resilience4j's "Getting started" (the order of their aspects); Google,
 //! "Site Reliability Engineering", chapters 21 and 22; Brooker, "Timeouts, retries, and backoff with jitter" (Amazon
 //! Builders' Library).
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 
@@ -91,17 +96,7 @@ pub struct Pipeline {
     breaker: Option<CircuitBreaker>,
     bulkhead: Option<Bulkhead>,
     attempt_timeout: Option<Duration>,
-    drill: Arc<Drill>,
     retries: Counter,
-}
-
-/// The switches that drills use.
-#[derive(Debug)]
-struct Drill {
-    /// Set while the dependency is cut off: each attempt fails at once.
-    cut_off: AtomicBool,
-    /// Set while the caller may respond without the dependency.
-    fallback: AtomicBool,
 }
 
 /// One attempt at a call.
@@ -148,10 +143,6 @@ impl Pipeline {
             breaker: None,
             bulkhead: None,
             attempt_timeout: None,
-            drill: Arc::new(Drill {
-                cut_off: AtomicBool::new(false),
-                fallback: AtomicBool::new(true),
-            }),
         }
     }
 
@@ -203,27 +194,6 @@ impl Pipeline {
     /// Returns its bulkhead, to show or switch it.
     pub fn get_bulkhead(&self) -> Option<&Bulkhead> {
         self.bulkhead.as_ref()
-    }
-
-    /// Cuts the dependency off, or ends that. While it is cut off each attempt fails at once, as if its time were over.
-    /// For drills.
-    pub fn set_cut_off(&self, cut_off: bool) {
-        self.drill.cut_off.store(cut_off, Ordering::Relaxed);
-    }
-
-    /// Returns whether the dependency is cut off.
-    pub fn is_cut_off(&self) -> bool {
-        self.drill.cut_off.load(Ordering::Relaxed)
-    }
-
-    /// Switches the caller's fallback off, or on again; the caller reads it by [`Pipeline::may_fall_back`]. For drills.
-    pub fn set_fallback(&self, enabled: bool) {
-        self.drill.fallback.store(enabled, Ordering::Relaxed);
-    }
-
-    /// Returns whether the caller may respond without the dependency.
-    pub fn may_fall_back(&self) -> bool {
-        self.drill.fallback.load(Ordering::Relaxed)
     }
 
     /// Calls `op` until it succeeds, its error is not to be retried, or `deadline` passes.
@@ -301,13 +271,7 @@ impl Pipeline {
             number,
             deadline: bound,
         };
-        let answer = async {
-            if self.is_cut_off() {
-                return Err(Exceeded.into());
-            }
-            op(attempt).await
-        };
-        let answer = match bound.run(answer).await {
+        let answer = match bound.run(op(attempt)).await {
             Ok(answer) => answer,
             Err(late) => Err(late.into()),
         };

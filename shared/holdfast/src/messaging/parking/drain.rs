@@ -12,9 +12,10 @@ use crate::{
     failpoint, inbox,
     messaging::{
         dead,
+        deliveries::Item,
         event::{CAUSE, DETAIL, attribute, text_headers},
         headers::CUT,
-        subscription::{Ended, Item, Process},
+        subscription::{Ended, Process},
         trace,
     },
     transaction,

@@ -1,24 +1,36 @@
-//! # Parking lot: messages that could not be handled wait for a person, with their cause
+//! Parking lot: messages that could not be handled wait for a person, with their cause.
 //!
-//! **Problem.** The dead-letter queue holds 312 messages. Nobody knows since when, or why. An operator finds the button
-//! that moves them all back; 311 of them fail again, and one, a refund, is paid out a second time.
+//! # Problem
 //!
-//! **Guarantee.** Each message that reaches a dead-letter queue becomes one row with one cause, however often the
-//! broker delivers it. Messages without an id become a row each, even if they are equal in every byte. An operator
-//! lists, shows, edits, requeues or drops it. A requeue is an outbox row and an audit row in one transaction. An edit
-//! is checked by the handler that will get the message, and cannot change ids and amounts.
+//! The dead-letter queue holds 312 messages. Nobody knows since when, or why. An operator finds the button that moves
+//! them all back; 311 of them fail again, and one, a refund, is paid out a second time.
 //!
-//! **Not guaranteed.** One row for a message without an id that is delivered again after a crash: it may be parked
-//! twice, because the broker does not tell it from another one that is equal. That a requeued message succeeds: if it
-//! fails again it is parked again, as a new message. That its order waits for it: a deadline, or a sweep, may have
-//! moved the order on meanwhile.
+//! # Guarantee
 //!
-//! **States.** `parked -> requeued`, `parked -> dropped`. Both ends are final.
+//! Each message that reaches a dead-letter queue becomes one row with one cause, however often the broker delivers it.
+//! Messages without an id become a row each, even if they are equal in every byte. An operator lists, shows, edits,
+//! requeues or drops it. A requeue is an outbox row and an audit row in one transaction. An edit is checked by the
+//! handler that will get the message, and cannot change ids and amounts.
 //!
-//! **Failure modes.** The database is unavailable: the dead-letter queue keeps the messages. Two operators act at once:
-//! the second is told the state that the first left.
+//! # Not guaranteed
 //!
-//! **Copying this.** It goes with [`messaging`](super).
+//! One row for a message without an id that is delivered again after a crash: it may be parked twice, because the
+//! broker does not tell it from another one that is equal. That a requeued message succeeds: if it fails again it is
+//! parked again, as a new message. That its order waits for it: a deadline, or a sweep, may have moved the order on
+//! meanwhile.
+//!
+//! # States
+//!
+//! `parked -> requeued`, `parked -> dropped`. Both ends are final.
+//!
+//! # Failure modes
+//!
+//! The database is unavailable: the dead-letter queue keeps the messages. Two operators act at once: the second is told
+//! the state that the first left.
+//!
+//! # Copying this
+//!
+//! It goes with [`messaging`](super).
 //!
 //! Source: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Dead Letter Channel", "Message Store".
 

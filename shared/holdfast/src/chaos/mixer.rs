@@ -1,0 +1,90 @@
+//! Delays, and the order that results.
+
+use std::{sync::OnceLock, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+/// Returns the longest delay that `CONSUMER_CHAOS` asks for, in milliseconds; `None` if it is not set, or in a build
+/// without failpoints. Reads the variable once.
+pub fn longest_delay() -> Option<Duration> {
+    static DELAY: OnceLock<Option<Duration>> = OnceLock::new();
+    *DELAY.get_or_init(|| {
+        let value = std::env::var("CONSUMER_CHAOS").ok()?;
+        if let Err(error) = super::compiled_in() {
+            warn!(%error, "CONSUMER_CHAOS does nothing");
+            return None;
+        }
+        match value.parse() {
+            Ok(millis) => {
+                warn!(
+                    millis,
+                    "consumers repeat, delay and reorder what they are given"
+                );
+                Some(Duration::from_millis(millis))
+            }
+            Err(error) => {
+                warn!(value, %error, "CONSUMER_CHAOS is not a valid number of milliseconds");
+                None
+            }
+        }
+    })
+}
+
+/// Things that wait, each until it is due: after a random delay of its own.
+#[derive(Debug)]
+pub struct Mixer<T> {
+    longest: Duration,
+    waiting: Vec<(Instant, T)>,
+}
+
+impl<T> Mixer<T> {
+    /// Returns an empty one, with delays of up to `longest`.
+    pub fn new(longest: Duration) -> Self {
+        Self {
+            longest,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Adds a thing, which is due after a random delay.
+    pub fn add(&mut self, thing: T) {
+        let due = Instant::now() + self.longest.mul_f64(fastrand::f64());
+        self.waiting.push((due, thing));
+    }
+
+    /// Waits until the next thing is due, and takes it out; for ever if there is none. Cancel safe.
+    pub async fn next(&mut self) -> T {
+        let first = self.waiting.iter().enumerate();
+        let Some((index, due)) = first
+            .map(|(index, (due, _))| (index, *due))
+            .min_by_key(|(_, due)| *due)
+        else {
+            return std::future::pending().await;
+        };
+        sleep_until(due).await;
+        self.waiting.swap_remove(index).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn things_come_out_once_each_within_the_longest_delay() {
+        let longest = Duration::from_millis(500);
+        let mut mixer = Mixer::new(longest);
+        let begun = Instant::now();
+        (0..100).for_each(|thing| mixer.add(thing));
+        let mut order = Vec::new();
+        for _ in 0..100 {
+            order.push(mixer.next().await);
+            assert!(begun.elapsed() <= longest + Duration::from_millis(1));
+        }
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_ne!(order, sorted, "no order changed");
+    }
+}
