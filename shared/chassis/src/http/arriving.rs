@@ -1,10 +1,13 @@
 //! Requests whose body is still arriving.
 //!
-//! **Problem.** A client opens 300 connections, announces a body on each, and sends one byte. Counted as requests in
-//! progress they fill the server, and all other clients are answered 503, although no work is being done.
+//! # Problem
 //!
-//! **Guarantee.** A request takes a place among those in progress when it is whole, not before. Until then it is
-//! bounded here:
+//! A client opens 300 connections, announces a body on each, and sends one byte. Counted as requests in progress they
+//! fill the server, and all other clients are answered 503, although no work is being done.
+//!
+//! # Guarantee
+//!
+//! A request takes a place among those in progress when it is whole, not before. Until then it is bounded here:
 //!
 //! | bound | setting | answer beyond it |
 //! | --- | --- | --- |
@@ -17,8 +20,9 @@
 //! when every place here is taken. A client is the customer whose token it shows or, without a valid one, its address.
 //! So customers behind one proxy do not share a bound, and a stranger cannot use up a customer's.
 //!
-//! **Not guaranteed.** That slow clients from very many addresses leave room for other slow clients: they share the
-//! last bound.
+//! # Not guaranteed
+//!
+//! That slow clients from very many addresses leave room for other slow clients: they share the last bound.
 
 use std::{
     collections::HashMap,

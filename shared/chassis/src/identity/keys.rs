@@ -1,6 +1,7 @@
 //! The keys that verify tokens: a key set (JWKS) in a file or behind a URL, loaded again and again.
 //!
-//! **Guarantee.**
+//! # Guarantee
+//!
 //! - A key that was removed from the set is trusted for at most `JWKS_REFRESH_SECONDS` and one load longer.
 //! - While the set cannot be loaded, the keys of the last load are trusted for `JWKS_MAX_AGE_SECONDS`; after that no
 //!   token is, and requests are answered 503. The bound is a choice: a shorter one makes an outage of the issuer one of
@@ -10,8 +11,9 @@
 //!   begins a load at most once in [`RELOAD`], and at most once in [`RETRY`] after a failure; at most [`WAITERS`]
 //!   requests wait for it.
 //!
-//! **Not guaranteed.** An empty key set is taken for a mistake and changes nothing: to withdraw the only key, replace
-//! it by another one.
+//! # Not guaranteed
+//!
+//! An empty key set is taken for a mistake and changes nothing: to withdraw the only key, replace it by another one.
 
 use std::{
     collections::HashMap,

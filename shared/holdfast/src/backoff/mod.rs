@@ -1,19 +1,28 @@
-//! # Backoff: the wait before the next attempt
+//! Backoff: the wait before the next attempt.
 //!
-//! **Problem.** A broker restarts. Forty consumers lost their connection in the same millisecond, so they all reconnect
-//! in the same millisecond, and again one second later, and again two seconds later: each wave knocks the broker over
-//! before it is up. Doubling the delay does not help, because it keeps the wave together.
+//! # Problem
 //!
-//! **Guarantee.** The delay before attempt `n` is drawn evenly from zero to `min(cap, base * 2^n)`: *full jitter*. The
-//! waves spread out, and no wait exceeds the cap.
+//! A broker restarts. Forty consumers lost their connection in the same millisecond, so they all reconnect in the same
+//! millisecond, and again one second later, and again two seconds later: each wave knocks the broker over before it is
+//! up. Doubling the delay does not help, because it keeps the wave together.
 //!
-//! **Not guaranteed.** An end: [`retry`](crate::retry) decides that. A lower bound: the draw may be zero. If a server
-//! said when to try again, obey that instead.
+//! # Guarantee
 //!
-//! **States.** None. [`Backoff`] is a rule; [`Delays`] counts the failures for callers that do not.
+//! The delay before attempt `n` is drawn evenly from zero to `min(cap, base * 2^n)`: *full jitter*. The waves spread
+//! out, and no wait exceeds the cap.
 //!
-//! **Failure modes.** A `base` of zero would never wait, and a cap below the base would contradict it: [`Backoff::new`]
-//! refuses both.
+//! # Not guaranteed
+//!
+//! An end: [`retry`](crate::retry) decides that. A lower bound: the draw may be zero. If a server said when to try
+//! again, obey that instead.
+//!
+//! # States
+//!
+//! None. [`Backoff`] is a rule; [`Delays`] counts the failures for callers that do not.
+//!
+//! # Failure modes
+//!
+//! A `base` of zero would never wait, and a cap below the base would contradict it: [`Backoff::new`] refuses both.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,8 +36,10 @@
 //! # Ok::<(), holdfast::backoff::InvalidBackoff>(())
 //! ```
 //!
-//! **Copying this.** This file, and the crates `fastrand`, `thiserror` and `tokio` (`time`). Alternatives: `backon` and
-//! `backoff`; both also decide whether to retry, which is kept apart here.
+//! # Copying this
+//!
+//! This file, and the crates `fastrand`, `thiserror` and `tokio` (`time`). Alternatives: `backon` and `backoff`; both
+//! also decide whether to retry, which is kept apart here.
 //!
 //! Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 

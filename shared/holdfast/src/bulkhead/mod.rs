@@ -1,23 +1,33 @@
-//! # Bulkhead: one slow dependency takes its own places, and no others
+//! Bulkhead: one slow dependency takes its own places, and no others.
 //!
-//! **Problem.** The card processor answers in 30 s instead of 50 ms. Every request that needs it waits, and each holds
-//! a task, a connection and a place in the server's queue. Soon these requests hold all of them, and customers who only
-//! want to look at their orders wait as well: the whole shop is as slow as the slowest company behind it.
+//! # Problem
 //!
-//! **Guarantee.** At most [`Limits::max_concurrent`] calls run at a time; at most [`Limits::max_waiting`] more wait for
-//! a place, first come first served, and none longer than [`Limits::max_wait`]. Every other call is rejected at once,
-//! by an error of its own ([`Full`]), and never reaches the dependency. A place is freed when its [`Place`] is dropped:
-//! after the call returned, in a panic, or because the caller was cancelled.
+//! The card processor answers in 30 s instead of 50 ms. Every request that needs it waits, and each holds a task, a
+//! connection and a place in the server's queue. Soon these requests hold all of them, and customers who only want to
+//! look at their orders wait as well: the whole shop is as slow as the slowest company behind it.
 //!
-//! **Not guaranteed.** That the dependency works on no more calls than that: it may still be working on a call that was
-//! dropped here, and other processes have bulkheads of their own. That the calls end: bound them by a
+//! # Guarantee
+//!
+//! At most [`Limits::max_concurrent`] calls run at a time; at most [`Limits::max_waiting`] more wait for a place, first
+//! come first served, and none longer than [`Limits::max_wait`]. Every other call is rejected at once, by an error of
+//! its own ([`Full`]), and never reaches the dependency. A place is freed when its [`Place`] is dropped: after the call
+//! returned, in a panic, or because the caller was cancelled.
+//!
+//! # Not guaranteed
+//!
+//! That the dependency works on no more calls than that: it may still be working on a call that was dropped here, and
+//! other processes have bulkheads of their own. That the calls end: bound them by a
 //! [`Deadline`](https://sre.google/sre-book/addressing-cascading-failures/), or the places are never freed.
 //!
-//! **States.** Free places; waiting calls, first come first served; and a switch ([`Bulkhead::set_enabled`]).
+//! # States
 //!
-//! **Failure modes.** If it is too small, it rejects calls that the dependency could have served:
-//! `bulkhead_rejected_total` grows while the dependency is fast. If it is too large, it protects nothing. Little's law
-//! gives the size: calls per second, times the seconds that a call takes on a good day, times two or three.
+//! Free places; waiting calls, first come first served; and a switch ([`Bulkhead::set_enabled`]).
+//!
+//! # Failure modes
+//!
+//! If it is too small, it rejects calls that the dependency could have served: `bulkhead_rejected_total` grows while
+//! the dependency is fast. If it is too large, it protects nothing. Little's law gives the size: calls per second,
+//! times the seconds that a call takes on a good day, times two or three.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,9 +46,11 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `thiserror` and `tokio` (`time`); for its tests `loom` and
-//! `tokio` (`macros`, `rt`, `test-util`). `places.rs` counts the places; this file has the limits, the names and the
-//! metrics. Alternatives: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (the wait is not bounded), or
+//! # Copying this
+//!
+//! This folder, and the crates `metrics`, `thiserror` and `tokio` (`time`); for its tests `loom` and `tokio` (`macros`,
+//! `rt`, `test-util`). `places.rs` counts the places; this file has the limits, the names and the metrics.
+//! Alternatives: `tower::limit::ConcurrencyLimit` with `tower::load_shed` (the wait is not bounded), or
 //! `tokio::sync::Semaphore`, which locks for each place that is freed, so that two cores that do so at once wait for
 //! each other.
 //!

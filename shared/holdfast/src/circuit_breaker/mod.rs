@@ -1,22 +1,29 @@
-//! # Circuit breaker: stop calling a dependency that does not answer
+//! Circuit breaker: stop calling a dependency that does not answer.
 //!
-//! **Problem.** The card processor hangs. Each payment waits for it until its timeout, 5 s long; soon all workers are
-//! waiting, and a refund that needs no card waits behind them. When the processor comes back, thousands of calls that
-//! piled up hit it in the same second, and it goes down again. Its callers knew after five calls that it was
-//! unavailable, and went on calling.
+//! # Problem
 //!
-//! **Guarantee.** When too many calls fail (in a row, or as a share of the latest), or are too slow, the breaker
-//! *opens*: it rejects calls at once, and [`Rejected::retry_after`] says when to try again. After that time it is
-//! *half-open*: it permits exactly [`HalfOpen::permitted_calls`] probes, however many threads call. If enough of them
-//! succeed it *closes*, else it opens again, for longer. The result of a call that began in an earlier state is
-//! ignored. A probe that is dropped frees its place; a call that panics has failed.
+//! The card processor hangs. Each payment waits for it until its timeout, 5 s long; soon all workers are waiting, and a
+//! refund that needs no card waits behind them. When the processor comes back, thousands of calls that piled up hit it
+//! in the same second, and it goes down again. Its callers knew after five calls that it was unavailable, and went on
+//! calling.
 //!
-//! **Not guaranteed.** That a call ends: that takes a deadline, which must sit *inside* the breaker, or the breaker
-//! sees a cancelled call where the dependency hung. That a dead dependency is never called: each process has a breaker
-//! of its own and finds out for itself. That a rejection is harmless: the call was not made, so its caller has to try
-//! again later or do without ([`Error::Open`] is where the fallback goes).
+//! # Guarantee
 //!
-//! **States.**
+//! When too many calls fail (in a row, or as a share of the latest), or are too slow, the breaker *opens*: it rejects
+//! calls at once, and [`Rejected::retry_after`] says when to try again. After that time it is *half-open*: it permits
+//! exactly [`HalfOpen::permitted_calls`] probes, however many threads call. If enough of them succeed it *closes*, else
+//! it opens again, for longer. The result of a call that began in an earlier state is ignored. A probe that is dropped
+//! frees its place; a call that panics has failed.
+//!
+//! # Not guaranteed
+//!
+//! That a call ends: that takes a deadline, which must sit *inside* the breaker, or the breaker sees a cancelled call
+//! where the dependency hung. That a dead dependency is never called: each process has a breaker of its own and finds
+//! out for itself. That a rejection is harmless: the call was not made, so its caller has to try again later or do
+//! without ([`Error::Open`] is where the fallback goes).
+//!
+//! # States
+//!
 //! ```text
 //!              policy                  wait over, and a call
 //!   Closed ------------->  Open  -------------------------->  HalfOpen
@@ -27,10 +34,12 @@
 //!   any state  --force_open-->  ForcedOpen,  --force_closed-->  ForcedClosed,  --reset-->  Closed
 //! ```
 //!
-//! **Failure modes.** Errors that are the caller's own fault, classed as failures, cut off every caller: see
-//! [`Classify`]. One breaker for several destinations cuts off the healthy ones with the sick one: make one for each.
-//! Without traffic nothing happens: an open breaker waits for a call before it probes. A half-open breaker whose probes
-//! hang opens again after [`HalfOpen::maximum_wait`]; a probe that merely takes longer than that is never good enough.
+//! # Failure modes
+//!
+//! Errors that are the caller's own fault, classed as failures, cut off every caller: see [`Classify`]. One breaker for
+//! several destinations cuts off the healthy ones with the sick one: make one for each. Without traffic nothing
+//! happens: an open breaker waits for a call before it probes. A half-open breaker whose probes hang opens again after
+//! [`HalfOpen::maximum_wait`]; a probe that merely takes longer than that is never good enough.
 //!
 //! ```
 //! use holdfast::circuit_breaker::{CircuitBreaker, Class, Classify, Config, Error, Policy, State};
@@ -60,16 +69,20 @@
 //! # }
 //! ```
 //!
-//! **Metrics.** `circuit_breaker_state{name,state}`, `circuit_breaker_transitions_total{name,to}`,
+//! # Metrics
+//!
+//! `circuit_breaker_state{name,state}`, `circuit_breaker_transitions_total{name,to}`,
 //! `circuit_breaker_calls_total{name,outcome}`. The last one is set by [`CircuitBreaker::publish`]: call it about once
 //! a second. Counting each call in a registry would cost more than everything else that a closed breaker does. Make
 //! breakers after the recorder is installed, and give each a name of its own.
 //!
-//! **Copying this.** This folder, and the crates `metrics`, `thiserror`, `tokio` (`sync`, `time`) and `tracing`; for
-//! its tests `loom`, `proptest` and `tokio` (`macros`, `rt`, `test-util`). Read it in this order: `machine.rs` (all the
-//! states), `window.rs`, `shared.rs` (how threads share them), `permit.rs`, this file. Alternatives: `recloser` (as
-//! fast; a window by count, and half-open permits every call), `failsafe` (a mutex on every call), `tower-resilience`
-//! (for tower services).
+//! # Copying this
+//!
+//! This folder, and the crates `metrics`, `thiserror`, `tokio` (`sync`, `time`) and `tracing`; for its tests `loom`,
+//! `proptest` and `tokio` (`macros`, `rt`, `test-util`). Read it in this order: `machine.rs` (all the states),
+//! `window.rs`, `shared.rs` (how threads share them), `permit.rs`, this file. Alternatives: `recloser` (as fast; a
+//! window by count, and half-open permits every call), `failsafe` (a mutex on every call), `tower-resilience` (for
+//! tower services).
 //!
 //! Sources: Michael Nygard, "Release It!", chapter 5; Martin Fowler, "CircuitBreaker"; the documentation of
 //! resilience4j and of Polly v8; Google, "Site Reliability Engineering", chapter 22.

@@ -1,24 +1,33 @@
-//! # Completion: a call that ends even if its caller does not wait for the end
+//! Completion: a call that ends even if its caller does not wait for the end.
 //!
-//! **Problem.** A request sends `BEGIN` to PostgreSQL and is dropped before the reply: its deadline passed, or its
-//! client hung up. The server has an open transaction, the client library believes that there is none, and the
-//! connection goes back to the pool. The next user of that connection writes a row, sees no error, and acknowledges a
-//! message. The row is in a transaction without an owner, and is rolled back with it. In Rust a future can be dropped
-//! at every `await`, so every request to a server whose reply changes what we believe has this window.
+//! # Problem
 //!
-//! **Guarantee.** A future that was polled once through [`complete`] is run to its end: by its caller, or, if the
-//! caller is dropped, by a task of its own. Its result is then dropped, and with it whatever the result's `Drop` cleans
-//! up.
+//! A request sends `BEGIN` to PostgreSQL and is dropped before the reply: its deadline passed, or its client hung up.
+//! The server has an open transaction, the client library believes that there is none, and the connection goes back to
+//! the pool. The next user of that connection writes a row, sees no error, and acknowledges a message. The row is in a
+//! transaction without an owner, and is rolled back with it. In Rust a future can be dropped at every `await`, so every
+//! request to a server whose reply changes what we believe has this window.
 //!
-//! **Not guaranteed.** An end in time: bound the future itself with a timeout *inside* of `complete`. An end if the
-//! process dies: what must survive that belongs in a database. A result for the caller: after a drop the outcome is
-//! unknown, as after any lost reply.
+//! # Guarantee
 //!
-//! **States.** Not begun (dropping it does nothing), begun (dropping it moves the rest into a task), ended.
+//! A future that was polled once through [`complete`] is run to its end: by its caller, or, if the caller is dropped,
+//! by a task of its own. Its result is then dropped, and with it whatever the result's `Drop` cleans up.
 //!
-//! **Failure modes.** The runtime shuts down: its tasks are dropped where they are, so the rest is not run. A future
-//! that never ends holds what it has taken for ever. Abandoned work goes on costing: wrap the one exchange with the
-//! server that must not be cut in half, never a whole request.
+//! # Not guaranteed
+//!
+//! An end in time: bound the future itself with a timeout *inside* of `complete`. An end if the process dies: what must
+//! survive that belongs in a database. A result for the caller: after a drop the outcome is unknown, as after any lost
+//! reply.
+//!
+//! # States
+//!
+//! Not begun (dropping it does nothing), begun (dropping it moves the rest into a task), ended.
+//!
+//! # Failure modes
+//!
+//! The runtime shuts down: its tasks are dropped where they are, so the rest is not run. A future that never ends holds
+//! what it has taken for ever. Abandoned work goes on costing: wrap the one exchange with the server that must not be
+//! cut in half, never a whole request.
 //!
 //! ```
 //! use holdfast::completion::complete;
@@ -39,8 +48,10 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This file, and the crate `tokio` (`rt`). The usual alternative is `tokio::spawn(future).await`,
-//! which moves *every* call to another task; this one spawns only when the caller is dropped.
+//! # Copying this
+//!
+//! This file, and the crate `tokio` (`rt`). The usual alternative is `tokio::spawn(future).await`, which moves *every*
+//! call to another task; this one spawns only when the caller is dropped.
 //!
 //! Source: "Cancelling async Rust", Rain Paharia, RustConf 2025; tokio's documentation on cancellation safety in
 //! `select!`.

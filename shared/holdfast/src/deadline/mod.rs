@@ -1,20 +1,30 @@
-//! # Deadline: one time budget for a call and all the calls below it
+//! Deadline: one time budget for a call and all the calls below it.
 //!
-//! **Problem.** A customer's request may take 2 s. The order service asks inventory for prices with a timeout of 5 s
-//! "to be safe"; inventory is slow. The customer has long left, and both services go on working on the request: each
-//! timeout was reasonable where it stood, and together they overload both.
+//! # Problem
 //!
-//! **Guarantee.** A [`Deadline`] is set once, at the entry, and only ever shrinks: [`Deadline::within`] takes the
-//! sooner of two. [`Deadline::run`] ends a call when it passes. The time that remains travels with the request in
-//! [`HEADER`], as a duration and not as a point in time, because clocks differ between machines.
+//! A customer's request may take 2 s. The order service asks inventory for prices with a timeout of 5 s "to be safe";
+//! inventory is slow. The customer has long left, and both services go on working on the request: each timeout was
+//! reasonable where it stood, and together they overload both.
 //!
-//! **Not guaranteed.** That the work behind a call stops: dropping a request does not undo it. After [`Exceeded`] the
-//! outcome is unknown, never "it failed". The time that a request spends on the wire is not deducted.
+//! # Guarantee
 //!
-//! **States.** None: a point in time.
+//! A [`Deadline`] is set once, at the entry, and only ever shrinks: [`Deadline::within`] takes the sooner of two.
+//! [`Deadline::run`] ends a call when it passes. The time that remains travels with the request in [`HEADER`], as a
+//! duration and not as a point in time, because clocks differ between machines.
 //!
-//! **Failure modes.** A header that is not a number, or claims more than the server's own limit, counts as that limit:
-//! a caller can only shorten it.
+//! # Not guaranteed
+//!
+//! That the work behind a call stops: dropping a request does not undo it. After [`Exceeded`] the outcome is unknown,
+//! never "it failed". The time that a request spends on the wire is not deducted.
+//!
+//! # States
+//!
+//! None: a point in time.
+//!
+//! # Failure modes
+//!
+//! A header that is not a number, or claims more than the server's own limit, counts as that limit: a caller can only
+//! shorten it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,8 +40,10 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This file, and the crates `thiserror` and `tokio` (`time`). gRPC has this built in
-//! (`grpc-timeout`); tower's `Timeout` bounds one call but does not travel.
+//! # Copying this
+//!
+//! This file, and the crates `thiserror` and `tokio` (`time`). gRPC has this built in (`grpc-timeout`); tower's
+//! `Timeout` bounds one call but does not travel.
 //!
 //! Source: Google, "Site Reliability Engineering", chapter 22, "Latency and Deadlines"; the gRPC over HTTP/2 protocol.
 

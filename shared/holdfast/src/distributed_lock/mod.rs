@@ -1,18 +1,21 @@
-//! # Distributed lock: one holder at a time, across processes, and a number that proves it
+//! Distributed lock: one holder at a time, across processes, and a number that proves it.
 //!
-//! **Problem.** Two payment workers must not charge the same account at the same time. They take a lock in Redis with a
-//! time to live of 10 s, so that a worker that dies does not block the account for long. One worker's machine stops for
-//! 15 s: a garbage collector, a live migration, a closed lid. The worker resumes in the middle of a line of code, still
-//! sure that it holds the lock, and overwrites what the next holder has written since. No clock and no check before the
+//! # Problem
+//!
+//! Two payment workers must not charge the same account at the same time. They take a lock in Redis with a time to live
+//! of 10 s, so that a worker that dies does not block the account for long. One worker's machine stops for 15 s: a
+//! garbage collector, a live migration, a closed lid. The worker resumes in the middle of a line of code, still sure
+//! that it holds the lock, and overwrites what the next holder has written since. No clock and no check before the
 //! write prevents that: the pause can come after any check.
 //!
-//! **Guarantee.** At most one holder at a time, as long as Redis keeps its memory and clocks run evenly. Every
-//! acquisition has a [`Fence`], a number higher than all before it, even after Redis lost its memory (unless its clock
-//! was set back as well). The database compares the fence in the transaction of the write ([below](#the-check)) and
-//! accepts nothing from a holder after it has seen the next: **that** always holds, whatever clocks, Redis or the
-//! network do. A holder is told when its lock is lost ([`Lock::lost`]), by its own clock, counted from before each
-//! request was sent. A holder that dies blocks others for the time to live at most. Waiters are woken by the release;
-//! none of them polls.
+//! # Guarantee
+//!
+//! At most one holder at a time, as long as Redis keeps its memory and clocks run evenly. Every acquisition has a
+//! [`Fence`], a number higher than all before it, even after Redis lost its memory (unless its clock was set back as
+//! well). The database compares the fence in the transaction of the write ([below](#the-check)) and accepts nothing
+//! from a holder after it has seen the next: **that** always holds, whatever clocks, Redis or the network do. A holder
+//! is told when its lock is lost ([`Lock::lost`]), by its own clock, counted from before each request was sent. A
+//! holder that dies blocks others for the time to live at most. Waiters are woken by the release; none of them polls.
 //!
 //! | claim | guaranteed by | as long as |
 //! | --- | --- | --- |
@@ -26,13 +29,16 @@
 //! the clock is right. Otherwise the newest holder is refused; it calls [`Locks::raise_fence`], and its next attempt
 //! passes.
 //!
-//! **Not guaranteed.** That two processes never believe at the same time that they hold it: no lock with a time to live
-//! can do that. That an effect without the check (a mail, a call to another company's API) happens once: it needs an
-//! idempotency key of its own. Order between processes: the first to ask once the lock is free gets it. Within one
-//! process ([`Locks`] and its clones) it is first come, first served. Liveness without Redis: while it is unavailable
-//! no lock is granted.
+//! # Not guaranteed
 //!
-//! **States** of a lock, as its holder sees it.
+//! That two processes never believe at the same time that they hold it: no lock with a time to live can do that. That
+//! an effect without the check (a mail, a call to another company's API) happens once: it needs an idempotency key of
+//! its own. Order between processes: the first to ask once the lock is free gets it. Within one process ([`Locks`] and
+//! its clones) it is first come, first served. Liveness without Redis: while it is unavailable no lock is granted.
+//!
+//! # States
+//!
+//! The states of a lock, as its holder sees it.
 //!
 //! ```text
 //!           granted                 released, dropped
@@ -45,7 +51,7 @@
 //!                         or Redis does not know it
 //! ```
 //!
-//! **Failure modes.**
+//! # Failure modes
 //!
 //! - Redis is unavailable: [`Locks::try_acquire`] fails at once, [`Locks::acquire`] retries until its timeout, holders
 //!   continue until their time to live is over and are then told.
@@ -110,9 +116,11 @@
 //! One row: continue; the row stays locked until the commit, so checks happen one after the other. No row: a newer
 //! holder has been here. Roll back, `select fence`, and pass it to [`Locks::raise_fence`].
 //!
-//! **Copying this.** This folder, `backoff`, and the crates `fastrand`, `metrics`, `redis` (`tokio-comp`, `script`),
-//! `thiserror`, `tokio`, `tokio-util`, `tracing`, `uuid` (`v4`). Alternatives: `rslock` (Redlock, polls, has no fence);
-//! a row lock or `pg_advisory_xact_lock` in a database that is there anyway, which is more often the right choice.
+//! # Copying this
+//!
+//! This folder, `backoff`, and the crates `fastrand`, `metrics`, `redis` (`tokio-comp`, `script`), `thiserror`,
+//! `tokio`, `tokio-util`, `tracing`, `uuid` (`v4`). Alternatives: `rslock` (Redlock, polls, has no fence); a row lock
+//! or `pg_advisory_xact_lock` in a database that is there anyway, which is more often the right choice.
 //!
 //! Sources: Martin Kleppmann, "How to do distributed locking", 2016; Redis, "Distributed Locks with Redis", and
 //! Salvatore Sanfilippo, "Is Redlock safe?", 2016; Mike Burrows, "The Chubby lock service", 2006 (its sequencers are

@@ -1,22 +1,31 @@
-//! # Inbox: a message that arrives twice takes effect once
+//! Inbox: a message that arrives twice takes effect once.
 //!
-//! **Problem.** Payment debits a wallet, commits, and dies before it acknowledges the message. The broker, rightly,
-//! delivers it again. The customer pays twice, and no log shows an error.
+//! # Problem
 //!
-//! **Guarantee.** [`admit`] records the ids of a batch in the transaction of their effect, and returns the new ones.
-//! Effect and record commit together or not at all, so a redelivery, in this process or another, now or later, is told
-//! apart from a first delivery. Two transactions that admit the same id at once wait for each other: the second sees
-//! the first's outcome.
+//! Payment debits a wallet, commits, and dies before it acknowledges the message. The broker, rightly, delivers it
+//! again. The customer pays twice, and no log shows an error.
 //!
-//! **Not guaranteed.** Anything about a message that is *sent* twice under two ids, as a sweep or a saga does when it
-//! resends: that needs an idempotency key on the effect itself. Anything after [`prune`]: keep ids for longer than the
-//! broker can hold a message.
+//! # Guarantee
 //!
-//! **States.** Absent, present. An id stays present until it is pruned.
+//! [`admit`] records the ids of a batch in the transaction of their effect, and returns the new ones. Effect and record
+//! commit together or not at all, so a redelivery, in this process or another, now or later, is told apart from a first
+//! delivery. Two transactions that admit the same id at once wait for each other: the second sees the first's outcome.
 //!
-//! **Failure modes.** Ids that two transactions admit in different orders could deadlock, so they are sorted here. A
-//! commit whose reply is lost is resolved by running the batch again: ids that did commit are not new any more. A
-//! caller that may be dropped begins its transaction with the pattern `transaction`, not with sqlx.
+//! # Not guaranteed
+//!
+//! Anything about a message that is *sent* twice under two ids, as a sweep or a saga does when it resends: that needs
+//! an idempotency key on the effect itself. Anything after [`prune`]: keep ids for longer than the broker can hold a
+//! message.
+//!
+//! # States
+//!
+//! Absent, present. An id stays present until it is pruned.
+//!
+//! # Failure modes
+//!
+//! Ids that two transactions admit in different orders could deadlock, so they are sorted here. A commit whose reply is
+//! lost is resolved by running the batch again: ids that did commit are not new any more. A caller that may be dropped
+//! begins its transaction with the pattern `transaction`, not with sqlx.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool, batch: Vec<uuid::Uuid>) -> sqlx::Result<()> {
@@ -27,8 +36,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Copying this.** This folder, and the crates `sqlx` (PostgreSQL) and `uuid`. Run [`migrator`] on the service's own
-//! database.
+//! # Copying this
+//!
+//! This folder, and the crates `sqlx` (PostgreSQL) and `uuid`. Run [`migrator`] on the service's own database.
 //!
 //! Sources: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Idempotent Receiver"; Chris Richardson,
 //! "Microservices Patterns", 3.3.6.

@@ -1,17 +1,23 @@
-//! # Transactional outbox: a state change and the message about it happen both or not at all
+//! Transactional outbox: a state change and the message about it happen both or not at all.
 //!
-//! **Problem.** The order service commits an order and then publishes "order created". Between the two it dies. The
-//! order exists but is never charged, and no log shows an error. The other way round, publish and then commit, is
-//! worse: the customer is charged for an order that does not exist. That is the *dual write*.
+//! # Problem
 //!
-//! **Guarantee.** [`enqueue`] writes the message in the transaction of the change. A [`Relay`] publishes what is
-//! committed, at least once, and deletes a row only after the broker confirmed it. Any number of relays may run.
+//! The order service commits an order and then publishes "order created". Between the two it dies. The order exists but
+//! is never charged, and no log shows an error. The other way round, publish and then commit, is worse: the customer is
+//! charged for an order that does not exist. That is the *dual write*.
 //!
-//! **Not guaranteed.** Exactly once: a relay that dies between publishing and deleting publishes the row again, under
-//! the same message id, by which the receiver's inbox recognises it. Order: batches of several relays, and rows that
-//! commit late, overtake each other. A protocol on top must not need order.
+//! # Guarantee
 //!
-//! **States.**
+//! [`enqueue`] writes the message in the transaction of the change. A [`Relay`] publishes what is committed, at least
+//! once, and deletes a row only after the broker confirmed it. Any number of relays may run.
+//!
+//! # Not guaranteed
+//!
+//! Exactly once: a relay that dies between publishing and deleting publishes the row again, under the same message id,
+//! by which the receiver's inbox recognises it. Order: batches of several relays, and rows that commit late, overtake
+//! each other. A protocol on top must not need order.
+//!
+//! # States
 //!
 //! ```text
 //!            claimed, confirmed
@@ -23,15 +29,19 @@
 //!  └──────────────┘ released by an operator
 //! ```
 //!
-//! **Failure modes.** The broker is unavailable, or blocks its publishers: rows wait, no attempt is counted, the relay
-//! backs off, and its gauges go on. The broker nacks a row (a full queue, a full disk): the row waits longer each time,
-//! and no attempt is counted. The broker refuses a row: it waits longer each time, then is quarantined with its error,
-//! and never holds up other rows. The process dies anywhere: its claim ends with its connection.
+//! # Failure modes
 //!
-//! **Why so.** The relay *claims* rows (`for update skip locked`) because `id > last` skips rows that commit late. It
-//! is woken in the process after a commit ([`Waker`]) and polls as a fallback, because `listen`/`notify` takes a global
-//! lock at commit. Publishing is the one network call of this project inside a transaction, and it is bounded: the
-//! claim has to last exactly as long as the publish.
+//! The broker is unavailable, or blocks its publishers: rows wait, no attempt is counted, the relay backs off, and its
+//! gauges go on. The broker nacks a row (a full queue, a full disk): the row waits longer each time, and no attempt is
+//! counted. The broker refuses a row: it waits longer each time, then is quarantined with its error, and never holds up
+//! other rows. The process dies anywhere: its claim ends with its connection.
+//!
+//! # Reasons
+//!
+//! The relay *claims* rows (`for update skip locked`) because `id > last` skips rows that commit late. It is woken in
+//! the process after a commit ([`Waker`]) and polls as a fallback, because `listen`/`notify` takes a global lock at
+//! commit. Publishing is the one network call of this project inside a transaction, and it is bounded: the claim has to
+//! last exactly as long as the publish.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool, waker: holdfast::outbox::Waker) -> sqlx::Result<()> {
@@ -52,10 +62,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `completion`, `transaction`, `failpoint` (or take its lines out), and the
-//! crates `metrics`, `sqlx` (PostgreSQL), `thiserror`, `time`, `tokio`, `tokio-util`, `tracing`, `uuid`. No broker is
-//! included: implement [`Publisher`] over yours. The usual alternative is Debezium's outbox router, which reads the
-//! write-ahead log instead of polling.
+//! # Copying this
+//!
+//! This folder, `backoff`, `completion`, `transaction`, `failpoint` (or take its lines out), and the crates `metrics`,
+//! `sqlx` (PostgreSQL), `thiserror`, `time`, `tokio`, `tokio-util`, `tracing`, `uuid`. No broker is included: implement
+//! [`Publisher`] over yours. The usual alternative is Debezium's outbox router, which reads the write-ahead log instead
+//! of polling.
 //!
 //! Sources: Chris Richardson, "Microservices Patterns", 3.3.7 and microservices.io, "Transactional outbox"; Pat
 //! Helland, "Life beyond Distributed Transactions", 2007.

@@ -1,22 +1,31 @@
-//! # Retry: repeat a failed call only where that is safe, and within a budget
+//! Retry: repeat a failed call only where that is safe, and within a budget.
 //!
-//! **Problem.** Inventory fails for a second. Each of its callers retries three times, and so does each of their
-//! callers: 27 calls for one, just when the service can least bear them. The short failure is now an outage that the
-//! retries keep alive. Elsewhere a client retries a payment that timed out, and the customer pays twice.
+//! # Problem
 //!
-//! **Guarantee.** [`Retry::run`] retries only errors that are safe to retry ([`Retryable`]), at most as often, and for
-//! as long, as configured. It waits with full jitter ([`backoff`](crate::backoff)), or as long as the server said
-//! (`Retry-After`), and never beyond the caller's [`Deadline`]. Within a [`Budget`], retries are over time at most a
-//! fixed share of calls, however many calls fail.
+//! Inventory fails for a second. Each of its callers retries three times, and so does each of their callers: 27 calls
+//! for one, just when the service can least bear them. The short failure is now an outage that the retries keep alive.
+//! Elsewhere a client retries a payment that timed out, and the customer pays twice.
 //!
-//! **Not guaranteed.** That repeating is harmless: the callee sees to that, by an idempotency key. You declare it in
-//! [`Retryable`].
+//! # Guarantee
 //!
-//! **States.** None for one call. A [`Budget`], shared by all calls to one dependency, is a bucket: a call puts a part
-//! of a token in, a retry takes a whole one out.
+//! [`Retry::run`] retries only errors that are safe to retry ([`Retryable`]), at most as often, and for as long, as
+//! configured. It waits with full jitter ([`backoff`](crate::backoff)), or as long as the server said (`Retry-After`),
+//! and never beyond the caller's [`Deadline`]. Within a [`Budget`], retries are over time at most a fixed share of
+//! calls, however many calls fail.
 //!
-//! **Failure modes.** With an empty budget each failure is returned at once. A `Retry-After` beyond the deadline also
-//! ends the call at once, as waiting for it would be in vain.
+//! # Not guaranteed
+//!
+//! That repeating is harmless: the callee sees to that, by an idempotency key. You declare it in [`Retryable`].
+//!
+//! # States
+//!
+//! None for one call. A [`Budget`], shared by all calls to one dependency, is a bucket: a call puts a part of a token
+//! in, a retry takes a whole one out.
+//!
+//! # Failure modes
+//!
+//! With an empty budget each failure is returned at once. A `Retry-After` beyond the deadline also ends the call at
+//! once, as waiting for it would be in vain.
 //!
 //! ```
 //! use std::time::Duration;
@@ -39,8 +48,10 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`. Alternatives: `backon`
-//! (no budget), `tower::retry` (budget, but for tower services).
+//! # Copying this
+//!
+//! This folder, `backoff`, `deadline`, and the crates `thiserror`, `tokio`. Alternatives: `backon` (no budget),
+//! `tower::retry` (budget, but for tower services).
 //!
 //! Sources: Finagle's `RetryBudget`; linkerd, "Retries and timeouts"; Google, "Site Reliability Engineering", chapter
 //! 22.

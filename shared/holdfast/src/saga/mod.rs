@@ -1,25 +1,29 @@
-//! # Saga: a long transaction over several services that always comes to an end
+//! Saga: a long transaction over several services that always comes to an end.
 //!
-//! **Problem.** An order is charged, then reserved, then confirmed, by three services with three databases. After the
-//! charge the process that drives the order dies, and nothing records that the order still needs driving. Or the
-//! process restarts, and charges a second time. Or the reservation is refused and then the refund fails: who retries
-//! it, for how long, and which person is told?
+//! # Problem
 //!
-//! **Guarantee.** A started saga ends with every step done, or with every step that was done, *or may have been done*,
-//! undone in reverse order; only an operator can end it otherwise. Its row alone determines what it does next: log,
-//! state and the next command are written in the transaction that handles the input, so a crash at any line loses
-//! nothing, and any number of processes can share the work. A command is sent at least once, under an idempotency key
-//! that never changes ([`Key`]). A saga that can go neither forward nor back becomes *stuck*: an operator resumes it,
-//! or has the participants write off the current step or all that remains, and each action is recorded in the audit
-//! trail. A saga ends under the version of the definition that it began with. A row that cannot be read stops only its
-//! own saga.
+//! An order is charged, then reserved, then confirmed, by three services with three databases. After the charge the
+//! process that drives the order dies, and nothing records that the order still needs driving. Or the process restarts,
+//! and charges a second time. Or the reservation is refused and then the refund fails: who retries it, for how long,
+//! and which person is told?
 //!
-//! **Not guaranteed.** Isolation: other transactions see a charge that will be refunded. That participants act once:
-//! each must deduplicate by the command's key, for ever, and must answer a repeated command as it answered the first. A
-//! compensation may arrive before its action: the participant then leaves a tombstone, and refuses the action when it
-//! comes.
+//! # Guarantee
 //!
-//! **States.**
+//! A started saga ends with every step done, or with every step that was done, *or may have been done*, undone in
+//! reverse order; only an operator can end it otherwise. Its row alone determines what it does next: log, state and the
+//! next command are written in the transaction that handles the input, so a crash at any line loses nothing, and any
+//! number of processes can share the work. A command is sent at least once, under an idempotency key that never changes
+//! ([`Key`]). A saga that can go neither forward nor back becomes *stuck*: an operator resumes it, or has the
+//! participants write off the current step or all that remains, and each action is recorded in the audit trail. A saga
+//! ends under the version of the definition that it began with. A row that cannot be read stops only its own saga.
+//!
+//! # Not guaranteed
+//!
+//! Isolation: other transactions see a charge that will be refunded. That participants act once: each must deduplicate
+//! by the command's key, for ever, and must answer a repeated command as it answered the first. A compensation may
+//! arrive before its action: the participant then leaves a tombstone, and refuses the action when it comes.
+//!
+//! # States
 //!
 //! ```text
 //!             the last step is done
@@ -33,7 +37,7 @@
 //!  stuck ┘
 //! ```
 //!
-//! **Failure modes.**
+//! # Failure modes
 //!
 //! - A reply is late: the command is resent, after a wait that doubles each time up to a limit.
 //! - No reply comes to the last attempt: before the pivot the saga turns around; after it, or while compensating, the
@@ -44,9 +48,11 @@
 //! - A row is damaged: its state is rebuilt from its log. If the log is damaged too, or this program does not know the
 //!   definition's version, the saga is marked `broken`.
 //!
-//! **The parts**, after oxidecomputer/steno: [`Definition`] is plain data; [`transition`] is all of the logic, pure and
-//! total, and searched exhaustively by the tests; the log holds what happened; [`Executor`] carries out the decisions.
-//! [`testing`] tests a definition without a database, a broker or a clock.
+//! # Parts
+//!
+//! After oxidecomputer/steno: [`Definition`] is plain data; [`transition`] is all of the logic, pure and total, and
+//! searched exhaustively by the tests; the log holds what happened; [`Executor`] carries out the decisions. [`testing`]
+//! tests a definition without a database, a broker or a clock.
 //!
 //! ```
 //! use std::time::Duration;
@@ -87,9 +93,11 @@
 //!     .expect_undo("hotel", &Command::CancelHotel);
 //! ```
 //!
-//! **Copying this.** This folder, `outbox`, `backoff`, `completion`, `failpoint`, `transaction`, and the crates
-//! `serde`, `serde_json`, `sqlx` (PostgreSQL), `thiserror`, `time`, `uuid`. What people take otherwise: Temporal or
-//! Restate, which bring a server of their own; steno, which runs in memory and leaves the log to you.
+//! # Copying this
+//!
+//! This folder, `outbox`, `backoff`, `completion`, `failpoint`, `transaction`, and the crates `serde`, `serde_json`,
+//! `sqlx` (PostgreSQL), `thiserror`, `time`, `uuid`. What people take otherwise: Temporal or Restate, which bring a
+//! server of their own; steno, which runs in memory and leaves the log to you.
 //!
 //! Sources: Hector Garcia-Molina and Kenneth Salem, "Sagas", 1987; Chris Richardson, "Microservices Patterns", chapter
 //! 4 (pivot, compensatable and retriable steps); Caitie McCaffrey, "Distributed Sagas", 2015 (the compensation before

@@ -1,28 +1,39 @@
-//! # Telemetry: one story across processes
+//! Telemetry: one story across processes.
 //!
-//! **Problem.** An order hangs. Five services have logs; none of them says which of its ten thousand lines a minute are
-//! about this order, or what happened before them in another service.
+//! # Problem
 //!
-//! **Guarantee.** [`init`] gives the process structured logs (`tracing`), spans (OpenTelemetry) and Prometheus metrics.
+//! An order hangs. Five services have logs; none of them says which of its ten thousand lines a minute are about this
+//! order, or what happened before them in another service.
+//!
+//! # Guarantee
+//!
+//! [`init`] gives the process structured logs (`tracing`), spans (OpenTelemetry) and Prometheus metrics.
 //! [`trace_context`] and [`adopt`] carry the W3C trace context, `traceparent` and `tracestate`, over anything that has
 //! text headers: HTTP requests, outbox rows, AMQP messages, retries. A span that adopted a context logs its `trace_id`,
 //! so that one search finds one order's lines in all services. Spans go to the process's [`Exporter`]: `otlp`,
 //! `zipkin`, `jaeger`, `console`, `none`. The end of a span never waits for a collector: spans go through a bounded
 //! queue to a thread of their own. [`shutdown`] sends the rest.
 //!
-//! **Not guaranteed.** That spans are kept. A collector that is unavailable or slow costs spans, and nothing else; so
-//! does a full queue, and a process that is killed. A trace is no substitute for the order's timeline, which is stored
-//! with the order.
+//! # Not guaranteed
 //!
-//! **States.** One global subscriber, one global metrics recorder, one provider of spans, set once. A collector is
-//! *available* or *unavailable*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
+//! That spans are kept. A collector that is unavailable or slow costs spans, and nothing else; so does a full queue,
+//! and a process that is killed. A trace is no substitute for the order's timeline, which is stored with the order.
 //!
-//! **Failure modes.** A `traceparent` that is not valid, or is there twice, starts a new trace; a `tracestate` that is
-//! not valid is dropped, and the trace goes on. A second [`init`] in one process is an error. An exporter that this
-//! build lacks is an error at the start, which names the feature. A collector's name that cannot be resolved is an
-//! outage, not an error.
+//! # States
 //!
-//! **Names** are those of OpenTelemetry's semantic conventions: `http.request.method`, `db.operation.name`,
+//! One global subscriber, one global metrics recorder, one provider of spans, set once. A collector is *available* or
+//! *unavailable*: each change is one log line, and `spans_exported_total{outcome="sent|lost"}` counts.
+//!
+//! # Failure modes
+//!
+//! A `traceparent` that is not valid, or is there twice, starts a new trace; a `tracestate` that is not valid is
+//! dropped, and the trace goes on. A second [`init`] in one process is an error. An exporter that this build lacks is
+//! an error at the start, which names the feature. A collector's name that cannot be resolved is an outage, not an
+//! error.
+//!
+//! # Names
+//!
+//! Names are those of OpenTelemetry's semantic conventions: `http.request.method`, `db.operation.name`,
 //! `messaging.destination.name`, `error.type`. Details that only a trace needs are [`attribute`]s; a field of the span
 //! would make every log line longer. Spans are made at every level of the logs.
 //!
@@ -38,10 +49,12 @@
 //! # assert_eq!(outgoing, None); // there is no subscriber in this example
 //! ```
 //!
-//! **Copying this.** This folder without the exporters that you do not want (a file and a feature each), and the crates
-//! `metrics`, `metrics-exporter-prometheus`, `opentelemetry`, `opentelemetry_sdk`, `serde_json`, `thiserror`,
-//! `tracing`, `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which needs a
-//! provider of cryptography to be installed before [`init`].
+//! # Copying this
+//!
+//! This folder without the exporters that you do not want (a file and a feature each), and the crates `metrics`,
+//! `metrics-exporter-prometheus`, `opentelemetry`, `opentelemetry_sdk`, `serde_json`, `thiserror`, `tracing`,
+//! `tracing-opentelemetry`, `tracing-subscriber`, `uuid`. `otlp` and `zipkin` use `reqwest`, which needs a provider of
+//! cryptography to be installed before [`init`].
 //!
 //! Sources: W3C, "Trace Context", 2021, and "Trace Context Level 2"; Benjamin Sigelman and others, "Dapper", 2010;
 //! OpenTelemetry, "Semantic Conventions".

@@ -1,24 +1,34 @@
-//! # Transaction: all or nothing, even for a caller that is cut short
+//! Transaction: all or nothing, even for a caller that is cut short.
 //!
-//! **Problem.** A request's deadline passes while its `BEGIN` is under way. sqlx 0.9.0 counts a transaction only after
-//! the reply, so its guard rolls nothing back, and the pool lends out a connection with an open transaction. What the
-//! next user writes there without a transaction of its own is confirmed, and undone later: 120 of 1,500 messages were
+//! # Problem
+//!
+//! A request's deadline passes while its `BEGIN` is under way. sqlx 0.9.0 counts a transaction only after the reply, so
+//! its guard rolls nothing back, and the pool lends out a connection with an open transaction. What the next user
+//! writes there without a transaction of its own is confirmed, and undone later: 120 of 1,500 messages were
 //! acknowledged and stored nowhere ([sqlx#4393](https://github.com/transact-rs/sqlx/issues/4393), fixed after 0.9.0).
 //!
-//! **Guarantee.** A connection goes back to the pool outside of any transaction, wherever the caller was dropped:
-//! during [`begin`], between two statements, during [`Transaction::commit`]. A commit that returns `Ok` did commit:
-//! PostgreSQL replies to `COMMIT` without an error if an earlier statement failed, and rolls back; here that is an
-//! error. A commit that was begun is run to its end, even if its caller is dropped.
+//! # Guarantee
 //!
-//! **Not guaranteed.** An outcome for a caller that was dropped during a commit, or that got an error from it: look it
-//! up, or repeat it under the same key. Savepoints: there are none.
+//! A connection goes back to the pool outside of any transaction, wherever the caller was dropped: during [`begin`],
+//! between two statements, during [`Transaction::commit`]. A commit that returns `Ok` did commit: PostgreSQL replies to
+//! `COMMIT` without an error if an earlier statement failed, and rolls back; here that is an error. A commit that was
+//! begun is run to its end, even if its caller is dropped.
 //!
-//! **States.** Open; ended by [`Transaction::commit`], [`Transaction::rollback`], or by a drop, which rolls back in a
-//! task of its own. A session whose state is in doubt is closed instead of lent out again.
+//! # Not guaranteed
 //!
-//! **Failure modes.** A statement that was dropped while it ran goes on in PostgreSQL, up to its `statement_timeout`:
-//! the rollback waits for it, and holds its connection for that long. A commit that fails closes its connection. A pool
-//! that is shut down under an open transaction leaves it to PostgreSQL, which rolls back when the session ends.
+//! An outcome for a caller that was dropped during a commit, or that got an error from it: look it up, or repeat it
+//! under the same key. Savepoints: there are none.
+//!
+//! # States
+//!
+//! Open; ended by [`Transaction::commit`], [`Transaction::rollback`], or by a drop, which rolls back in a task of its
+//! own. A session whose state is in doubt is closed instead of lent out again.
+//!
+//! # Failure modes
+//!
+//! A statement that was dropped while it ran goes on in PostgreSQL, up to its `statement_timeout`: the rollback waits
+//! for it, and holds its connection for that long. A commit that fails closes its connection. A pool that is shut down
+//! under an open transaction leaves it to PostgreSQL, which rolls back when the session ends.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool) -> sqlx::Result<()> {
@@ -29,9 +39,11 @@
 //! # }
 //! ```
 //!
-//! **Copying this.** This folder, [`completion`](crate::completion), and the crates `sqlx` (PostgreSQL) and `tokio`
-//! (`rt`, `time`). Forbid `sqlx::Pool::begin` and its siblings in `clippy.toml`, as Holdfast does: one call of them in
-//! the same pool brings the fault back.
+//! # Copying this
+//!
+//! This folder, [`completion`](crate::completion), and the crates `sqlx` (PostgreSQL) and `tokio` (`rt`, `time`).
+//! Forbid `sqlx::Pool::begin` and its siblings in `clippy.toml`, as Holdfast does: one call of them in the same pool
+//! brings the fault back.
 //!
 //! Sources: PostgreSQL's documentation, "Message Flow" (the transaction status in `ReadyForQuery`) and `COMMIT`.
 

@@ -131,7 +131,7 @@ impl Source {
     pub(super) fn says_to_copy(&self, folder: &str) -> bool {
         let paragraph = self
             .text
-            .split_once("**Copying this.**")
+            .split_once("//! # Copying this\n//!\n")
             .map_or("", |(_, after)| after);
         let paragraph = paragraph.split("\n//!\n").next().unwrap_or_default();
         paragraph.contains(&format!("`{folder}`"))

@@ -91,7 +91,8 @@ fn links_in_comments_and_lines_of_tests_do_not_count() {
     let grouped = source("use crate::{failpoint, x};\n    failpoint!(\"a.b\");");
     assert!(use_folder(&[grouped], "failpoint"));
     assert_eq!(linked.lines_of_code(), 1);
-    let copying = source("//! **Copying this.** This folder, `backoff`.\n//!\n//! Not `retry`.");
+    let copying =
+        source("//! # Copying this\n//!\n//! This folder, `backoff`.\n//!\n//! Not `retry`.");
     assert!(copying.says_to_copy("backoff"));
     assert!(!copying.says_to_copy("retry"));
 }

@@ -53,11 +53,11 @@ fn promised_by(pattern: &str) -> Vec<String> {
     let lines: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("//!").map(str::trim))
-        .skip_while(|line| !line.starts_with("**Guarantee.**"))
+        .skip_while(|line| *line != "# Guarantee")
+        .skip(2)
         .take_while(|line| !line.is_empty())
         .collect();
     let paragraph = lines.join(" ");
-    let paragraph = paragraph.trim_start_matches("**Guarantee.** ");
     paragraph
         .split_inclusive(". ")
         .map(|sentence| sentence.trim_end().to_owned())
