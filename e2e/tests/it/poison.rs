@@ -30,14 +30,14 @@ async fn parked(system: &System, service: &str, n: usize) -> Vec<Value> {
 }
 
 /// Sends an operator action on a parked message.
-async fn deed(system: &System, service: &str, parked: &Value, deed: &str) {
+async fn act(system: &System, service: &str, parked: &Value, action: &str) {
     let id = parked["id"].as_str().expect("an id");
-    let path = format!("/operator/parked/{id}/{deed}");
+    let path = format!("/operator/parked/{id}/{action}");
     let request = system
         .as_operator(service, Method::POST, &path)
         .json(&json!({ "note": "mended" }));
     let done = answer(request).await;
-    assert!(done.status.is_success(), "{deed}: {done:?}");
+    assert!(done.status.is_success(), "{action}: {done:?}");
 }
 
 fn wallet() -> Value {
@@ -156,9 +156,9 @@ async fn bad_messages_of_a_batch_are_parked_and_good_ones_go_on() {
     };
     edit(&cheaper).await.expect(422);
     edit(&mended).await.expect(204);
-    deed(&system, "payment", edited, "requeue").await;
-    deed(&system, "payment", unreadable, "drop").await;
-    deed(&system, "payment", unknown, "drop").await;
+    act(&system, "payment", edited, "requeue").await;
+    act(&system, "payment", unreadable, "drop").await;
+    act(&system, "payment", unknown, "drop").await;
     system
         .ended_as_expected(&[(Ending::ConfirmedWallet, damaged)])
         .await;
@@ -167,7 +167,7 @@ async fn bad_messages_of_a_batch_are_parked_and_good_ones_go_on() {
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;
-    deed(&system, "payment", exhausted, "requeue").await;
+    act(&system, "payment", exhausted, "requeue").await;
     system
         .ended_as_expected(&[(Ending::ConfirmedWallet, failing)])
         .await;
@@ -247,7 +247,7 @@ async fn forged_and_contradictory_facts_change_nothing() {
         answer(requeue.json(&json!({ "note": "as it is" })))
             .await
             .expect(422);
-        deed(&system, service, &row, "drop").await;
+        act(&system, service, &row, "drop").await;
     }
     let order = system.api.order(id).await.expect("it answers");
     assert_eq!(order["state"], "pending", "{order}");
@@ -282,7 +282,7 @@ async fn a_refund_that_keeps_failing_is_settled_by_an_operator() {
                 (&row["cause"], &row["type"]),
                 (&json!("exhausted"), &json!("order.cancelling.v1"))
             );
-            deed(&system, "payment", &row, "drop").await;
+            act(&system, "payment", &row, "drop").await;
         }
         let path = format!("/operator/orders/{id}");
         let view = answer(system.as_operator("order", Method::GET, &path))
@@ -325,7 +325,7 @@ async fn a_refund_that_keeps_failing_is_settled_by_an_operator() {
     // The last request may still have been on its way to the parking lot.
     eventually("nothing is left of it", || async {
         for row in system.parked("payment").await {
-            deed(&system, "payment", &row, "drop").await;
+            act(&system, "payment", &row, "drop").await;
         }
         let report = system.reconcile().await;
         if report.is_clean() {

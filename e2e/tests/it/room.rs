@@ -604,12 +604,12 @@ async fn other_sites_and_crowds_are_kept_out() {
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         // Without a valid action no route takes the path.
-        let deed = if path.starts_with("/room/parked") {
+        let action = if path.starts_with("/room/parked") {
             "drop"
         } else {
             "resume"
         };
-        let asked_for = path.replace("{deed}", deed).replace(['{', '}'], "");
+        let asked_for = path.replace("{deed}", action).replace(['{', '}'], "");
         let rebound = client
             .request(method, url(&asked_for))
             .header("Host", "evil.example:7000")

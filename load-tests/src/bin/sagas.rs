@@ -195,9 +195,9 @@ fn whole(saga: &Value) -> String {
     }
     let rows: Vec<Vec<String>> = array(saga, "deeds")
         .iter()
-        .map(|deed| {
+        .map(|action| {
             ["action", "step", "operator", "note"]
-                .map(|name| text(deed, name))
+                .map(|name| text(action, name))
                 .to_vec()
         })
         .collect();

@@ -13,7 +13,7 @@ use sqlx::{
 use super::{
     Sources,
     quiescence::Unrest,
-    sagas::{self, Deed, Saga},
+    sagas::{self, OperatorAction, Saga},
 };
 
 /// All books, read when nothing moves.
@@ -39,7 +39,7 @@ pub struct Books {
     pub(super) mails: HashMap<Uuid, Vec<(String, String)>>,
     pub(super) sagas: Vec<Saga>,
     /// Operator actions on sagas, without `resume`.
-    pub(super) deeds: Vec<Deed>,
+    pub(super) actions: Vec<OperatorAction>,
     /// Messages that are parked, of all services.
     pub(super) parked: Vec<Parked>,
     /// The number of parked messages that operators requeued or dropped.
@@ -304,7 +304,7 @@ impl Reader {
         for (order, kind, state) in mails {
             books.mails.entry(order).or_default().push((kind, state));
         }
-        (books.sagas, books.deeds) = sagas::read(&self.orchestrator).await.context("sagas")?;
+        (books.sagas, books.actions) = sagas::read(&self.orchestrator).await.context("sagas")?;
         for (service, pool) in self.services() {
             let parked: Vec<Parked> = sqlx::query_as(
                 "select queue, kind, subject, cause, detail from parked_message where state = 'parked' order by parked_at",

@@ -27,7 +27,7 @@ pub(super) struct Saga {
 
 /// An operator action on a saga, other than `resume`.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct Deed {
+pub(super) struct OperatorAction {
     saga_id: Uuid,
     action: String,
     operator: String,
@@ -83,13 +83,13 @@ pub(super) async fn waiting(orchestrator: &PgPool) -> sqlx::Result<Waiting> {
 }
 
 /// Reads all sagas, and all operator actions but `resume`.
-pub(super) async fn read(orchestrator: &PgPool) -> sqlx::Result<(Vec<Saga>, Vec<Deed>)> {
+pub(super) async fn read(orchestrator: &PgPool) -> sqlx::Result<(Vec<Saga>, Vec<OperatorAction>)> {
     let sagas = "select id, definition, subject, phase, step, error from saga order by id";
-    let deeds = "select saga_id, action, operator, note, to_char(at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') as at
+    let actions = "select saga_id, action, operator, note, to_char(at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') as at
                  from saga_deed where action <> 'resume' order by id";
     Ok((
         sqlx::query_as(sagas).fetch_all(orchestrator).await?,
-        sqlx::query_as(deeds).fetch_all(orchestrator).await?,
+        sqlx::query_as(actions).fetch_all(orchestrator).await?,
     ))
 }
 
@@ -205,13 +205,13 @@ fn tell(books: &Books, report: &mut Report) {
             .collect();
         report.fact(format!("{} sagas: {}", books.sagas.len(), ends.join(", ")));
     }
-    for Deed {
+    for OperatorAction {
         saga_id,
         action,
         operator,
         note,
         at,
-    } in &books.deeds
+    } in &books.actions
     {
         report.fact(format!(
             "saga {saga_id}: {operator} chose to {action} at {at} UTC: {note}"

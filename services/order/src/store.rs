@@ -7,7 +7,7 @@ mod row;
 mod timeline;
 
 pub(crate) use idempotency::{Answered, answer, forget_old, lookup};
-pub(crate) use operator::{Deed, counts, deeds, record_deed};
+pub(crate) use operator::{OperatorAction, actions, counts, record_action};
 pub(crate) use orders::{
     Filter, Saved, due_for_sweep, find, insert, list, lock, lock_one, overdue, save, swept, unstick,
 };

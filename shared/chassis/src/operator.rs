@@ -4,7 +4,7 @@
 
 use actix_web::{HttpResponse, get, post, put, web};
 use holdfast::{
-    messaging::parking::{self, Decoders, Deed, Parked},
+    messaging::parking::{self, Decoders, OperatorAction, Parked},
     outbox::{self, Quarantined, Waker},
 };
 use serde::{Deserialize, Serialize};
@@ -111,13 +111,14 @@ struct ParkedDetail {
     /// Its payload as text, with invalid bytes replaced, if it is not JSON.
     text: Option<String>,
     /// The operator actions on it, oldest first.
-    deeds: Vec<DeedView>,
+    #[serde(rename = "deeds")]
+    actions: Vec<OperatorActionView>,
 }
 
 /// An operator action on a parked message.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ParkedDeed)]
-struct DeedView {
+struct OperatorActionView {
     /// edited, requeued or dropped.
     action: String,
     operator: String,
@@ -130,16 +131,16 @@ struct DeedView {
     after: Option<String>,
 }
 
-impl From<Deed> for DeedView {
-    fn from(deed: Deed) -> Self {
+impl From<OperatorAction> for OperatorActionView {
+    fn from(action: OperatorAction) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self {
-            action: deed.action,
-            operator: deed.operator,
-            note: deed.note,
-            at: deed.at,
-            before: deed.before.map(text),
-            after: deed.after.map(text),
+            action: action.action,
+            operator: action.operator,
+            note: action.note,
+            at: action.at,
+            before: action.before.map(text),
+            after: action.after.map(text),
         }
     }
 }
@@ -265,7 +266,7 @@ async fn show_parked(
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
     let parked = parking::get(&desk.pool, id).await?;
-    let deeds = parking::deeds(&desk.pool, id).await?;
+    let actions = parking::actions(&desk.pool, id).await?;
     let data: Option<serde_json::Value> = serde_json::from_slice(&parked.payload).ok();
     let text = data
         .is_none()
@@ -275,7 +276,7 @@ async fn show_parked(
         headers: parked.headers.0,
         data,
         text,
-        deeds: deeds.into_iter().map(DeedView::from).collect(),
+        actions: actions.into_iter().map(OperatorActionView::from).collect(),
     }))
 }
 

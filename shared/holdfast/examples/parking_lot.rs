@@ -226,11 +226,11 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
     let mut conn = pool.acquire().await?;
     for state in ["requeued", "dropped"] {
         for parked in parking::list(&mut *conn, state, None, 100).await? {
-            for deed in parking::deeds(&mut *conn, parked.id).await? {
+            for action in parking::actions(&mut *conn, parked.id).await? {
                 let order = parked.subject.as_deref().unwrap_or("?");
                 println!(
                     "   {order} {} by {}: {}",
-                    deed.action, deed.operator, deed.note
+                    action.action, action.operator, action.note
                 );
             }
         }

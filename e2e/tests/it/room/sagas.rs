@@ -302,9 +302,9 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
             .await;
     }
 
-    let decide = async |order: OrderId, deed: &str, note: &str| {
+    let decide = async |order: OrderId, action: &str, note: &str| {
         let id = saga_of(order)["id"].as_str().expect("an id").to_owned();
-        let path = format!("/room/sagas/{id}/{deed}");
+        let path = format!("/room/sagas/{id}/{action}");
         ask(&system, Method::POST, &path, json!({ "note": note })).await
     };
     // An action needs a note. A skipped step is settled by its participant, and so the order ends.

@@ -111,8 +111,8 @@ fn happened(entry: &Value, steps: &[Value]) -> Option<String> {
         (!effect.starts_with(&again)).then(|| format!("{asked} no answer"))
     } else if let Some(cancel) = input.get("cancel") {
         Some(format!("cancel {}", word(&cancel["reason"])))
-    } else if let Some(deed) = input.get("operator") {
-        Some(word(&deed["action"]))
+    } else if let Some(action) = input.get("operator") {
+        Some(word(&action["action"]))
     } else {
         panic!("not a known entry: {entry}")
     }

@@ -31,7 +31,7 @@ const PARKED: Duration = Duration::from_secs(3);
     dead_code,
     reason = "it stands in the document alone: the route has the same words"
 )]
-enum QueueDeed {
+enum QueueAction {
     Pause,
     Resume,
 }
@@ -116,7 +116,7 @@ pub(super) async fn turn_knobs(
     params(
         ("service" = String, Path, description = "The service's name."),
         ("queue" = String, Path, description = "The queue's name."),
-        ("deed" = inline(QueueDeed), Path, description = "The action."),
+        ("deed" = inline(QueueAction), Path, description = "The action."),
     ),
     request_body = Meant,
     responses(Guarded, (status = 204, description = "The queue is paused or resumed.")),
@@ -128,9 +128,9 @@ pub(super) async fn pause_queue(
     state: web::Data<State>,
     path: web::Path<(String, String, String)>,
 ) -> Result<HttpResponse, Problem> {
-    let (service, queue, deed) = path.into_inner();
+    let (service, queue, action) = path.into_inner();
     is_name(&queue)?;
-    let path = format!("/demo/queues/{queue}/{deed}");
+    let path = format!("/demo/queues/{queue}/{action}");
     let call = Call::new(Verb::Post, &path, &visitor.token);
     let answer = state.services.pass(&service, call, deadline_of(&request));
     let answer = answer.await?;

@@ -25,7 +25,7 @@ use crate::{
     dead_code,
     reason = "it stands in the document alone: the route has the same words"
 )]
-enum ParkedDeed {
+enum ParkedAction {
     Requeue,
     Drop,
 }
@@ -37,7 +37,7 @@ enum ParkedDeed {
     dead_code,
     reason = "it stands in the document alone: the route has the same words"
 )]
-enum OrderDeed {
+enum OrderAction {
     Resume,
     Settle,
     Cancel,
@@ -175,7 +175,7 @@ pub(super) async fn edit_parked(
     params(
         ("service" = String, Path, description = "The service's name."),
         ("id" = Uuid, Path, description = "The id of the parked message."),
-        ("deed" = inline(ParkedDeed), Path, description = "The operator action."),
+        ("deed" = inline(ParkedAction), Path, description = "The operator action."),
     ),
     request_body = Reason,
     responses(
@@ -193,8 +193,8 @@ pub(super) async fn end_parked(
     path: web::Path<(String, Uuid, String)>,
     JsonBody(reason): JsonBody<Value>,
 ) -> Result<HttpResponse, Problem> {
-    let (service, id, deed) = path.into_inner();
-    let path = format!("/operator/parked/{id}/{deed}");
+    let (service, id, action) = path.into_inner();
+    let path = format!("/operator/parked/{id}/{action}");
     let call = Call::new(Verb::Post, &path, &visitor.token).with(&reason);
     let answer = state.services.pass(&service, call, deadline_of(&request));
     let answer = answer.await?;
@@ -226,7 +226,7 @@ pub(super) async fn stuck(
     tag = "operator",
     params(
         ("id" = Uuid, Path, description = "The order's id."),
-        ("deed" = inline(OrderDeed), Path, description = "The operator action."),
+        ("deed" = inline(OrderAction), Path, description = "The operator action."),
     ),
     request_body = Decision,
     responses(
@@ -243,8 +243,8 @@ pub(super) async fn end_stuck(
     path: web::Path<(Uuid, String)>,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, deed) = path.into_inner();
-    let path = format!("/operator/orders/{id}/{deed}");
+    let (id, action) = path.into_inner();
+    let path = format!("/operator/orders/{id}/{action}");
     let call = Call::new(Verb::Post, &path, &visitor.token).with(&body);
     let answer = state.services.pass("order", call, deadline_of(&request));
     let answer = answer.await?;

@@ -26,7 +26,7 @@ const SERVICE: &str = "orchestrator";
     dead_code,
     reason = "it stands in the document alone: the route has the same words"
 )]
-enum SagaDeed {
+enum SagaAction {
     Resume,
     Skip,
     Abandon,
@@ -79,7 +79,7 @@ pub(super) async fn show_saga(
     tag = "operator",
     params(
         ("id" = Uuid, Path, description = "The saga's id."),
-        ("deed" = inline(SagaDeed), Path, description = "The operator action."),
+        ("deed" = inline(SagaAction), Path, description = "The operator action."),
     ),
     request_body = Reason,
     responses(
@@ -96,8 +96,8 @@ pub(super) async fn end_saga(
     path: web::Path<(Uuid, String)>,
     JsonBody(reason): JsonBody<Value>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, deed) = path.into_inner();
-    let path = format!("/operator/sagas/{id}/{deed}");
+    let (id, action) = path.into_inner();
+    let path = format!("/operator/sagas/{id}/{action}");
     let call = Call::new(Verb::Post, &path, &visitor.token).with(&reason);
     let answer = state.services.pass(SERVICE, call, deadline_of(&request));
     let answer = answer.await?;

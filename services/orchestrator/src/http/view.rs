@@ -1,6 +1,6 @@
 //! The bodies of the API's responses.
 
-use holdfast::saga::{Ask, Deed, Entry, History, StepHistory, Summary};
+use holdfast::saga::{Ask, Entry, History, OperatorAction, StepHistory, Summary};
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::{
@@ -66,7 +66,8 @@ pub(super) struct SagaDetail {
     /// The saga's log, as stored.
     log: Vec<EntryView>,
     /// The operators' actions, in order.
-    deeds: Vec<DeedView>,
+    #[serde(rename = "deeds")]
+    actions: Vec<OperatorActionView>,
 }
 
 /// A step of a saga.
@@ -130,7 +131,8 @@ fn input() -> OneOfBuilder {
 
 /// An operator's action.
 #[derive(Debug, Serialize, ToSchema)]
-struct DeedView {
+#[schema(as = DeedView)]
+struct OperatorActionView {
     /// The action: resume, skip or abandon.
     action: String,
     /// The step that was current then.
@@ -179,7 +181,11 @@ impl From<History> for SagaDetail {
             steps: history.steps.into_iter().map(StepView::from).collect(),
             remaining: remaining.collect(),
             log: history.log.into_iter().map(EntryView::from).collect(),
-            deeds: history.deeds.into_iter().map(DeedView::from).collect(),
+            actions: history
+                .actions
+                .into_iter()
+                .map(OperatorActionView::from)
+                .collect(),
         }
     }
 }
@@ -221,14 +227,14 @@ impl From<Entry> for EntryView {
     }
 }
 
-impl From<Deed> for DeedView {
-    fn from(deed: Deed) -> Self {
+impl From<OperatorAction> for OperatorActionView {
+    fn from(action: OperatorAction) -> Self {
         Self {
-            action: deed.action,
-            step: deed.step,
-            operator: deed.operator,
-            note: deed.note,
-            at: deed.at,
+            action: action.action,
+            step: action.step,
+            operator: action.operator,
+            note: action.note,
+            at: action.at,
         }
     }
 }

@@ -85,11 +85,11 @@ async fn operator_action_on_a_running_saga_is_a_conflict() {
     let id = saga["id"].as_str().expect("an id").to_owned();
     for action in ["resume", "skip", "abandon"] {
         let path = format!("/operator/sagas/{id}/{action}");
-        let deed = it
+        let action = it
             .app
             .as_operator(Method::POST, &path)
             .json(&json!({ "note": "hurry" }));
-        answer(deed).await.expect(409);
+        answer(action).await.expect(409);
         let nameless = it.app.as_operator(Method::POST, &path).json(&json!({}));
         answer(nameless).await.expect(422);
     }
@@ -140,11 +140,11 @@ async fn stuck_saga_is_listed_and_the_operators_action_is_kept() {
         "/operator/sagas/{}/skip",
         saga["id"].as_str().expect("an id")
     );
-    let deed = it
+    let action = it
         .app
         .as_operator(Method::POST, &path)
         .json(&json!({ "note": "paid back by hand" }));
-    let after = answer(deed).await.expect(202);
+    let after = answer(action).await.expect(202);
     assert_eq!(
         (&after["direction"], &after["deeds"][0]["note"]),
         (&json!("settle"), &json!("paid back by hand"))

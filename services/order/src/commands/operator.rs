@@ -28,7 +28,7 @@ pub(crate) async fn cancel_by_operator(
     let stored = cancel(conn, id, CancelReason::Operator, waiting).await?;
     // An order that was being cancelled already is not this operator's action.
     if stored.order != before.order {
-        store::record_deed(conn, id, "cancelled", by.operator, by.note).await?;
+        store::record_action(conn, id, "cancelled", by.operator, by.note).await?;
     }
     Ok(stored)
 }
@@ -48,7 +48,7 @@ pub(crate) async fn resume(
     }
     outbox::enqueue(conn, &again(&stored)?).await?;
     store::unstick(conn, id, waiting.sweep_after()).await?;
-    store::record_deed(conn, id, "resumed", by.operator, by.note).await?;
+    store::record_action(conn, id, "resumed", by.operator, by.note).await?;
     Ok(stored)
 }
 
@@ -73,6 +73,6 @@ pub(crate) async fn settle(
     }
     outbox::enqueue(conn, &choreography::settle(&stored, participants, by)?).await?;
     store::unstick(conn, id, waiting.sweep_after()).await?;
-    store::record_deed(conn, id, "settled", by.operator, by.note).await?;
+    store::record_action(conn, id, "settled", by.operator, by.note).await?;
     Ok(stored)
 }

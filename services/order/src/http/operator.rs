@@ -88,8 +88,8 @@ pub(super) async fn show(
 ) -> Result<HttpResponse, Problem> {
     let stored = store::find(&state.pool, OrderId(id)).await?;
     let stored = stored.ok_or_else(|| Problem::not_found("there is no such order"))?;
-    let deeds = store::deeds(&state.pool, OrderId(id)).await?;
-    Ok(HttpResponse::Ok().json(OperatorView::new(&stored, deeds)))
+    let actions = store::actions(&state.pool, OrderId(id)).await?;
+    Ok(HttpResponse::Ok().json(OperatorView::new(&stored, actions)))
 }
 
 /// Cancels a pending order.
@@ -183,6 +183,6 @@ async fn done(state: &State, id: Uuid) -> Result<HttpResponse, Problem> {
     state.waker.wake();
     let stored = store::find(&state.pool, OrderId(id)).await?;
     let stored = stored.ok_or_else(|| Problem::not_found("there is no such order"))?;
-    let deeds = store::deeds(&state.pool, OrderId(id)).await?;
-    Ok(HttpResponse::Accepted().json(OperatorView::new(&stored, deeds)))
+    let actions = store::actions(&state.pool, OrderId(id)).await?;
+    Ok(HttpResponse::Accepted().json(OperatorView::new(&stored, actions)))
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{self, State},
-    store::{self, Deed, Entry, StoredOrder},
+    store::{self, Entry, OperatorAction, StoredOrder},
 };
 
 /// The way in which the services agree on an order's end.
@@ -191,11 +191,13 @@ pub(super) struct OperatorView {
     #[serde(with = "time::serde::rfc3339::option")]
     deadline_at: Option<OffsetDateTime>,
     /// The operator actions on the order.
-    deeds: Vec<DeedView>,
+    #[serde(rename = "deeds")]
+    actions: Vec<OperatorActionView>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct DeedView {
+#[schema(as = DeedView)]
+struct OperatorActionView {
     /// The action: cancelled, resumed or settled.
     action: String,
     operator: String,
@@ -205,20 +207,20 @@ struct DeedView {
 }
 
 impl OperatorView {
-    pub(super) fn new(stored: &StoredOrder, deeds: Vec<Deed>) -> Self {
+    pub(super) fn new(stored: &StoredOrder, actions: Vec<OperatorAction>) -> Self {
         let (payment, inventory) = match stored.order.state {
             State::Cancelling(undoing) | State::Cancelled(undoing) => {
                 (undoing.payment, undoing.inventory)
             }
             State::Pending | State::Confirmed { .. } => (None, None),
         };
-        let deeds = deeds
+        let actions = actions
             .into_iter()
-            .map(|deed| DeedView {
-                action: deed.action,
-                operator: deed.operator,
-                note: deed.note,
-                at: deed.at,
+            .map(|action| OperatorActionView {
+                action: action.action,
+                operator: action.operator,
+                note: action.note,
+                at: action.at,
             })
             .collect();
         Self {
@@ -229,7 +231,7 @@ impl OperatorView {
             sweeps: stored.sweeps,
             stuck_since: stored.stuck_since,
             deadline_at: stored.deadline_at,
-            deeds,
+            actions,
         }
     }
 }

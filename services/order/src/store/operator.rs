@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 
 /// An operator action on an order.
-pub(crate) struct Deed {
+pub(crate) struct OperatorAction {
     pub(crate) action: String,
     pub(crate) operator: String,
     pub(crate) note: String,
@@ -13,7 +13,7 @@ pub(crate) struct Deed {
 }
 
 /// Records an operator action, in the transaction that carries it out.
-pub(crate) async fn record_deed(
+pub(crate) async fn record_action(
     conn: &mut PgConnection,
     order: OrderId,
     action: &str,
@@ -33,9 +33,12 @@ pub(crate) async fn record_deed(
 }
 
 /// Returns the operator actions on an order, in their sequence.
-pub(crate) async fn deeds(db: impl PgExecutor<'_>, order: OrderId) -> sqlx::Result<Vec<Deed>> {
+pub(crate) async fn actions(
+    db: impl PgExecutor<'_>,
+    order: OrderId,
+) -> sqlx::Result<Vec<OperatorAction>> {
     sqlx::query_as!(
-        Deed,
+        OperatorAction,
         "select action, operator, note, at from operator_deed where order_id = $1 order by id",
         order.0,
     )

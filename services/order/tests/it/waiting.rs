@@ -118,30 +118,30 @@ async fn unanswered_order_is_swept_and_then_stuck() {
     })
     .await;
 
-    let deed = async |what: &str, body: serde_json::Value| {
+    let act = async |action: &str, body: serde_json::Value| {
         answer(
             orders
                 .app
-                .as_operator(Method::POST, &format!("/operator/orders/{id}/{what}"))
+                .as_operator(Method::POST, &format!("/operator/orders/{id}/{action}"))
                 .json(&body),
         )
         .await
     };
-    deed("settle", json!({ "note": "n", "participants": [] }))
+    act("settle", json!({ "note": "n", "participants": [] }))
         .await
         .expect_problem(422, "invalid-field", Some("participants"));
-    deed("settle", json!({ "note": "", "participants": ["payment"] }))
+    act("settle", json!({ "note": "", "participants": ["payment"] }))
         .await
         .expect_problem(422, "invalid-field", Some("note"));
     // Inventory has answered, so it has nothing to settle.
-    deed(
+    act(
         "settle",
         json!({ "note": "n", "participants": ["inventory"] }),
     )
     .await
     .expect_problem(409, "conflict", None);
     let before = orders.probe.kinds(id).len();
-    deed("resume", json!({ "note": "payment is mended" }))
+    act("resume", json!({ "note": "payment is mended" }))
         .await
         .expect(202);
     eventually("it is asked again", || async {
@@ -162,7 +162,7 @@ async fn unanswered_order_is_swept_and_then_stuck() {
         }
     })
     .await;
-    deed(
+    act(
         "settle",
         json!({ "note": "paid by bank transfer", "participants": ["payment"] }),
     )
@@ -196,13 +196,13 @@ async fn unanswered_order_is_swept_and_then_stuck() {
         (&view["payment_answer"], &view["stuck_since"]),
         (&json!("settled"), &json!(null))
     );
-    let deeds: Vec<&str> = view["deeds"]
+    let actions: Vec<&str> = view["deeds"]
         .as_array()
         .expect("a list")
         .iter()
-        .filter_map(|deed| deed["action"].as_str())
+        .filter_map(|action| action["action"].as_str())
         .collect();
-    assert_eq!(deeds, ["resumed", "settled"]);
+    assert_eq!(actions, ["resumed", "settled"]);
     orders.stop().await;
 }
 

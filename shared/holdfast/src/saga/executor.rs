@@ -252,7 +252,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             Self::one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
             self.write(conn, [saga].into_iter(), batch).await?;
         }
-        store::record_deed(conn, id, action.name(), Some(step), by).await?;
+        store::record_action(conn, id, action.name(), Some(step), by).await?;
         Ok(applied)
     }
 

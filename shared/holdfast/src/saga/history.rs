@@ -11,7 +11,7 @@ use super::{
     plan::Plan,
     saved::{self, Saved, Unreadable},
     state::{Direction, Input, Mark, State},
-    store::{self, Deed, EntryRow, Row},
+    store::{self, EntryRow, OperatorAction, Row},
     transition::{Effect, asked_or_written_off, is_to_undo, transition},
 };
 
@@ -62,7 +62,7 @@ pub struct History {
     /// Its log, as stored.
     pub log: Vec<Entry>,
     /// The operators' actions, in order.
-    pub deeds: Vec<Deed>,
+    pub actions: Vec<OperatorAction>,
 }
 
 /// A step of a saga.
@@ -163,14 +163,14 @@ where
             return Ok(None);
         };
         let log = store::log(&mut *conn, id).await?;
-        let deeds = store::deeds(&mut *conn, id).await?;
+        let actions = store::actions(&mut *conn, id).await?;
         let mut history = History {
             summary: Summary::from(&row),
             data: row.data.clone(),
             steps: Vec::new(),
             remaining: Vec::new(),
             cause: None,
-            deeds,
+            actions,
             log: Vec::new(),
         };
         match self.read(conn, &row).await? {

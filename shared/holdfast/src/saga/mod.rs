@@ -125,7 +125,7 @@ pub use saved::replay;
 pub use state::{
     Action, Answer, By, Cause, Direction, End, Heard, Input, Mark, Outcome, Phase, State,
 };
-pub use store::{Counts, Deed, counts};
+pub use store::{Counts, OperatorAction, counts};
 pub use transition::{Decision, Effect, NotStuck, transition};
 
 #[cfg(test)]

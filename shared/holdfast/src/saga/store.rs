@@ -256,7 +256,7 @@ pub(super) async fn log(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<E
 
 /// An operator's action on a saga.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Deed {
+pub struct OperatorAction {
     /// resume, skip or abandon.
     pub action: String,
     /// The step that was current then.
@@ -270,7 +270,7 @@ pub struct Deed {
 }
 
 /// Records an operator's action in the audit trail.
-pub(super) async fn record_deed(
+pub(super) async fn record_action(
     conn: &mut PgConnection,
     id: Uuid,
     action: &str,
@@ -291,7 +291,10 @@ pub(super) async fn record_deed(
 }
 
 /// Returns the operators' actions on a saga, in order.
-pub(super) async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
+pub(super) async fn actions(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+) -> sqlx::Result<Vec<OperatorAction>> {
     sqlx::query_as(
         "select action, step, operator, note, at from saga_deed where saga_id = $1 order by id",
     )

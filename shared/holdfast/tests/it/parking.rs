@@ -106,8 +106,8 @@ async fn edited_and_requeued_message_takes_effect_once() {
         (after.state.as_str(), after.requeued_as),
         ("requeued", Some(new))
     );
-    let deeds = parking::deeds(&pool, parked.id).await.expect("kept");
-    let told: Vec<_> = deeds
+    let actions = parking::actions(&pool, parked.id).await.expect("kept");
+    let told: Vec<_> = actions
         .iter()
         .map(|d| (d.action.as_str(), d.operator.as_str(), d.note.as_str()))
         .collect();
@@ -118,7 +118,10 @@ async fn edited_and_requeued_message_takes_effect_once() {
             ("requeued", "olga", "mended")
         ]
     );
-    assert_eq!(deeds[0].before.as_deref(), Some(parked.payload.as_slice()));
+    assert_eq!(
+        actions[0].before.as_deref(),
+        Some(parked.payload.as_slice())
+    );
 
     // Requeued and dropped are final states.
     let mut conn = pool.acquire().await.expect("a connection");

@@ -83,7 +83,7 @@ pub struct Parked {
 
 /// One operator action on a parked message.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Deed {
+pub struct OperatorAction {
     /// `edited`, `requeued` or `dropped`.
     pub action: String,
     /// The operator who did it.
@@ -160,7 +160,7 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
 }
 
 /// Returns the operator actions on a parked message, oldest first.
-pub async fn deeds(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Deed>> {
+pub async fn actions(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<OperatorAction>> {
     sqlx::query_as(
         "select action, operator, note, at, before, after from parked_message_audit where parked_id = $1 order by id",
     )

@@ -125,7 +125,7 @@ async fn unreadable_saga_is_broken_and_its_batch_goes_on() {
                 "{damage}: {error}"
             );
         }
-        assert_eq!(program.deeds(id).await, [""; 0]);
+        assert_eq!(program.actions(id).await, [""; 0]);
         program.is_consistent().await;
     }
 }
@@ -231,7 +231,7 @@ async fn repaired_saga_is_resumed_and_resends_its_command() {
         .expect("it is repaired");
     assert_eq!((applied.changed, applied.sent.len()), (0, 0));
     assert_eq!(
-        program.deeds(id).await,
+        program.actions(id).await,
         ["olivia: resume ticket: resume it"]
     );
     assert_eq!(program.stands(id).await, "running ticket/do 1");
@@ -274,7 +274,7 @@ async fn saga_that_broke_while_stuck_is_stuck_after_its_repair() {
             "settle"
         };
         assert_eq!(program.asks().await, [format!("hotel/{asks} 1")]);
-        assert_eq!(program.deeds(id).await.len(), 1);
+        assert_eq!(program.actions(id).await.len(), 1);
         program.is_consistent().await;
     }
 }

@@ -232,7 +232,7 @@ impl Program {
     }
 
     /// Returns the operators' actions on a saga: `olivia: resume hotel: resume it`.
-    pub(crate) async fn deeds(&self, id: Uuid) -> Vec<String> {
+    pub(crate) async fn actions(&self, id: Uuid) -> Vec<String> {
         sqlx::query_scalar(
             "select operator || ': ' || action || ' ' || step || ': ' || note from saga_deed where saga_id = $1 order by id",
         )
@@ -253,14 +253,14 @@ impl Program {
 
     /// Returns the numbers of sagas, log entries, operator actions and messages.
     pub(crate) async fn rows(&self) -> [i64; 4] {
-        let (sagas, logs, deeds, messages) = sqlx::query_as(
+        let (sagas, logs, actions, messages) = sqlx::query_as(
             "select (select count(*) from saga), (select count(*) from saga_log), (select count(*) from saga_deed),
                     (select count(*) from outbox)",
         )
         .fetch_one(&self.pool)
         .await
         .expect("the tables are there");
-        [sagas, logs, deeds, messages]
+        [sagas, logs, actions, messages]
     }
 
     /// Checks, at the end of each test, that every saga's stored state is what its log leads to, and that its columns

@@ -88,7 +88,7 @@ async fn resume_resends_from_the_first_attempt_on() {
         "nothing was left out"
     );
     assert_eq!(
-        program.deeds(id).await,
+        program.actions(id).await,
         ["olivia: resume hotel: resume it"; 2]
     );
     program.is_consistent().await;
@@ -134,7 +134,7 @@ async fn only_the_skipped_step_is_written_off_by_its_participant() {
         .hears(id, does("tell_traveller", Direction::Undo))
         .await;
     assert_eq!(applied.ended[0].end, End::Compensated);
-    assert_eq!(program.deeds(id).await, ["olivia: skip hotel: skip it"]);
+    assert_eq!(program.actions(id).await, ["olivia: skip hotel: skip it"]);
     program.is_consistent().await;
 }
 
@@ -163,7 +163,7 @@ async fn failed_settlement_can_be_skipped() {
             ["tell_traveller/undo 1"],
             "no participant writes it off"
         );
-        assert_eq!(program.deeds(id).await.len(), 3);
+        assert_eq!(program.actions(id).await.len(), 3);
         program.is_consistent().await;
     }
 }
@@ -212,7 +212,10 @@ async fn abandoned_saga_settles_what_it_can_and_undoes_the_rest() {
         .await;
     assert_eq!(applied.ended[0].end, End::Abandoned);
     assert_eq!(program.stands(id).await, "abandoned");
-    assert_eq!(program.deeds(id).await, ["olivia: abandon car: abandon it"]);
+    assert_eq!(
+        program.actions(id).await,
+        ["olivia: abandon car: abandon it"]
+    );
     program.is_consistent().await;
 }
 
@@ -280,7 +283,7 @@ async fn second_of_two_operators_comes_too_late() {
         "{late}"
     );
     assert_eq!(
-        (program.deeds(id).await.len(), program.sent().await.len()),
+        (program.actions(id).await.len(), program.sent().await.len()),
         (1, 1)
     );
     program.is_consistent().await;

@@ -99,7 +99,7 @@ async fn history_shows_a_running_saga() {
             ("mail", Direction::Do)
         ]
     );
-    assert_eq!((history.cause, history.deeds.len()), (None, 0));
+    assert_eq!((history.cause, history.actions.len()), (None, 0));
     let effects: Vec<Option<&str>> = history
         .log
         .iter()
@@ -201,20 +201,20 @@ async fn history_shows_a_stuck_saga_that_goes_on() {
         command.operator,
         Some(("olivia".to_owned(), "abandon it".to_owned()))
     );
-    let deeds: Vec<(&str, Option<&str>, &str, &str)> = history
-        .deeds
+    let actions: Vec<(&str, Option<&str>, &str, &str)> = history
+        .actions
         .iter()
-        .map(|deed| {
+        .map(|action| {
             (
-                &*deed.action,
-                deed.step.as_deref(),
-                &*deed.operator,
-                &*deed.note,
+                &*action.action,
+                action.step.as_deref(),
+                &*action.operator,
+                &*action.note,
             )
         })
         .collect();
     assert_eq!(
-        deeds,
+        actions,
         [
             ("resume", Some("hotel"), "olivia", "resume it"),
             ("abandon", Some("hotel"), "olivia", "abandon it")
