@@ -25,7 +25,9 @@ pub async fn all(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
     // On a stack with traffic, the orders of other customers push ours off the table.
     browser.click("#filter option[value=mine]").await?;
     rests(browser, &first, "confirmed").await?;
-    again(browser, &first).await.context("the same key again")?;
+    resend(browser, &first)
+        .await
+        .context("the same key again")?;
     refused(browser)
         .await
         .context("a quantity beyond its limit")?;
@@ -167,7 +169,7 @@ async fn standing(browser: &Browser, id: &str) -> Result<String> {
 }
 
 /// Checks that the same idempotency key returns the same order.
-async fn again(browser: &Browser, first: &str) -> Result<()> {
+async fn resend(browser: &Browser, first: &str) -> Result<()> {
     browser.click("#again").await?;
     let said = "document.querySelector('#place-outcome').textContent.startsWith('Again order')";
     browser

@@ -124,8 +124,8 @@ impl Decision {
         }
     }
 
-    /// Answers once more, and does nothing.
-    fn again(state: Option<&State>, answer: Answer) -> Self {
+    /// Answers, and leaves the reservation as it is.
+    fn unchanged(state: Option<&State>, answer: Answer) -> Self {
         Self::answered(state.cloned().unwrap_or(State::Void), answer)
     }
 }
@@ -168,26 +168,26 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         }
 
         // A repetition: the same answer, and nothing is done.
-        (Some(S::Reserved | S::Sold), I::Reserve(_)) => D::again(state, A::Reserved),
+        (Some(S::Reserved | S::Sold), I::Reserve(_)) => D::unchanged(state, A::Reserved),
         (Some(S::Rejected(rejection)), I::Reserve(_)) => {
-            D::again(state, A::Rejected(rejection.clone()))
+            D::unchanged(state, A::Rejected(rejection.clone()))
         }
         // A reserve that comes too late: answered, and nothing is done.
         (Some(S::Released { .. } | S::Void | S::Settled), I::Reserve(_)) => {
-            D::again(state, A::Rejected(Rejection::CANCELLED))
+            D::unchanged(state, A::Rejected(Rejection::CANCELLED))
         }
 
         // Reserved -> Sold
         (Some(S::Reserved), I::Commit) => D::moved(S::Sold, Reserved, Sold, A::Committed),
-        (Some(S::Sold), I::Commit) => D::again(state, A::Committed),
+        (Some(S::Sold), I::Commit) => D::unchanged(state, A::Committed),
         // Confirmed, then cancelled by the customer, with the messages in the other order: the answer is the outcome.
-        (Some(S::Released { restocked }), I::Commit) => D::again(
+        (Some(S::Released { restocked }), I::Commit) => D::unchanged(
             state,
             A::Released {
                 restocked: *restocked,
             },
         ),
-        (Some(S::Settled), I::Commit) => D::again(state, A::Settled),
+        (Some(S::Settled), I::Commit) => D::unchanged(state, A::Settled),
 
         // Reserved, Sold -> Released
         (Some(S::Reserved), I::Release) => D::moved(
@@ -206,16 +206,16 @@ pub fn decide(state: Option<&State>, input: Input) -> Result<Decision, Illegal> 
         (Some(S::Reserved), I::Settle) => D::moved(S::Settled, Reserved, WrittenOff, A::Settled),
         (Some(S::Sold), I::Settle) => D::moved(S::Settled, Sold, WrittenOff, A::Settled),
         // Undone already, or nothing to undo: always the same answer.
-        (Some(S::Released { restocked }), I::Release | I::Settle) => D::again(
+        (Some(S::Released { restocked }), I::Release | I::Settle) => D::unchanged(
             state,
             A::Released {
                 restocked: *restocked,
             },
         ),
         (Some(S::Rejected(_) | S::Void), I::Release | I::Settle) => {
-            D::again(state, A::NothingToUndo)
+            D::unchanged(state, A::NothingToUndo)
         }
-        (Some(S::Settled), I::Release | I::Settle) => D::again(state, A::Settled),
+        (Some(S::Settled), I::Release | I::Settle) => D::unchanged(state, A::Settled),
     };
     Ok(decision)
 }

@@ -187,14 +187,14 @@ pub(crate) struct Attempt<'a> {
     /// The server's reply, or the error.
     pub(crate) reply: &'a str,
     /// The delay until the mail is due again; `None` if it is over.
-    pub(crate) again: Option<Duration>,
+    pub(crate) retry_in: Option<Duration>,
     /// True on the first try to store this record. On a later one, an earlier try may have committed, and is checked
     /// for.
     pub(crate) is_first_try: bool,
 }
 
-/// Records an attempt: logs it exactly once, and makes the mail over, or due again after `again`. If another worker has
-/// claimed the mail since, its state is left to that worker, except that an accepted mail becomes sent.
+/// Records an attempt: logs it exactly once, and makes the mail over, or due again after `retry_in`. If another worker
+/// has claimed the mail since, its state is left to that worker, except that an accepted mail becomes sent.
 pub(crate) async fn delivered(
     conn: &mut PgConnection,
     mail: &Claimed,
@@ -203,7 +203,7 @@ pub(crate) async fn delivered(
     let Attempt {
         outcome,
         reply,
-        again,
+        retry_in,
         is_first_try,
     } = *attempt;
     let name = match outcome {
@@ -226,7 +226,7 @@ pub(crate) async fn delivered(
     )
     .execute(&mut *conn)
     .await?;
-    let state = match (outcome, again) {
+    let state = match (outcome, retry_in) {
         (Outcome::Accepted, _) => "sent",
         (_, Some(_)) => "queued",
         (_, None) => "failed",
@@ -239,7 +239,7 @@ pub(crate) async fn delivered(
          where id = $1 and (due_at = $4 or ($2 = 'sent' and state <> 'sent'))",
         mail.id,
         state,
-        again.map(|again| again.as_secs_f64()),
+        retry_in.map(|wait| wait.as_secs_f64()),
         mail.lease_until,
     )
     .execute(conn)

@@ -58,7 +58,7 @@ impl Postman {
         };
         failpoint!("notification.after_smtp");
         let is_too_old = mail.age_seconds > self.give_up.as_secs_f64();
-        let again = match outcome {
+        let retry_in = match outcome {
             Outcome::Accepted | Outcome::Refused => None,
             Outcome::Deferred | Outcome::Unknown if is_too_old => None,
             Outcome::Deferred | Outcome::Unknown => Some(
@@ -69,13 +69,13 @@ impl Postman {
         if outcome != Outcome::Accepted {
             let kind = format!("{outcome:?}").to_lowercase();
             telemetry::fail(&Span::current(), kind, &text);
-            warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?again, "the mail was not accepted");
+            warn!(mail.id = %mail.id, attempt = mail.attempts, ?outcome, reply = text, ?retry_in, "the mail was not accepted");
         }
         let record = async |this| {
             let attempt = Attempt {
                 outcome,
                 reply: &text,
-                again,
+                retry_in,
                 is_first_try: this == Try::First,
             };
             let mut tx = database::begin(&self.pool, "record delivery").await?;

@@ -106,9 +106,9 @@ fn happened(entry: &Value, steps: &[Value]) -> Option<String> {
         ))
     } else if let Some(timed_out) = input.get("timed_out") {
         let asked = asked(timed_out);
-        let again = format!("send {asked}, attempt ");
+        let resend = format!("send {asked}, attempt ");
         let effect = word(&entry["effect"]);
-        (!effect.starts_with(&again)).then(|| format!("{asked} no answer"))
+        (!effect.starts_with(&resend)).then(|| format!("{asked} no answer"))
     } else if let Some(cancel) = input.get("cancel") {
         Some(format!("cancel {}", word(&cancel["reason"])))
     } else if let Some(action) = input.get("operator") {

@@ -139,7 +139,7 @@ pub(crate) enum Verdict {
     /// The receiver wants no more webhooks: the endpoint is to be disabled.
     Gone,
     /// The webhook is to be tried again after this wait.
-    Again(Duration),
+    Retry(Duration),
     /// The webhook has been tried for too long, and has failed.
     GaveUp,
 }
@@ -150,7 +150,7 @@ impl Verdict {
         match self {
             Self::Delivered => "delivered",
             Self::Gone => "gone",
-            Self::Again(_) => "retried",
+            Self::Retry(_) => "retried",
             Self::GaveUp => "given_up",
         }
     }
@@ -171,7 +171,7 @@ pub(crate) fn judge(
         } => Verdict::Delivered,
         Answer::Status { code: 410, .. } => Verdict::Gone,
         _ if age >= give_up => Verdict::GaveUp,
-        _ => Verdict::Again(
+        _ => Verdict::Retry(
             answer
                 .retry_after()
                 .map_or(backoff, |after| after.max(backoff)),
@@ -200,30 +200,30 @@ mod tests {
             (status(200, None), Verdict::Delivered, Verdict::Delivered),
             (status(299, None), Verdict::Delivered, Verdict::Delivered),
             (status(410, None), Verdict::Gone, Verdict::Gone),
-            (status(301, None), Verdict::Again(wait), Verdict::GaveUp),
-            (status(404, None), Verdict::Again(wait), Verdict::GaveUp),
-            (status(500, None), Verdict::Again(wait), Verdict::GaveUp),
+            (status(301, None), Verdict::Retry(wait), Verdict::GaveUp),
+            (status(404, None), Verdict::Retry(wait), Verdict::GaveUp),
+            (status(500, None), Verdict::Retry(wait), Verdict::GaveUp),
             (
                 status(429, Some(3600)),
-                Verdict::Again(HOUR),
+                Verdict::Retry(HOUR),
                 Verdict::GaveUp,
             ),
             // A `Retry-After` below the backoff, and one above the longest.
-            (status(503, Some(1)), Verdict::Again(wait), Verdict::GaveUp),
+            (status(503, Some(1)), Verdict::Retry(wait), Verdict::GaveUp),
             (
                 status(503, Some(1 << 40)),
-                Verdict::Again(LONGEST_RETRY_AFTER),
+                Verdict::Retry(LONGEST_RETRY_AFTER),
                 Verdict::GaveUp,
             ),
-            (Answer::Silent, Verdict::Again(wait), Verdict::GaveUp),
+            (Answer::Silent, Verdict::Retry(wait), Verdict::GaveUp),
             (
                 Answer::Unreachable(String::new()),
-                Verdict::Again(wait),
+                Verdict::Retry(wait),
                 Verdict::GaveUp,
             ),
             (
                 Answer::Forbidden(String::new()),
-                Verdict::Again(wait),
+                Verdict::Retry(wait),
                 Verdict::GaveUp,
             ),
         ] {

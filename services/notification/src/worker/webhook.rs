@@ -148,7 +148,7 @@ impl Messenger {
             }
         }
         // A receiver's `Retry-After` holds for all webhooks to its endpoint.
-        if let (Some(after), Verdict::Again(_)) = (answer.retry_after(), verdict) {
+        if let (Some(after), Verdict::Retry(_)) = (answer.retry_after(), verdict) {
             let put_off = self.put_off_others(webhook, after);
             if let Err(error) = put_off.await {
                 warn!(endpoint.id = %webhook.endpoint_id, %error, "cannot put webhooks off");

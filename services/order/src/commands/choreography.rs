@@ -118,7 +118,7 @@ pub(crate) async fn give_up_overdue(
 }
 
 /// Returns the messages that ask again for missing answers.
-pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
+pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     published(stored, Input::Sweep, None)
 }
 

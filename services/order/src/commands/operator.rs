@@ -7,7 +7,7 @@ use contracts::{
 use holdfast::outbox;
 use sqlx::PgConnection;
 
-use super::{by_operator::ByOperator, cancel::cancel, choreography, sweep::again};
+use super::{by_operator::ByOperator, cancel::cancel, choreography, sweep::resend};
 use crate::{
     config::WaitingSettings,
     domain::Coordination,
@@ -46,7 +46,7 @@ pub(crate) async fn resume(
     if stored.order.is_at_rest() {
         return Err(Error::AtRest);
     }
-    outbox::enqueue(conn, &again(&stored)?).await?;
+    outbox::enqueue(conn, &resend(&stored)?).await?;
     store::unstick(conn, id, waiting.sweep_after()).await?;
     store::record_action(conn, id, "resumed", by.operator, by.note).await?;
     Ok(stored)

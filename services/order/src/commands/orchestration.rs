@@ -95,7 +95,7 @@ pub(super) async fn cancel(
 }
 
 /// Returns the messages that ask the orchestrator again.
-pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
+pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     let decision = decide(stored.order, stored.was_confirmed, Input::Sweep)?;
     Ok(requests(stored, &decision))
 }

@@ -29,7 +29,7 @@ pub(crate) async fn sweep(
         let next = waiting.sweep_again(sweeps);
         if next.is_some() {
             let span = unasked(stored, "sweep");
-            let messages = span.in_scope(|| again(stored))?;
+            let messages = span.in_scope(|| resend(stored))?;
             outbox::enqueue(conn, &messages).instrument(span).await?;
             info!(order.id = %stored.new.id, state = ?stored.order.state, sweeps = sweeps + 1, "asked again");
         } else {
@@ -41,9 +41,9 @@ pub(crate) async fn sweep(
 }
 
 /// Returns the messages that ask again for what an order awaits.
-pub(super) fn again(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
+pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     match stored.coordination {
-        Coordination::Choreography => choreography::again(stored),
-        Coordination::Orchestration => orchestration::again(stored),
+        Coordination::Choreography => choreography::resend(stored),
+        Coordination::Orchestration => orchestration::resend(stored),
     }
 }

@@ -50,9 +50,9 @@ pub(crate) async fn attempted(
     )
     .execute(&mut *conn)
     .await?;
-    let (state, again) = match verdict {
+    let (state, retry_in) = match verdict {
         Verdict::Delivered => ("delivered", None),
-        Verdict::Again(again) => ("queued", Some(again.as_secs_f64())),
+        Verdict::Retry(wait) => ("queued", Some(wait.as_secs_f64())),
         Verdict::Gone | Verdict::GaveUp => ("failed", None),
     };
     // A worker whose lease has ended may come late. A webhook that it delivered counts as delivered, also if another
@@ -68,7 +68,7 @@ pub(crate) async fn attempted(
                     or ($2 = 'delivered' and state in ('queued', 'held', 'failed') and resent_at is not distinct from $5))",
         webhook.id,
         state,
-        again,
+        retry_in,
         reply,
         webhook.resent_at,
         webhook.lease_until,

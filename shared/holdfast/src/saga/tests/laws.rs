@@ -296,7 +296,7 @@ impl Watcher {
             );
         }
         if (step, asked) == (from, was_asked) {
-            let again = match input {
+            let expected = match input {
                 Input::TimedOut { .. } => was_attempt + 1,
                 Input::Operator {
                     action: Action::Resume,
@@ -304,7 +304,7 @@ impl Watcher {
                 } => 1,
                 _ => return Err(Law::GoesInOrder),
             };
-            return require(attempt == again, Law::GoesInOrder);
+            return require(attempt == expected, Law::GoesInOrder);
         }
         let goes_on = if next.goes_back {
             let below = if turns { from + 1 } else { from };

@@ -115,9 +115,9 @@ fn a_broken_guard_is_found() {
     );
     found("starts twice", WITHOUT_PIVOT, starts_twice, Law::StartsOnce);
     found(
-        "means to ask again",
+        "means to resend",
         WITHOUT_PIVOT,
-        means_to_ask_again,
+        means_to_resend,
         Law::ChangesHaveEffects,
     );
     found(
@@ -368,7 +368,7 @@ fn starts_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
 }
 
 /// Counts the attempt without sending the command.
-fn means_to_ask_again(plan: &Plan, state: &State, input: &Input) -> Decided {
+fn means_to_resend(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
     if let Some(Effect::Send { attempt: 2, .. }) = decision.effect {
         decision.effect = None;
