@@ -108,10 +108,17 @@ impl World {
                     .hears(Saga::Place, Input::Cancel { reason }, plans);
                 self.ask(asks, plans);
             }
-            Message::Answer(Key { saga, step, asked }, fact) => {
+            Message::Answer(
+                Key {
+                    saga,
+                    step,
+                    direction,
+                },
+                fact,
+            ) => {
                 let input = Input::Reply {
                     step,
-                    asked,
+                    direction,
                     outcome: outcome(fact),
                     answer: Answer::new(fact.kind()),
                 };
@@ -127,7 +134,7 @@ impl World {
         if let Some(key) = key
             && let Some(state) = self.sagas.get(key.saga)
         {
-            let command = message::command(plans.of(key.saga), state, key.step, key.asked);
+            let command = message::command(plans.of(key.saga), state, key.step, key.direction);
             self.on_the_way.add(Message::Ask(key, command));
         }
     }

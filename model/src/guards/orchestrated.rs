@@ -53,13 +53,13 @@ impl Without {
                 Self::UnknownOutcome,
                 Input::TimedOut {
                     step,
-                    asked: Direction::Do,
+                    direction: Direction::Do,
                     attempt,
                 },
             ) if state.cause.is_none() && plan.steps[step].attempts == Some(attempt) => {
                 Input::Reply {
                     step,
-                    asked: Direction::Do,
+                    direction: Direction::Do,
                     outcome: Outcome::Refused,
                     answer: Answer::new(""),
                 }
@@ -74,7 +74,7 @@ impl Without {
                 },
             ) => Input::Reply {
                 step,
-                asked: state.asked,
+                direction: state.direction,
                 outcome,
                 answer,
             },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use holdfast::saga::{Direction, Mark, Outcome, Plan, State};
+use holdfast::saga::{Direction, Outcome, Plan, State, Status};
 use order::domain::Undo;
 
 use super::super::facts::Fact;
@@ -29,12 +29,12 @@ pub struct Key {
     pub saga: Saga,
     /// The step's index in the saga's plan.
     pub step: usize,
-    pub asked: Direction,
+    pub direction: Direction,
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}/{}/{}", self.saga, self.step, self.asked.name())
+        write!(f, "{:?}/{}/{}", self.saga, self.step, self.direction.name())
     }
 }
 
@@ -94,10 +94,10 @@ impl From<Became> for Undo {
 
 impl Became {
     /// Returns the outcome that the orchestrator reads from the saga's status of the step.
-    fn of(mark: &Mark) -> Self {
-        let kind = mark.answer().map(|answer| answer.kind.as_str());
-        match (mark, kind) {
-            (Mark::Waiting | Mark::Refused(_), _) => Self::NothingToUndo,
+    fn of(status: &Status) -> Self {
+        let kind = status.answer().map(|answer| answer.kind.as_str());
+        match (status, kind) {
+            (Status::Waiting | Status::Refused(_), _) => Self::NothingToUndo,
             (_, Some("payment.refunded" | "inventory.released")) => Self::Undone,
             (_, Some("payment.nothing_to_undo" | "inventory.nothing_to_undo")) => {
                 Self::NothingToUndo
@@ -109,13 +109,13 @@ impl Became {
 
 /// Returns the command of a step, in a saga with this state. The names are those of the definitions, and a test checks
 /// that production sends the same commands.
-pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction) -> Command {
+pub(super) fn command(plan: &Plan, state: &State, step: usize, direction: Direction) -> Command {
     let became = |names: [&str; 2]| {
-        let mark = |name| plan.step(name).map(|step| &state.marks[step]);
-        let mark = names.into_iter().find_map(mark);
-        Became::of(mark.unwrap_or(&Mark::Waiting))
+        let status = |name| plan.step(name).map(|step| &state.statuses[step]);
+        let status = names.into_iter().find_map(status);
+        Became::of(status.unwrap_or(&Status::Waiting))
     };
-    match (plan.steps[step].name, asked) {
+    match (plan.steps[step].name, direction) {
         ("charge_payment", Direction::Do) => Command::Charge,
         ("charge_payment" | "refund_payment", Direction::Settle) => Command::SettlePayment,
         ("charge_payment", Direction::Undo) | ("refund_payment", _) => Command::Refund,
@@ -138,7 +138,7 @@ pub(super) fn command(plan: &Plan, state: &State, step: usize, asked: Direction)
                 Command::Tell(News::Cancelled)
             }
         }
-        (name, asked) => panic!("the model does not know {name}/{}", asked.name()),
+        (name, direction) => panic!("the model does not know {name}/{}", direction.name()),
     }
 }
 
@@ -216,10 +216,10 @@ mod tests {
     /// Checks that the model says what the saga has just sent, and replies with `fact`.
     #[track_caller]
     fn sends(plan: &Plan, saga: Started, fact: Fact) -> Started {
-        let (step, asked, sent) = saga.sent().expect("something is sent");
+        let (step, direction, sent) = saga.sent().expect("something is sent");
         let step_number = plan.step(step).expect("a step of the plan");
-        let modelled = command(plan, saga.state(), step_number, asked);
-        assert_eq!(modelled, as_modelled(sent), "{step}/{}", asked.name());
+        let modelled = command(plan, saga.state(), step_number, direction);
+        assert_eq!(modelled, as_modelled(sent), "{step}/{}", direction.name());
         match outcome(fact) {
             Outcome::Done => saga.does(fact.kind()),
             Outcome::Refused => saga.refuses(fact.kind(), "because"),

@@ -91,7 +91,13 @@ impl Sagas {
             self.set(saga, shortened(plan, decision.state));
         }
         match decision.effect? {
-            Effect::Send { step, asked, .. } => Some(Key { saga, step, asked }),
+            Effect::Send {
+                step, direction, ..
+            } => Some(Key {
+                saga,
+                step,
+                direction,
+            }),
             Effect::Stuck | Effect::End(_) => None,
         }
     }
@@ -109,8 +115,8 @@ impl Sagas {
 /// Worlds that differ only in those are one.
 fn shortened(plan: &Plan, mut state: State) -> State {
     state.error = None;
-    let step = &plan.steps[state.at];
-    let limit = match state.asked {
+    let step = &plan.steps[state.step];
+    let limit = match state.direction {
         Direction::Do => step.attempts,
         Direction::Undo | Direction::Settle => step.undo_attempts,
     };
@@ -123,8 +129,8 @@ fn shortened(plan: &Plan, mut state: State) -> State {
 /// Returns the timeout of the command that a saga waits for.
 pub(super) fn timed_out(state: &State) -> Input {
     Input::TimedOut {
-        step: state.at,
-        asked: state.asked,
+        step: state.step,
+        direction: state.direction,
         attempt: state.attempt,
     }
 }

@@ -133,7 +133,7 @@ impl World {
 /// order says that the part is settled, and `reconcile` reports it, because its participant says something else. This
 /// search leaves that out, except as a missing guard.
 fn actions(state: &State, without: Without) -> &'static [Action] {
-    if state.asked == Direction::Settle && without != Without::AnsweredSettlement {
+    if state.direction == Direction::Settle && without != Without::AnsweredSettlement {
         &[Action::Resume]
     } else {
         &[Action::Resume, Action::Skip, Action::Abandon]

@@ -211,7 +211,7 @@ fn unasked(outgoing: &Outgoing<'_>, command: &Command) -> outbox::Message {
     telemetry::rename(&span, || format!("ask {} again", outgoing.step));
     telemetry::attribute(&span, "holdfast.attempt", i64::from(outgoing.attempt));
     span.in_scope(|| {
-        info!(saga.id = %outgoing.saga, step = outgoing.step, asked = outgoing.asked.name(), attempt = outgoing.attempt, "sent a command");
+        info!(saga.id = %outgoing.saga, step = outgoing.step, asked = outgoing.direction.name(), attempt = outgoing.attempt, "sent a command");
         row(&PUBLISHING, outgoing, command)
     })
 }
@@ -244,9 +244,9 @@ fn facts(data: &Data) -> OrderFacts<'_> {
 /// Returns the metrics to count once the transaction is committed.
 fn tally(applied: &Applied) -> Tally {
     let mut tally = Tally::default();
-    for ((step, asked), count) in &applied.sent {
+    for ((step, direction), count) in &applied.sent {
         tally.add(
-            counter!("saga_commands_total", "step" => *step, "direction" => asked.name()),
+            counter!("saga_commands_total", "step" => *step, "direction" => direction.name()),
             *count,
         );
     }

@@ -167,7 +167,11 @@ fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
     let key = key_of(event)?;
     let malformed =
         |why: String| Undecodable::Malformed(format!("cloudEvents_idempotencykey {key:?}: {why}"));
-    let Key { saga, step, asked } = key
+    let Key {
+        saga,
+        step,
+        direction,
+    } = key
         .parse()
         .map_err(|error: holdfast::saga::InvalidKey| malformed(error.to_string()))?;
     if ![Saga::PlaceOrder, Saga::UndoOrder]
@@ -192,7 +196,7 @@ fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
         saga,
         heard: Heard::Reply {
             step,
-            asked,
+            direction,
             outcome,
             answer,
         },

@@ -34,7 +34,7 @@ use contracts::{
     order::{CancelReason, Saga, StartSaga},
     value::OrderId,
 };
-use holdfast::saga::{Definition, Mark, Retry, View};
+use holdfast::saga::{Definition, Retry, Status, View};
 pub use place_order::PLACE_ORDER;
 use serde::Serialize;
 pub use undo_order::UNDO_ORDER;
@@ -115,13 +115,13 @@ const FOR_EVER: Retry = Retry {
 };
 
 /// Returns the outcome of a charge or reservation in the order's terms.
-fn undoing(mark: &Mark) -> Undoing {
-    let word = mark
+fn undoing(status: &Status) -> Undoing {
+    let word = status
         .answer()
         .and_then(|answer| answer.kind.rsplit('.').next());
-    match (mark, word) {
+    match (status, word) {
         // The command was not sent, or was refused: a refusal is a promise.
-        (Mark::Waiting | Mark::Refused(_), _) => Undoing::NothingToUndo,
+        (Status::Waiting | Status::Refused(_), _) => Undoing::NothingToUndo,
         (_, Some("refunded" | "released")) => Undoing::Undone,
         (_, Some("nothing_to_undo")) => Undoing::NothingToUndo,
         // Written off by the participant; or skipped, and only the operator knows the outcome.
@@ -182,8 +182,8 @@ fn cancel_order(
         order_id: saga.data.order_id,
         order_version: saga.data.order_version,
         reason,
-        payment: undoing(saga.mark(payment)),
-        inventory: undoing(saga.mark(inventory)),
+        payment: undoing(saga.status(payment)),
+        inventory: undoing(saga.status(inventory)),
     })
 }
 

@@ -154,7 +154,7 @@ fn give_up(saga: &View<'_, Data>) -> Command {
 }
 
 fn tell_cancelled(saga: &View<'_, Data>) -> Command {
-    let payment = undoing(saga.mark("charge_payment"));
+    let payment = undoing(saga.status("charge_payment"));
     let reason = reason(saga);
     send_notification(saga, News::Cancelled { reason, payment })
 }

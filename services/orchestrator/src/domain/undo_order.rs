@@ -75,7 +75,7 @@ fn cancel(saga: &View<'_, Data>) -> Command {
 }
 
 fn tell_cancelled(saga: &View<'_, Data>) -> Command {
-    let payment = undoing(saga.mark("refund_payment"));
+    let payment = undoing(saga.status("refund_payment"));
     send_notification(
         saga,
         News::Cancelled {

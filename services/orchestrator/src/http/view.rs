@@ -168,9 +168,9 @@ impl From<History> for SagaDetail {
         let remaining = history
             .remaining
             .into_iter()
-            .map(|(step, asked)| RemainingView {
+            .map(|(step, direction)| RemainingView {
                 step,
-                asked: asked.name(),
+                asked: direction.name(),
             });
         Self {
             saga: SagaView::from(history.summary),
@@ -194,7 +194,7 @@ impl From<StepHistory> for StepView {
     fn from(step: StepHistory) -> Self {
         Self {
             name: step.name,
-            mark: step.mark.name(),
+            mark: step.status.name(),
             asks: step.asks.into_iter().map(AskView::from).collect(),
         }
     }
@@ -204,7 +204,7 @@ impl From<Ask> for AskView {
     fn from(ask: Ask) -> Self {
         let took = ask.answered_at.map(|answered| answered - ask.first_at);
         Self {
-            asked: ask.asked.name(),
+            asked: ask.direction.name(),
             attempts: ask.attempts,
             first_at: ask.first_at,
             answered_at: ask.answered_at,

@@ -64,7 +64,7 @@ impl Participants {
     fn take(&self, message: &Message) {
         let (key, attempt) = (&message.headers["key"], &message.headers["attempt"]);
         let asks: Key = key.parse().expect("it was written by `dispatch`");
-        let asked = format!("{}/{}", asks.step, asks.asked.name());
+        let asked = format!("{}/{}", asks.step, asks.direction.name());
         let command: Command =
             serde_json::from_slice(&message.payload).expect("it was written by `dispatch`");
         let world = *self.world.lock().expect("nobody panics with it");
@@ -88,7 +88,7 @@ impl Participants {
         }
         let heard = Heard::Reply {
             step: asks.step,
-            asked: asks.asked,
+            direction: asks.direction,
             outcome,
             answer,
         };

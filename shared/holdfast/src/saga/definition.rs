@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     plan::{Plan, PlanStep},
-    state::{Answer, By, Cause, Direction, Mark, State},
+    state::{Answer, By, Cause, Direction, State, Status},
 };
 
 /// A function that makes a command from what the saga knows. A plain function can be found by search, and tested alone.
@@ -81,16 +81,16 @@ pub struct View<'a, D> {
 
 impl<D> View<'_, D> {
     /// Returns the status of a step: `Waiting` for one that the definition does not have.
-    pub fn mark(&self, step: &str) -> &Mark {
+    pub fn status(&self, step: &str) -> &Status {
         self.plan
             .step(step)
-            .and_then(|index| self.state.marks.get(index))
-            .unwrap_or(&Mark::Waiting)
+            .and_then(|index| self.state.statuses.get(index))
+            .unwrap_or(&Status::Waiting)
     }
 
     /// Returns the latest reply to a step's command.
     pub fn answer(&self, step: &str) -> Option<&Answer> {
-        self.mark(step).answer()
+        self.status(step).answer()
     }
 
     /// Returns the step that made the saga turn around, and the cause; `None` while the saga goes forward.
@@ -112,8 +112,8 @@ impl<D> View<'_, D> {
 
 impl<D, C> Step<D, C> {
     /// Returns the function that makes the command for this direction; `None` if the step has no such command.
-    pub(super) fn payload(&self, asked: Direction) -> Option<Payload<D, C>> {
-        match asked {
+    pub(super) fn payload(&self, direction: Direction) -> Option<Payload<D, C>> {
+        match direction {
             Direction::Do => self.action,
             Direction::Undo => self.compensation,
             Direction::Settle => self.settlement,
@@ -121,8 +121,8 @@ impl<D, C> Step<D, C> {
     }
 
     /// Returns the waits and attempts for this direction.
-    pub(super) fn patience(&self, asked: Direction) -> Retry {
-        match asked {
+    pub(super) fn patience(&self, direction: Direction) -> Retry {
+        match direction {
             Direction::Do => self.retry,
             Direction::Undo | Direction::Settle => self.undo_retry,
         }

@@ -165,7 +165,9 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             };
             match input {
                 None => applied.unknown.push(*place),
-                Some(input) => Self::one(saga, &input, *place, &mut batch, &mut applied, dispatch)?,
+                Some(input) => {
+                    Self::apply_one(saga, &input, *place, &mut batch, &mut applied, dispatch)?;
+                }
             }
         }
         let touched = sagas.into_values().flatten().filter(|saga| saga.changed);
@@ -195,11 +197,11 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 continue;
             };
             let input = Input::TimedOut {
-                step: saga.state.at,
-                asked: saga.state.asked,
+                step: saga.state.step,
+                direction: saga.state.direction,
                 attempt: saga.state.attempt,
             };
-            Self::one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
+            Self::apply_one(&mut saga, &input, place, &mut batch, &mut applied, dispatch)?;
             // Even if the timeout was ignored the row must be written, or the next sweep would find the saga again.
             saga.changed = true;
             sagas.push(saga);
@@ -229,7 +231,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         };
         let mut applied = Applied::default();
         let mut batch = Batch::default();
-        let step = saga.plan.steps[saga.state.at].name;
+        let step = saga.plan.steps[saga.state.step].name;
         if was_broken && saga.state.phase != Phase::Stuck {
             if action != Action::Resume {
                 return Err(NotStuck {
@@ -249,7 +251,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
                 action,
                 by: by.clone(),
             };
-            Self::one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
+            Self::apply_one(&mut saga, &input, 0, &mut batch, &mut applied, dispatch)?;
             self.write(conn, [saga].into_iter(), batch).await?;
         }
         store::record_action(conn, id, action.name(), Some(step), by).await?;
@@ -257,7 +259,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     }
 
     /// Applies one input to one saga.
-    fn one(
+    fn apply_one(
         saga: &mut Saved<'_, D, C>,
         input: &Input,
         place: usize,
@@ -284,24 +286,24 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             None => {}
             Some(Effect::Send {
                 step,
-                asked,
+                direction,
                 attempt,
             }) => {
                 let outgoing = Outgoing {
                     saga: saga.id,
                     subject: &saga.subject,
                     step: saga.plan.steps[step].name,
-                    asked,
+                    direction,
                     attempt,
                     cause: place,
                     traceparent: saga.traceparent.as_deref(),
                     tracestate: saga.tracestate.as_deref(),
                 };
-                if let Some(payload) = saga.payload(step, asked) {
+                if let Some(payload) = saga.payload(step, direction) {
                     batch
                         .messages
                         .push(dispatch(&outgoing, payload(&saga.view())));
-                    *applied.sent.entry((outgoing.step, asked)).or_default() += 1;
+                    *applied.sent.entry((outgoing.step, direction)).or_default() += 1;
                 }
             }
             Some(Effect::Stuck) => {
@@ -357,19 +359,22 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     /// Returns the columns to write for a saga.
     fn update(&self, saga: &Saved<'_, D, C>) -> Result<Update, Error> {
         let State {
-            at, asked, attempt, ..
+            step: index,
+            direction,
+            attempt,
+            ..
         } = saga.state;
-        let step = &saga.definition.steps[at];
+        let step = &saga.definition.steps[index];
         let in_hand = !saga.state.is_ended();
         Ok(Update {
             id: saga.id,
             state: serde_json::to_value(&saga.state)?,
             phase: saga.state.name(),
             step: in_hand.then_some(step.name),
-            direction: in_hand.then(|| asked.name()),
+            direction: in_hand.then(|| direction.name()),
             attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
             wait: (saga.state.phase == Phase::Active)
-                .then(|| step.patience(asked).wait(attempt).mul_f64(self.pace)),
+                .then(|| step.patience(direction).wait(attempt).mul_f64(self.pace)),
             error: saga.state.error.clone(),
             entries: saga.entries,
         })

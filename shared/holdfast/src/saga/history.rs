@@ -10,9 +10,9 @@ use super::{
     executor::Executor,
     plan::Plan,
     saved::{self, Saved, Unreadable},
-    state::{Direction, Input, Mark, State},
+    state::{Direction, Input, State, Status},
     store::{self, EntryRow, OperatorAction, Row},
-    transition::{Effect, asked_or_written_off, is_to_undo, transition},
+    transition::{Effect, is_to_undo, next_direction, transition},
 };
 
 /// A saga in one line.
@@ -71,7 +71,7 @@ pub struct StepHistory {
     /// The step's name.
     pub name: &'static str,
     /// The step's status.
-    pub mark: Mark,
+    pub status: Status,
     /// The commands that the step was sent, in order.
     pub asks: Vec<Ask>,
 }
@@ -80,7 +80,7 @@ pub struct StepHistory {
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The command's direction.
-    pub asked: Direction,
+    pub direction: Direction,
     /// The attempts so far, at least 1.
     pub attempts: u32,
     /// The time of the first attempt.
@@ -218,18 +218,23 @@ fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[E
             ask.answer = Some(answer.to_string());
         }
         state = decision.state;
-        if let Some(Effect::Send { step, asked, .. }) = decision.effect {
+        if let Some(Effect::Send {
+            step, direction, ..
+        }) = decision.effect
+        {
             match asks[step].last_mut() {
-                Some(ask) if ask.asked == asked && ask.answered_at.is_none() => ask.attempts += 1,
+                Some(ask) if ask.direction == direction && ask.answered_at.is_none() => {
+                    ask.attempts += 1;
+                }
                 _ => {
                     let view = View {
                         data: &saga.data,
                         plan,
                         state: &state,
                     };
-                    let payload = saga.payload(step, asked).map(|payload| payload(&view));
+                    let payload = saga.payload(step, direction).map(|payload| payload(&view));
                     asks[step].push(Ask {
-                        asked,
+                        direction,
                         attempts: 1,
                         first_at: entry.at,
                         answered_at: None,
@@ -240,12 +245,12 @@ fn tell<D, C: Serialize>(history: &mut History, saga: &Saved<'_, D, C>, log: &[E
             }
         }
     }
-    let marks = saga.state.marks.iter().cloned();
-    let steps = plan.steps.iter().zip(marks).zip(asks);
+    let statuses = saga.state.statuses.iter().cloned();
+    let steps = plan.steps.iter().zip(statuses).zip(asks);
     history.steps = steps
-        .map(|((shape, mark), asks)| StepHistory {
+        .map(|((shape, status), asks)| StepHistory {
             name: shape.name,
-            mark,
+            status,
             asks,
         })
         .collect();
@@ -257,23 +262,20 @@ fn remaining(plan: &Plan, state: &State) -> Vec<(&'static str, Direction)> {
         return Vec::new();
     }
     let name = |step: usize| plan.steps[step].name;
-    let mut remaining = vec![(name(state.at), state.asked)];
+    let mut remaining = vec![(name(state.step), state.direction)];
     if state.cause.is_none() {
-        let later = (state.at + 1..plan.steps.len()).filter(|step| plan.steps[*step].action);
-        remaining.extend(later.map(|step| {
-            (
-                name(step),
-                asked_or_written_off(plan, state, step, Direction::Do),
-            )
-        }));
+        let later = (state.step + 1..plan.steps.len()).filter(|step| plan.steps[*step].action);
+        remaining.extend(
+            later.map(|step| (name(step), next_direction(plan, state, step, Direction::Do))),
+        );
     } else {
-        let earlier = (0..state.at)
+        let earlier = (0..state.step)
             .rev()
             .filter(|step| is_to_undo(plan, state, *step));
         remaining.extend(earlier.map(|step| {
             (
                 name(step),
-                asked_or_written_off(plan, state, step, Direction::Undo),
+                next_direction(plan, state, step, Direction::Undo),
             )
         }));
     }

@@ -22,7 +22,7 @@ pub struct Outgoing<'a> {
     /// The name of the step.
     pub step: &'static str,
     /// The command's direction.
-    pub asked: Direction,
+    pub direction: Direction,
     /// The attempt; 1 is the first.
     pub attempt: u32,
     /// The place in the batch of the input that led to the command; for a timeout, its place among the overdue sagas.
@@ -39,7 +39,7 @@ impl Outgoing<'_> {
         Key {
             saga: self.saga,
             step: self.step.to_owned(),
-            asked: self.asked,
+            direction: self.direction,
         }
         .to_string()
     }

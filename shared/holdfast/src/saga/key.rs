@@ -15,7 +15,7 @@ pub struct Key {
     /// The name of the step, neither empty nor with a `/` in it.
     pub step: String,
     /// The command's direction.
-    pub asked: Direction,
+    pub direction: Direction,
 }
 
 /// A text that is not a valid [`Key`].
@@ -25,7 +25,7 @@ pub struct InvalidKey;
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.saga, self.step, self.asked.name())
+        write!(f, "{}/{}/{}", self.saga, self.step, self.direction.name())
     }
 }
 
@@ -34,7 +34,7 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let mut parts = text.split('/');
-        let (Some(saga), Some(step), Some(asked), None) =
+        let (Some(saga), Some(step), Some(direction), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(InvalidKey);
@@ -44,7 +44,7 @@ impl FromStr for Key {
             step: (!step.is_empty())
                 .then(|| step.to_owned())
                 .ok_or(InvalidKey)?,
-            asked: asked.parse().map_err(|()| InvalidKey)?,
+            direction: direction.parse().map_err(|()| InvalidKey)?,
         })
     }
 }

@@ -123,7 +123,7 @@ pub use key::{InvalidKey, Key};
 pub use plan::{Plan, PlanStep};
 pub use saved::replay;
 pub use state::{
-    Action, Answer, By, Cause, Direction, End, Heard, Input, Mark, Outcome, Phase, State,
+    Action, Answer, By, Cause, Direction, End, Heard, Input, Outcome, Phase, State, Status,
 };
 pub use store::{Counts, OperatorAction, counts};
 pub use transition::{Decision, Effect, NotStuck, transition};

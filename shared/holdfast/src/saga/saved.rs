@@ -48,8 +48,8 @@ impl<D, C> Saved<'_, D, C> {
     }
 
     /// Returns the function that makes a step's command; `None` if there is no such step or command.
-    pub(super) fn payload(&self, step: usize, asked: Direction) -> Option<Payload<D, C>> {
-        self.definition.steps.get(step)?.payload(asked)
+    pub(super) fn payload(&self, step: usize, direction: Direction) -> Option<Payload<D, C>> {
+        self.definition.steps.get(step)?.payload(direction)
     }
 
     /// Returns the effect in words, as it is written to the log.
@@ -57,13 +57,13 @@ impl<D, C> Saved<'_, D, C> {
         match effect {
             Effect::Send {
                 step,
-                asked,
+                direction,
                 attempt,
             } => {
                 format!(
                     "send {}/{}, attempt {attempt}",
                     self.plan.steps[step].name,
-                    asked.name()
+                    direction.name()
                 )
             }
             Effect::Stuck => "stuck".to_owned(),

@@ -10,14 +10,17 @@ pub struct State {
     /// The phase: whether the saga goes on by itself.
     pub phase: Phase,
     /// The index of the current step. One step at a time is in progress.
-    pub at: usize,
+    #[serde(rename = "at")]
+    pub step: usize,
     /// The direction of the current command.
-    pub asked: Direction,
+    #[serde(rename = "asked")]
+    pub direction: Direction,
     /// The attempts of the current command so far: 0 before the start. Counts from 1 again with each new command, and
     /// when an operator resumes.
     pub attempt: u32,
     /// The status of each step, by its index.
-    pub marks: Vec<Mark>,
+    #[serde(rename = "marks")]
+    pub statuses: Vec<Status>,
     /// The cause of turning around. `None` exactly while the saga goes forward.
     pub cause: Option<Cause>,
     /// The operator who skipped the current step.
@@ -67,7 +70,7 @@ pub enum Direction {
 /// The status of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mark {
+pub enum Status {
     /// No command was written yet.
     Waiting,
     /// The action's command was written, and its outcome is unknown.
@@ -137,7 +140,8 @@ pub enum Input {
         /// The index of the step that replied.
         step: usize,
         /// The direction of the command that the reply is to.
-        asked: Direction,
+        #[serde(rename = "asked")]
+        direction: Direction,
         /// The reply's outcome.
         outcome: Outcome,
         /// The reply's content.
@@ -148,7 +152,8 @@ pub enum Input {
         /// The index of the step whose reply is overdue.
         step: usize,
         /// The direction of its command.
-        asked: Direction,
+        #[serde(rename = "asked")]
+        direction: Direction,
         /// The attempt whose reply is overdue; 1 is the first.
         attempt: u32,
     },
@@ -174,7 +179,7 @@ pub enum Heard {
         /// The name of the step that replied.
         step: String,
         /// The direction of the command that the reply is to.
-        asked: Direction,
+        direction: Direction,
         /// The reply's outcome.
         outcome: Outcome,
         /// The reply's content.
@@ -193,12 +198,12 @@ impl Heard {
         match self.clone() {
             Self::Reply {
                 step,
-                asked,
+                direction,
                 outcome,
                 answer,
             } => Some(Input::Reply {
                 step: plan.step(&step)?,
-                asked,
+                direction,
                 outcome,
                 answer,
             }),
@@ -235,17 +240,17 @@ impl State {
     pub fn new(plan: &Plan) -> Self {
         let before = |action: bool| {
             if action {
-                Mark::Waiting
+                Status::Waiting
             } else {
-                Mark::Done(Answer::new("before"))
+                Status::Done(Answer::new("before"))
             }
         };
         Self {
             phase: Phase::Active,
-            at: 0,
-            asked: Direction::Do,
+            step: 0,
+            direction: Direction::Do,
             attempt: 0,
-            marks: plan.steps.iter().map(|step| before(step.action)).collect(),
+            statuses: plan.steps.iter().map(|step| before(step.action)).collect(),
             cause: None,
             skipped_by: None,
             abandoned_by: None,
@@ -277,16 +282,18 @@ impl State {
     pub(super) fn fits(&self, plan: &Plan) -> bool {
         let steps = plan.steps.len();
         let cause = self.cause.as_ref().is_none_or(|cause| cause.step() < steps);
-        let can_be_asked = |asked: Direction| {
-            plan.steps.get(self.at).is_some_and(|step| match asked {
-                Direction::Do => step.action,
-                Direction::Undo => step.compensation,
-                Direction::Settle => step.settlement,
-            })
+        let can_be_asked = |direction: Direction| {
+            plan.steps
+                .get(self.step)
+                .is_some_and(|step| match direction {
+                    Direction::Do => step.action,
+                    Direction::Undo => step.compensation,
+                    Direction::Settle => step.settlement,
+                })
         };
-        self.marks.len() == steps
+        self.statuses.len() == steps
             && cause
-            && (*self == Self::new(plan) || self.attempt > 0 && can_be_asked(self.asked))
+            && (*self == Self::new(plan) || self.attempt > 0 && can_be_asked(self.direction))
     }
 }
 
@@ -334,7 +341,7 @@ impl Action {
     }
 }
 
-impl Mark {
+impl Status {
     /// Returns the status in one word.
     pub fn name(&self) -> &'static str {
         match self {

@@ -81,10 +81,10 @@ impl<D, C> Given<D, C> {
     }
 
     fn replies(self, outcome: Outcome, answer: Answer) -> Self {
-        let (step, asked) = (self.state.at, self.state.asked);
+        let (step, direction) = (self.state.step, self.state.direction);
         self.hears(Input::Reply {
             step,
-            asked,
+            direction,
             outcome,
             answer,
         })
@@ -104,14 +104,20 @@ impl<D, C> Given<D, C> {
 
     /// Applies a reply of any step: late, repeated or out of order.
     #[must_use]
-    pub fn replies_late(self, step: &str, asked: Direction, outcome: Outcome, kind: &str) -> Self {
+    pub fn replies_late(
+        self,
+        step: &str,
+        direction: Direction,
+        outcome: Outcome,
+        kind: &str,
+    ) -> Self {
         let step = self
             .plan
             .step(step)
             .unwrap_or_else(|| panic!("there is no step {step}"));
         self.hears(Input::Reply {
             step,
-            asked,
+            direction,
             outcome,
             answer: Answer::new(kind),
         })
@@ -121,14 +127,14 @@ impl<D, C> Given<D, C> {
     #[must_use]
     pub fn times_out(self) -> Self {
         let State {
-            at: step,
-            asked,
+            step,
+            direction,
             attempt,
             ..
         } = self.state;
         self.hears(Input::TimedOut {
             step,
-            asked,
+            direction,
             attempt,
         })
     }
@@ -136,10 +142,10 @@ impl<D, C> Given<D, C> {
     /// Applies timeouts until the current step is out of attempts. Panics if it has no limit.
     #[must_use]
     pub fn gives_up(mut self) -> Self {
-        let (step, asked) = (self.state.at, self.state.asked);
+        let (step, direction) = (self.state.step, self.state.direction);
         for _ in 0..1000 {
             self = self.times_out();
-            if (self.state.at, self.state.asked) != (step, asked)
+            if (self.state.step, self.state.direction) != (step, direction)
                 || self.state.phase != Phase::Active
             {
                 return self;
@@ -170,17 +176,20 @@ impl<D, C> Given<D, C> {
 
     /// Returns the command that the last input led to, if any, with its step and direction.
     pub fn sent(&self) -> Option<(&'static str, Direction, C)> {
-        let Some(Effect::Send { step, asked, .. }) = self.effect else {
+        let Some(Effect::Send {
+            step, direction, ..
+        }) = self.effect
+        else {
             return None;
         };
         let step = &self.definition.steps[step];
-        let payload = step.payload(asked)?;
+        let payload = step.payload(direction)?;
         let view = View {
             data: &self.data,
             plan: &self.plan,
             state: &self.state,
         };
-        Some((step.name, asked, payload(&view)))
+        Some((step.name, direction, payload(&view)))
     }
 
     /// Expects that the last input had no effect.
@@ -208,8 +217,8 @@ impl<D, C> Given<D, C> {
 
     /// Returns the current step and the direction of its command; `None` once the saga has ended.
     pub fn in_hand(&self) -> Option<(&'static str, Direction)> {
-        let step = self.plan.steps.get(self.state.at)?;
-        (!self.state.is_ended()).then_some((step.name, self.state.asked))
+        let step = self.plan.steps.get(self.state.step)?;
+        (!self.state.is_ended()).then_some((step.name, self.state.direction))
     }
 
     /// Returns the saga's state.
@@ -219,10 +228,10 @@ impl<D, C> Given<D, C> {
 }
 
 impl<D, C: PartialEq + Debug> Given<D, C> {
-    fn expect_sent(self, step: &'static str, asked: Direction, command: &C) -> Self {
+    fn expect_sent(self, step: &'static str, direction: Direction, command: &C) -> Self {
         match self.sent() {
-            Some((is, is_asked, says)) => {
-                assert_eq!((is, is_asked, &says), (step, asked, command));
+            Some((is, is_direction, says)) => {
+                assert_eq!((is, is_direction, &says), (step, direction, command));
             }
             None => panic!("nothing was sent, but {:?}: {:?}", self.effect, self.state),
         }

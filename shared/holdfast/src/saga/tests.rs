@@ -57,16 +57,16 @@ fn every_valid_definition_of_two_steps_obeys_the_laws() {
 
 #[test]
 fn a_key_comes_back_as_it_went() {
-    for asked in [Direction::Do, Direction::Undo, Direction::Settle] {
+    for direction in [Direction::Do, Direction::Undo, Direction::Settle] {
         let key = Key {
             saga: Uuid::now_v7(),
             step: "charge_payment".to_owned(),
-            asked,
+            direction,
         };
         let text = key.to_string();
         assert_eq!(
             text,
-            format!("{}/charge_payment/{}", key.saga, asked.name())
+            format!("{}/charge_payment/{}", key.saga, direction.name())
         );
         assert_eq!(text.parse(), Ok(key));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     plan::Plan,
-    state::{Action, By, Cause, Direction, End, Input, Mark, Outcome, Phase, State},
+    state::{Action, By, Cause, Direction, End, Input, Outcome, Phase, State, Status},
 };
 
 /// The effect of an input. There is at most one, because there is one current step.
@@ -13,7 +13,7 @@ pub enum Effect {
         /// The index of the step.
         step: usize,
         /// The command's direction.
-        asked: Direction,
+        direction: Direction,
         /// The attempt; 1 is the first.
         attempt: u32,
     },
@@ -69,22 +69,24 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
             Phase::Active | Phase::Stuck,
             Input::Reply {
                 step,
-                asked,
+                direction,
                 outcome,
                 answer,
             },
-        ) if (*step, *asked) == (state.at, state.asked) && state.attempt > 0 => {
-            match (outcome, asked) {
-                (Outcome::Done, Direction::Do) => Ok(on(plan, next, Mark::Done(answer.clone()))),
+        ) if (*step, *direction) == (state.step, state.direction) && state.attempt > 0 => {
+            match (outcome, direction) {
+                (Outcome::Done, Direction::Do) => {
+                    Ok(advance(plan, next, Status::Done(answer.clone())))
+                }
                 (Outcome::Done, Direction::Undo) => {
-                    Ok(on(plan, next, Mark::Undone(answer.clone())))
+                    Ok(advance(plan, next, Status::Undone(answer.clone())))
                 }
                 (Outcome::Done, Direction::Settle) => {
-                    Ok(on(plan, next, Mark::Settled(answer.clone())))
+                    Ok(advance(plan, next, Status::Settled(answer.clone())))
                 }
                 // A refusal up to the pivot turns the saga around.
                 (Outcome::Refused, Direction::Do) if forward && plan.may_be_refused(*step) => {
-                    next.marks[*step] = Mark::Refused(answer.clone());
+                    next.statuses[*step] = Status::Refused(answer.clone());
                     next.cause = Some(Cause::Refused { step: *step });
                     Ok(go_back(plan, next, *step))
                 }
@@ -102,21 +104,21 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
             Phase::Active,
             Input::TimedOut {
                 step,
-                asked,
+                direction,
                 attempt,
             },
-        ) if (*step, *asked, *attempt) == (state.at, state.asked, state.attempt)
+        ) if (*step, *direction, *attempt) == (state.step, state.direction, state.attempt)
             && state.attempt > 0 =>
         {
             let shape = &plan.steps[*step];
-            let limit = match asked {
+            let limit = match direction {
                 Direction::Do => shape.attempts,
                 Direction::Undo | Direction::Settle => shape.undo_attempts,
             };
             if limit.is_none_or(|limit| *attempt < limit) {
-                return Ok(send(next, *step, *asked, attempt.saturating_add(1)));
+                return Ok(send(next, *step, *direction, attempt.saturating_add(1)));
             }
-            if forward && *asked == Direction::Do && plan.is_before_pivot(*step) {
+            if forward && *direction == Direction::Do && plan.is_before_pivot(*step) {
                 // The step may have been done, so it is undone with the others.
                 next.cause = Some(Cause::TimedOut { step: *step });
                 return Ok(go_back(plan, next, step + 1));
@@ -127,13 +129,13 @@ pub fn transition(plan: &Plan, state: &State, input: &Input) -> Result<Decision,
 
         // Active -> Active, compensating: a cancel, until the pivot's command is written.
         (Phase::Active, Input::Cancel { reason })
-            if forward && plan.is_before_pivot(state.at) && state.attempt > 0 =>
+            if forward && plan.is_before_pivot(state.step) && state.attempt > 0 =>
         {
             next.cause = Some(Cause::Cancelled {
-                step: state.at,
+                step: state.step,
                 reason: reason.clone(),
             });
-            Ok(go_back(plan, next, state.at + 1))
+            Ok(go_back(plan, next, state.step + 1))
         }
         (Phase::Active | Phase::Stuck, Input::Cancel { .. }) => ignore(),
 
@@ -148,24 +150,24 @@ fn decided(plan: &Plan, mut state: State, action: Action, by: &By) -> Decision {
     state.error = None;
     match action {
         Action::Resume => {
-            let (step, asked) = (state.at, state.asked);
-            return send(state, step, asked, 1);
+            let (step, direction) = (state.step, state.direction);
+            return send(state, step, direction, 1);
         }
         Action::Skip => state.skipped_by = Some(by.clone()),
         Action::Abandon => state.abandoned_by = Some(by.clone()),
     }
-    let step = state.at;
-    if plan.steps[step].settlement && state.asked != Direction::Settle {
+    let step = state.step;
+    if plan.steps[step].settlement && state.direction != Direction::Settle {
         return send(state, step, Direction::Settle, 1);
     }
     // The participant cannot write it off: only the operator knows of it.
-    on(plan, state, Mark::Skipped)
+    advance(plan, state, Status::Skipped)
 }
 
 /// Ends the current step with this status, and goes on to the next one.
-fn on(plan: &Plan, mut state: State, mark: Mark) -> Decision {
-    let step = state.at;
-    state.marks[step] = mark;
+fn advance(plan: &Plan, mut state: State, status: Status) -> Decision {
+    let step = state.step;
+    state.statuses[step] = status;
     state.phase = Phase::Active;
     state.skipped_by = None;
     state.error = None;
@@ -181,9 +183,9 @@ fn go_forward(plan: &Plan, mut state: State, from: usize) -> Decision {
     let Some(step) = (from..plan.steps.len()).find(|step| plan.steps[*step].action) else {
         return end(state, End::Completed);
     };
-    state.marks[step] = Mark::Sent;
-    let asked = asked_or_written_off(plan, &state, step, Direction::Do);
-    send(state, step, asked, 1)
+    state.statuses[step] = Status::Sent;
+    let direction = next_direction(plan, &state, step, Direction::Do);
+    send(state, step, direction, 1)
 }
 
 /// Compensates the last step below `below` that was done, or may have been; ends the saga if there is none.
@@ -194,37 +196,37 @@ fn go_back(plan: &Plan, state: State, below: usize) -> Decision {
     else {
         return end(state, End::Compensated);
     };
-    let asked = asked_or_written_off(plan, &state, step, Direction::Undo);
-    send(state, step, asked, 1)
+    let direction = next_direction(plan, &state, step, Direction::Undo);
+    send(state, step, direction, 1)
 }
 
 /// Returns true if a step has a compensation, and was done or may have been.
 pub(super) fn is_to_undo(plan: &Plan, state: &State, step: usize) -> bool {
-    plan.steps[step].compensation && matches!(state.marks[step], Mark::Sent | Mark::Done(_))
+    plan.steps[step].compensation && matches!(state.statuses[step], Status::Sent | Status::Done(_))
 }
 
-/// Returns the direction of a step's next command: `asked`, or the settlement once the saga is abandoned and the step
+/// Returns the direction of a step's next command: `wanted`, or the settlement once the saga is abandoned and the step
 /// has one.
-pub(super) fn asked_or_written_off(
+pub(super) fn next_direction(
     plan: &Plan,
     state: &State,
     step: usize,
-    asked: Direction,
+    wanted: Direction,
 ) -> Direction {
     if state.abandoned_by.is_some() && plan.steps[step].settlement {
         Direction::Settle
     } else {
-        asked
+        wanted
     }
 }
 
-fn send(mut state: State, step: usize, asked: Direction, attempt: u32) -> Decision {
-    (state.at, state.asked, state.attempt) = (step, asked, attempt);
+fn send(mut state: State, step: usize, direction: Direction, attempt: u32) -> Decision {
+    (state.step, state.direction, state.attempt) = (step, direction, attempt);
     Decision {
         state,
         effect: Some(Effect::Send {
             step,
-            asked,
+            direction,
             attempt,
         }),
     }

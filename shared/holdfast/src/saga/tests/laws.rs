@@ -60,7 +60,7 @@ enum Seen {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Watcher {
     /// The current command: step, direction and attempt. `None` before the start.
-    pub(super) asked: Option<(usize, Direction, u32)>,
+    pub(super) command: Option<(usize, Direction, u32)>,
     steps: Vec<Seen>,
     goes_back: bool,
     abandoned: bool,
@@ -78,7 +78,7 @@ impl Watcher {
             }
         });
         Self {
-            asked: None,
+            command: None,
             steps: before.collect(),
             goes_back: false,
             abandoned: false,
@@ -117,7 +117,7 @@ impl Watcher {
         let undoes = matches!(
             effect,
             Some(Effect::Send {
-                asked: Direction::Undo,
+                direction: Direction::Undo,
                 ..
             })
         ) || after.cause.is_some();
@@ -131,14 +131,14 @@ impl Watcher {
             None => return Ok(next),
             Some(Effect::Send {
                 step,
-                asked,
+                direction,
                 attempt,
             }) => {
-                self.sends(&next, plan, input, (step, asked, attempt))?;
+                self.sends(&next, plan, input, (step, direction, attempt))?;
                 if !next.goes_back && next.steps[step] == Seen::Nothing {
                     next.steps[step] = Seen::Written;
                 }
-                next.asked = Some((step, asked, attempt));
+                next.command = Some((step, direction, attempt));
                 next.stuck = false;
             }
             Some(Effect::Stuck) => {
@@ -166,33 +166,36 @@ impl Watcher {
         if self.end.is_some() {
             return (false, Law::EndedIsAbsorbing);
         }
-        let awaited = |step, asked| self.asked.is_some_and(|(s, a, _)| (s, a) == (step, asked));
+        let awaited = |step, direction| {
+            self.command
+                .is_some_and(|(s, d, _)| (s, d) == (step, direction))
+        };
         match input {
-            Input::Start => (self.asked.is_none(), Law::StartsOnce),
+            Input::Start => (self.command.is_none(), Law::StartsOnce),
             Input::Reply {
                 step,
-                asked,
+                direction,
                 outcome,
                 ..
             } => {
                 // A second refusal of a stuck step is no news.
                 let is_news = !self.stuck || *outcome == Outcome::Done;
                 (
-                    awaited(*step, *asked) && is_news,
+                    awaited(*step, *direction) && is_news,
                     Law::OnlyTheAwaitedAnswerCounts,
                 )
             }
             Input::TimedOut {
                 step,
-                asked,
+                direction,
                 attempt,
             } => {
-                let awaited = self.asked == Some((*step, *asked, *attempt));
+                let awaited = self.command == Some((*step, *direction, *attempt));
                 (awaited && !self.stuck, Law::OnlyTheAwaitedTimeoutCounts)
             }
             Input::Cancel { .. } => {
                 let is_before = |step| plan.pivot.is_none_or(|pivot| step < pivot);
-                let in_hand = self.asked.is_some_and(|(step, ..)| is_before(step));
+                let in_hand = self.command.is_some_and(|(step, ..)| is_before(step));
                 (in_hand && !self.goes_back, Law::CancelCountsUpToThePivot)
             }
             Input::Operator { .. } => (self.stuck, Law::OperatorsAreForTheStuck),
@@ -205,10 +208,10 @@ impl Watcher {
             Input::Start => {}
             Input::Reply {
                 step,
-                asked,
+                direction,
                 outcome,
                 ..
-            } => match (outcome, asked) {
+            } => match (outcome, direction) {
                 (Outcome::Done, Direction::Do) => self.steps[*step] = Seen::Done,
                 (Outcome::Done, Direction::Undo) => self.steps[*step] = Seen::Undone,
                 (Outcome::Done, Direction::Settle) => self.steps[*step] = Seen::Settled,
@@ -222,19 +225,19 @@ impl Watcher {
             },
             Input::TimedOut {
                 step,
-                asked,
+                direction,
                 attempt,
             } => {
                 let given_up = plan.steps[*step]
                     .attempts
                     .is_some_and(|limit| *attempt >= limit);
                 let is_before = plan.pivot.is_none_or(|pivot| *step < pivot);
-                self.goes_back |= *asked == Direction::Do && given_up && is_before;
+                self.goes_back |= *direction == Direction::Do && given_up && is_before;
             }
             Input::Cancel { .. } => self.goes_back = true,
             Input::Operator { action, .. } => {
                 self.abandoned |= *action == Action::Abandon;
-                if let (Some((step, ..)), None) = (self.asked, self.settles(plan, *action)) {
+                if let (Some((step, ..)), None) = (self.command, self.settles(plan, *action)) {
                     self.steps[step] = Seen::Skipped;
                 }
             }
@@ -243,8 +246,8 @@ impl Watcher {
 
     /// Returns the current step if an operator's action sends it a command, and `None` if the action passes over it.
     fn settles(&self, plan: &Plan, action: Action) -> Option<usize> {
-        let (step, asked, _) = self.asked?;
-        let can = plan.steps[step].settlement && asked != Direction::Settle;
+        let (step, direction, _) = self.command?;
+        let can = plan.steps[step].settlement && direction != Direction::Settle;
         (can || action == Action::Resume).then_some(step)
     }
 
@@ -254,10 +257,10 @@ impl Watcher {
         next: &Self,
         plan: &Plan,
         input: &Input,
-        (step, asked, attempt): (usize, Direction, u32),
+        (step, direction, attempt): (usize, Direction, u32),
     ) -> Result<(), Law> {
         let shape = &plan.steps[step];
-        let (there_is, limit) = match asked {
+        let (there_is, limit) = match direction {
             Direction::Do => (shape.action, shape.attempts),
             Direction::Undo => (shape.compensation, shape.undo_attempts),
             Direction::Settle => (shape.settlement, shape.undo_attempts),
@@ -280,10 +283,10 @@ impl Watcher {
             (true, false) => Direction::Undo,
         };
         // The step before, and its command; `None` at the start.
-        let Some((from, was_asked, was_attempt)) = self.asked else {
+        let Some((from, was_direction, was_attempt)) = self.command else {
             let first = plan.steps.iter().position(|step| step.action);
             return require(
-                Some(step) == first && asked == Direction::Do && attempt == 1,
+                Some(step) == first && direction == Direction::Do && attempt == 1,
                 Law::GoesInOrder,
             );
         };
@@ -291,11 +294,11 @@ impl Watcher {
         let writes_off = matches!(operator, Some(Action::Skip | Action::Abandon));
         if writes_off && self.settles(plan, Action::Skip).is_some() {
             return require(
-                (step, asked, attempt) == (from, Direction::Settle, 1),
+                (step, direction, attempt) == (from, Direction::Settle, 1),
                 Law::SettlesWhatItCan,
             );
         }
-        if (step, asked) == (from, was_asked) {
+        if (step, direction) == (from, was_direction) {
             let expected = match input {
                 Input::TimedOut { .. } => was_attempt + 1,
                 Input::Operator {
@@ -321,7 +324,7 @@ impl Watcher {
         } else {
             Law::GoesInOrder
         };
-        require(asked == in_turn, law)
+        require(direction == in_turn, law)
     }
 
     /// Returns true if the pivot's command was not written yet, or was refused.
@@ -336,17 +339,17 @@ impl Watcher {
 
     fn gets_stuck(&self, plan: &Plan, input: &Input) -> Result<(), Law> {
         let is_pivot = self
-            .asked
+            .command
             .is_some_and(|(step, ..)| plan.pivot == Some(step));
         let out_of = match input {
             Input::Reply { outcome, .. } => *outcome == Outcome::Refused,
             Input::TimedOut {
                 step,
-                asked,
+                direction,
                 attempt,
             } => {
                 let shape = &plan.steps[*step];
-                let limit = if *asked == Direction::Do {
+                let limit = if *direction == Direction::Do {
                     shape.attempts
                 } else {
                     shape.undo_attempts

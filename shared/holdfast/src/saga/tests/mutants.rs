@@ -6,8 +6,8 @@ use super::{
     search::{Transition, search},
 };
 use crate::saga::{
-    Action, Cause, Decision, Direction, Effect, End, Input, Mark, NotStuck, Outcome, Phase, Plan,
-    State, transition,
+    Action, Cause, Decision, Direction, Effect, End, Input, NotStuck, Outcome, Phase, Plan, State,
+    Status, transition,
 };
 
 type Decided = Result<Decision, NotStuck>;
@@ -190,16 +190,16 @@ fn undoes_what_was_refused(plan: &Plan, state: &State, input: &Input) -> Decided
     if let (Some(Cause::Refused { step }), None) = (&decision.state.cause, &state.cause)
         && plan.steps[*step].compensation
     {
-        let (step, asked, attempt) = (*step, Direction::Undo, 1);
+        let (step, direction, attempt) = (*step, Direction::Undo, 1);
         (
-            decision.state.at,
-            decision.state.asked,
+            decision.state.step,
+            decision.state.direction,
             decision.state.attempt,
-        ) = (step, asked, attempt);
+        ) = (step, direction, attempt);
         decision.state.phase = Phase::Active;
         decision.effect = Some(Effect::Send {
             step,
-            asked,
+            direction,
             attempt,
         });
     }
@@ -211,7 +211,7 @@ fn forgets_who_gave_no_answer(plan: &Plan, state: &State, input: &Input) -> Deci
     let decision = transition(plan, state, input)?;
     if let (Some(Cause::TimedOut { step }), None) = (&decision.state.cause, &state.cause) {
         let mut forgetful = state.clone();
-        forgetful.marks[*step] = Mark::Waiting;
+        forgetful.statuses[*step] = Status::Waiting;
         return transition(plan, &forgetful, input);
     }
     Ok(decision)
@@ -220,7 +220,7 @@ fn forgets_who_gave_no_answer(plan: &Plan, state: &State, input: &Input) -> Deci
 /// Forgets that a step is undone.
 fn undoes_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
     if let Input::Reply {
-        asked: Direction::Undo,
+        direction: Direction::Undo,
         outcome: Outcome::Done,
         ..
     } = input
@@ -230,11 +230,11 @@ fn undoes_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
         }) = transition(plan, state, input)
     {
         let mut decision = transition(plan, state, input)?;
-        let (step, asked, attempt) = (state.at, Direction::Undo, 1);
+        let (step, direction, attempt) = (state.step, Direction::Undo, 1);
         decision.state.phase = Phase::Active;
         decision.effect = Some(Effect::Send {
             step,
-            asked,
+            direction,
             attempt,
         });
         return Ok(decision);
@@ -245,21 +245,21 @@ fn undoes_twice(plan: &Plan, state: &State, input: &Input) -> Decided {
 fn undoes_from_the_bottom(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
     let to_undo = |step: &usize| {
-        let mark = &decision.state.marks[*step];
-        plan.steps[*step].compensation && matches!(mark, Mark::Sent | Mark::Done(_))
+        let status = &decision.state.statuses[*step];
+        plan.steps[*step].compensation && matches!(status, Status::Sent | Status::Done(_))
     };
     if let Some(Effect::Send {
-        asked: Direction::Undo,
+        direction: Direction::Undo,
         attempt: 1,
         ..
     }) = decision.effect
         && state.phase == Phase::Active
         && let Some(step) = (0..plan.steps.len()).find(to_undo)
     {
-        decision.state.at = step;
+        decision.state.step = step;
         decision.effect = Some(Effect::Send {
             step,
-            asked: Direction::Undo,
+            direction: Direction::Undo,
             attempt: 1,
         });
     }
@@ -269,15 +269,15 @@ fn undoes_from_the_bottom(plan: &Plan, state: &State, input: &Input) -> Decided 
 fn anybodys_answer(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut input = input.clone();
     if let Input::Reply { step, .. } = &mut input {
-        *step = state.at;
+        *step = state.step;
     }
     transition(plan, state, &input)
 }
 
 fn answer_to_anything(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut input = input.clone();
-    if let Input::Reply { asked, .. } = &mut input {
-        *asked = state.asked;
+    if let Input::Reply { direction, .. } = &mut input {
+        *direction = state.direction;
     }
     transition(plan, state, &input)
 }
@@ -335,7 +335,7 @@ fn forgets_why_it_turned_around(plan: &Plan, state: &State, input: &Input) -> De
     if matches!(
         decision.effect,
         Some(Effect::Send {
-            asked: Direction::Undo,
+            direction: Direction::Undo,
             ..
         })
     ) && state.cause.is_some()
@@ -405,19 +405,21 @@ fn skips_what_can_be_settled(plan: &Plan, state: &State, input: &Input) -> Decid
         ..
     } = input
     {
-        unsettled.steps[state.at].settlement = false;
+        unsettled.steps[state.step].settlement = false;
     }
     transition(&unsettled, state, input)
 }
 
 fn abandons_one_step_only(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
-    if let Some(Effect::Send { step, asked, .. }) = &mut decision.effect
-        && (state.at, *asked) != (*step, Direction::Settle)
-        && *asked == Direction::Settle
+    if let Some(Effect::Send {
+        step, direction, ..
+    }) = &mut decision.effect
+        && (state.step, *direction) != (*step, Direction::Settle)
+        && *direction == Direction::Settle
     {
-        *asked = Direction::Do;
-        decision.state.asked = Direction::Do;
+        *direction = Direction::Do;
+        decision.state.direction = Direction::Do;
     }
     Ok(decision)
 }
@@ -451,7 +453,7 @@ fn says_it_is_done(plan: &Plan, state: &State, input: &Input) -> Decided {
     let mut decision = transition(plan, state, input)?;
     if let Some(Effect::Send {
         step,
-        asked: Direction::Do,
+        direction: Direction::Do,
         attempt: 1,
     }) = decision.effect
         && plan.pivot.is_some_and(|pivot| step > pivot)

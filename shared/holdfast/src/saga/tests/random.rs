@@ -82,7 +82,7 @@ fn log_with_an_entry_without_effect_is_refused() {
     let plan = definition(super::PLACE_ORDER).plan();
     let reply = Heard::Reply {
         step: "charge_payment".to_owned(),
-        asked: Direction::Do,
+        direction: Direction::Do,
         outcome: Outcome::Done,
         answer: Answer::new("payment.completed"),
     };
@@ -123,14 +123,14 @@ fn a_state_that_its_plan_does_not_lead_to_does_not_fit() {
         .state;
     assert!(State::new(&plan).fits(&plan) && started.fits(&plan));
     let damaged: [(&str, Damage); 6] = [
-        ("a step too few", |state| drop(state.marks.pop())),
-        ("beyond the last step", |state| state.at = 6),
-        ("nothing there to be done", |state| state.at = 0),
+        ("a step too few", |state| drop(state.statuses.pop())),
+        ("beyond the last step", |state| state.step = 6),
+        ("nothing there to be done", |state| state.step = 0),
         ("nothing there to be undone", |state| {
-            (state.at, state.asked) = (4, Direction::Undo);
+            (state.step, state.direction) = (4, Direction::Undo);
         }),
         ("nothing there to be written off", |state| {
-            (state.at, state.asked) = (0, Direction::Settle);
+            (state.step, state.direction) = (0, Direction::Settle);
         }),
         ("never asked", |state| state.attempt = 0),
     ];
@@ -157,7 +157,7 @@ fn plan(random: &mut Rng) -> Plan {
 }
 
 fn shape(random: &mut Rng, of: &[Shape]) -> Shape {
-    let shape = one(random, of);
+    let shape = pick(random, of);
     Shape {
         attempts: shape.attempts.map(|_| random.u32(1..=4)),
         undo_attempts: shape.undo_attempts.map(|_| random.u32(1..=4)),
@@ -168,27 +168,27 @@ fn shape(random: &mut Rng, of: &[Shape]) -> Shape {
     }
 }
 
-fn one<T: Copy>(random: &mut Rng, of: &[T]) -> T {
+fn pick<T: Copy>(random: &mut Rng, of: &[T]) -> T {
     of[random.usize(..of.len())]
 }
 
 /// Returns a random input; most are about the current command, so that the saga moves on.
 fn input(random: &mut Rng, plan: &Plan, state: &State) -> Input {
     let in_hand = random.u8(..10) < 7;
-    let (step, asked) = if in_hand {
-        (state.at, state.asked)
+    let (step, direction) = if in_hand {
+        (state.step, state.direction)
     } else {
-        let asked = [Direction::Do, Direction::Undo, Direction::Settle];
-        (random.usize(..plan.steps.len()), one(random, &asked))
+        let directions = [Direction::Do, Direction::Undo, Direction::Settle];
+        (random.usize(..plan.steps.len()), pick(random, &directions))
     };
     match random.u8(..40) {
         0 => Input::Cancel {
-            reason: one(random, &["customer", ""]).to_owned(),
+            reason: pick(random, &["customer", ""]).to_owned(),
         },
         1 | 2 => Input::Start,
         3..=22 => Input::TimedOut {
             step,
-            asked,
+            direction,
             attempt: if in_hand {
                 state.attempt
             } else {
@@ -196,7 +196,7 @@ fn input(random: &mut Rng, plan: &Plan, state: &State) -> Input {
             },
         },
         23..=30 if state.phase == Phase::Stuck || !in_hand => Input::Operator {
-            action: one(random, &[Action::Resume, Action::Skip, Action::Abandon]),
+            action: pick(random, &[Action::Resume, Action::Skip, Action::Abandon]),
             by: By {
                 operator: "olivia".to_owned(),
                 note: "a \"quoted\" note, ünd more".to_owned(),
@@ -204,7 +204,7 @@ fn input(random: &mut Rng, plan: &Plan, state: &State) -> Input {
         },
         number => Input::Reply {
             step,
-            asked,
+            direction,
             outcome: if number % 8 == 0 {
                 Outcome::Refused
             } else {

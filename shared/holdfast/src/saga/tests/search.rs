@@ -95,7 +95,7 @@ pub(super) fn search(plan: &Plan, transition: Transition) -> Result<Found, Viola
                 continue;
             };
             if watched
-                .asked
+                .command
                 .is_some_and(|(.., attempt)| attempt > FOR_EVER)
             {
                 continue;
@@ -148,7 +148,7 @@ fn can_end(nodes: &[Node]) -> Result<(), Violation> {
             by_itself = to;
         }
         let comes_to_its_end = nodes[by_itself].watcher.end.is_some();
-        let has_not_started = nodes[at].watcher.asked.is_none();
+        let has_not_started = nodes[at].watcher.command.is_none();
         if !ends[at] || !comes_to_its_end && !has_not_started {
             return Err(violation(nodes, at, None, Law::CanEnd));
         }
@@ -185,7 +185,7 @@ fn violation(nodes: &[Node], at: usize, input: Option<&Input>, law: Law) -> Viol
 /// Returns all inputs to try: every reply of every step, timeouts of the current and of other attempts, a cancel, and
 /// the operators' actions.
 fn inputs(plan: &Plan, watcher: &Watcher) -> Vec<Input> {
-    const ASKED: [Direction; 3] = [Direction::Do, Direction::Undo, Direction::Settle];
+    const DIRECTIONS: [Direction; 3] = [Direction::Do, Direction::Undo, Direction::Settle];
     let mut inputs = vec![
         Input::Start,
         Input::Cancel {
@@ -193,36 +193,36 @@ fn inputs(plan: &Plan, watcher: &Watcher) -> Vec<Input> {
         },
     ];
     for step in 0..plan.steps.len() {
-        for asked in ASKED {
+        for direction in DIRECTIONS {
             for outcome in [Outcome::Done, Outcome::Refused] {
                 inputs.push(Input::Reply {
                     step,
-                    asked,
+                    direction,
                     outcome,
                     answer: Answer::new("answer"),
                 });
             }
         }
     }
-    let (at, asked, attempt) = watcher.asked.unwrap_or((0, Direction::Do, 0));
+    let (at, direction, attempt) = watcher.command.unwrap_or((0, Direction::Do, 0));
     for attempt in attempt.saturating_sub(1)..=attempt + 1 {
         inputs.push(Input::TimedOut {
             step: at,
-            asked,
+            direction,
             attempt,
         });
     }
     for step in (0..plan.steps.len()).filter(|step| *step != at) {
         inputs.push(Input::TimedOut {
             step,
-            asked,
+            direction,
             attempt,
         });
     }
-    for asked in ASKED.into_iter().filter(|other| *other != asked) {
+    for direction in DIRECTIONS.into_iter().filter(|other| *other != direction) {
         inputs.push(Input::TimedOut {
             step: at,
-            asked,
+            direction,
             attempt,
         });
     }

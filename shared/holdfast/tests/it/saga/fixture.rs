@@ -306,8 +306,8 @@ impl Program {
             assert_eq!(row.error, state.error, "{id}");
             let in_hand = (!state.is_ended()).then(|| {
                 (
-                    plan.steps[state.at].name.to_owned(),
-                    state.asked.name().to_owned(),
+                    plan.steps[state.step].name.to_owned(),
+                    state.direction.name().to_owned(),
                 )
             });
             assert_eq!(
@@ -361,11 +361,15 @@ pub(crate) async fn sent(conn: &mut PgConnection) -> Vec<Sent> {
     .expect("the table is there");
     rows.into_iter()
         .map(|(message, key, attempt, payload)| {
-            let Key { saga, step, asked } = key.parse().expect("a key");
+            let Key {
+                saga,
+                step,
+                direction,
+            } = key.parse().expect("a key");
             Sent {
                 message,
                 saga,
-                asks: format!("{step}/{}", asked.name()),
+                asks: format!("{step}/{}", direction.name()),
                 attempt: attempt.parse().expect("a number"),
                 command: serde_json::from_slice(&payload).expect("a command"),
             }
@@ -373,29 +377,29 @@ pub(crate) async fn sent(conn: &mut PgConnection) -> Vec<Sent> {
         .collect()
 }
 
-fn reply(step: &str, asked: Direction, outcome: Outcome, answer: Answer) -> Heard {
+fn reply(step: &str, direction: Direction, outcome: Outcome, answer: Answer) -> Heard {
     Heard::Reply {
         step: step.to_owned(),
-        asked,
+        direction,
         outcome,
         answer,
     }
 }
 
 /// Returns a reply that the command was carried out.
-pub(crate) fn does(step: &str, asked: Direction) -> Heard {
+pub(crate) fn does(step: &str, direction: Direction) -> Heard {
     reply(
         step,
-        asked,
+        direction,
         Outcome::Done,
-        Answer::new(format!("{step}.{}", asked.name())),
+        Answer::new(format!("{step}.{}", direction.name())),
     )
 }
 
 /// Returns a refusal of the command.
-pub(crate) fn refuses(step: &str, asked: Direction) -> Heard {
+pub(crate) fn refuses(step: &str, direction: Direction) -> Heard {
     let answer = Answer::new(format!("{step}.refused")).because("whatever");
-    reply(step, asked, Outcome::Refused, answer)
+    reply(step, direction, Outcome::Refused, answer)
 }
 
 /// Returns a cancel by the traveller.

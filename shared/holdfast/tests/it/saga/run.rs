@@ -184,7 +184,12 @@ async fn a_batch_is_folded_over_its_sagas() {
     // Each command knows the input that led to it.
     let mut led = Vec::new();
     let mut noting = |outgoing: &Outgoing<'_>, command: Command| -> Message {
-        led.push((outgoing.cause, outgoing.saga, outgoing.step, outgoing.asked));
+        led.push((
+            outgoing.cause,
+            outgoing.saga,
+            outgoing.step,
+            outgoing.direction,
+        ));
         assert_eq!(outgoing.subject, format!("trip {}", outgoing.saga));
         dispatch(outgoing, command)
     };
@@ -225,7 +230,7 @@ async fn a_batch_is_folded_over_its_sagas() {
         .collect();
     let dispatched = led
         .into_iter()
-        .map(|(_, saga, step, asked)| (saga, format!("{step}/{}", asked.name())));
+        .map(|(_, saga, step, direction)| (saga, format!("{step}/{}", direction.name())));
     assert_eq!(sent, dispatched.collect::<Vec<_>>());
     program.is_consistent().await;
 

@@ -1,6 +1,6 @@
 //! The operators' view of sagas.
 
-use holdfast::saga::{Action, Direction, History, Mark};
+use holdfast::saga::{Action, Direction, History, Status};
 use uuid::Uuid;
 
 use super::{
@@ -41,7 +41,7 @@ fn asks(history: &History, step: &str) -> Vec<String> {
         let answer = ask.answer.as_deref().unwrap_or_default();
         format!(
             "{} {}: {}-{to} {answer}",
-            ask.asked.name(),
+            ask.direction.name(),
             ask.attempts,
             ask.first_at.second()
         )
@@ -51,8 +51,12 @@ fn asks(history: &History, step: &str) -> Vec<String> {
     asks.collect()
 }
 
-fn marks(history: &History) -> Vec<&'static str> {
-    history.steps.iter().map(|step| step.mark.name()).collect()
+fn statuses(history: &History) -> Vec<&'static str> {
+    history
+        .steps
+        .iter()
+        .map(|step| step.status.name())
+        .collect()
 }
 
 #[tokio::test]
@@ -85,7 +89,7 @@ async fn history_shows_a_running_saga() {
     assert!(summary.created_at <= summary.updated_at);
     assert_eq!(history.data, serde_json::json!({"city": "Lisbon"}));
     assert_eq!(
-        marks(&history),
+        statuses(&history),
         ["done", "done", "sent", "waiting", "waiting"]
     );
     assert_eq!(asks(&history, "hotel"), ["do 2: 1-3 hotel.do"]);
@@ -156,7 +160,7 @@ async fn history_shows_a_stuck_saga_that_goes_on() {
     );
     assert!(history.summary.stuck_since.is_some() && history.summary.due_at.is_none());
     assert_eq!(
-        marks(&history),
+        statuses(&history),
         ["done", "done", "refused", "waiting", "waiting"]
     );
     assert_eq!(history.cause, Some(("car", "refused".to_owned())));
@@ -228,12 +232,12 @@ async fn history_shows_a_stuck_saga_that_goes_on() {
     let history = program.history(id).await;
     assert_eq!(history.summary.phase, "abandoned");
     assert_eq!(
-        marks(&history),
+        statuses(&history),
         ["undone", "settled", "refused", "waiting", "waiting"]
     );
     assert_eq!(history.remaining, []);
     assert!(
-        matches!(&history.steps[1].mark, Mark::Settled(answer) if answer.kind == "hotel.settle")
+        matches!(&history.steps[1].status, Status::Settled(answer) if answer.kind == "hotel.settle")
     );
     program.is_consistent().await;
 }
@@ -322,7 +326,7 @@ async fn history_of_an_unreadable_saga_shows_its_log_and_error() {
 
     // A program that knows the version can read it.
     let history = newer.history(id).await;
-    assert_eq!(marks(&history), ["done", "sent", "waiting"]);
+    assert_eq!(statuses(&history), ["done", "sent", "waiting"]);
     assert_eq!(
         history.remaining,
         [("ticket", Direction::Do), ("insurance", Direction::Do)]
@@ -338,7 +342,7 @@ async fn history_of_an_unreadable_saga_shows_its_log_and_error() {
         .await;
     let history = newer.history(id).await;
     assert_eq!(
-        (marks(&history), history.log.len()),
+        (statuses(&history), history.log.len()),
         (vec!["done", "sent", "waiting"], 2)
     );
 }
