@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// The addresses of the services. The variables are those of `target/stack/env`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Services")]
-pub struct Places {
+pub struct ServiceUrls {
     /// The order service, as http://HOST:PORT
     #[arg(long, env = "ORDER_URL")]
     pub order_url: String,
@@ -39,7 +39,7 @@ pub struct Places {
 
 /// A client of the services, with a token for each name and role that a call is made as.
 pub struct Api {
-    places: Places,
+    urls: ServiceUrls,
     http: reqwest::Client,
     key: DevelopmentKey,
     /// A token per name and role, made once.
@@ -100,12 +100,12 @@ pub async fn insist<T, F: Future<Output = Result<T, ApiError>>>(
 
 impl Api {
     /// Returns a client of these services, with development tokens.
-    pub fn new(places: Places) -> anyhow::Result<Self> {
+    pub fn new(urls: ServiceUrls) -> anyhow::Result<Self> {
         // An error means that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let environment = std::env::var("ENVIRONMENT").unwrap_or_else(|_| "development".to_owned());
         Ok(Self {
-            places,
+            urls,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .connect_timeout(Duration::from_secs(2))
@@ -119,8 +119,8 @@ impl Api {
     }
 
     /// Returns the addresses of the services.
-    pub fn places(&self) -> &Places {
-        &self.places
+    pub fn urls(&self) -> &ServiceUrls {
+        &self.urls
     }
 
     /// Returns a development token for this name and role, the same one each time.
@@ -191,7 +191,7 @@ impl Api {
 
     /// Places an order under this idempotency key.
     pub async fn place(&self, customer: &str, key: &str, order: &Value) -> Result<Value, ApiError> {
-        let url = format!("{}/orders", self.places.order_url);
+        let url = format!("{}/orders", self.urls.order_url);
         self.call(
             Method::POST,
             url,
@@ -204,26 +204,26 @@ impl Api {
 
     /// Returns an order as an operator sees it.
     pub async fn order(&self, id: OrderId) -> Result<Value, ApiError> {
-        let url = format!("{}/orders/{id}", self.places.order_url);
+        let url = format!("{}/orders/{id}", self.urls.order_url);
         self.operator(Method::GET, url, None).await
     }
 
     /// Reads a path of the order service, as a customer.
     pub async fn read_as(&self, customer: &str, path: &str) -> Result<Value, ApiError> {
-        let url = format!("{}{path}", self.places.order_url);
+        let url = format!("{}{path}", self.urls.order_url);
         let reader = (customer, Role::Customer);
         self.call(Method::GET, url, reader, None, None).await
     }
 
     /// Returns a page of the operator's list of orders; `path` carries the query.
     pub async fn orders<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let url = format!("{}{path}", self.places.order_url);
+        let url = format!("{}{path}", self.urls.order_url);
         self.operator(Method::GET, url, None).await
     }
 
     /// Returns the products that are priced in euros and have more than 1000 units available.
     pub async fn skus(&self) -> Result<Vec<String>, ApiError> {
-        let url = format!("{}/products?limit=200", self.places.inventory_url);
+        let url = format!("{}/products?limit=200", self.urls.inventory_url);
         let page: Value = self.operator(Method::GET, url, None).await?;
         let products = page["products"].as_array().cloned().unwrap_or_default();
         let plenty = |product: &&Value| {
@@ -239,7 +239,7 @@ impl Api {
 
     /// Cancels an order, as its customer.
     pub async fn cancel(&self, customer: &str, id: OrderId) -> Result<Value, ApiError> {
-        let url = format!("{}/orders/{id}/cancel", self.places.order_url);
+        let url = format!("{}/orders/{id}/cancel", self.urls.order_url);
         self.call(Method::POST, url, (customer, Role::Customer), None, None)
             .await
     }
@@ -258,7 +258,7 @@ impl Api {
     pub async fn payment(&self, id: OrderId) -> Result<Value, ApiError> {
         self.operator(
             Method::GET,
-            format!("{}/operator/payments/{id}", self.places.payment_url),
+            format!("{}/operator/payments/{id}", self.urls.payment_url),
             None,
         )
         .await
@@ -268,7 +268,7 @@ impl Api {
     pub async fn reservation(&self, id: OrderId) -> Result<Value, ApiError> {
         self.operator(
             Method::GET,
-            format!("{}/operator/reservations/{id}", self.places.inventory_url),
+            format!("{}/operator/reservations/{id}", self.urls.inventory_url),
             None,
         )
         .await
@@ -278,7 +278,7 @@ impl Api {
     pub async fn mails(&self, id: OrderId) -> Result<Vec<Value>, ApiError> {
         self.operator(
             Method::GET,
-            format!("{}/operator/mails?order={id}", self.places.notification_url),
+            format!("{}/operator/mails?order={id}", self.urls.notification_url),
             None,
         )
         .await
@@ -286,13 +286,13 @@ impl Api {
 
     /// Returns a page of sagas, newest first; `query` filters them: `?phase=stuck,broken`.
     pub async fn sagas(&self, query: &str) -> Result<Value, ApiError> {
-        let url = format!("{}/operator/sagas{query}", self.places.orchestrator_url);
+        let url = format!("{}/operator/sagas{query}", self.urls.orchestrator_url);
         self.operator(Method::GET, url, None).await
     }
 
     /// Returns a saga with every step; `id` is its own, or its order's.
     pub async fn saga(&self, id: &str) -> Result<Value, ApiError> {
-        let url = format!("{}/operator/sagas/{id}", self.places.orchestrator_url);
+        let url = format!("{}/operator/sagas/{id}", self.urls.orchestrator_url);
         self.operator(Method::GET, url, None).await
     }
 
@@ -305,7 +305,7 @@ impl Api {
     ) -> Result<Value, ApiError> {
         let url = format!(
             "{}/operator/sagas/{id}/{action}",
-            self.places.orchestrator_url
+            self.urls.orchestrator_url
         );
         self.operator(Method::POST, url, Some(&json!({ "note": note })))
             .await
@@ -340,7 +340,7 @@ impl Api {
         currency: &str,
         units: i64,
     ) -> Result<(), ApiError> {
-        let url = format!("{}/operator/products/{sku}", self.places.inventory_url);
+        let url = format!("{}/operator/products/{sku}", self.urls.inventory_url);
         let product = json!({ "name": name, "price_minor": price, "currency": currency });
         let _: Value = self
             .operator(Method::PUT, url.clone(), Some(&product))
@@ -358,7 +358,7 @@ impl Api {
     pub async fn fund(&self, customer: &str, amount: i64, currency: &str) -> Result<(), ApiError> {
         let url = format!(
             "{}/operator/wallets/{customer}/deposits",
-            self.places.payment_url
+            self.urls.payment_url
         );
         let deposit = format!("seed {customer} {currency}");
         let body = json!({ "deposit": deposit, "amount_minor": amount, "currency": currency });
@@ -367,14 +367,14 @@ impl Api {
     }
 
     fn url(&self, service: &str, path: &str) -> String {
-        let places = &self.places;
+        let urls = &self.urls;
         let base = match service {
-            "order" => &places.order_url,
-            "payment" => &places.payment_url,
-            "inventory" => &places.inventory_url,
-            "notification" => &places.notification_url,
-            "orchestrator" => &places.orchestrator_url,
-            "card-processor" => &places.card_processor_url,
+            "order" => &urls.order_url,
+            "payment" => &urls.payment_url,
+            "inventory" => &urls.inventory_url,
+            "notification" => &urls.notification_url,
+            "orchestrator" => &urls.orchestrator_url,
+            "card-processor" => &urls.card_processor_url,
             _ => unreachable!("{service:?} is a service"),
         };
         format!("{base}{path}")

@@ -11,7 +11,7 @@ use std::{
 
 use contracts::value::OrderId;
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     reconcile::{Report, Sources, Wanted, reconcile},
     traffic::{Cancel, Coordination, Ending, seed},
 };
@@ -131,14 +131,14 @@ impl System {
             token_file: service_token_file("holdfast"),
             extra: settings.into_iter().collect(),
         };
-        let place = |service: &str| wiring.url(service);
-        let places = Places {
-            order_url: place("order"),
-            payment_url: place("payment"),
-            inventory_url: place("inventory"),
-            notification_url: place("notification"),
-            orchestrator_url: place("orchestrator"),
-            card_processor_url: place("card-processor"),
+        let url = |service: &str| wiring.url(service);
+        let urls = ServiceUrls {
+            order_url: url("order"),
+            payment_url: url("payment"),
+            inventory_url: url("inventory"),
+            notification_url: url("notification"),
+            orchestrator_url: url("orchestrator"),
+            card_processor_url: url("card-processor"),
         };
         let book = |service: &str| databases[service].url_of("auditor");
         let sources = Sources {
@@ -153,7 +153,7 @@ impl System {
             auditor_password_file: None,
         };
         let system = Self {
-            api: Api::new(places).expect("a client"),
+            api: Api::new(urls).expect("a client"),
             probe: Probe::attach(&vhost).await,
             vhost,
             broker,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Parser;
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     compare::{Plan, compare},
     reconcile::Sources,
     traffic::seed,
@@ -15,7 +15,7 @@ use load_tests::{
 #[command(name = "compare")]
 struct Arguments {
     #[command(flatten)]
-    places: Places,
+    urls: ServiceUrls,
     #[command(flatten)]
     sources: Sources,
     /// Orders each way, per round
@@ -33,7 +33,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Arguments {
-        places,
+        urls,
         sources,
         orders,
         rate,
@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
         rate > 0.0 && rate <= 1000.0,
         "--rate must be more than 0, and at most 1000 orders per second"
     );
-    let api = Arc::new(Api::new(places)?);
+    let api = Arc::new(Api::new(urls)?);
     seed(&api).await?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let plan = Plan {

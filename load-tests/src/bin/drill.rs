@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     drill::{self, Drill, LockServer, Stage, Verdict},
     reconcile::Sources,
 };
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(name = "drill")]
 struct Arguments {
     #[command(flatten)]
-    places: Places,
+    urls: ServiceUrls,
     #[command(flatten)]
     books: Sources,
     #[command(flatten)]
@@ -40,13 +40,13 @@ fn minutes(text: &str) -> Result<f64, String> {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
-        places,
+        urls,
         books,
         locks,
         drill,
         minutes,
     } = Arguments::parse();
-    let api = Arc::new(Api::new(places)?);
+    let api = Arc::new(Api::new(urls)?);
     let stage = Stage::new(api, books, locks, Arc::new(|line| println!("{line}")));
     let outage = Duration::from_secs_f64(minutes * 60.0);
     let verdict = tokio::select! {

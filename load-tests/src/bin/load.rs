@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     load::{
         drive::{Plan, drive},
         profile::{PROFILES, Profile},
@@ -21,7 +21,7 @@ use load_tests::{
 #[command(name = "load")]
 struct Arguments {
     #[command(flatten)]
-    places: Places,
+    urls: ServiceUrls,
 
     /// The books; without them queues and outboxes are not measured, and nothing is reconciled
     #[command(flatten)]
@@ -84,7 +84,7 @@ enum Arrivals {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
-        places,
+        urls,
         sources,
         profile,
         rate,
@@ -142,7 +142,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         folder: out.clone(),
         sources,
     };
-    let report = drive(Arc::new(Api::new(places)?), plan).await?;
+    let report = drive(Arc::new(Api::new(urls)?), plan).await?;
     report.write(&out)?;
     println!("{}", report.summary());
     println!("{}", out.join("report.html").display());

@@ -3,7 +3,7 @@
 
 use clap::{Parser, ValueEnum};
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     table,
 };
 use serde_json::Value;
@@ -13,7 +13,7 @@ use serde_json::Value;
 #[command(name = "sagas")]
 struct Arguments {
     #[command(flatten)]
-    places: Places,
+    urls: ServiceUrls,
     /// The id of a saga or of an order, to be shown with every step; without it, sagas are listed
     id: Option<String>,
     /// The operator action to take
@@ -54,7 +54,7 @@ impl Action {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let api = Api::new(arguments.places)?;
+    let api = Api::new(arguments.urls)?;
     let text = match (arguments.id, arguments.action) {
         (None, _) => {
             let phase = arguments

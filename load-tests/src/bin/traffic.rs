@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use holdfast::backoff::Backoff;
 use load_tests::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     traffic::{Plan, Ways, once, run, seed},
 };
 
@@ -14,7 +14,7 @@ use load_tests::{
 #[command(name = "traffic")]
 struct Arguments {
     #[command(flatten)]
-    places: Places,
+    urls: ServiceUrls,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,8 +68,8 @@ struct Way {
 #[expect(clippy::print_stdout, reason = "it is what its user sees")]
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Arguments { places, command } = Arguments::parse();
-    let api = Api::new(places)?;
+    let Arguments { urls, command } = Arguments::parse();
+    let api = Api::new(urls)?;
     let good = match command {
         Command::Seed => {
             let (products, wallets) = seed(&api).await?;

@@ -89,14 +89,14 @@ impl Bench {
 
     /// Reads the counters.
     pub(super) async fn read(&self) -> anyhow::Result<Odometer> {
-        let places = self.api.places();
+        let urls = self.api.urls();
         let mut messages = 0.0;
         for url in [
-            &places.order_url,
-            &places.payment_url,
-            &places.inventory_url,
-            &places.notification_url,
-            &places.orchestrator_url,
+            &urls.order_url,
+            &urls.payment_url,
+            &urls.inventory_url,
+            &urls.notification_url,
+            &urls.orchestrator_url,
         ] {
             messages += self.api.metric(url, "outbox_published_total").await?;
         }

@@ -40,7 +40,7 @@ pub(super) struct Counted {
 
 impl Counted {
     pub(super) async fn now(stage: &Stage) -> anyhow::Result<Self> {
-        let url = &stage.api.places().payment_url;
+        let url = &stage.api.urls().payment_url;
         let metric = async |name: &'static str| insist(|| stage.api.metric(url, name)).await;
         Ok(Self {
             lost: metric("lock_lost_total").await?,
@@ -237,7 +237,7 @@ impl Stage {
     /// Blocks each thread of payment that has received a response of the card processor, before it uses the response;
     /// or releases them.
     pub(super) async fn hold_answers(&self, hold: bool) -> anyhow::Result<()> {
-        let (url, hold) = (&self.api.places().payment_url, json!({ "hold": hold }));
+        let (url, hold) = (&self.api.urls().payment_url, json!({ "hold": hold }));
         let path = "/demo/failpoints/payment.after_card_call";
         insist(|| self.api.put_at(url, path, &hold)).await?;
         Ok(())

@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_secs(120);
 
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
     let mut redis = stage.redis().await?;
-    let url = &stage.api.places().payment_url;
+    let url = &stage.api.urls().payment_url;
     let mut measured = Vec::new();
     for (name, on) in [("fencing on", true), ("fencing off", false)] {
         stage.say(&format!("--- {name}"));

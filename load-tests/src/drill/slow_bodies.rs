@@ -101,7 +101,7 @@ impl Way {
 pub(super) async fn run(stage: &Stage) -> anyhow::Result<(Vec<&'static str>, Vec<Measured>)> {
     stage.warm_up().await;
     let known = known(stage).await?;
-    let target = Target::new(&stage.api.places().order_url, "/orders")?;
+    let target = Target::new(&stage.api.urls().order_url, "/orders")?;
     let mut seen: BTreeMap<Way, Seen> = BTreeMap::new();
     for round in 0..ROUNDS {
         let mut ways = Way::ALL;

@@ -182,7 +182,7 @@ impl Stage {
         if let Some(server) = Process::mail_server(&self.whose) {
             server.go_on();
         }
-        let payment = &self.api.places().payment_url;
+        let payment = &self.api.urls().payment_url;
         let (cards, prices, mails) = (
             json!({ "breaker": "automatic", "bulkhead": "on", "cut_off": "off" }),
             json!({ "breaker": "automatic", "bulkhead": "on", "retry_budget": "on", "fallback": "on" }),
@@ -291,7 +291,7 @@ impl Stage {
 
     /// Waits until all mails are sent, and returns the time that it took.
     pub(super) async fn mails_are_sent(&self) -> anyhow::Result<Duration> {
-        let (begun, url) = (Instant::now(), &self.api.places().notification_url);
+        let (begun, url) = (Instant::now(), &self.api.urls().notification_url);
         while insist(|| self.api.metric(url, "mails_queued")).await? > 0.0 {
             anyhow::ensure!(begun.elapsed() < REST, "mails still wait to be sent");
             holdfast::backoff::pause(Duration::from_millis(200)).await;

@@ -59,7 +59,7 @@ pub(super) enum Ended {
 }
 
 /// A response that arrived before the body was whole.
-struct Answer {
+struct EarlyResponse {
     status: u16,
     retry_after: Option<Duration>,
 }
@@ -147,7 +147,7 @@ async fn trickle(
     target: &Target,
     head: &str,
     counts: &Mutex<Counts>,
-) -> io::Result<Option<Answer>> {
+) -> io::Result<Option<EarlyResponse>> {
     let mut stream = TcpStream::connect(&target.authority).await?;
     stream.write_all(head.as_bytes()).await?;
     let _open = Open::new(counts);
@@ -159,7 +159,7 @@ async fn trickle(
             read = stream.read_buf(&mut answer) => {
                 let text = String::from_utf8_lossy(&answer);
                 if read? == 0 || text.contains("\r\n\r\n") {
-                    return Ok(Answer::read(&text));
+                    return Ok(EarlyResponse::read(&text));
                 }
             }
             _ = drips.tick() => stream.write_all(b" ").await?,
@@ -167,7 +167,7 @@ async fn trickle(
     }
 }
 
-impl Answer {
+impl EarlyResponse {
     /// Reads the head of a response; `None` if it is not HTTP/1.1.
     fn read(head: &str) -> Option<Self> {
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
@@ -221,10 +221,10 @@ mod tests {
     #[test]
     fn status_and_retry_after_are_read_from_a_response() {
         let head = "HTTP/1.1 408 Request Timeout\r\nRetry-After: 1\r\n\r\n";
-        let answer = Answer::read(head).expect("an answer");
+        let answer = EarlyResponse::read(head).expect("an answer");
         assert_eq!(answer.status, 408);
         assert_eq!(answer.retry_after, Some(Duration::from_secs(1)));
-        assert!(Answer::read("").is_none());
+        assert!(EarlyResponse::read("").is_none());
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ use super::{
     schedule::{Arrival, Scenario as Wants, Ticket},
 };
 use crate::{
-    api::{Api, Places},
+    api::{Api, ServiceUrls},
     traffic::{Cancel, Coordination, Ending, Ways},
 };
 
@@ -45,7 +45,7 @@ const HOT: &str = "TEA-EARL-GREY";
 /// The state that all users share.
 pub struct Crowd {
     board: Arc<Board>,
-    places: Places,
+    urls: ServiceUrls,
     tokens: BTreeMap<String, String>,
     skus: Vec<String>,
     ways: Ways,
@@ -97,7 +97,7 @@ impl Crowd {
             .build()?;
         let crowd = Self {
             board: Arc::clone(board),
-            places: api.places().clone(),
+            urls: api.urls().clone(),
             tokens,
             skus,
             ways,
@@ -120,7 +120,7 @@ impl Crowd {
         let configuration = GooseConfiguration::parse_args_default::<&str>(&[])
             .map_err(|error| anyhow::anyhow!("goose: {error}"))?;
         let mut attack = *GooseAttack::initialize_with_config(configuration)?
-            .set_default(GooseDefault::Host, self.places.order_url.as_str())?
+            .set_default(GooseDefault::Host, self.urls.order_url.as_str())?
             .set_default(GooseDefault::Users, self.size)?
             .set_default(GooseDefault::IncreaseRate, "500")?
             // One iteration serves all tickets that a user ever takes.
@@ -199,7 +199,7 @@ impl Crowd {
         let plan = Plan::new(arrival.scenario, &self.skus, self.ways.draw());
         let token = self.tokens.get(&plan.customer).map_or("", String::as_str);
         if arrival.scenario == Wants::BrowseAndOrder {
-            let products = format!("{}/products", self.places.inventory_url);
+            let products = format!("{}/products", self.urls.inventory_url);
             let list = user.client.get(format!("{products}?limit=50"));
             ask(user, GooseMethod::Get, "/products", list.bearer_auth(token)).await?;
             let one = user.client.get(format!("{products}/{}", plan.skus[0]));
@@ -213,7 +213,7 @@ impl Crowd {
         }
         let request = user
             .client
-            .post(format!("{}/orders", self.places.order_url))
+            .post(format!("{}/orders", self.urls.order_url))
             .bearer_auth(token)
             .header("Idempotency-Key", Uuid::now_v7().to_string())
             .json(&plan.body);
@@ -240,7 +240,7 @@ impl Crowd {
 
     async fn cancel(&self, user: &mut GooseUser, customer: &str, id: OrderId) {
         let token = self.tokens.get(customer).map_or("", String::as_str);
-        let url = format!("{}/orders/{id}/cancel", self.places.order_url);
+        let url = format!("{}/orders/{id}/cancel", self.urls.order_url);
         let request = user.client.post(url).bearer_auth(token);
         if let Err(kind) = ask(user, GooseMethod::Post, "/orders/{id}/cancel", request).await {
             self.board.cancel_failed(id, kind);

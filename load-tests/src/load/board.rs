@@ -75,11 +75,11 @@ struct Waiting {
     arrival: Arrival,
     ending: Ending,
     customer: String,
-    stage: Stage,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Stage {
+enum Progress {
     /// On its way to its first end.
     First,
     /// Confirmed, and to be cancelled; the cancel is due since then.
@@ -251,7 +251,7 @@ impl Board {
             arrival,
             ending,
             customer,
-            stage: Stage::First,
+            progress: Progress::First,
         };
         inner.waiting.insert(seen.id, waiting);
         Ok(())
@@ -274,7 +274,7 @@ impl Board {
     pub fn cancel_failed(&self, id: OrderId, kind: String) {
         let mut inner = self.lock();
         if let Some(waiting) = inner.waiting.get_mut(&id) {
-            waiting.stage = Stage::Any;
+            waiting.progress = Progress::Any;
         }
         *inner.errors.entry(format!("cancel: {kind}")).or_default() += 1;
     }
@@ -305,16 +305,18 @@ impl Board {
         let mut inner = self.lock();
         let waiting = inner.waiting.get(&seen.id)?;
         let confirmed = seen.state == "confirmed";
-        match (waiting.stage, waiting.ending.cancel()) {
+        match (waiting.progress, waiting.ending.cancel()) {
             // The order was confirmed before its cancel, or is about to be cancelled.
-            (Stage::First, Cancel::AtOnce) | (Stage::Undoing(_), _) if confirmed => return None,
+            (Progress::First, Cancel::AtOnce) | (Progress::Undoing(_), _) if confirmed => {
+                return None;
+            }
             _ => {}
         }
         let rested_at = inner.clock.translate(seen.updated_at).unwrap_or(now);
         let waiting = inner.waiting.get_mut(&seen.id)?;
-        let (arrival, ending, stage) = (waiting.arrival, waiting.ending, waiting.stage);
-        if stage == Stage::First && ending.cancel() == Cancel::WhenConfirmed && confirmed {
-            waiting.stage = Stage::Undoing(now);
+        let (arrival, ending, progress) = (waiting.arrival, waiting.ending, waiting.progress);
+        if progress == Progress::First && ending.cancel() == Cancel::WhenConfirmed && confirmed {
+            waiting.progress = Progress::Undoing(now);
             let customer = waiting.customer.clone();
             inner.rested(arrival, rested_at);
             return Some(Ticket::Cancel {
@@ -324,14 +326,14 @@ impl Board {
             });
         }
         inner.waiting.remove(&seen.id);
-        match stage {
-            Stage::Undoing(wanted) => inner.undone.add(rested_at.saturating_sub(wanted)),
+        match progress {
+            Progress::Undoing(wanted) => inner.undone.add(rested_at.saturating_sub(wanted)),
             // A first rest before a cancel that failed is counted already.
-            Stage::Any if ending.cancel() == Cancel::WhenConfirmed => return None,
-            Stage::Any | Stage::First => inner.rested(arrival, rested_at),
+            Progress::Any if ending.cancel() == Cancel::WhenConfirmed => return None,
+            Progress::Any | Progress::First => inner.rested(arrival, rested_at),
         }
         let (state, reason) = ending.expected();
-        if stage != Stage::Any && (seen.state != state || seen.reason.as_deref() != reason) {
+        if progress != Progress::Any && (seen.state != state || seen.reason.as_deref() != reason) {
             let end = seen.reason.as_deref().unwrap_or("");
             let kind = format!("{} ended {} {end}", arrival.scenario.name(), seen.state);
             *inner.errors.entry(kind).or_default() += 1;

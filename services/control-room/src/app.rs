@@ -34,7 +34,7 @@ impl App {
             http,
             identity,
             demo,
-            places,
+            urls,
             books,
             locks,
             room: settings,
@@ -47,8 +47,8 @@ impl App {
             environment.refuse_development_password(variable, &url)?;
         }
         // Drills do what visitors can do, so they need demo mode as well.
-        let drilled = is_demo.then(|| Api::new(places.clone())).transpose()?;
-        let services = Arc::new(Services::new(places, &identity, is_demo, &settings)?);
+        let drilled = is_demo.then(|| Api::new(urls.clone())).transpose()?;
+        let services = Arc::new(Services::new(urls, &identity, is_demo, &settings)?);
         let auditor = Arc::new(Auditor::new(&books)?);
         let room = Arc::new(Room::new());
         let (master, drills) = drilled

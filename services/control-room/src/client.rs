@@ -6,7 +6,7 @@ mod call;
 use std::{collections::BTreeSet, time::Duration};
 
 pub(crate) use books::{Auditor, Invariants};
-pub(crate) use call::{Answer, Call, Verb};
+pub(crate) use call::{Call, RawResponse, Verb};
 
 use chassis::{
     client::{TokenFile, retry_after, traced},
@@ -15,7 +15,7 @@ use chassis::{
 };
 use contracts::value::CustomerId;
 use holdfast::deadline::Deadline;
-use load_tests::api::Places;
+use load_tests::api::ServiceUrls;
 use reqwest::{Method, Response, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ enum Tokens {
 /// A client of the services, with the room's own tokens.
 pub(crate) struct Services {
     http: reqwest::Client,
-    places: Places,
+    urls: ServiceUrls,
     tokens: Tokens,
 }
 
@@ -89,7 +89,7 @@ struct Saga {
 
 /// The queues and failpoints by which a service can be broken, and the queues that are paused.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Stage {
+pub(crate) struct FaultTargets {
     pub(crate) queues: Vec<String>,
     pub(crate) paused: Vec<String>,
     pub(crate) failpoints: Vec<String>,
@@ -98,7 +98,7 @@ pub(crate) struct Stage {
 
 impl Services {
     pub(crate) fn new(
-        places: Places,
+        urls: ServiceUrls,
         identity: &IdentitySettings,
         demo: bool,
         settings: &RoomSettings,
@@ -123,21 +123,17 @@ impl Services {
             .pool_idle_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self {
-            http,
-            places,
-            tokens,
-        })
+        Ok(Self { http, urls, tokens })
     }
 
     fn place(&self, service: &str) -> Result<(&'static str, &str), Error> {
         let urls = [
-            &self.places.order_url,
-            &self.places.payment_url,
-            &self.places.inventory_url,
-            &self.places.notification_url,
-            &self.places.orchestrator_url,
-            &self.places.card_processor_url,
+            &self.urls.order_url,
+            &self.urls.payment_url,
+            &self.urls.inventory_url,
+            &self.urls.notification_url,
+            &self.urls.orchestrator_url,
+            &self.urls.card_processor_url,
         ];
         SERVICES
             .into_iter()
@@ -217,7 +213,7 @@ impl Services {
         service: &str,
         call: Call<'_>,
         deadline: Deadline,
-    ) -> Result<Answer, Error> {
+    ) -> Result<RawResponse, Error> {
         let (service, response) = self.send(service, call, deadline).await?;
         let text = |name: header::HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
@@ -230,7 +226,7 @@ impl Services {
         let body = deadline.run(response.bytes()).await;
         let body = body.map_err(|late| away(late.to_string()))?;
         let body = body.map_err(|error| away(error.to_string()))?.to_vec();
-        Ok(Answer {
+        Ok(RawResponse {
             status,
             content_type,
             retry_after,
@@ -253,7 +249,7 @@ impl Services {
             body,
         };
         if !(200..300).contains(&answer.status) {
-            let Answer {
+            let RawResponse {
                 status,
                 retry_after,
                 body,
@@ -309,7 +305,7 @@ impl Services {
     }
 
     /// Returns the queues and failpoints by which a service can be broken. The route exists only in demo mode.
-    pub(crate) async fn stage(&self, service: &str) -> Result<Stage, Error> {
+    pub(crate) async fn fault_targets(&self, service: &str) -> Result<FaultTargets, Error> {
         self.read(service, "/demo").await
     }
 

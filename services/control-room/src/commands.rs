@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub(crate) use drills::DrillBox;
 
-use crate::domain::{Board, Entry, News, Step, View};
+use crate::domain::{Board, Change, Entry, Step, View};
 
 /// The number of orders that a watcher is shown.
 pub(crate) const SHOWN: usize = 50;
@@ -172,11 +172,11 @@ impl Room {
         coordination: &str,
         step: Step,
         trace_id: Option<String>,
-        news: News,
+        change: Change,
     ) {
         let now = OffsetDateTime::now_utc();
         self.board()
-            .hear(order, coordination, step, trace_id, news, now);
+            .hear(order, coordination, step, trace_id, change, now);
     }
 
     /// Applies the order service's view of an order to the board.

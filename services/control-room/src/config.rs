@@ -7,7 +7,7 @@ use chassis::settings::{
     DemoSettings, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
 };
 use clap::{Args, Parser};
-use load_tests::{api::Places, drill::LockServer, reconcile::Sources};
+use load_tests::{api::ServiceUrls, drill::LockServer, reconcile::Sources};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,7 +29,7 @@ pub struct Config {
     pub telemetry: TelemetrySettings,
     /// The URLs of the services.
     #[command(flatten)]
-    pub places: Places,
+    pub urls: ServiceUrls,
     /// The databases and the broker that the books are read from.
     #[command(flatten)]
     pub books: Sources,

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use crate::{
     commands::Room,
-    domain::{News, Opening, State, Step, plain},
+    domain::{Change, Opening, State, Step, plain},
 };
 
 /// The bindings of the room's queue: every event of choreography, every command and reply of orchestration.
@@ -79,12 +79,12 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
         at: event.time.unwrap_or_else(OffsetDateTime::now_utc),
         detail: serde_json::from_slice(&event.data).unwrap_or_default(),
     };
-    let news = news(&event, coordination);
-    room.hear(order, coordination, step, trace_id, news);
+    let change = change(&event, coordination);
+    room.hear(order, coordination, step, trace_id, change);
 }
 
 /// Returns what a message tells of its order's state. A message that cannot be decoded tells nothing.
-fn news(event: &Incoming, coordination: &str) -> News {
+fn change(event: &Incoming, coordination: &str) -> Change {
     let read = match event.kind.as_str() {
         OrderCreated::TYPE => decode(event).map(|created: OrderCreated| {
             let OrderCreated {
@@ -101,38 +101,38 @@ fn news(event: &Incoming, coordination: &str) -> News {
                 opening(&start.customer, &start.lines, start.amount, &start.payment)
             }
             // Only its customer can cancel a confirmed order.
-            Saga::UndoOrder => News::Moved {
+            Saga::UndoOrder => Change::Moved {
                 version: start.order_version,
                 state: State::Cancelling,
                 reason: word(&CancelReason::Customer),
             },
         }),
-        OrderConfirmed::TYPE => decode(event).map(|confirmed: OrderConfirmed| News::Moved {
+        OrderConfirmed::TYPE => decode(event).map(|confirmed: OrderConfirmed| Change::Moved {
             version: confirmed.order_version,
             state: State::Confirmed,
             reason: None,
         }),
-        OrderCancelling::TYPE => decode(event).map(|cancelling: OrderCancelling| News::Moved {
+        OrderCancelling::TYPE => decode(event).map(|cancelling: OrderCancelling| Change::Moved {
             version: cancelling.order_version,
             state: State::Cancelling,
             reason: word(&cancelling.reason),
         }),
-        CancelRequested::TYPE => decode(event).map(|requested: CancelRequested| News::Moved {
+        CancelRequested::TYPE => decode(event).map(|requested: CancelRequested| Change::Moved {
             version: requested.order_version,
             state: State::Cancelling,
             reason: word(&requested.reason),
         }),
-        OrderCancelled::TYPE => decode(event).map(|cancelled: OrderCancelled| News::Moved {
+        OrderCancelled::TYPE => decode(event).map(|cancelled: OrderCancelled| Change::Moved {
             version: cancelled.order_version,
             state: State::Cancelled,
             reason: word(&cancelled.reason),
         }),
-        OrderCompleted::TYPE => return News::Committed,
+        OrderCompleted::TYPE => return Change::Committed,
         // It brings a choreographed order to rest. An orchestrated one goes on to `order.completed`.
-        InventoryCommitted::TYPE if coordination != ORCHESTRATION => return News::Committed,
-        _ => return News::Other,
+        InventoryCommitted::TYPE if coordination != ORCHESTRATION => return Change::Committed,
+        _ => return Change::Other,
     };
-    read.unwrap_or(News::Other)
+    read.unwrap_or(Change::Other)
 }
 
 fn opening(
@@ -140,12 +140,12 @@ fn opening(
     lines: &[PricedLine],
     amount: Money,
     payment: &PaymentMethod,
-) -> News {
+) -> Change {
     let payment = match payment {
         PaymentMethod::Wallet => "wallet",
         PaymentMethod::Card { .. } => "card",
     };
-    News::Created(Box::new(Opening {
+    Change::Created(Box::new(Opening {
         customer: customer.id.to_string(),
         amount,
         items: lines

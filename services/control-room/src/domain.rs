@@ -13,7 +13,7 @@ use std::{
 };
 
 use order::Order;
-pub use order::{Entry, News, Opening, OrderLine, State, View, trace_id};
+pub use order::{Change, Entry, Opening, OrderLine, State, View, trace_id};
 pub use step::{Ask, Detail, Said, Step, StepLine, plain};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -43,10 +43,10 @@ impl Board {
         coordination: &str,
         step: Step,
         trace_id: Option<String>,
-        news: News,
+        change: Change,
         now: OffsetDateTime,
     ) {
-        if let News::Created(opening) = &news {
+        if let Change::Created(opening) = &change {
             let Opening {
                 customer,
                 amount,
@@ -88,14 +88,14 @@ impl Board {
             order.trace_id = trace_id;
         }
         order.step(step);
-        match news {
-            News::Moved {
+        match change {
+            Change::Moved {
                 version,
                 state,
                 reason,
             } => order.to(version, state, reason),
-            News::Committed => order.committed = true,
-            News::Created(_) | News::Other => {}
+            Change::Committed => order.committed = true,
+            Change::Created(_) | Change::Other => {}
         }
         self.changed.insert(id);
         self.bound();

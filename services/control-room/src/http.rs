@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::{OpenApi, openapi::security::SecurityRequirement};
 
 use crate::{
-    client::{Answer, Auditor, Services},
+    client::{Auditor, RawResponse, Services},
     commands::{DrillBox, Room},
     config::{Hosts, Link},
 };
@@ -99,7 +99,7 @@ pub(crate) fn routes(routes: &mut Routes, demo: bool) {
 }
 
 /// Turns a service's response into the room's, with the same status, Retry-After, content type and body.
-fn passed(answer: Answer) -> Result<HttpResponse, Problem> {
+fn passed(answer: RawResponse) -> Result<HttpResponse, Problem> {
     let status = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
     if let Some(after) = answer.retry_after {

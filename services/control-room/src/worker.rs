@@ -125,8 +125,8 @@ async fn health(services: &Services, demo: bool) -> Value {
         // `None` from a service that does not answer: it is not known whether its queues are paused.
         let paused = async {
             if demo {
-                let stage = services.stage(service).await.ok()?;
-                Some(stage.paused)
+                let targets = services.fault_targets(service).await.ok()?;
+                Some(targets.paused)
             } else {
                 Some(Vec::new())
             }

@@ -37,7 +37,7 @@ pub(crate) const MESSAGING: [&str; 4] = [
 
 /// The state that the routes work on.
 #[derive(Clone)]
-pub(crate) struct Stage {
+pub(crate) struct DemoState {
     /// The switches of its queues, and its publisher; `None` in a service without messages.
     pub(crate) queues: Option<(Controls, Publisher)>,
     /// The failpoints at which it can be made to crash, or to wait.
@@ -50,7 +50,7 @@ pub(crate) struct Stage {
     pub(crate) process: Uuid,
 }
 
-impl Stage {
+impl DemoState {
     fn controls(&self, queue: &str) -> Result<(&Controls, &Publisher), Problem> {
         self.queues
             .as_ref()
@@ -175,19 +175,19 @@ struct Poisoned {
 /// Shows the faults that can be caused in this service, and those that are.
 #[utoipa::path(tag = "demo", operation_id = "show_broken", responses((status = 200, body = Broken)))]
 #[get("/demo")]
-async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
-    let (queues, paused) = stage
+async fn show(_: Operator, state: web::Data<DemoState>) -> HttpResponse {
+    let (queues, paused) = state
         .queues
         .as_ref()
         .map(|(controls, _)| (controls.queues(), controls.paused()))
         .unwrap_or_default();
     HttpResponse::Ok().json(Broken {
-        process: stage.process,
+        process: state.process,
         queues,
         paused,
-        failpoints: Arc::clone(&stage.failpoints),
+        failpoints: Arc::clone(&state.failpoints),
         failpoints_compiled_in: failpoint::ENABLED,
-        switches: stage.switches.iter().map(SwitchView::from).collect(),
+        switches: state.switches.iter().map(SwitchView::from).collect(),
     })
 }
 
@@ -201,10 +201,10 @@ async fn show(_: Operator, stage: web::Data<Stage>) -> HttpResponse {
 #[post("/demo/queues/{queue}/pause")]
 async fn pause(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     queue: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    stage.controls(&queue)?.0.pause(&queue, true);
+    state.controls(&queue)?.0.pause(&queue, true);
     warn!(queue = *queue, operator = %operator.id, "paused");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -219,10 +219,10 @@ async fn pause(
 #[post("/demo/queues/{queue}/resume")]
 async fn resume(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     queue: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    stage.controls(&queue)?.0.pause(&queue, false);
+    state.controls(&queue)?.0.pause(&queue, false);
     warn!(queue = *queue, operator = %operator.id, "goes on");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -241,7 +241,7 @@ async fn resume(
 #[post("/demo/queues/{queue}/damage")]
 async fn damage(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     queue: web::Path<String>,
     JsonBody(Damage { containing }): JsonBody<Damage>,
 ) -> Result<HttpResponse, Problem> {
@@ -251,7 +251,7 @@ async fn damage(
             "has 4 to 100 characters",
         ));
     }
-    stage.controls(&queue)?;
+    state.controls(&queue)?;
     chaos::damage(&queue, &containing)
         .map_err(|error| Problem::not_implemented(error.to_string()))?;
     warn!(queue = *queue, containing, operator = %operator.id, "the next such message will be damaged");
@@ -268,10 +268,10 @@ async fn damage(
 #[post("/demo/queues/{queue}/poison")]
 async fn poison(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     queue: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (_, publisher) = stage.controls(&queue)?;
+    let (_, publisher) = state.controls(&queue)?;
     let message = Message {
         id: Uuid::now_v7(),
         exchange: retry_exchange(&queue),
@@ -307,10 +307,10 @@ async fn poison(
 #[post("/demo/failpoints/{name}")]
 async fn crash(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    stage.set(&name, "1*return(abort)")?;
+    state.set(&name, "1*return(abort)")?;
     warn!(failpoint = *name, operator = %operator.id, "the process will abort there");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -329,11 +329,11 @@ async fn crash(
 #[put("/demo/failpoints/{name}")]
 async fn hold(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     name: web::Path<String>,
     JsonBody(Holding { hold }): JsonBody<Holding>,
 ) -> Result<HttpResponse, Problem> {
-    stage.set(&name, if hold { "pause" } else { "off" })?;
+    state.set(&name, if hold { "pause" } else { "off" })?;
     warn!(failpoint = *name, hold, operator = %operator.id, "threads will wait there, or go on");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -348,13 +348,13 @@ async fn hold(
 #[put("/demo/faults")]
 async fn fail(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     JsonBody(fault): JsonBody<Fault>,
 ) -> Result<HttpResponse, Problem> {
     if fault.latency_ms > 60_000 {
         return Err(Problem::invalid_field("latency_ms", "is from 0 to 60000"));
     }
-    stage.faults.set(fault.latency_ms, fault.unavailable);
+    state.faults.set(fault.latency_ms, fault.unavailable);
     warn!(?fault, operator = %operator.id, "faults are set");
     Ok(HttpResponse::NoContent().finish())
 }
@@ -370,13 +370,13 @@ async fn fail(
 #[put("/demo/switches/{name}")]
 async fn turn(
     Operator(operator): Operator,
-    stage: web::Data<Stage>,
+    state: web::Data<DemoState>,
     name: web::Path<String>,
     JsonBody(Switching { on }): JsonBody<Switching>,
 ) -> Result<HttpResponse, Problem> {
-    let known = stage.switches.iter().find(|switch| switch.name() == *name);
+    let known = state.switches.iter().find(|switch| switch.name() == *name);
     let switch = known.ok_or_else(|| {
-        let names: Vec<&str> = stage.switches.iter().map(Switch::name).collect();
+        let names: Vec<&str> = state.switches.iter().map(Switch::name).collect();
         Problem::not_found(format!(
             "this service has no switch {:?}; it has {}",
             *name,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{self, Look},
-    demo::{self, Faults, Stage, Switch},
+    demo::{self, DemoState, Faults, Switch},
     dependencies::{self, Dependencies, Dependency},
     events::source_of,
     health::{self, Health},
@@ -330,7 +330,7 @@ impl Chassis {
             .messaging
             .as_ref()
             .map(|messaging| (messaging.consumers.controls(), messaging.publisher.clone()));
-        let stage = web::Data::new(Stage {
+        let state = web::Data::new(DemoState {
             queues,
             failpoints: self.failpoints.clone().into(),
             faults: self.faults.clone(),
@@ -338,7 +338,7 @@ impl Chassis {
             process: Uuid::now_v7(),
         });
         self.parts.push(Part::new(move |routes| {
-            demo::routes(routes.app_data(stage.clone()));
+            demo::routes(routes.app_data(state.clone()));
         }));
         self
     }

@@ -8,9 +8,9 @@
 
 mod book;
 mod generated;
-mod place;
 #[cfg(test)]
 mod tests;
+mod working_copy;
 
 use std::{
     fmt::Write as _,
@@ -23,7 +23,7 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use self::{
     book::{Book, Mutant},
-    place::Place,
+    working_copy::WorkingCopy,
 };
 use super::{install, test_servers::TestServers};
 use crate::{
@@ -88,15 +88,15 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
     let claim = Claim::take("mutants")?;
     let mut servers = TestServers::start(&claim, install(no_install))?;
-    let place = Place::prepare()?;
+    let copy = WorkingCopy::prepare()?;
     say(format!(
         "a copy of the workspace in {}",
-        place.root.display()
+        copy.root.display()
     ));
     servers.wait()?;
     let mut bench = Bench {
         servers,
-        place,
+        copy,
         log: claim.folder.join("cargo.log"),
     };
     if generated {
@@ -165,7 +165,7 @@ fn rounds(mutants: &[(&Book, &Mutant)]) -> Vec<Vec<usize>> {
 /// The servers, the copy and the log with which mutants are tried.
 struct Bench {
     servers: TestServers,
-    place: Place,
+    copy: WorkingCopy,
     /// The output of the last cargo.
     log: std::path::PathBuf,
 }
@@ -208,11 +208,11 @@ impl Bench {
     /// tried alone.
     fn try_out(&mut self, mutants: &[&Mutant]) -> Result<Vec<Fate>> {
         for mutant in mutants {
-            self.place.apply(mutant)?;
+            self.copy.apply(mutant)?;
         }
         let fates = self.fates(mutants);
         for mutant in mutants {
-            self.place.take_back(mutant)?;
+            self.copy.take_back(mutant)?;
         }
         match fates? {
             Some(fates) => Ok(fates),
@@ -297,7 +297,7 @@ impl Bench {
         patience: Duration,
     ) -> Result<Option<ExitStatus>> {
         command
-            .current_dir(&self.place.root)
+            .current_dir(&self.copy.root)
             // The workspace's dependencies are already built there.
             .env("CARGO_TARGET_DIR", workspace::target())
             // One file changes at a time.

@@ -43,7 +43,7 @@ impl<'a> Call<'a> {
 
 /// A service's response, which the room passes on as it is.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RawResponse {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) retry_after: Option<Duration>,

@@ -22,7 +22,7 @@ pub enum State {
 
 /// The change of an order's state that a message tells of.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum Change {
     Created(Box<Opening>),
     /// The order is confirmed, cancelling or cancelled, as of `version`.
     Moved {

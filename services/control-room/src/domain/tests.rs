@@ -30,15 +30,15 @@ fn said(message: u128, cause: Option<u128>, kind: &str, seconds: i64, data: &str
     }
 }
 
-fn hear_all(board: &mut Board, order: u128, steps: impl IntoIterator<Item = (Step, News)>) {
-    for (step, news) in steps {
+fn hear_all(board: &mut Board, order: u128, steps: impl IntoIterator<Item = (Step, Change)>) {
+    for (step, change) in steps {
         let now = step.at;
-        board.hear(id(order), "orchestration", step, None, news, now);
+        board.hear(id(order), "orchestration", step, None, change, now);
     }
 }
 
-fn created() -> News {
-    News::Created(Box::new(Opening {
+fn created() -> Change {
+    Change::Created(Box::new(Opening {
         customer: "alice".into(),
         amount: Money {
             amount_minor: 690,
@@ -49,18 +49,18 @@ fn created() -> News {
     }))
 }
 
-fn moved(version: u32, state: State) -> News {
-    News::Moved {
+fn moved(version: u32, state: State) -> Change {
+    Change::Moved {
         version,
         state,
         reason: None,
     }
 }
 
-fn hear(board: &mut Board, order: u128, message: u128, seconds: i64, news: News) {
+fn hear(board: &mut Board, order: u128, message: u128, seconds: i64, change: Change) {
     let trace = trace_id("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let step = step(message, "order.something.v1", seconds);
-    board.hear(id(order), "choreography", step, trace, news, at(seconds));
+    board.hear(id(order), "choreography", step, trace, change, at(seconds));
 }
 
 fn view(order: u128, state: &str, version: u32, at_rest: bool) -> View {
@@ -79,11 +79,11 @@ fn view(order: u128, state: &str, version: u32, at_rest: bool) -> View {
 fn an_order_comes_to_rest_as_its_events_come_in() {
     let mut board = Board::default();
     hear(&mut board, 1, 10, 0, created());
-    hear(&mut board, 1, 11, 1, News::Other);
+    hear(&mut board, 1, 11, 1, Change::Other);
     hear(&mut board, 1, 12, 2, moved(2, State::Confirmed));
     let line = board.newest(10).remove(0);
     assert_eq!((line.state, line.at_rest), (State::Confirmed, false));
-    hear(&mut board, 1, 13, 3, News::Committed);
+    hear(&mut board, 1, 13, 3, Change::Committed);
     let line = board.newest(10).remove(0);
     assert!(line.at_rest);
     let ms: Vec<i64> = line.steps.iter().map(|step| step.said.ms).collect();
@@ -107,28 +107,28 @@ fn command_is_shown_once_with_its_reply() {
         1,
         [
             (said(10, None, "order.start_saga.v1", 0, start), created()),
-            (said(11, Some(10), charge, 1, "{}"), News::Other),
+            (said(11, Some(10), charge, 1, "{}"), Change::Other),
             // A resend, and a reply that is older than both by payment's clock.
-            (said(12, None, charge, 4, "{}"), News::Other),
+            (said(12, None, charge, 4, "{}"), Change::Other),
             (
                 said(13, Some(12), "payment.completed.v1", 0, "{}"),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(14, Some(11), "payment.completed.v1", 5, "{}"),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(15, Some(13), "orchestrator.reserve_inventory.v1", 6, "{}"),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(16, Some(15), "inventory.rejected.v1", 7, r#"{"saga":7}"#),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(17, Some(16), "orchestrator.refund_payment.v1", 8, "[]"),
-                News::Other,
+                Change::Other,
             ),
         ],
     );
@@ -157,11 +157,11 @@ fn command_is_shown_once_with_its_reply() {
         [
             (
                 said(18, Some(17), "payment.refunded.v1", 9, "{}"),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(19, Some(18), "orchestrator.cancel_order.v1", 10, "{}"),
-                News::Other,
+                Change::Other,
             ),
             (
                 said(20, Some(19), "order.cancelled.v1", 11, "{}"),
@@ -169,7 +169,7 @@ fn command_is_shown_once_with_its_reply() {
             ),
             (
                 said(21, Some(20), "orchestrator.send_notification.v1", 12, told),
-                News::Other,
+                Change::Other,
             ),
         ],
     );
@@ -188,7 +188,7 @@ fn missed_orchestrated_order_is_shown_from_its_timeline() {
         7,
         [(
             said(12, Some(11), "order.completed.v1", 2, "{}"),
-            News::Committed,
+            Change::Committed,
         )],
     );
     assert_eq!(board.wants(at(2), Duration::from_secs(3), 10), [id(7)]);
@@ -233,7 +233,7 @@ fn repeated_and_late_events_change_nothing() {
 fn missed_order_is_asked_for_and_filled_in() {
     let mut board = Board::default();
     // Its first message was missed.
-    hear(&mut board, 7, 11, 1, News::Other);
+    hear(&mut board, 7, 11, 1, Change::Other);
     assert!(board.newest(10).is_empty());
     assert_eq!(board.wants(at(1), Duration::from_secs(3), 10), [id(7)]);
     board.read(view(7, "pending", 1, false), Vec::new(), at(1));
@@ -286,15 +286,15 @@ fn memory_is_bounded() {
         hear(&mut board, order, order * 1000, 0, created());
     }
     for message in 0..1000 {
-        hear(&mut board, 1000, 5_000_000 + message, 1, News::Other);
+        hear(&mut board, 1000, 5_000_000 + message, 1, Change::Other);
         hear(
             &mut board,
             2_000 + message,
             6_000_000 + message,
             1,
-            News::Other,
+            Change::Other,
         );
-        hear(&mut board, 1, 7_000_000 + message, 1, News::Other);
+        hear(&mut board, 1, 7_000_000 + message, 1, Change::Other);
     }
     assert_eq!(board.newest(usize::MAX).len(), ORDERS);
     assert_eq!(board.newest(1)[0].steps.len(), STEPS);

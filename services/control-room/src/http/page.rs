@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::{State, doors::Meant};
 use crate::{
-    client::{SERVICES, Stage},
+    client::{FaultTargets, SERVICES},
     config::Link,
 };
 
@@ -154,19 +154,19 @@ struct ServiceView {
 #[utoipa::path(tag = "room", operation_id = "show_config", security(()), responses((status = 200, body = ConfigView)))]
 #[get("/room/config")]
 pub(super) async fn config(_: Meant, state: web::Data<State>) -> HttpResponse {
-    let (products, stages) = if state.demo {
-        let stages = SERVICES.map(|service| state.services.stage(service));
+    let (products, targets) = if state.demo {
+        let targets = SERVICES.map(|service| state.services.fault_targets(service));
         let products = state
             .services
             .read::<Catalogue>("inventory", "/products?limit=100");
-        let (products, stages) = tokio::join!(products, join_all(stages));
+        let (products, targets) = tokio::join!(products, join_all(targets));
         let products = products.map(|catalogue| catalogue.products);
-        let stages = stages.into_iter().map(Result::unwrap_or_default).collect();
-        (products.unwrap_or_default(), stages)
+        let targets = targets.into_iter().map(Result::unwrap_or_default).collect();
+        (products.unwrap_or_default(), targets)
     } else {
-        (Vec::new(), vec![Stage::default(); SERVICES.len()])
+        (Vec::new(), vec![FaultTargets::default(); SERVICES.len()])
     };
-    let services = SERVICES.into_iter().zip(stages);
+    let services = SERVICES.into_iter().zip(targets);
     HttpResponse::Ok().json(ConfigView {
         demo: state.demo,
         environment: state.environment.clone(),
@@ -174,11 +174,11 @@ pub(super) async fn config(_: Meant, state: web::Data<State>) -> HttpResponse {
         trace_url: state.trace_url.clone(),
         products,
         services: services
-            .map(|(name, stage)| ServiceView {
+            .map(|(name, targets)| ServiceView {
                 name,
-                queues: stage.queues,
-                failpoints: if stage.failpoints_compiled_in {
-                    stage.failpoints
+                queues: targets.queues,
+                failpoints: if targets.failpoints_compiled_in {
+                    targets.failpoints
                 } else {
                     Vec::new()
                 },

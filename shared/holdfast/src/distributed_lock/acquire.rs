@@ -9,7 +9,7 @@ use super::{
     Error, Fence, Inner, Lock,
     lease::{Held, drift},
     name::Name,
-    script::{self, Answer, Request},
+    script::{self, Outcome, Request},
     waiting::Ticket,
 };
 use crate::backoff::Backoff;
@@ -66,11 +66,11 @@ impl Claim {
         };
         let answer = script::acquire(wire, floor, &request).await?;
         let (fence, connection) = match answer {
-            Answer::Held(left) => {
+            Outcome::Held(left) => {
                 self.unsettled = false;
                 return Ok(Reply::Taken(left));
             }
-            Answer::Acquired(fence, connection) => (Fence::new(fence)?, connection),
+            Outcome::Acquired(fence, connection) => (Fence::new(fence)?, connection),
         };
         self.unsettled = false;
         self.locks.floor.granted(fence, connection);
@@ -105,14 +105,14 @@ impl Claim {
         let locks = Arc::clone(&self.locks);
         // Join the line before the first request, so that it does not overtake this process' earlier waiters.
         let ticket = Ticket::new(&locks, self.name.clone());
-        let mut taken_until = ticket.place.turn.lock().await;
+        let mut taken_until = ticket.state.turn.lock().await;
         let mut failures = AWAY.delays();
         loop {
             let mut hears = true;
             if let Some(until) = *taken_until {
                 match ticket.hear().await {
                     Ok(false) => tokio::select! {
-                        () = ticket.place.woken.notified() => {}
+                        () = ticket.state.woken.notified() => {}
                         () = sleep_until(until) => {}
                     },
                     // The subscription is new: the lock may have been released before it.

@@ -21,12 +21,12 @@ use redis::{
 pub(super) type Generation = u64;
 
 /// A callback for what a connection reports by itself.
-pub(super) type OnNews = dyn Fn(Generation, News) + Send + Sync;
+pub(super) type OnReport = dyn Fn(Generation, Report) + Send + Sync;
 
 /// A report of a connection that is not the reply to a request.
-pub(super) enum News {
+pub(super) enum Report {
     /// A message that Redis pushed.
-    Said(PushInfo),
+    Pushed(PushInfo),
     /// The connection was discarded: no more reports come from it.
     Discarded,
 }
@@ -51,7 +51,7 @@ pub(super) fn client(url: &str, password: Option<&str>) -> RedisResult<Client> {
 pub(super) struct Wire {
     client: Client,
     timeout: Duration,
-    on_news: Arc<OnNews>,
+    on_report: Arc<OnReport>,
     current: Mutex<Option<(Generation, MultiplexedConnection)>>,
     /// Held while one caller connects for all. Its value is the error of the last attempt, if that failed.
     connecting: tokio::sync::Mutex<Option<RedisError>>,
@@ -79,11 +79,11 @@ impl Drop for UnderWay<'_> {
 
 impl Wire {
     /// Stores the settings; the first request connects.
-    pub(super) fn new(client: Client, timeout: Duration, on_news: Arc<OnNews>) -> Self {
+    pub(super) fn new(client: Client, timeout: Duration, on_report: Arc<OnReport>) -> Self {
         Self {
             client,
             timeout,
-            on_news,
+            on_report,
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
             attempts: AtomicU64::new(0),
@@ -137,14 +137,14 @@ impl Wire {
     }
 
     async fn connect(&self, generation: Generation) -> RedisResult<MultiplexedConnection> {
-        let on_news = Arc::clone(&self.on_news);
+        let on_report = Arc::clone(&self.on_report);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
             // Room for every waiting request, so that none waits for a place in the buffer.
             .set_pipeline_buffer_size(1024)
             .set_push_sender(move |push| -> Result<(), SendError> {
-                on_news(generation, News::Said(push));
+                on_report(generation, Report::Pushed(push));
                 Ok(())
             });
         self.client
@@ -152,7 +152,7 @@ impl Wire {
             .await
     }
 
-    /// Drops a connection and reports it to `on_news`, so that waiters look again. The next caller connects.
+    /// Drops a connection and reports it to `on_report`, so that waiters look again. The next caller connects.
     ///
     /// Does nothing if the current connection is another one.
     pub(super) fn discard(&self, generation: Generation) {
@@ -162,7 +162,7 @@ impl Wire {
             .unwrap_or_else(PoisonError::into_inner)
             .take_if(|(current, _)| *current == generation);
         if discarded.is_some() {
-            (self.on_news)(generation, News::Discarded);
+            (self.on_report)(generation, Report::Discarded);
         }
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Error, Fence, LONGEST_TTL, Lock, SHORTEST_TTL,
     acquire::{Claim, Reply},
-    connection::{self, Generation, News, Wire},
+    connection::{self, Generation, Report, Wire},
     fence::Floor,
     keeper::Keeper,
     name::Name,
@@ -85,16 +85,16 @@ impl Locks {
         let runtime = Handle::current();
         let keeper = Arc::<Keeper>::default();
         let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
-            let on_news = {
+            let on_report = {
                 let inner = inner.clone();
-                Arc::new(move |generation, news| {
+                Arc::new(move |generation, report| {
                     if let Some(inner) = inner.upgrade() {
-                        inner.on_news(generation, &news);
+                        inner.on_report(generation, &report);
                     }
                 })
             };
             Inner {
-                wire: Wire::new(client, options.timeout, on_news),
+                wire: Wire::new(client, options.timeout, on_report),
                 lines: Lines::default(),
                 keeper: Arc::clone(&keeper),
                 floor: Floor::default(),
@@ -228,13 +228,13 @@ impl fmt::Debug for Locks {
 
 impl Inner {
     /// Handles what a connection reports by itself. The connection calls it, so it must not block.
-    fn on_news(&self, generation: Generation, news: &News) {
-        match news {
-            News::Said(push) if push.kind == redis::PushKind::Disconnection => {
+    fn on_report(&self, generation: Generation, report: &Report) {
+        match report {
+            Report::Pushed(push) if push.kind == redis::PushKind::Disconnection => {
                 self.wire.discard(generation);
             }
-            News::Said(push) => self.lines.on_push(push),
-            News::Discarded => self.lines.wake_all(),
+            Report::Pushed(push) => self.lines.on_push(push),
+            Report::Discarded => self.lines.wake_all(),
         }
     }
 

@@ -29,7 +29,7 @@ static RELEASE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("releas
 
 /// The outcome of a request for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Outcome {
     /// The lock is ours, with this fence, on this connection.
     Acquired(i64, Generation),
     /// Another holder has it, for so long unless it renews.
@@ -51,9 +51,9 @@ pub(super) async fn acquire(
     wire: &Wire,
     floor: &Floor,
     request: &Request<'_>,
-) -> RedisResult<Answer> {
+) -> RedisResult<Outcome> {
     if let Some((fence, connection)) = acquire_shortly(wire, floor, request).await? {
-        return Ok(Answer::Acquired(fence, connection));
+        return Ok(Outcome::Acquired(fence, connection));
     }
     let (answer, connection) = run(wire, &ACQUIRE, request.name, |command, connection| {
         let above = floor.on(connection);
@@ -69,9 +69,9 @@ pub(super) async fn acquire(
     })
     .await?;
     Ok(if answer > 0 {
-        Answer::Acquired(answer, connection)
+        Outcome::Acquired(answer, connection)
     } else {
-        Answer::Held(Duration::from_millis(answer.unsigned_abs()))
+        Outcome::Held(Duration::from_millis(answer.unsigned_abs()))
     })
 }
 

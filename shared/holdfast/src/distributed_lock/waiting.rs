@@ -40,14 +40,14 @@ struct Heard {
 
 #[derive(Debug)]
 struct Line {
-    place: Arc<Place>,
+    state: Arc<LineState>,
     /// The number of waiters in this line, at least 1.
     waiting: usize,
 }
 
 /// The shared state of one line of waiters.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct LineState {
     /// Held by the first in line: tokio's mutex is fair. Its value is the time until which the lock is taken, if known.
     pub(super) turn: tokio::sync::Mutex<Option<Instant>>,
     /// Notified when the lock may be free or the connection was replaced. The notification stays until the first in
@@ -61,14 +61,14 @@ pub(super) struct Place {
 pub(super) struct Ticket {
     locks: Arc<Inner>,
     name: Name,
-    pub(super) place: Arc<Place>,
+    pub(super) state: Arc<LineState>,
 }
 
 impl Ticket {
     /// Joins the end of the line.
     pub(super) fn new(locks: &Arc<Inner>, name: Name) -> Self {
         Self {
-            place: locks.lines.enter(&name),
+            state: locks.lines.enter(&name),
             locks: Arc::clone(locks),
             name,
         }
@@ -79,7 +79,7 @@ impl Ticket {
     ///
     /// Cancel safe: the next in line subscribes again.
     pub(super) async fn hear(&self) -> RedisResult<bool> {
-        self.place.hears.store(true, Ordering::Relaxed);
+        self.state.hears.store(true, Ordering::Relaxed);
         let Inner { wire, lines, .. } = &*self.locks;
         lines.hear(wire, &self.name).await
     }
@@ -100,14 +100,14 @@ impl Lines {
     }
 
     /// Joins the end of the line.
-    pub(super) fn enter(&self, name: &Name) -> Arc<Place> {
+    pub(super) fn enter(&self, name: &Name) -> Arc<LineState> {
         let mut by_name = self.by_name();
         let line = by_name.entry(name.clone()).or_insert_with(|| Line {
-            place: Arc::default(),
+            state: Arc::default(),
             waiting: 0,
         });
         line.waiting += 1;
-        Arc::clone(&line.place)
+        Arc::clone(&line.state)
     }
 
     /// Leaves the line. Returns true if the line is now empty and Redis still publishes the lock's releases to us.
@@ -120,7 +120,7 @@ impl Lines {
         if line.waiting > 0 {
             return false;
         }
-        let hears = line.place.hears.load(Ordering::Relaxed);
+        let hears = line.state.hears.load(Ordering::Relaxed);
         by_name.remove(name);
         hears
     }
@@ -128,14 +128,14 @@ impl Lines {
     /// Wakes the first in line for the lock with this key, which may be free.
     pub(super) fn wake(&self, key: &str) {
         if let Some(line) = self.by_name().get(key) {
-            line.place.woken.notify_one();
+            line.state.woken.notify_one();
         }
     }
 
     /// Wakes the first in each line: releases may have been missed while there was no connection.
     pub(super) fn wake_all(&self) {
         for line in self.by_name().values() {
-            line.place.woken.notify_one();
+            line.state.woken.notify_one();
         }
     }
 
@@ -168,7 +168,7 @@ impl Lines {
         // A waiter that arrives from here on subscribes after us. One that is in line already unsubscribes when it
         // leaves.
         if let Some(line) = self.by_name().get(name) {
-            line.place.hears.store(true, Ordering::Relaxed);
+            line.state.hears.store(true, Ordering::Relaxed);
             return;
         }
         let Some((generation, mut connection)) = wire.current() else {

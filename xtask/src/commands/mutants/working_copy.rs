@@ -9,11 +9,11 @@ use super::book::Mutant;
 use crate::{Context, Result, workspace};
 
 /// The copy. The next run repairs what a killed one left in it.
-pub(super) struct Place {
+pub(super) struct WorkingCopy {
     pub(super) root: PathBuf,
 }
 
-impl Place {
+impl WorkingCopy {
     /// Brings the copy up to date. A file that has not changed keeps its time, so that cargo does not build it again.
     pub(super) fn prepare() -> Result<Self> {
         let root = workspace::target().join("mutated");
