@@ -50,6 +50,13 @@ pub struct Step<D: 'static, C: 'static> {
     pub pivot: bool,
 }
 
+/// A version of a definition, and its shape.
+#[derive(Debug)]
+pub(super) struct Known<D: 'static, C: 'static> {
+    pub(super) definition: &'static Definition<D, C>,
+    pub(super) plan: Plan,
+}
+
 /// The waits for a reply, and the number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {

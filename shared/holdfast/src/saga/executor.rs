@@ -10,9 +10,8 @@ use sqlx::{PgConnection, migrate::Migrator};
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, Invalid},
+    definition::{Definition, Invalid, Known},
     interface::{Applied, Dispatch, Ended, Error, Outgoing, Start},
-    plan::Plan,
     saved::{self, Saved, Unreadable},
     state::{Action, By, Heard, Input, Phase, State},
     store::{self, NewEntry, NewRow, Row, Update},
@@ -26,13 +25,6 @@ pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("src/saga/migrations");
     migrator.dangerous_set_table_name("_saga_migrations");
     migrator
-}
-
-/// A version of a definition, and its shape.
-#[derive(Debug)]
-pub(super) struct Known<D: 'static, C: 'static> {
-    pub(super) definition: &'static Definition<D, C>,
-    pub(super) plan: Plan,
 }
 
 /// An executor of sagas. It keeps nothing in memory, so any number of processes can share the work.
@@ -225,7 +217,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
             .pop()
             .ok_or(Error::NotFound(id))?;
         let was_broken = row.phase == saved::BROKEN;
-        let mut saga = match self.read(conn, &row).await? {
+        let mut saga = match saved::read(&self.known, conn, &row).await? {
             Ok(saga) => saga,
             Err(Unreadable(error)) => return Err(Error::Broken(error)),
         };
@@ -331,7 +323,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
         if saved::AT_REST.contains(&row.phase.as_str()) {
             return Ok(None);
         }
-        match self.read(conn, &row).await? {
+        match saved::read(&self.known, conn, &row).await? {
             Ok(saga) => Ok(Some(saga)),
             Err(Unreadable(error)) => {
                 store::set_aside(conn, row.id, &error).await?;

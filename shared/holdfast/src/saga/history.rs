@@ -173,7 +173,7 @@ where
             actions,
             log: Vec::new(),
         };
-        match self.read(conn, &row).await? {
+        match saved::read(&self.known, conn, &row).await? {
             Ok(saga) => tell(&mut history, &saga, &log),
             // A damaged row is reported even before the executor has marked it broken.
             Err(Unreadable(error)) => {

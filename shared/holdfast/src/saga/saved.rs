@@ -1,13 +1,12 @@
 //! Reads a saga from its row: from the stored state, or from the log if the state is damaged.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, Payload, View},
-    executor::Executor,
+    definition::{Definition, Known, Payload, View},
     plan::Plan,
     state::{Direction, Input, State},
     store::{self, EntryRow, Row},
@@ -126,60 +125,58 @@ pub(super) fn inputs(log: &[EntryRow], plan: &Plan) -> Result<Vec<Input>, String
         .collect()
 }
 
-impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
-    /// Reads a row. A damaged state is rebuilt from the log.
-    pub(super) async fn read<'s>(
-        &'s self,
-        conn: &mut PgConnection,
-        row: &Row,
-    ) -> sqlx::Result<Result<Saved<'s, D, C>, Unreadable>> {
-        let unreadable = |error: String| Ok(Err(Unreadable(error)));
-        let known = self.known.iter().find(|known| {
-            known.definition.name == row.definition
-                && i64::from(known.definition.version) == i64::from(row.definition_version)
-        });
-        let Some(known) = known else {
-            return unreadable(format!(
-                "this program has no definition {} of version {}",
-                row.definition, row.definition_version
-            ));
-        };
-        let data: D = match serde_json::from_value(row.data.clone()) {
-            Ok(data) => data,
-            Err(error) => return unreadable(format!("data: {error}")),
-        };
-        let stored = serde_json::from_value::<State>(row.state.clone())
-            .ok()
-            .filter(|state| state.fits(&known.plan) && (state.attempt > 0) == (row.entries > 0));
-        let state = if let Some(state) = stored {
-            state
-        } else {
-            let log = store::log(&mut *conn, row.id).await?;
-            let replayed = whole(&log, row.entries)
-                .and_then(|()| inputs(&log, &known.plan))
-                .and_then(|inputs| replay(&known.plan, &inputs));
-            match replayed {
-                Ok(state) if state.attempt > 0 => state,
-                Ok(_) => {
-                    return unreadable("the state is damaged, and the log is empty".to_owned());
-                }
-                Err(error) => {
-                    return unreadable(format!("the state is damaged, and so is the log: {error}"));
-                }
+/// Reads a row, under its definition among the `known` ones. A damaged state is rebuilt from the log.
+pub(super) async fn read<'s, D: DeserializeOwned + 'static, C: 'static>(
+    known: &'s [Known<D, C>],
+    conn: &mut PgConnection,
+    row: &Row,
+) -> sqlx::Result<Result<Saved<'s, D, C>, Unreadable>> {
+    let unreadable = |error: String| Ok(Err(Unreadable(error)));
+    let known = known.iter().find(|known| {
+        known.definition.name == row.definition
+            && i64::from(known.definition.version) == i64::from(row.definition_version)
+    });
+    let Some(known) = known else {
+        return unreadable(format!(
+            "this program has no definition {} of version {}",
+            row.definition, row.definition_version
+        ));
+    };
+    let data: D = match serde_json::from_value(row.data.clone()) {
+        Ok(data) => data,
+        Err(error) => return unreadable(format!("data: {error}")),
+    };
+    let stored = serde_json::from_value::<State>(row.state.clone())
+        .ok()
+        .filter(|state| state.fits(&known.plan) && (state.attempt > 0) == (row.entries > 0));
+    let state = if let Some(state) = stored {
+        state
+    } else {
+        let log = store::log(&mut *conn, row.id).await?;
+        let replayed = whole(&log, row.entries)
+            .and_then(|()| inputs(&log, &known.plan))
+            .and_then(|inputs| replay(&known.plan, &inputs));
+        match replayed {
+            Ok(state) if state.attempt > 0 => state,
+            Ok(_) => {
+                return unreadable("the state is damaged, and the log is empty".to_owned());
             }
-        };
-        Ok(Ok(Saved {
-            id: row.id,
-            definition: known.definition,
-            plan: &known.plan,
-            subject: row.subject.clone(),
-            data,
-            state,
-            entries: row.entries,
-            traceparent: row.traceparent.clone(),
-            tracestate: row.tracestate.clone(),
-            created_at: row.created_at,
-            changed: false,
-        }))
-    }
+            Err(error) => {
+                return unreadable(format!("the state is damaged, and so is the log: {error}"));
+            }
+        }
+    };
+    Ok(Ok(Saved {
+        id: row.id,
+        definition: known.definition,
+        plan: &known.plan,
+        subject: row.subject.clone(),
+        data,
+        state,
+        entries: row.entries,
+        traceparent: row.traceparent.clone(),
+        tracestate: row.tracestate.clone(),
+        created_at: row.created_at,
+        changed: false,
+    }))
 }
