@@ -1,6 +1,6 @@
 //! Outbox rows for typed messages, and typed messages from deliveries.
 
-pub use contracts::promise::source_of;
+pub use contracts::source::source_of;
 use contracts::{Message, value::OrderId};
 use holdfast::{
     messaging::{Event, Incoming, Undecodable},

@@ -5,7 +5,8 @@
 //! - [`order`], [`payment`], [`inventory`], [`notification`], [`orchestrator`]: the messages of each service, one file
 //!   per publisher.
 //! - [`message`]: the trait of every message, and the catalogue of all of them;
-//! - [`promise`]: the promises of a message beyond the form of its fields, and the publisher of each type.
+//! - [`promise`]: the promises of a message beyond the form of its fields;
+//! - [`source`]: the publisher of each type.
 //!
 //! Rules for changing a message: consumers ignore unknown fields, so a field may be added if it is optional. Every
 //! other change (a field removed or renamed, another meaning) is a new version in the type's name, published beside the
@@ -18,6 +19,7 @@ pub mod orchestrator;
 pub mod order;
 pub mod payment;
 pub mod promise;
+pub mod source;
 pub mod value;
 
 pub use message::Message;

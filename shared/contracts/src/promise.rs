@@ -3,10 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::{
-    inventory, notification, orchestrator, order, payment,
-    value::{MAX_LINES, Money, PricedLine},
-};
+use crate::value::{MAX_LINES, Money, PricedLine};
 
 /// A promise that a payload breaks, although each of its fields is valid. It will never be kept: park the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,25 +13,6 @@ pub struct Violation {
     pub field: &'static str,
     /// The promise of the contract about the field, and the value that was found.
     pub problem: String,
-}
-
-/// Each source, and the types that it alone may publish.
-pub const SOURCES: [(&str, &[&str]); 5] = [
-    ("/order", order::TYPES),
-    ("/payment", payment::TYPES),
-    ("/inventory", inventory::TYPES),
-    ("/notification", notification::TYPES),
-    ("/orchestrator", orchestrator::TYPES),
-];
-
-/// Returns the source that alone may publish a type, whatever its version: the type's first segment names it. `None` if
-/// no source of ours has that name.
-pub fn source_of(kind: &str) -> Option<&'static str> {
-    let publisher = kind.split('.').next();
-    SOURCES
-        .into_iter()
-        .map(|(source, _)| source)
-        .find(|source| source.strip_prefix('/') == publisher)
 }
 
 /// Checks the lines of an order, and an amount that must be their sum.
@@ -182,17 +160,5 @@ mod tests {
         let many: Vec<_> = (0..101).map(|n| line(&format!("S-{n}"), 1, 1)).collect();
         let violation = total(&many, euros(101)).expect_err("too many").to_string();
         assert!(violation.contains("not 101"), "{violation:?}");
-    }
-
-    #[test]
-    fn each_type_names_its_source() {
-        for (source, kinds) in SOURCES {
-            for kind in kinds {
-                assert_eq!(source_of(kind), Some(source), "{kind}");
-            }
-        }
-        assert_eq!(source_of("payment.completed.v99"), Some("/payment"));
-        assert_eq!(source_of("payments.completed.v1"), None);
-        assert_eq!(source_of(""), None);
     }
 }
