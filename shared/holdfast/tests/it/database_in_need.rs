@@ -16,7 +16,7 @@ use sqlx::{
     AssertSqlSafe, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use testkit::{Probe, Vhost, eventually};
+use testkit::{Probe, Proxy, Vhost, eventually};
 
 use crate::helpers::{
     Asked, QUEUE, consume, consume_as, database, decode, effects, message, wait_for_effects,
@@ -118,6 +118,48 @@ async fn wait_for_parked(pool: &PgPool) -> parking::Parked {
         parked.pop().ok_or("none")
     })
     .await
+}
+
+/// A database whose network is gone looks slow: each transaction runs into its limit. It is not the messages' fault.
+#[tokio::test]
+async fn database_that_answers_nothing_costs_no_attempt() {
+    let ((database, pool), vhost) = tokio::join!(database("silent"), Vhost::of("payment"));
+    let probe = Probe::attach(&vhost).await;
+    let proxy = Proxy::start(database.server()).await;
+    let through = PgPoolOptions::new()
+        .max_connections(4)
+        .connect_lazy(&database.url_via(proxy.address()))
+        .expect("the URL is valid");
+    let subscription = Subscription {
+        transaction: Duration::from_millis(300),
+        ..Subscription::new(QUEUE)
+    };
+    let obedient = Obedient::default();
+    let running = consume_as(
+        &vhost.url("payment"),
+        &through,
+        subscription,
+        obedient.clone(),
+    );
+    probe.send(message("before", "select 1")).await;
+    wait_for_effects(&pool, &["before"]).await;
+
+    proxy.pause();
+    let before = proxy.connections();
+    probe.send(message("meanwhile", "select 1")).await;
+    // A message that is given up after three timeouts makes no further connections.
+    eventually("six more connections", || async {
+        match proxy.connections() - before {
+            6.. => Ok(()),
+            more => Err(format!("{more} more")),
+        }
+    })
+    .await;
+    proxy.restore();
+    wait_for_effects(&pool, &["before", "meanwhile"]).await;
+    assert_eq!(obedient.came("meanwhile").attempt, 1);
+    running.stop().await;
+    vhost.delete().await;
 }
 
 #[tokio::test]
