@@ -292,9 +292,10 @@ fn sql_is_in_the_store() {
 }
 
 /// The patterns that each pattern may use: a folder is copied with these, and no others.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("backoff", &[]),
     ("bulkhead", &[]),
+    ("chaos", &["outbox", "failpoint"]),
     ("circuit_breaker", &[]),
     ("completion", &[]),
     ("deadline", &[]),
@@ -306,6 +307,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         "messaging",
         &[
             "backoff",
+            "chaos",
             "inbox",
             "outbox",
             "telemetry",

@@ -15,7 +15,7 @@ use std::{
 use actix_web::{HttpResponse, get, post, web};
 use holdfast::{
     bulkhead::Bulkhead,
-    chaos::{CutOff, NotCompiledIn},
+    chaos::CutOff,
     circuit_breaker::{CircuitBreaker, Class, Classify, Config, Growth, Policy, State},
     deadline::{Deadline, Exceeded},
     failpoint,
@@ -73,8 +73,8 @@ impl Dependency {
         }
     }
 
-    /// Calls it as [`Pipeline::run`] does. While a drill has cut it off, each attempt fails at once, as if its time were
-    /// over. Cancel safe if `op` is.
+    /// Calls it as [`Pipeline::run`] does. While a drill has cut it off, each attempt fails at once, as if its time
+    /// were over. Cancel safe if `op` is.
     pub async fn run<T, E, F>(
         &self,
         deadline: Deadline,
@@ -402,8 +402,8 @@ async fn switch(
     if cut_off.is_some() && !dependencies.demo {
         return Err(Problem::invalid_field("cut_off", "is for DEMO_MODE alone"));
     }
-    if cut_off == Some(OnOff::On) && !failpoint::ENABLED {
-        return Err(Problem::not_implemented(NotCompiledIn.to_string()));
+    if cut_off == Some(OnOff::On) {
+        failpoint::compiled_in().map_err(|error| Problem::not_implemented(error.to_string()))?;
     }
     // Each switch is checked before any is set: all of them, or none.
     let none = |what: &str| {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::NotCompiledIn;
+use crate::failpoint::{NotCompiledIn, compiled_in};
 
 /// The switch that cuts a dependency off: while it is on, each call fails at once. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub struct CutOff(Arc<AtomicBool>);
 impl CutOff {
     /// Cuts the dependency off, or ends that. Fails in a build without failpoints.
     pub fn set(&self, cut_off: bool) -> Result<(), NotCompiledIn> {
-        super::compiled_in()?;
+        compiled_in()?;
         self.0.store(cut_off, Ordering::Relaxed);
         Ok(())
     }

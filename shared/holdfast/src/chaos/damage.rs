@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::NotCompiledIn;
+use crate::failpoint::{NotCompiledIn, compiled_in};
 
 /// The most messages that may be waiting to be damaged: each costs a search of every payload.
 const MOST: usize = 16;
@@ -14,7 +14,7 @@ static WANTED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 /// Asks that the next message of a queue whose payload contains this text be damaged. With more than 16 waiting, the
 /// oldest is forgotten. Fails in a build without failpoints.
 pub fn damage(queue: &str, containing: &str) -> Result<(), NotCompiledIn> {
-    super::compiled_in()?;
+    compiled_in()?;
     let mut wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
     if wanted.len() == MOST {
         wanted.remove(0);

@@ -5,13 +5,15 @@ use std::{sync::OnceLock, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use crate::failpoint::compiled_in;
+
 /// Returns the longest delay that `CONSUMER_CHAOS` asks for, in milliseconds; `None` if it is not set, or in a build
 /// without failpoints. Reads the variable once.
 pub fn longest_delay() -> Option<Duration> {
     static DELAY: OnceLock<Option<Duration>> = OnceLock::new();
     *DELAY.get_or_init(|| {
         let value = std::env::var("CONSUMER_CHAOS").ok()?;
-        if let Err(error) = super::compiled_in() {
+        if let Err(error) = compiled_in() {
             warn!(%error, "CONSUMER_CHAOS does nothing");
             return None;
         }

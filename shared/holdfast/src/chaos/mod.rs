@@ -13,7 +13,7 @@
 //! | decorator | around | fault |
 //! | --- | --- | --- |
 //! | [`CutOff`] | a call | fails at once while the dependency is cut off |
-//! | [`Halves`] | an [`outbox::Publisher`](crate::outbox::Publisher) | publishes a batch in two parts, so that a crash can fall between them |
+//! | [`Halves`] | a [`Publisher`](crate::outbox::Publisher) | publishes a batch in two parts, a failpoint between |
 //! | [`Mixer`] | a stream of deliveries | keeps copies back, and gives them in another order |
 //! | [`damage`] | a payload | makes the next one that contains a text unreadable |
 //!
@@ -48,17 +48,3 @@ pub use cut_off::CutOff;
 pub use damage::{damage, damaged};
 pub use halves::Halves;
 pub use mixer::{Mixer, longest_delay};
-
-/// The reason why a fault cannot be asked for: this build has no failpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this build has no failpoints: build with the feature holdfast/failpoints")]
-pub struct NotCompiledIn;
-
-/// Fails in a build without failpoints.
-fn compiled_in() -> Result<(), NotCompiledIn> {
-    if crate::failpoint::ENABLED {
-        Ok(())
-    } else {
-        Err(NotCompiledIn)
-    }
-}

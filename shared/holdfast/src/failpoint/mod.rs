@@ -62,6 +62,23 @@ impl std::fmt::Display for Injected {
 
 impl std::error::Error for Injected {}
 
+/// The reason why a fault cannot be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotCompiledIn;
+
+impl std::fmt::Display for NotCompiledIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this build has no failpoints: build with the feature holdfast/failpoints")
+    }
+}
+
+impl std::error::Error for NotCompiledIn {}
+
+/// Fails in a build without failpoints.
+pub fn compiled_in() -> Result<(), NotCompiledIn> {
+    if ENABLED { Ok(()) } else { Err(NotCompiledIn) }
+}
+
 #[cfg(feature = "failpoints")]
 mod active {
     use super::Injected;

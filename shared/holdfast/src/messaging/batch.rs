@@ -21,12 +21,11 @@ use uuid::Uuid;
 
 use super::{
     Publisher, Subscription,
-    deliveries::Item,
     event::{ATTEMPT, CAUSE, DETAIL, Incoming, PUT_OFF, text_headers},
     handler::{Error, Handler, Received, Undecodable},
     headers,
     meter::{self, Paused},
-    subscription::{Ended, Process},
+    subscription::{Ended, Item, Process},
     trace,
 };
 use crate::{

@@ -1,8 +1,8 @@
 //! The deliveries of a queue, repeated, delayed and reordered: what a broker may do now and then is done all the time.
 //!
-//! `CONSUMER_CHAOS=500`: each delivery is handled twice, once under its own message id and once as if it had been resent
-//! under a new one (which tests both the inbox and the idempotency of the effects), each after a delay of up to 500 ms,
-//! in the order that results.
+//! With `CONSUMER_CHAOS=500` each delivery is handled twice, once under its own message id and once as if it had been
+//! resent under a new one (which tests both the inbox and the idempotency of the effects), each after a delay of up to
+//! 500 ms, in the order that results.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    deliveries::{self, Item, acknowledge},
+    deliveries::{self, acknowledge},
     event::{ID, Incoming, text_headers},
-    subscription::{Ended, Subscription},
+    subscription::{Ended, Item, Subscription},
 };
 use crate::chaos::{self, Mixer};
 

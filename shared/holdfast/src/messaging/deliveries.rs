@@ -3,52 +3,14 @@
 use futures_util::StreamExt;
 use lapin::{
     Channel, Consumer,
-    message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
         BasicNackOptions, BasicQosOptions,
     },
     types::{FieldTable, ShortString},
 };
-use uuid::Uuid;
 
-use super::subscription::{Ended, Subscription};
-
-/// A delivery, with the id that it has in the parking lot.
-pub(super) struct Item {
-    pub(super) delivery: Delivery,
-    /// The id under which the message is parked if it has none. New for each delivery.
-    unnamed: Uuid,
-}
-
-impl Item {
-    pub(super) fn new(delivery: Delivery) -> Self {
-        Self {
-            delivery,
-            unnamed: Uuid::now_v7(),
-        }
-    }
-
-    /// Returns the message's own id, if it has a valid one.
-    pub(super) fn id(&self) -> Option<Uuid> {
-        let id = self.delivery.properties.message_id().as_ref()?;
-        id.as_str().parse().ok()
-    }
-
-    /// Returns the id under which the message is parked: its own, or else one of this delivery alone.
-    ///
-    /// The latter is never derived from the content. Two messages without an id may be equal in every byte and every
-    /// header, and nothing that the broker says tells the second of them from a redelivery of the first. So a
-    /// redelivered one may be parked twice, which an operator sees, and none is lost, which no operator would see.
-    pub(super) fn parking_id(&self) -> Uuid {
-        self.id().unwrap_or(self.unnamed)
-    }
-
-    /// Returns the id under which the message is parked if another message was parked under its own.
-    pub(super) fn other_id(&self) -> Uuid {
-        self.unnamed
-    }
-}
+use super::subscription::{Ended, Item, Subscription};
 
 /// The messages that the broker delivers on a channel.
 pub(super) struct Deliveries {
@@ -114,8 +76,8 @@ impl Deliveries {
         Ok(self.channel.close(200, "bye".into()).await?)
     }
 
-    /// Stops consuming, and requeues everything unacknowledged, in one place in the channel's order: a later `basic.get`
-    /// on it finds those messages in the queue again.
+    /// Stops consuming, and requeues everything unacknowledged, in one place in the channel's order: a later
+    /// `basic.get` on it finds those messages in the queue again.
     pub(super) async fn hand_back(self) -> Result<(), Ended> {
         self.cancel().await?;
         let everything = 0;

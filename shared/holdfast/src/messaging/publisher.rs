@@ -248,9 +248,9 @@ impl Inner {
 
     /// Makes sure that there is a session on which a batch can be sent now.
     ///
-    /// A connection from an earlier batch may be broken without having said so: RabbitMQ closes it if it reads a publish
-    /// on a channel that a refused message has closed. Nothing of this batch has been sent by then, so a new one is made
-    /// at once.
+    /// A connection from an earlier batch may be broken without having said so: RabbitMQ closes it if it reads a
+    /// publish on a channel that a refused message has closed. Nothing of this batch has been sent by then, so a new
+    /// one is made at once.
     async fn ensure(&self, session: &mut Option<Session>) -> Result<(), String> {
         let was_connected = session.as_ref().is_some_and(Session::is_connected);
         match self.open(session).await {

@@ -19,9 +19,9 @@ use super::chaos::Deliveries;
 use super::deliveries::Deliveries;
 use super::{
     control::Control,
-    deliveries::{Item, acknowledge},
+    deliveries::acknowledge,
     meter::Paused,
-    subscription::{Ended, Process, Subscription},
+    subscription::{Ended, Item, Process, Subscription},
 };
 use crate::backoff::Backoff;
 

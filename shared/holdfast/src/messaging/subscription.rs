@@ -2,9 +2,8 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use lapin::Channel;
-
-use super::deliveries::Item;
+use lapin::{Channel, message::Delivery};
+use uuid::Uuid;
 
 /// A queue, and the way in which it is consumed.
 #[derive(Clone, Debug)]
@@ -62,4 +61,40 @@ pub(super) trait Process: Send + Sync {
         channel: &'a Channel,
         batch: &'a [Item],
     ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send + 'a>>;
+}
+
+/// A delivery, with the id that it has in the parking lot.
+pub(super) struct Item {
+    pub(super) delivery: Delivery,
+    /// The id under which the message is parked if it has none. New for each delivery.
+    unnamed: Uuid,
+}
+
+impl Item {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            unnamed: Uuid::now_v7(),
+        }
+    }
+
+    /// Returns the message's own id, if it has a valid one.
+    pub(super) fn id(&self) -> Option<Uuid> {
+        let id = self.delivery.properties.message_id().as_ref()?;
+        id.as_str().parse().ok()
+    }
+
+    /// Returns the id under which the message is parked: its own, or else one of this delivery alone.
+    ///
+    /// The latter is never derived from the content. Two messages without an id may be equal in every byte and every
+    /// header, and nothing that the broker says tells the second of them from a redelivery of the first. So a
+    /// redelivered one may be parked twice, which an operator sees, and none is lost, which no operator would see.
+    pub(super) fn parking_id(&self) -> Uuid {
+        self.id().unwrap_or(self.unnamed)
+    }
+
+    /// Returns the id under which the message is parked if another message was parked under its own.
+    pub(super) fn other_id(&self) -> Uuid {
+        self.unnamed
+    }
 }

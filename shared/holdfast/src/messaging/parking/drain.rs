@@ -12,10 +12,9 @@ use crate::{
     failpoint, inbox,
     messaging::{
         dead,
-        deliveries::Item,
         event::{CAUSE, DETAIL, attribute, text_headers},
         headers::CUT,
-        subscription::{Ended, Process},
+        subscription::{Ended, Item, Process},
         trace,
     },
     transaction,
