@@ -38,7 +38,7 @@ struct Subject {
     first: &'static [&'static str],
 }
 
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 7] = [
     Subject {
         file: "outbox/relay.rs",
         target: "--test=it",
@@ -53,6 +53,18 @@ const SUBJECTS: [Subject; 5] = [
     },
     Subject {
         file: "messaging/consumer.rs",
+        target: "--test=it",
+        tests: CONSUMING,
+        first: WORKING,
+    },
+    Subject {
+        file: "messaging/queue.rs",
+        target: "--test=it",
+        tests: CONSUMING,
+        first: WORKING,
+    },
+    Subject {
+        file: "messaging/deliveries.rs",
         target: "--test=it",
         tests: CONSUMING,
         first: WORKING,
@@ -187,7 +199,8 @@ fn tested_by(
         .args(["-Zunstable-options", "--fail-fast"])
         // They wait for servers and for time more than they work.
         .env("RUST_TEST_THREADS", "8")
-        // Most changes are found by a wait that times out. The unchanged code passes with this limit, or all is refused.
+        // Most changes are found by a wait that times out. The unchanged code passes with this limit, or all is
+        // refused.
         .env("HOLDFAST_SHORT_PATIENCE", patience);
     let status = bench
         .run_in_copy(&mut mutants, Duration::MAX)?
