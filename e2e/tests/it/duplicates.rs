@@ -16,7 +16,7 @@ async fn repeated_late_and_reordered_messages_change_no_ending() {
         assert!(
             system
                 .whole_log(service)
-                .contains("this consumer repeats, delays and reorders what it is given"),
+                .contains("consumers repeat, delay and reorder what they are given"),
             "{service}"
         );
         assert!(system.parked(service).await.is_empty(), "{service}");
