@@ -43,8 +43,10 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         .spawn()
         .context("cargo build")?;
 
-    let mut servers = TestServers::start(&claim, install(no_install))?;
-    servers.wait()?;
+    let servers = TestServers::start(&claim, install(no_install))
+        .and_then(|mut servers| servers.wait().map(|()| servers));
+    // A build that nobody waits for any more would go on after this command.
+    let mut servers = servers.inspect_err(|_| drop(binaries.kill()))?;
     say("PostgreSQL, RabbitMQ and Redis are ready");
 
     let built = process::wait_for("cargo build", Duration::from_secs(3600), || {
