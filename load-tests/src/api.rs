@@ -392,7 +392,7 @@ impl Api {
             .await
     }
 
-    /// Sends a `PUT` to a process that is not among [`Api::places`], as an operator.
+    /// Sends a `PUT` to a process that is not among [`Api::urls`], as an operator.
     pub async fn put_at(&self, url: &str, path: &str, body: &Value) -> Result<Value, ApiError> {
         self.operator(Method::PUT, format!("{url}{path}"), Some(body))
             .await
