@@ -56,7 +56,10 @@ impl App {
         let state = web::Data::new(http::State {
             pool: pool.clone(),
             post: post.clone(),
-            webhooks: webhooks.clone(),
+        });
+        let webhook_state = web::Data::new(http::webhooks::State {
+            pool: pool.clone(),
+            waker: webhooks.clone(),
             courier: Arc::clone(&courier),
             vault: Arc::clone(&vault),
             max_endpoints: webhook.webhook_max_endpoints,
@@ -97,7 +100,8 @@ impl App {
             ])
             .audited(store::audit())
             .serve(http::Api::openapi(), move |routes| {
-                http::routes(routes.app_data(state.clone()));
+                let routes = routes.app_data(state.clone());
+                http::routes(routes.app_data(webhook_state.clone()));
             });
         describe_metrics();
         Ok(Self(chassis))

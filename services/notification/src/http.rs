@@ -1,8 +1,6 @@
 //! The HTTP API: mails for operators, and in `webhooks`, endpoints for customers and operators.
 
-mod webhooks;
-
-use std::sync::Arc;
+pub(crate) mod webhooks;
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -18,25 +16,13 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use crate::{
-    client::webhook::{Courier, Vault},
-    store::{self, Mail},
-};
+use crate::store::{self, Mail};
 
-/// The state that the handlers share.
-#[derive(Clone)]
+/// The state that the handlers of mails share.
 pub(crate) struct State {
     pub(crate) pool: PgPool,
     /// The waker of the worker that sends mails.
     pub(crate) post: Waker,
-    /// The waker of the worker that sends webhooks.
-    pub(crate) webhooks: Waker,
-    /// The client that checks the URLs of endpoints.
-    pub(crate) courier: Arc<Courier>,
-    /// The vault that seals webhook secrets.
-    pub(crate) vault: Arc<Vault>,
-    /// The most endpoints that one owner may have.
-    pub(crate) max_endpoints: u16,
 }
 
 #[derive(OpenApi)]

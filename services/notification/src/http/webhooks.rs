@@ -5,7 +5,7 @@
 pub(super) mod messages;
 mod view;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, delete, get,
@@ -17,15 +17,16 @@ use chassis::{
     http::{JsonBody, PathId, Problem, QueryString, deadline_of, page_size},
     identity::{Anyone, Principal, Role},
 };
+use holdfast::outbox::Waker;
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::view::{EndpointView, EndpointWithWebhooks, Registered};
-use super::State;
 use crate::{
-    client::webhook::{Objection, Secret},
+    client::webhook::{Courier, Objection, Secret, Vault},
     domain::webhook::TYPES,
     store::{
         endpoints::{self, Endpoint, NewEndpoint},
@@ -41,6 +42,19 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 const RECENT: i64 = 20;
 /// The number of held webhooks that are released at a time.
 const CHUNK: i64 = 1000;
+
+/// The state that the handlers share.
+pub(crate) struct State {
+    pub(crate) pool: PgPool,
+    /// The waker of the worker that sends webhooks.
+    pub(crate) waker: Waker,
+    /// The client that checks the URLs of endpoints.
+    pub(crate) courier: Arc<Courier>,
+    /// The vault that seals the secrets.
+    pub(crate) vault: Arc<Vault>,
+    /// The most endpoints that one owner may have.
+    pub(crate) max_endpoints: u16,
+}
 
 pub(super) fn routes(routes: &mut Routes) {
     routes
@@ -283,7 +297,7 @@ async fn enable(
     visible(&state, id, &principal).await?;
     endpoints::enable(&state.pool, id).await?;
     while webhooks::release(&state.pool, id, CHUNK).await? == CHUNK.unsigned_abs() {}
-    state.webhooks.wake();
+    state.waker.wake();
     tracing::info!(endpoint.id = %id, by = %principal.id, "enabled a webhook endpoint");
     let endpoint = visible(&state, id, &principal).await?;
     Ok(HttpResponse::Ok().json(EndpointView::from(endpoint)))

@@ -13,12 +13,12 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
+    State,
     view::{AttemptPage, WebhookPage, WebhookView, WebhookWithResends},
     visible,
 };
 use crate::{
     commands,
-    http::State,
     store::webhooks::{self, By, Page, Webhook},
 };
 
@@ -220,7 +220,7 @@ async fn resend(
     tx.commit().await?;
     if resent {
         counter!("webhooks_resent_total").increment(1);
-        state.webhooks.wake();
+        state.waker.wake();
         tracing::info!(webhook.id = %message, endpoint.id = %endpoint, by = by.asked_by, note = by.note, "queued a webhook again");
     }
     let webhook = find(&state, (endpoint, message), &principal).await?;
@@ -254,7 +254,7 @@ async fn recover(
         commands::resend::recover(&mut tx, id, since, &by).await?;
     tx.commit().await?;
     counter!("webhooks_resent_total").increment(u64::try_from(resent).unwrap_or(u64::MAX));
-    state.webhooks.wake();
+    state.waker.wake();
     tracing::info!(endpoint.id = %id, resent, more, by = by.asked_by, note = by.note, "queued failed webhooks again");
     Ok(HttpResponse::Accepted().json(Recovered { resent, more }))
 }
