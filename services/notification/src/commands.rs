@@ -1,7 +1,9 @@
-//! The use cases, each on the caller's transaction: telling customers, and in `resend`, resending webhooks.
+//! The use cases, each on the caller's transaction: telling customers; in `webhook`, queueing webhooks, and in
+//! `resend`, resending them.
 
 mod batch;
 pub(crate) mod resend;
+mod webhook;
 
 use chassis::events::Publishing;
 

@@ -266,7 +266,7 @@ pub(crate) async fn put_back(
     Ok(())
 }
 
-/// The rows that wait to be sent: their number, and the age of the oldest in seconds.
+/// The mails that wait to be sent: their number, and the age of the oldest in seconds.
 pub(crate) struct Queued {
     pub(crate) count: i64,
     pub(crate) oldest_seconds: f64,

@@ -9,17 +9,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Command, PUBLISHING};
+use super::{Command, PUBLISHING, webhook::NewWebhooks};
 use crate::{
-    domain::{
-        is_news,
-        webhook::{Payload, message_id},
-    },
+    domain::is_news,
     error::Error,
-    store::{
-        self, NewMail,
-        webhooks::{self, NewWebhook},
-    },
+    store::{self, NewMail},
     template::Templates,
 };
 
@@ -47,7 +41,7 @@ struct Batch {
     known: HashSet<OrderId>,
     changed: BTreeMap<OrderId, u32>,
     mails: Vec<NewMail>,
-    webhooks: Vec<NewWebhook>,
+    webhooks: NewWebhooks,
     answers: Vec<outbox::Message>,
 }
 
@@ -105,14 +99,8 @@ impl Batch {
         });
         // The time is for people, as in all messages: nothing is decided by it.
         let at = event.time.unwrap_or_else(OffsetDateTime::now_utc);
-        self.webhooks.push(NewWebhook {
-            message_id: message_id(news.order_id, news.what.kind()),
-            order_id: news.order_id,
-            customer: news.customer.id.clone(),
-            kind: news.what.kind(),
-            body: serde_json::to_string(&Payload::new(news, at))?,
-            traceparent: span.in_scope(telemetry::traceparent),
-        });
+        let traceparent = span.in_scope(telemetry::traceparent);
+        self.webhooks.add(news, at, traceparent)?;
         Ok(())
     }
 
@@ -128,7 +116,7 @@ impl Batch {
         store::tell_again(conn, &again).await?;
         failpoint!("notification.mid_batch");
         store::queue(conn, &self.mails).await?;
-        webhooks::queue(conn, &self.webhooks).await?;
+        self.webhooks.queue(conn).await?;
         outbox::enqueue(conn, &self.answers).await?;
         Ok(())
     }

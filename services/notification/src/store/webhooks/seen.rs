@@ -6,7 +6,11 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::store::Queued;
+/// The webhooks that wait to be sent: their number, and the age of the oldest in seconds.
+pub(crate) struct Queued {
+    pub(crate) count: i64,
+    pub(crate) oldest_seconds: f64,
+}
 
 /// Returns the number of webhooks that wait to be sent, and the age of the oldest, counted from its queueing or last
 /// resend.
