@@ -10,18 +10,17 @@ use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use crate::{
-    client::{
-        Post,
-        webhook::{Courier, Lookup, Policy, System, Vault},
-    },
+    client::Post,
     config::Config,
     consumer::{self, Consumer},
     http, store,
     template::Templates,
-    worker::{
-        Postman,
-        webhook::{self, Messenger},
+    webhooks::{
+        self,
+        client::{Courier, Lookup, Policy, System, Vault},
+        worker::Messenger,
     },
+    worker::Postman,
 };
 
 /// The notification service, ready to run.
@@ -57,7 +56,7 @@ impl App {
             pool: pool.clone(),
             post: post.clone(),
         });
-        let webhook_state = web::Data::new(http::webhooks::State {
+        let webhook_state = web::Data::new(webhooks::http::State {
             pool: pool.clone(),
             waker: webhooks.clone(),
             courier: Arc::clone(&courier),
@@ -88,10 +87,10 @@ impl App {
                 leased::run(messenger, webhook.pace(webhooks), shutdown)
             })
             .work("webhook secrets", move |shutdown| {
-                webhook::settle_secrets(kept, vault, shutdown)
+                webhooks::worker::settle_secrets(kept, vault, shutdown)
             })
             .work("webhook pruning", move |shutdown| {
-                webhook::prune(pruned, retention, shutdown)
+                webhooks::worker::prune(pruned, retention, shutdown)
             })
             .failpoints(&[
                 "notification.mid_batch",

@@ -1,6 +1,4 @@
-//! The client of the mail server, and in `webhook`, the client of webhooks' receivers.
-
-pub(crate) mod webhook;
+//! The client of the mail server.
 
 use std::{error::Error as _, time::Duration};
 

@@ -1,9 +1,6 @@
-//! The use cases, each on the caller's transaction: telling customers; in `webhook`, queueing webhooks, and in
-//! `resend`, resending them.
+//! The use case, on the caller's transaction: telling customers.
 
 mod batch;
-pub(crate) mod resend;
-mod webhook;
 
 use chassis::events::Publishing;
 

@@ -1,7 +1,5 @@
 //! The settings. Each is an environment variable, and documented by `--help`.
 
-mod webhook;
-
 use std::time::Duration;
 
 use chassis::{
@@ -11,7 +9,7 @@ use chassis::{
 use clap::{Args, Parser};
 use holdfast::outbox::Waker;
 
-pub(crate) use self::webhook::WebhookSettings;
+use crate::webhooks::config::WebhookSettings;
 
 /// Tells customers by mail, and programs by webhooks, how orders ended
 #[derive(Clone, Debug, Parser)]

@@ -1,7 +1,5 @@
 //! The news that a customer is told, and the rule by which late news is dropped. No I/O.
 
-pub(crate) mod webhook;
-
 use contracts::{
     order::{CancelReason, Customer},
     value::{Money, OrderId},

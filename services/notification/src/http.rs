@@ -1,6 +1,4 @@
-//! The HTTP API: mails for operators, and in `webhooks`, endpoints for customers and operators.
-
-pub(crate) mod webhooks;
+//! The HTTP API: mails for operators, and the routes of webhooks.
 
 use actix_web::{HttpResponse, get, post, web};
 use chassis::{
@@ -16,7 +14,10 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use crate::store::{self, Mail};
+use crate::{
+    store::{self, Mail},
+    webhooks::http as webhooks,
+};
 
 /// The state that the handlers of mails share.
 pub(crate) struct State {

@@ -4,10 +4,8 @@
 //!
 //! - `domain`: decides which messages are news to a customer; `template`: the mails' texts;
 //! - `consumer`: messages from the broker; `worker`: sends queued mails; `client`: the mail server;
-//! - `commands`: the use case; `http`: the operators' API; `store`: all SQL; `app`: puts the parts together;
-//! - webhooks have a file of their own in each: `domain::webhook`: the payload, and the meaning of an answer;
-//!   `client::webhook`: forbidden hosts, signatures, circuit breakers; `worker::webhook`; `http::webhooks`;
-//!   `store::endpoints` and `store::webhooks`.
+//! - `commands`: the use case; `http`: the operators' API; `store`: the SQL of mails; `app`: puts the parts together;
+//! - `webhooks`: all that is about webhooks, in layers of its own.
 
 mod app;
 mod client;
@@ -19,8 +17,9 @@ mod error;
 mod http;
 mod store;
 mod template;
+mod webhooks;
 mod worker;
 
 pub use app::App;
-pub use client::webhook::{Lookup, Lookups};
 pub use config::Config;
+pub use webhooks::client::{Lookup, Lookups};

@@ -1,7 +1,4 @@
-//! All SQL of this service, on the caller's transaction.
-
-pub(crate) mod endpoints;
-pub(crate) mod webhooks;
+//! The SQL of mails, on the caller's transaction, and the migrations of the whole service.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,6 +1,4 @@
-//! Sends queued mails, and in `webhook`, queued webhooks.
-
-pub(crate) mod webhook;
+//! Sends queued mails.
 
 use std::time::Duration;
 

@@ -9,12 +9,13 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Command, PUBLISHING, webhook::NewWebhooks};
+use super::{Command, PUBLISHING};
 use crate::{
     domain::is_news,
     error::Error,
     store::{self, NewMail},
     template::Templates,
+    webhooks::commands::NewWebhooks,
 };
 
 /// Handles a batch of news: queues one mail to the customer, and one webhook to each endpoint that wants it, for each

@@ -291,7 +291,7 @@ pub(crate) async fn keep_secrets(conn: &mut PgConnection, secrets: &Secrets) -> 
     Ok(())
 }
 
-/// Enables an endpoint, and forgets its failures. The caller [releases](super::webhooks::release) its held webhooks
+/// Enables an endpoint, and forgets its failures. The caller [releases](super::release) its held webhooks
 /// afterwards.
 pub(crate) async fn enable(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(

@@ -17,9 +17,9 @@ use super::{
     view::{AttemptPage, WebhookPage, WebhookView, WebhookWithResends},
     visible,
 };
-use crate::{
+use crate::webhooks::{
     commands,
-    store::webhooks::{self, By, Page, Webhook},
+    store::{self, By, Page, Webhook},
 };
 
 /// The number of resends that are shown with their webhook.
@@ -67,13 +67,13 @@ async fn messages(
         limit: limit + 1,
     };
     let found = if query.failed == Some(true) {
-        webhooks::list_failed(&state.pool, id, &page).await?
+        store::list_failed(&state.pool, id, &page).await?
     } else {
-        webhooks::list(&state.pool, id, &page).await?
+        store::list(&state.pool, id, &page).await?
     };
     if let Some(before) = query.before
         && found.is_empty()
-        && webhooks::find(&state.pool, id, before).await?.is_none()
+        && store::find(&state.pool, id, before).await?.is_none()
     {
         return Err(unknown_cursor("before"));
     }
@@ -86,7 +86,7 @@ async fn find(
     principal: &Principal,
 ) -> Result<Webhook, Problem> {
     visible(state, endpoint, principal).await?;
-    webhooks::find(&state.pool, endpoint, message)
+    store::find(&state.pool, endpoint, message)
         .await?
         .ok_or_else(|| Problem::not_found("there is no such webhook"))
 }
@@ -103,7 +103,7 @@ async fn show_message(
     path: web::Path<(Uuid, Uuid)>,
 ) -> Result<HttpResponse, Problem> {
     let webhook = find(&state, path.into_inner(), &principal).await?;
-    let resends = webhooks::resends(&state.pool, webhook.id, RESENDS).await?;
+    let resends = store::resends(&state.pool, webhook.id, RESENDS).await?;
     Ok(HttpResponse::Ok().json(WebhookWithResends::new(webhook, resends)))
 }
 
@@ -136,7 +136,7 @@ async fn attempts(
 ) -> Result<HttpResponse, Problem> {
     let limit = page_size(query.limit)?;
     let webhook = find(&state, path.into_inner(), &principal).await?;
-    let found = webhooks::attempts(&state.pool, webhook.id, query.before, limit + 1).await?;
+    let found = store::attempts(&state.pool, webhook.id, query.before, limit + 1).await?;
     Ok(HttpResponse::Ok().json(AttemptPage::new(found, limit)))
 }
 

@@ -3,7 +3,7 @@
 use chassis::settings::{Environment, NotForProduction};
 use reqwest::Url;
 
-use crate::config::WebhookSettings;
+use crate::webhooks::config::WebhookSettings;
 
 /// The exceptions that the settings allow. Production refuses them.
 #[derive(Clone, Copy, Debug)]

@@ -7,10 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::store::{
-    endpoints,
-    webhooks::{self, By},
-};
+use crate::webhooks::store::{self, By, endpoints};
 
 /// The most webhooks that one request recovers.
 const RECOVER_AT_MOST: i64 = 500;
@@ -49,13 +46,13 @@ pub(crate) async fn resend(
     message: Uuid,
     by: &By<'_>,
 ) -> Result<bool, Error> {
-    let webhook = webhooks::lock(conn, endpoint, message).await?;
+    let webhook = store::lock(conn, endpoint, message).await?;
     let webhook = webhook.ok_or(Error::NoWebhook)?;
     expect_enabled(conn, endpoint).await?;
     if webhook.is_queued {
         return Ok(false);
     }
-    webhooks::resend(conn, &[webhook.id], by).await?;
+    store::resend(conn, &[webhook.id], by).await?;
     Ok(true)
 }
 
@@ -75,12 +72,12 @@ pub(crate) async fn recover(
     since: OffsetDateTime,
     by: &By<'_>,
 ) -> Result<Recovered, Error> {
-    let failed = webhooks::lock_failed(conn, endpoint, since, RECOVER_AT_MOST).await?;
+    let failed = store::lock_failed(conn, endpoint, since, RECOVER_AT_MOST).await?;
     expect_enabled(conn, endpoint).await?;
-    webhooks::resend(conn, &failed, by).await?;
+    store::resend(conn, &failed, by).await?;
     Ok(Recovered {
         resent: failed.len(),
-        more: webhooks::has_failed(conn, endpoint, since).await?,
+        more: store::has_failed(conn, endpoint, since).await?,
     })
 }
 

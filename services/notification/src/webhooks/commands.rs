@@ -1,14 +1,16 @@
-//! Queues the webhooks about news, in the transaction that handles the news.
+//! Queues the webhooks about news, in the transaction that handles the news; in `resend`, resends webhooks.
+
+pub(crate) mod resend;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{
-    domain::{
-        News,
-        webhook::{Payload, message_id},
+    domain::News,
+    webhooks::{
+        domain::{Payload, message_id},
+        store::{self, NewWebhook},
     },
-    store::webhooks::{self, NewWebhook},
 };
 
 /// The webhooks about a batch of news, which are queued together.
@@ -38,6 +40,6 @@ impl NewWebhooks {
 
     /// Queues each webhook for every endpoint that is enabled and wants it.
     pub(crate) async fn queue(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
-        webhooks::queue(conn, &self.0).await
+        store::queue(conn, &self.0).await
     }
 }

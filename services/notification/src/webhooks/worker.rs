@@ -25,14 +25,11 @@ use tracing::{Instrument, Span, error, field::Empty, info_span, warn};
 
 use self::places::{Place, Places};
 pub(crate) use self::secrets::settle_secrets;
-use crate::{
-    client::webhook::{Courier, NotTried},
+use crate::webhooks::{
+    client::{Courier, NotTried},
     config::WebhookSettings,
-    domain::webhook::{Answer, Verdict, judge},
-    store::{
-        endpoints,
-        webhooks::{self, Claimed, NewAttempt, Wanted},
-    },
+    domain::{Answer, Verdict, judge},
+    store::{self, Claimed, NewAttempt, Wanted, endpoints},
 };
 
 /// The delay of a webhook that is put off and whose breaker names none.
@@ -89,7 +86,7 @@ impl Messenger {
 
     async fn send(&self, webhook: &Claimed, lease: Deadline) {
         if !webhook.is_enabled {
-            if let Err(error) = webhooks::hold(&self.pool, webhook).await {
+            if let Err(error) = store::hold(&self.pool, webhook).await {
                 warn!(webhook.id = %webhook.message_id, %error, "cannot hold a webhook; its lease will end");
             }
             return;
@@ -126,7 +123,7 @@ impl Messenger {
                 is_first_try: this == Try::First,
             };
             let mut tx = database::begin(&self.pool, "record webhook").await?;
-            webhooks::attempted(&mut tx, webhook, &attempt).await?;
+            store::attempted(&mut tx, webhook, &attempt).await?;
             if verdict == Verdict::Delivered {
                 endpoints::succeeded(&mut *tx, webhook.endpoint_id).await?;
             } else {
@@ -177,10 +174,10 @@ impl Messenger {
         let after = not_tried.retry_after().unwrap_or(LEFT_ALONE.min(longest));
         let is_over = age(webhook) >= self.give_up;
         let recorded = if is_over {
-            webhooks::give_up(&self.pool, webhook, &not_tried.to_string()).await
+            store::give_up(&self.pool, webhook, &not_tried.to_string()).await
         } else {
             match self.put_off_others(webhook, after).await {
-                Ok(()) => webhooks::put_off(&self.pool, webhook, after, SPREAD.min(after)).await,
+                Ok(()) => store::put_off(&self.pool, webhook, after, SPREAD.min(after)).await,
                 failed => failed,
             }
         };
@@ -196,7 +193,7 @@ impl Messenger {
     /// Puts off the other webhooks that are due at a webhook's endpoint.
     async fn put_off_others(&self, webhook: &Claimed, after: Duration) -> sqlx::Result<()> {
         let (endpoint, spread) = (webhook.endpoint_id, SPREAD.min(after));
-        webhooks::put_off_others(&self.pool, endpoint, after, spread, PUT_OFF_AT_MOST).await
+        store::put_off_others(&self.pool, endpoint, after, spread, PUT_OFF_AT_MOST).await
     }
 }
 
@@ -210,7 +207,7 @@ impl LeasedWork for Messenger {
             under_way: &self.places.taken(),
         };
         let lease = Deadline::after(self.lease);
-        let claimed = webhooks::claim(&self.pool, &wanted, self.lease).await?;
+        let claimed = store::claim(&self.pool, &wanted, self.lease).await?;
         let in_hand = claimed.into_iter().map(|webhook| InHand {
             place: self.places.take(webhook.endpoint_id),
             webhook,
@@ -248,7 +245,7 @@ impl LeasedWork for Messenger {
 
     async fn sample(&self) {
         self.courier.publish();
-        if let Ok(queued) = webhooks::queued(&self.pool).await {
+        if let Ok(queued) = store::queued(&self.pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
             gauge!("webhooks_queued").set(queued.count as f64);
             gauge!("webhooks_oldest_seconds").set(queued.oldest_seconds);
@@ -275,7 +272,7 @@ fn kind(answer: &Answer) -> String {
 pub(crate) async fn prune(pool: PgPool, retention: Duration, shutdown: CancellationToken) {
     loop {
         let pruned: sqlx::Result<()> = async {
-            while webhooks::prune(&pool, retention, CHUNK).await? == CHUNK.unsigned_abs() {}
+            while store::prune(&pool, retention, CHUNK).await? == CHUNK.unsigned_abs() {}
             while endpoints::prune(&pool, CHUNK).await? == CHUNK.unsigned_abs() {}
             Ok(())
         }

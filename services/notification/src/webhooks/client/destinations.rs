@@ -21,7 +21,7 @@ use holdfast::circuit_breaker::{
 use tracing::debug;
 
 use super::target::Target;
-use crate::{config::WebhookSettings, domain::webhook::Answer};
+use crate::webhooks::{config::WebhookSettings, domain::Answer};
 
 /// The most destinations that are remembered.
 const MOST: usize = 256;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Charge, News, What};
+use crate::domain::{Charge, News, What};
 
 /// The types of webhooks, in the sequence in which an order may go through them.
 pub(crate) const TYPES: [&str; 2] = ["order.confirmed", "order.cancelled"];

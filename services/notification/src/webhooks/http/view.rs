@@ -6,12 +6,9 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{
-    domain::webhook::TYPES,
-    store::{
-        endpoints::Endpoint,
-        webhooks::{Attempt, Resend, Webhook},
-    },
+use crate::webhooks::{
+    domain::TYPES,
+    store::{Attempt, Resend, Webhook, endpoints::Endpoint},
 };
 
 /// A webhook endpoint.

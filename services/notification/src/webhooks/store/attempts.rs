@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Claimed;
-use crate::domain::webhook::Verdict;
+use crate::webhooks::domain::Verdict;
 
 /// The record of an attempt.
 #[derive(Clone, Copy, Debug)]

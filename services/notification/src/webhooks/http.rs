@@ -2,7 +2,7 @@
 //! it. The operators' endpoints receive webhooks about every order, and belong to all operators, who see and manage
 //! customers' endpoints as well. In `messages`, the webhooks to one endpoint.
 
-pub(super) mod messages;
+mod messages;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -25,12 +25,12 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::view::{EndpointView, EndpointWithWebhooks, Registered};
-use crate::{
-    client::webhook::{Courier, Objection, Secret, Vault},
-    domain::webhook::TYPES,
+use crate::webhooks::{
+    client::{Courier, Objection, Secret, Vault},
+    domain::TYPES,
     store::{
+        self, Page,
         endpoints::{self, Endpoint, NewEndpoint},
-        webhooks::{self, Page},
     },
 };
 
@@ -56,7 +56,7 @@ pub(crate) struct State {
     pub(crate) max_endpoints: u16,
 }
 
-pub(super) fn routes(routes: &mut Routes) {
+pub(crate) fn routes(routes: &mut Routes) {
     routes
         .service(register)
         .service(list)
@@ -249,7 +249,7 @@ async fn show(
         before: None,
         limit: RECENT,
     };
-    let recent = webhooks::list(&state.pool, id, &newest).await?;
+    let recent = store::list(&state.pool, id, &newest).await?;
     Ok(HttpResponse::Ok().json(EndpointWithWebhooks::new(endpoint, recent)))
 }
 
@@ -296,7 +296,7 @@ async fn enable(
 ) -> Result<HttpResponse, Problem> {
     visible(&state, id, &principal).await?;
     endpoints::enable(&state.pool, id).await?;
-    while webhooks::release(&state.pool, id, CHUNK).await? == CHUNK.unsigned_abs() {}
+    while store::release(&state.pool, id, CHUNK).await? == CHUNK.unsigned_abs() {}
     state.waker.wake();
     tracing::info!(endpoint.id = %id, by = %principal.id, "enabled a webhook endpoint");
     let endpoint = visible(&state, id, &principal).await?;

@@ -1,7 +1,9 @@
-//! Webhooks from their queueing to their end; in `attempts`, the log of attempts; in `resends`, resending on request;
-//! and in `seen`, the queries that show webhooks.
+//! All SQL of webhooks, on the caller's transaction: from their queueing to their end; in `endpoints`, endpoints and
+//! their secrets; in `attempts`, the log of attempts; in `resends`, resending on request; and in `seen`, the queries
+//! that show webhooks.
 
 mod attempts;
+pub(crate) mod endpoints;
 mod resends;
 mod seen;
 
@@ -15,7 +17,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::endpoints::{SecretColumns, Secrets};
+use self::endpoints::{SecretColumns, Secrets};
 
 /// The end of an order, to be queued for every endpoint that wants it.
 pub(crate) struct NewWebhook {

@@ -31,10 +31,10 @@ pub(crate) use self::{
     target::Policy,
     vault::{Unopened, Vault},
 };
-use crate::{
+use crate::webhooks::{
     config::WebhookSettings,
-    domain::webhook::Answer,
-    store::{endpoints::Secrets, webhooks::Claimed},
+    domain::Answer,
+    store::{Claimed, endpoints::Secrets},
 };
 
 /// The most bytes of an answer's body that are read. Without reading, a receiver would log an error for being cut off.

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::{
-    client::webhook::{NoRandomness, Unopened, Vault},
+use crate::webhooks::{
+    client::{NoRandomness, Unopened, Vault},
     store::endpoints::{self, Kept, Secrets},
 };
 

@@ -28,7 +28,7 @@ use ring::{
 use uuid::Uuid;
 
 use super::signature::NoRandomness;
-use crate::{config::WebhookSettings, store::endpoints::Kept};
+use crate::webhooks::{config::WebhookSettings, store::endpoints::Kept};
 
 /// The key of `deploy/development`, which is public.
 const DEVELOPMENT: &[u8; 32] = b"holdfast development webhook key";
