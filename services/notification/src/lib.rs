@@ -22,4 +22,4 @@ mod worker;
 
 pub use app::App;
 pub use config::Config;
-pub use webhooks::client::{Lookup, Lookups};
+pub use webhooks::{Lookup, Lookups};
