@@ -30,7 +30,7 @@ use crate::webhooks::{
     domain::TYPES,
     store::{
         self, Page,
-        endpoints::{self, Endpoint, NewEndpoint},
+        endpoints::{self, Endpoint, Kept, NewEndpoint},
     },
 };
 
@@ -133,6 +133,28 @@ fn secret(status: StatusCode) -> HttpResponseBuilder {
     response
 }
 
+/// Generates a secret for an endpoint. Returns it with the form in which it is to be stored.
+fn new_secret(state: &State, endpoint: Uuid) -> Result<(Secret, Kept), Problem> {
+    let signing = Secret::generate().map_err(Problem::internal)?;
+    let kept = state.vault.keep(endpoint, signing.bytes());
+    Ok((signing, kept.map_err(Problem::internal)?))
+}
+
+/// Returns the names of the types that an endpoint wants, each once; `None` for all types.
+fn wanted(events: Option<Vec<EventType>>) -> Result<Option<Vec<String>>, Problem> {
+    let Some(events) = events else {
+        return Ok(None);
+    };
+    if events.is_empty() {
+        let all = TYPES.join(", ");
+        let why = format!("must name at least one of {all}, or be left out for all");
+        return Err(Problem::invalid_field("events", why));
+    }
+    let is_wanted = |name: &&str| events.iter().any(|event| event.name() == *name);
+    let names = TYPES.into_iter().filter(is_wanted).map(str::to_owned);
+    Ok(Some(names.collect()))
+}
+
 fn too_many(most: i64) -> Problem {
     Problem::conflict(format!(
         "there are {most} webhook endpoints already, the most that are allowed: delete one"
@@ -155,23 +177,7 @@ async fn register(
     state: web::Data<State>,
     JsonBody(Register { url, events }): JsonBody<Register>,
 ) -> Result<HttpResponse, Problem> {
-    let events: Option<Vec<String>> = match events {
-        None => None,
-        Some(events) if events.is_empty() => {
-            return Err(Problem::invalid_field(
-                "events",
-                format!(
-                    "must name at least one of {}, or be left out for all",
-                    TYPES.join(", ")
-                ),
-            ));
-        }
-        Some(events) => {
-            let is_wanted = |name: &&str| events.iter().any(|event| event.name() == *name);
-            let wanted = TYPES.iter().filter(|name| is_wanted(name));
-            Some(wanted.map(|name| (*name).to_owned()).collect())
-        }
-    };
+    let events = wanted(events)?;
     let owner = whose(&principal);
     let most = i64::from(state.max_endpoints);
     // Checked first, so that an owner with all endpoints that are allowed cannot have hosts looked up.
@@ -184,10 +190,8 @@ async fn register(
         Objection::Url(why) => Problem::invalid_field("url", why),
         Objection::Busy => Problem::unavailable("too many hosts are being looked up"),
     })?;
-    let signing = Secret::generate().map_err(Problem::internal)?;
     let id = Uuid::now_v7();
-    let kept = state.vault.keep(id, signing.bytes());
-    let kept = kept.map_err(Problem::internal)?;
+    let (signing, kept) = new_secret(&state, id)?;
     let new = NewEndpoint {
         id,
         owner,
@@ -268,9 +272,7 @@ async fn rotate(
     PathId(id): PathId,
 ) -> Result<HttpResponse, Problem> {
     visible(&state, id, &principal).await?;
-    let signing = Secret::generate().map_err(Problem::internal)?;
-    let kept = state.vault.keep(id, signing.bytes());
-    let kept = kept.map_err(Problem::internal)?;
+    let (signing, kept) = new_secret(&state, id)?;
     let mut tx = database::begin(&state.pool, "rotate webhook secret").await?;
     let secrets = endpoints::lock_secrets(&mut tx, id).await?;
     let old = secrets.ok_or_else(|| Problem::not_found("there is no such webhook endpoint"))?;
