@@ -11,6 +11,7 @@ use contracts::value::OrderId;
 use notification::{App, Config};
 use reqwest::Method;
 use serde_json::json;
+use sqlx::PgPool;
 use testkit::{
     Database, Probe, SmtpSink, TestApp, Vhost, answer, arguments, broker_arguments, client,
     eventually, token,
@@ -25,11 +26,63 @@ use crate::{
 /// The service as a process of its own, which is killed when this is dropped.
 struct Process(Child);
 
+impl Process {
+    /// Starts a service that aborts once it has sent a webhook. Returns it with its URL.
+    fn start(arguments: &[String]) -> (Self, String) {
+        let port = {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            free.local_addr().expect("a bound port").port()
+        };
+        let child = Command::new(env!("CARGO_BIN_EXE_notification"))
+            .args(
+                arguments
+                    .iter()
+                    .filter(|argument| !argument.starts_with("--http-listen")),
+            )
+            .arg(format!("--http-listen=127.0.0.1:{port}"))
+            .env("FAILPOINTS", "notification.after_webhook=return(abort)")
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary is there");
+        (Self(child), format!("http://127.0.0.1:{port}"))
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Adds webhooks that have been over for about a month, with attempts and resends, and a deleted endpoint.
+async fn add_old_webhooks(pool: &PgPool) {
+    for (state, age) in [("delivered", 721), ("delivered", 719), ("held", 721)] {
+        // Attempts and resends must not keep a webhook from being pruned.
+        sqlx::query(
+            "with over as (
+                 insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
+                 select gen_random_uuid(), id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}', $1,
+                        now() - make_interval(hours => $2)
+                 from webhook_endpoint
+                 returning id
+             ), attempt as (
+                 insert into webhook_attempt (webhook_id, attempt, outcome, reply, took_ms)
+                 select id, 1, 'delivered', 'answered 204', 7 from over
+             )
+             insert into webhook_resend (webhook_id, asked_by) select id, 'alice' from over",
+        )
+        .bind(state)
+        .bind(age)
+        .execute(pool)
+        .await
+        .expect("valid SQL");
+    }
+    sqlx::query("insert into webhook_endpoint (id, url, state, secret) values (gen_random_uuid(), '', 'deleted', '')")
+        .execute(pool)
+        .await
+        .expect("valid SQL");
 }
 
 #[tokio::test]
@@ -47,25 +100,7 @@ async fn unrecorded_webhook_is_resent_under_the_same_id() {
         "--webhook-poll-ms=20".to_owned(),
     ]);
 
-    let port = {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        free.local_addr().expect("a bound port").port()
-    };
-    let url = format!("http://127.0.0.1:{port}");
-    let listen = format!("--http-listen=127.0.0.1:{port}");
-    let child = Command::new(env!("CARGO_BIN_EXE_notification"))
-        .args(
-            all[1..]
-                .iter()
-                .filter(|argument| !argument.starts_with("--http-listen")),
-        )
-        .arg(listen)
-        .env("FAILPOINTS", "notification.after_webhook=return(abort)")
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the binary is there");
-    let mut process = Process(child);
+    let (mut process, url) = Process::start(&all[1..]);
     let http = client();
     eventually("the process is ready", || async {
         let ready = http.get(format!("{url}/health/ready")).send().await;
@@ -101,31 +136,7 @@ async fn unrecorded_webhook_is_resent_under_the_same_id() {
         .execute(&pool)
         .await
         .expect("valid SQL");
-    for (state, age) in [("delivered", 721), ("delivered", 719), ("held", 721)] {
-        // Attempts and resends must not keep a webhook from being pruned.
-        sqlx::query(
-            "with over as (
-                 insert into webhook (id, endpoint_id, message_id, order_id, kind, body, state, updated_at)
-                 select gen_random_uuid(), id, gen_random_uuid(), gen_random_uuid(), 'order.confirmed', '{}', $1,
-                        now() - make_interval(hours => $2)
-                 from webhook_endpoint
-                 returning id
-             ), attempt as (
-                 insert into webhook_attempt (webhook_id, attempt, outcome, reply, took_ms)
-                 select id, 1, 'delivered', 'answered 204', 7 from over
-             )
-             insert into webhook_resend (webhook_id, asked_by) select id, 'alice' from over",
-        )
-        .bind(state)
-        .bind(age)
-        .execute(&pool)
-        .await
-        .expect("valid SQL");
-    }
-    sqlx::query("insert into webhook_endpoint (id, url, state, secret) values (gen_random_uuid(), '', 'deleted', '')")
-        .execute(&pool)
-        .await
-        .expect("valid SQL");
+    add_old_webhooks(&pool).await;
 
     let app = App::build(Config::parse_from(all)).expect("it is put together");
     let address = app.address().expect("it is bound");
