@@ -105,7 +105,7 @@ fn describe_metrics() {
     describe_counter!(
         "webhooks_total",
         Unit::Count,
-        "Webhooks by the outcome of an attempt: delivered, retried (to be tried again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open, or its secret cannot be opened)"
+        "Webhooks by the outcome of an attempt: delivered, retried (to be tried again), given_up, gone (410: the endpoint is disabled), or put_off (not tried: its destination's circuit breaker is open, or none of its secrets opens)"
     );
     describe_counter!(
         "webhooks_resent_total",
@@ -125,7 +125,7 @@ fn describe_metrics() {
     describe_gauge!(
         "webhook_secrets_unopened",
         Unit::Count,
-        "Webhook endpoints with a secret that no key of WEBHOOK_KEYS_FILE opens: their webhooks wait"
+        "Webhook secrets that no key of WEBHOOK_KEYS_FILE opens: they do not sign, and webhooks of endpoints without another secret wait"
     );
     describe_histogram!(
         "webhook_duration_seconds",

@@ -67,7 +67,8 @@ pub(crate) enum NotTried {
     /// The circuit breaker of its destination is open. Try again after the wait that the breaker names.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The webhook cannot be signed. Try again later: an operator has to repair the keys, and the log names the key.
+    /// No secret opens, so the webhook cannot be signed. Try again later: an operator has to repair the keys, and the
+    /// log names the key.
     #[error("it could not be signed")]
     Unsigned(#[from] Unopened),
 }
@@ -176,17 +177,23 @@ impl Courier {
         self.destinations.publish();
     }
 
-    /// Returns the secrets that sign a webhook: the present one, and the one before while it is valid.
+    /// Returns the secrets that sign a webhook: the present one, and the one before while it is valid. One that does
+    /// not open is left out, because a receiver needs no more than one signature. Fails if none opens.
     fn secrets(&self, webhook: &Claimed) -> Result<Vec<Vec<u8>>, Unopened> {
         let Secrets {
             endpoint_id,
             secret,
             old,
         } = webhook.secrets();
-        let secrets = [Some(secret), old].into_iter().flatten();
-        secrets
-            .map(|kept| self.vault.reveal(endpoint_id, &kept))
-            .collect()
+        let present = self.vault.reveal(endpoint_id, &secret);
+        let before = old.map(|old| self.vault.reveal(endpoint_id, &old));
+        match (present, before) {
+            (Err(unopened), None | Some(Err(_))) => Err(unopened),
+            (present, before) => {
+                let opened = [present.ok(), before.and_then(Result::ok)];
+                Ok(opened.into_iter().flatten().collect())
+            }
+        }
     }
 
     async fn attempt(&self, webhook: &Claimed, target: &Target, secrets: &[Vec<u8>]) -> Answer {

@@ -16,6 +16,7 @@ use crate::{
 /// A key of tests: an id, and 32 bytes in base64.
 const OLD: &str = "old AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const NEW: &str = "new AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+const NEWEST: &str = "newest BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=";
 /// A key with the id of the old one, and another value.
 const WRONG: &str = "old AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
 
@@ -185,6 +186,43 @@ async fn webhooks_wait_for_a_missing_key() {
     let notification = spawn(&database, &[OLD], &[]).await;
     let hook = receiver.wait_for("/hook", 1).await.remove(0);
     assert!(hook.is_signed_by(text(&endpoint, "secret")), "{hook:?}");
+    notification.stop().await;
+}
+
+/// A key is lost, and the owner of an endpoint rotates its secret once. The new secret signs at once, alone, and is
+/// sealed anew like any other; the one before signs too when its key is found.
+#[tokio::test]
+async fn secret_that_opens_signs_beside_one_that_does_not() {
+    let database = Database::create("notification").await;
+    let receiver = Receiver::start().await;
+    let notification = spawn(&database, &[OLD], &[]).await;
+    let endpoint = notification
+        .register(json!({ "url": receiver.url("/hook") }))
+        .await;
+    let lost = text(&endpoint, "secret");
+    notification.stop().await;
+
+    let notification = spawn(&database, &[NEW], &[]).await;
+    let rotated = notification.act(&endpoint, "rotate").await;
+    let secret = text(&rotated, "secret");
+    notification.sends_signed_by(&receiver, &[secret]).await;
+    let (.., old_sealed) = notification.kept().await;
+    notification.stop().await;
+
+    // The lost one keeps the other from nothing, and is left as it is.
+    let notification = spawn(&database, &[NEWEST, NEW], &[]).await;
+    notification
+        .wait_until_kept("it is sealed by the first key", sealed_by("newest"))
+        .await;
+    let (.., left) = notification.kept().await;
+    assert!(left.is_some() && left == old_sealed, "{left:?}");
+    notification.sends_signed_by(&receiver, &[secret]).await;
+    notification.stop().await;
+
+    let notification = spawn(&database, &[NEWEST, OLD], &[]).await;
+    notification
+        .sends_signed_by(&receiver, &[secret, lost])
+        .await;
     notification.stop().await;
 }
 

@@ -12,9 +12,8 @@
 //! key have been sealed anew; then remove the old one.
 //!
 //! **Failure modes.** If a key is missing from the file, or has another value there, the secrets that it sealed do not
-//! open: the webhooks of those endpoints wait, and the log names the key. If a key is lost, so are the secrets that it
-//! sealed: rotate each of them twice, because a rotation keeps the secret before it for a day, and webhooks wait while
-//! it does not open.
+//! open, and the log names the key. Webhooks are signed by the endpoint's other secret, if it has one that opens, and
+//! wait otherwise. If a key is lost, so are the secrets that it sealed: rotate each of them; the new one signs at once.
 
 use std::fmt;
 
@@ -47,7 +46,7 @@ struct Key {
     key: LessSafeKey,
 }
 
-/// A failure to open a secret: its endpoint's webhooks wait until the keys are repaired.
+/// A failure to open a secret: it signs nothing until the keys are repaired.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unopened {
     /// The key is not in the file. Put it back.
@@ -58,7 +57,7 @@ pub(crate) enum Unopened {
         "the key {0:?} of WEBHOOK_KEYS_FILE does not open it: it has another value than the key that sealed it, or the row was changed"
     )]
     WrongKey(String),
-    /// The stored text was not written by this module. Rotate the secret twice.
+    /// The stored text was not written by this module. Rotate the secret.
     #[error("it is not a valid sealed secret")]
     Malformed,
 }
