@@ -45,6 +45,24 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
                 drill.all_ready()
             },
         },
+        Fault {
+            what: "a webhook secret whose key is lost",
+            alerts: &[("WebhookSecretsUnopened", "")],
+            provoke: |drill| {
+                // The endpoint is disabled: no webhook is queued for it.
+                drill.stack.execute(
+                    "notification",
+                    "insert into webhook_endpoint (id, url, secret, sealed, state, reason)
+                     values (gen_random_uuid(), 'https://lost.example/', '', 'lost:', 'disabled', 'a drill')",
+                )?;
+                check_secrets(drill)
+            },
+            heal: |drill| {
+                let delete = "delete from webhook_endpoint where url = 'https://lost.example/'";
+                drill.stack.execute("notification", delete)?;
+                check_secrets(drill)
+            },
+        },
     ],
     &[
         Fault {
@@ -212,6 +230,12 @@ fn knobs(drill: &mut Running, latency: u32, fail: f64) -> Result {
 fn switch(drill: &mut Running, how: &str) -> Result {
     let path = format!("/demo/queues/notification.choreography/{how}");
     ask(drill, "notification", "POST", &path, "").map(drop)
+}
+
+/// Restarts notification, which checks webhook secrets when it starts.
+fn check_secrets(drill: &mut Running) -> Result {
+    drill.stack.kill("notification")?;
+    drill.stack.revive("notification")
 }
 
 /// Takes the action `what` on each item of an operator's list, by its id below `below`.
