@@ -11,7 +11,7 @@ use std::{
 use holdfast::{
     backoff::Backoff,
     telemetry,
-    transaction::{self, Transaction as Inner},
+    transaction::{self, Class, Transaction as Inner, classify},
 };
 use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 use sqlx::{
@@ -64,10 +64,7 @@ pub async fn migrate(
     for migrator in migrators {
         while let Err(error) = migrator.run(pool).await {
             match &error {
-                sqlx::migrate::MigrateError::Execute(cause)
-                    if holdfast::messaging::classify(cause)
-                        != holdfast::messaging::Class::Other =>
-                {
+                sqlx::migrate::MigrateError::Execute(cause) if classify(cause) != Class::Other => {
                     if delays.failures() == 0 {
                         warn!(%error, "waiting for the database");
                     }

@@ -14,8 +14,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use holdfast::{
     backoff::{Backoff, pause},
     deadline::Deadline,
-    messaging::{Class, classify},
     outbox::Waker,
+    transaction::{Class, classify},
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;

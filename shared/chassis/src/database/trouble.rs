@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use holdfast::messaging::{Class, classify};
+use holdfast::transaction::{Class, classify};
 use metrics::{Unit, counter, describe_counter};
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::{

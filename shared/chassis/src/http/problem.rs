@@ -7,9 +7,8 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use holdfast::{
-    deadline,
-    messaging::{Class, classify},
-    telemetry,
+    deadline, telemetry,
+    transaction::{Class, classify},
 };
 use serde::Serialize;
 use tracing::{error, warn};

@@ -100,7 +100,7 @@ pub use connection::Link;
 pub use consumer::Consumers;
 pub use control::Controls;
 pub use event::{ATTEMPT, Event, Incoming, Malformed};
-pub use handler::{Class, Error, Handler, Received, Undecodable, classify};
+pub use handler::{Error, Handler, Received, Undecodable};
 pub use observe::{Observer, Sighting, Watch};
 pub use publisher::Publisher;
 pub use subscription::Subscription;

@@ -47,12 +47,15 @@
 //!
 //! Sources: PostgreSQL's documentation, "Message Flow" (the transaction status in `ReadyForQuery`) and `COMMIT`.
 
+mod class;
+
 use std::{
     fmt,
     ops::{Deref, DerefMut},
     time::Duration,
 };
 
+pub use class::{Class, classify};
 use sqlx::{Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::{runtime::Handle, time::timeout};
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast::{
-    messaging::{Class, classify},
-    transaction,
-};
+use holdfast::transaction::{self, Class, classify};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::helpers::database;
