@@ -34,8 +34,8 @@ pub fn classify(error: &sqlx::Error) -> Class {
 
 /// Returns the class of a SQLSTATE.
 ///
-/// A code that is not in the table is the statement's or the data's fault. An error of that kind costs a message an
-/// attempt, and an HTTP request a 500; so every code that a well-formed statement can meet belongs in this table.
+/// A code that is not in the table is the statement's or the data's fault: callers count an attempt, or give up. So
+/// every code that a well-formed statement can meet belongs in this table.
 ///
 /// Source: PostgreSQL, "Appendix A. PostgreSQL Error Codes".
 fn class_of(code: &str) -> Class {
@@ -46,8 +46,8 @@ fn class_of(code: &str) -> Class {
         // transaction_rollback, serialization_failure, deadlock_detected, object_in_use, lock_not_available
         "40000" | "40001" | "40P01" | "55006" | "55P03" => Class::Conflict,
 
-        // statement_completion_unknown: the connection broke before the reply. Run it again; the inbox knows if it
-        // committed.
+        // statement_completion_unknown: the connection broke before the reply. It may have committed, so what is run
+        // again must recognise that.
         "40003" => Class::Unavailable,
         // The session is not in the state that its owner left it in: active_sql_transaction, no_active_sql_transaction,
         // in_failed_sql_transaction, idle_in_transaction_session_timeout, invalid_sql_statement_name (a pooler between
@@ -57,8 +57,8 @@ fn class_of(code: &str) -> Class {
         // connections)
         "25006" | "55000" => Class::Unavailable,
         // insufficient_privilege, undefined_table, _column, _function, _object, invalid_schema_name: a server that was
-        // restored or set up wrongly, or is not migrated yet. It is repaired at the server; until then no message is to
-        // blame.
+        // restored or set up wrongly, or is not migrated yet. It is repaired at the server, and is not the caller's
+        // fault.
         "42501" | "42P01" | "42703" | "42883" | "42704" | "3F000" => Class::Unavailable,
         // 08 connection exception, 28 invalid authorization, 3D no such database, 53 insufficient resources, 57
         // operator intervention (57P05: idle session), 58 system error, F0 configuration file error

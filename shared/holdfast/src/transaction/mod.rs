@@ -28,7 +28,8 @@
 //!
 //! A statement that was dropped while it ran goes on in PostgreSQL, up to its `statement_timeout`: the rollback waits
 //! for it, and holds its connection for that long. A commit that fails closes its connection. A pool that is shut down
-//! under an open transaction leaves it to PostgreSQL, which rolls back when the session ends.
+//! under an open transaction leaves it to PostgreSQL, which rolls back when the session ends. [`classify`] tells errors
+//! of the server, after which the same transaction may succeed, from errors of the statement, after which it cannot.
 //!
 //! ```no_run
 //! # async fn example(pool: sqlx::PgPool) -> sqlx::Result<()> {
@@ -45,7 +46,8 @@
 //! Forbid `sqlx::Pool::begin` and its siblings in `clippy.toml`, as Holdfast does: one call of them in the same pool
 //! brings the fault back.
 //!
-//! Sources: PostgreSQL's documentation, "Message Flow" (the transaction status in `ReadyForQuery`) and `COMMIT`.
+//! Sources: PostgreSQL's documentation, "Message Flow" (the transaction status in `ReadyForQuery`), `COMMIT`, and
+//! "Appendix A. PostgreSQL Error Codes".
 
 mod class;
 
