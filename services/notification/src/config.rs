@@ -80,7 +80,7 @@ impl MailSettings {
         Pace {
             concurrency: self.mail_concurrency.into(),
             poll: Duration::from_millis(self.mail_poll_ms),
-            waker,
+            waker: waker.into(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl CardSettings {
         Pace {
             concurrency: self.card_concurrency.into(),
             poll,
-            waker,
+            waker: waker.into(),
         }
     }
 }

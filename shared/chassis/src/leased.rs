@@ -14,10 +14,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use holdfast::{
     backoff::{Backoff, pause},
     deadline::Deadline,
-    outbox::Waker,
     transaction::{Class, classify},
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -43,8 +42,8 @@ pub struct Pace {
     pub concurrency: usize,
     /// The time between two looks for due rows, if nothing wakes the worker.
     pub poll: Duration,
-    /// The waker of the worker.
-    pub waker: Waker,
+    /// Wakes the worker, by [`Notify::notify_one`], after a row that is due has been committed.
+    pub waker: Arc<Notify>,
 }
 
 /// Stores the outcome of a row's work: tries until that succeeds or the row's lease is over. `store` is told whether an
@@ -112,7 +111,7 @@ pub async fn run<W: LeasedWork>(work: W, pace: Pace, shutdown: CancellationToken
                     error!(%panic, "leased work panicked; its lease will end");
                 }
             }
-            () = pace.waker.woken(), if !more => more = true,
+            () = pace.waker.notified(), if !more => more = true,
             () = pause(pace.poll.saturating_sub(polled.elapsed())), if !more => {
                 work.sample().await;
                 more = true;

@@ -73,7 +73,7 @@ impl WebhookSettings {
         Pace {
             concurrency: self.webhook_concurrency.into(),
             poll: Duration::from_millis(self.webhook_poll_ms),
-            waker,
+            waker: waker.into(),
         }
     }
 }

@@ -158,3 +158,10 @@ impl Waker {
         self.0.notified().await;
     }
 }
+
+/// Returns the [`Notify`] that the handle wakes, for a worker that is no relay and waits for it itself.
+impl From<Waker> for Arc<Notify> {
+    fn from(waker: Waker) -> Self {
+        waker.0
+    }
+}
