@@ -416,7 +416,7 @@ fn sql_is_in_the_store() {
 }
 
 /// The patterns that each pattern may use: a folder is copied with these, and no others.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("backoff", &[]),
     ("bulkhead", &[]),
     ("chaos", &["outbox", "failpoint"]),
@@ -426,6 +426,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("distributed_lock", &["backoff"]),
     ("failpoint", &[]),
     ("inbox", &[]),
+    ("leased_work", &["backoff", "deadline", "transaction"]),
     ("lib", &[]),
     (
         "messaging",

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
-use chassis::{Chassis, leased, settings::Environment};
-use holdfast::outbox::Waker;
+use chassis::{Chassis, settings::Environment};
+use holdfast::{leased_work, outbox::Waker};
 use metrics::{Unit, describe_counter, describe_gauge};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -65,7 +65,7 @@ impl App {
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
             .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .work("mails", move |shutdown| {
-                leased::run(postman, settings.pace(post), shutdown)
+                leased_work::run(postman, settings.pace(post), shutdown)
             })
             .failpoints(&["notification.mid_batch", "notification.after_smtp"])
             .audited(store::audit())

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use chassis::{
-    leased::Pace,
-    settings::{BrokerSettings, Settings, TelemetrySettings},
-};
+use chassis::settings::{BrokerSettings, Settings, TelemetrySettings};
 use clap::{Args, Parser};
-use holdfast::outbox::Waker;
+use holdfast::{leased_work::Pace, outbox::Waker};
 
 use crate::webhooks::config::WebhookSettings;
 

@@ -17,10 +17,10 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::{Chassis, leased, settings::Environment};
+use chassis::{Chassis, settings::Environment};
 pub(crate) use client::System;
 pub use client::{Lookup, Lookups};
-use holdfast::outbox::Waker;
+use holdfast::{leased_work, outbox::Waker};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use sqlx::PgPool;
 
@@ -88,7 +88,7 @@ impl Webhooks {
         describe_metrics();
         Ok(chassis
             .work("webhooks", move |shutdown| {
-                leased::run(messenger, settings.pace(waker), shutdown)
+                leased_work::run(messenger, settings.pace(waker), shutdown)
             })
             .work("webhook secrets", move |shutdown| {
                 worker::settle_secrets(kept, vault, shutdown)

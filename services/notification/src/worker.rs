@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use chassis::{
-    database,
-    leased::{LeasedWork, Try, insist},
-};
+use chassis::database;
 use holdfast::{
     backoff::Backoff,
     deadline::Deadline,
     failpoint,
+    leased_work::{LeasedWork, Try, insist},
     telemetry::{self, TraceContext},
 };
 use metrics::{counter, gauge};

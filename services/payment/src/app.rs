@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use actix_web::web;
-use chassis::{Chassis, Switch, leased, settings::Environment};
-use holdfast::outbox::Waker;
+use chassis::{Chassis, Switch, settings::Environment};
+use holdfast::{leased_work, outbox::Waker};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -61,7 +61,7 @@ impl App {
             .consume(consumer::CHOREOGRAPHY, consumer(consumer::CHOREOGRAPHY))
             .consume(consumer::COMMANDS, consumer(consumer::COMMANDS))
             .work("card calls", move |shutdown| {
-                leased::run(worker, settings.pace(card), shutdown)
+                leased_work::run(worker, settings.pace(card), shutdown)
             })
             .failpoints(&[
                 "payment.mid_batch",

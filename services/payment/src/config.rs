@@ -2,12 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::{
-    leased::Pace,
-    settings::{BrokerSettings, Settings, TelemetrySettings, with_password},
-};
+use chassis::settings::{BrokerSettings, Settings, TelemetrySettings, with_password};
 use clap::{Args, Parser};
-use holdfast::outbox::Waker;
+use holdfast::{leased_work::Pace, outbox::Waker};
 
 /// Wallet accounts, charges and refunds; calls the card processor
 #[derive(Clone, Debug, Parser)]

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use chassis::{database, leased::LeasedWork};
+use chassis::database;
 use contracts::value::{CustomerId, PaymentMethod};
 use holdfast::{
     backoff::Backoff,
     deadline::Deadline,
     distributed_lock::{Fence, Lock},
     failpoint,
+    leased_work::LeasedWork,
     outbox::Waker,
     telemetry,
 };

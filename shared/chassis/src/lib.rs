@@ -12,7 +12,6 @@
 //! - [`client`]: calls to another service within the caller's deadline;
 //! - [`dependencies`]: the dependencies of a service, shown to operators and switched by them;
 //! - `demo`: faults that a demonstration may cause, with `DEMO_MODE=true` alone;
-//! - [`leased`]: outward work that survives the death of its worker;
 //! - [`tally`]: metrics that are counted once the transaction has committed;
 //! - [`trace`]: the attributes of orders in traces;
 //! - `wording`: errors about invalid input, in the words of its sender.
@@ -27,7 +26,6 @@ pub mod events;
 pub mod health;
 pub mod http;
 pub mod identity;
-pub mod leased;
 mod openapi;
 pub mod operator;
 mod service;

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::{leased::Pace, settings::Opens};
+use chassis::settings::Opens;
 use clap::Args;
-use holdfast::outbox::Waker;
+use holdfast::{leased_work::Pace, outbox::Waker};
 
 /// The hosts that webhooks may go to, and the sending of webhooks.
 #[derive(Args, Clone, Debug)]

@@ -6,14 +6,12 @@ mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::{
-    database,
-    leased::{LeasedWork, Try, insist},
-};
+use chassis::database;
 use holdfast::{
     backoff::{Backoff, pause},
     deadline::Deadline,
     failpoint,
+    leased_work::{LeasedWork, Try, insist},
     outbox::Waker,
     telemetry::{self, TraceContext},
 };

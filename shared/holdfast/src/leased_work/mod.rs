@@ -62,8 +62,10 @@
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
 //!
-//! use chassis::leased::{self, LeasedWork, Pace, Try, insist};
-//! use holdfast::deadline::Deadline;
+//! use holdfast::{
+//!     deadline::Deadline,
+//!     leased_work::{self, LeasedWork, Pace, Try, insist},
+//! };
 //! use sqlx::{PgPool, types::time::OffsetDateTime};
 //! # async fn call(_key: i64) -> String { String::new() }
 //!
@@ -121,13 +123,13 @@
 //! # async fn example(pool: PgPool, shutdown: tokio_util::sync::CancellationToken) {
 //! let waker = Arc::new(tokio::sync::Notify::new()); // `notify_one` after each commit of a row that is due
 //! let pace = Pace { concurrency: 16, poll: Duration::from_millis(250), waker };
-//! leased::run(Charges(pool), pace, shutdown).await;
+//! leased_work::run(Charges(pool), pace, shutdown).await;
 //! # }
 //! ```
 //!
 //! # Copying this
 //!
-//! This file, `backoff`, `completion`, `deadline`, `transaction`, and the crates `sqlx` (PostgreSQL), `tokio` (`rt`,
+//! This folder, `backoff`, `completion`, `deadline`, `transaction`, and the crates `sqlx` (PostgreSQL), `tokio` (`rt`,
 //! `sync`, `time`), `tokio-util` and `tracing`. The table and its SQL are yours. The usual alternative is a job queue
 //! on PostgreSQL, or a broker's visibility timeout, which is the same lease.
 //!
@@ -137,14 +139,15 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use holdfast::{
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::{
     backoff::{Backoff, pause},
     deadline::Deadline,
     transaction::{Class, classify},
 };
-use tokio::{sync::Notify, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
 
 /// A kind of work on leased rows.
 pub trait LeasedWork: Send + Sync + 'static {
