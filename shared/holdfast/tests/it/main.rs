@@ -9,6 +9,7 @@ mod distributed_lock;
 mod diverting;
 mod helpers;
 mod inbox;
+mod leased_work;
 mod observer;
 mod outbox;
 mod parking;
