@@ -22,7 +22,7 @@ struct Needs {
 fn needs(example: &str) -> Needs {
     let messages = matches!(example, "messaging" | "parking_lot");
     Needs {
-        postgres: messages || matches!(example, "outbox" | "inbox" | "saga"),
+        postgres: messages || matches!(example, "outbox" | "inbox" | "leased_work" | "saga"),
         rabbitmq: messages,
         redis: example == "distributed_lock",
     }
