@@ -141,7 +141,13 @@ fn is_named(book: &Book, mutant: &Mutant, part: &str) -> bool {
 
 /// Patterns that do not use each other: a mutant of one changes nothing for the tests of another, so that one mutant of
 /// each is compiled and tried at once.
-const APART: [&str; 4] = ["circuit_breaker", "distributed_lock", "inbox", "saga"];
+const APART: [&str; 5] = [
+    "circuit_breaker",
+    "distributed_lock",
+    "inbox",
+    "leased_work",
+    "saga",
+];
 
 /// Groups the mutants' indices into rounds; those of one round are tried at once.
 fn rounds(mutants: &[(&Book, &Mutant)]) -> Vec<Vec<usize>> {

@@ -4,10 +4,11 @@ use super::{book::Book, generated::numbered};
 use crate::workspace;
 
 /// The patterns that must have a mutant for each of their guarantees.
-const PATTERNS: [&str; 6] = [
+const PATTERNS: [&str; 7] = [
     "circuit_breaker",
     "distributed_lock",
     "inbox",
+    "leased_work",
     "messaging",
     "outbox",
     "saga",
