@@ -11,10 +11,10 @@
 //! # Guarantee
 //!
 //! [`run`] works on claimed rows outside of any transaction, on at most [`Pace::concurrency`] of them at a time. A
-//! panic ends the work on one row, and a claim that fails is tried again: neither ends the worker. The worker looks for
-//! due rows when it is woken, and after [`Pace::poll`] if it is not. At a shutdown it claims nothing more, and finishes
-//! the rows in hand. [`insist`] tries to store an outcome until that succeeds, another try cannot help, or the row's
-//! lease has ended. Each try is told if an earlier one may have committed.
+//! panic in [`LeasedWork::work`] ends the work on one row, and a claim that fails is tried again: neither ends the
+//! worker. The worker looks for due rows when it is woken, and after [`Pace::poll`] if it is not. At a shutdown it
+//! claims nothing more, and finishes the rows in hand. [`insist`] tries to store an outcome until that succeeds,
+//! another try cannot help, or the row's lease has ended. Each try is told if an earlier one may have committed.
 //!
 //! With a claim and writes as [`LeasedWork`] demands them, a row is leased to one worker at a time; the row of a worker
 //! that died is due again when its lease ends; and a worker that comes late cannot change the future of a row that is
@@ -57,6 +57,7 @@
 //! - **The reply to a commit is lost.** [`insist`] tries again with [`Try::Again`], and the outcome stores only what is
 //!   missing.
 //! - **A row fails whatever is done.** A claim counts attempts in the row, and the work gives up after enough of them.
+//! - **[`LeasedWork::claim`] or [`LeasedWork::sample`] panics.** That is a panic of [`run`], and ends the worker.
 //! - **A wake is forgotten, or comes from another process.** The row waits for the next poll.
 //!
 //! ```no_run
@@ -171,7 +172,8 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// its lease ends.
     fn work(&self, claimed: Self::Claimed) -> impl Future<Output = ()> + Send;
 
-    /// Sets gauges. Called before each look for due rows that no wake has led to; the worker claims nothing meanwhile.
+    /// Sets gauges. Called each time that [`Pace::poll`] has passed, before the look for due rows; the worker claims
+    /// nothing meanwhile.
     fn sample(&self) -> impl Future<Output = ()> + Send;
 }
 

@@ -120,6 +120,14 @@ fn every_pattern_has_a_plan() {
             .keys()
             .eq(["backoff", "deadline", "retry"])
     );
+    let leased_work = plan("leased_work");
+    assert!(leased_work.folders.keys().eq([
+        "backoff",
+        "completion",
+        "deadline",
+        "leased_work",
+        "transaction"
+    ]));
     // A folder that is always compiled goes along with its users, and its own needs can be switched on.
     let outbox = plan("outbox");
     assert!(outbox.folders.keys().eq([
