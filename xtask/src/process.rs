@@ -1,5 +1,8 @@
 //! Children that never outlive their parent, however it ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -256,28 +259,45 @@ impl Drop for Process {
     }
 }
 
-/// Starts a command in a process group of its own, to be ended with [`kill_group`]. It is killed when the calling
-/// thread ends.
-pub fn spawn_tied(command: &mut Command) -> Result<Child> {
-    tie(command);
-    let name = command.get_program().to_string_lossy().into_owned();
-    command.spawn().context(format!("cannot run {name}"))
-}
+/// A command in a process group of its own. Dropping this before the command has ended kills the whole group: the
+/// programs that it started would go on.
+#[derive(Debug)]
+pub struct Group(Child);
 
-/// Kills a child of [`spawn_tied`] with all processes of its group, and waits until the child has ended.
-pub fn kill_group(child: &mut Child) -> Result {
-    if let Ok(group) = i32::try_from(child.id()) {
-        // SAFETY: the group of a child that has not been waited for, so the id is still its own.
-        #[expect(unsafe_code, reason = "the standard library kills one process only")]
-        unsafe {
-            libc::kill(-group, libc::SIGKILL);
-        }
+impl Group {
+    /// Starts a command. It is killed when the calling thread ends.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        tie(command);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().context(format!("cannot run {name}"))?;
+        Ok(Self(child))
     }
-    child.wait()?;
-    Ok(())
+
+    /// Returns the exit status of the command, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
 }
 
-/// Runs a command to its end, with its output in `log`; the error of one that fails has the end of that output.
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        if let Ok(group) = i32::try_from(self.0.id()) {
+            // SAFETY: the group of a child that has not been waited for, so the id is still its own.
+            #[expect(unsafe_code, reason = "the standard library kills one process only")]
+            unsafe {
+                libc::kill(-group, libc::SIGKILL);
+            }
+        }
+        // An error means that it has ended already.
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a command to its end, with its output in `log`; the error of one that fails has the end of that output. An
+/// interrupt kills it with everything that it started.
 pub fn run(command: &mut Command, log: &Path) -> Result {
     let output = open_log(log).context(log.display())?;
     command
@@ -285,14 +305,12 @@ pub fn run(command: &mut Command, log: &Path) -> Result {
         .stdout(output.try_clone()?)
         .stderr(output);
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = spawn_tied(command)?;
+    let mut group = Group::start(command)?;
     let status = loop {
-        if let Some(status) = child.try_wait()? {
+        if let Some(status) = group.ended()? {
             break status;
         }
         if is_interrupted() {
-            let _ = child.kill();
-            let _ = child.wait();
             return Err(error("interrupted"));
         }
         nap(Duration::from_millis(20));

@@ -311,19 +311,17 @@ impl Bench {
             .stdin(Stdio::null());
         self.servers.tell(command)?;
         let program = command.get_program().display().to_string();
-        let mut child = process::spawn_tied(command).context(program)?;
+        // The test runs in a process of its own, which would outlive its cargo.
+        let mut group = process::Group::start(command).context(program)?;
         let begun = Instant::now();
         loop {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = group.ended()? {
                 return Ok(Some(status));
             }
-            let is_late = begun.elapsed() > patience;
-            if is_late || process::is_interrupted() {
-                // The test runs in a process of its own, which would go on.
-                process::kill_group(&mut child)?;
-                if is_late {
-                    return Ok(None);
-                }
+            if begun.elapsed() > patience {
+                return Ok(None);
+            }
+            if process::is_interrupted() {
                 return Err(error("interrupted"));
             }
             self.servers.all_run()?;
