@@ -40,13 +40,13 @@ cargo xtask COMMAND
   test [ARGUMENTS]   start the servers and run every test; ARGUMENTS go to `cargo test`
       --no-install   say what is missing instead of installing it
   token NAME         print a development token; --operator, --service, --hours N
-  verify [DRILL…]    long drills on a stack of their own; `verify list` lists them
-      --minutes N    the length of each outage, instead of the drill's own
+  verify [FAULT…]    minutes-long faults, each on a stack of its own; `verify list` lists them
+      --minutes N    the length of each outage, instead of the fault's own
       --rate N       orders per second during it (default 3)
   verify compose     `docker compose up` as its user has it: orders, page, traces, dashboards, down and up, scaled, sizes
   verify containers [SERVICE…]  every fault on every container (or these), under traffic; --fault NAME: only that fault
       --no-build     use the images that exist; --rate N: orders per second
-  verify compose-replicas  as the drill `replicas`, on the containers, with their versions of the servers
+  verify compose-replicas  as the fault `replicas`, on the containers, with their versions of the servers
   verify consumers   the events, read by the examples in Python and JavaScript (docs/events.md), whose packages it installs
   verify page        the front page in Chromium: orders, breaking and mending, keyboard, phone, dark
       --url URL      on a running stack; --screenshots DIR: with pictures

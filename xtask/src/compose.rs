@@ -1,4 +1,4 @@
-//! The stack of `docker-compose.yml`, driven by `docker compose`, for the drills on containers.
+//! The stack of `docker-compose.yml`, driven by `docker compose`, for the faults on containers.
 
 use std::{
     fmt::Write as _,
@@ -39,7 +39,7 @@ impl Container {
 }
 
 impl Compose {
-    /// Creates the project `name`, without traffic but the drill's.
+    /// Creates the project `name`, without traffic but the caller's.
     pub fn new(project: &'static str) -> Result<Self> {
         let there = Command::new("docker")
             .args(["compose", "version"])
@@ -48,7 +48,7 @@ impl Compose {
             .status();
         if !there.is_ok_and(|status| status.success()) {
             return Err(error(
-                "this drill needs Docker with the Compose plugin; `docker compose version` fails",
+                "this needs Docker with the Compose plugin; `docker compose version` fails",
             ));
         }
         let port = ports::prefer(18_080)?;
@@ -203,7 +203,7 @@ impl Compose {
 
 impl Drop for Compose {
     fn drop(&mut self) {
-        // A failed drill leaves no containers; its findings were printed.
+        // A failed run leaves no containers; its findings were printed.
         let _ = self.down(true);
     }
 }

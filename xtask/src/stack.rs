@@ -60,7 +60,7 @@ pub struct Stack {
     stopped: Vec<String>,
     /// The number of times that each died by itself in short order.
     deaths: BTreeMap<String, u32>,
-    /// Each death that was not caused by a drill, with its exit status.
+    /// Each death that was not a fault of `verify`, with its exit status.
     died: Vec<String>,
     /// True if the programs are optimised.
     release: bool,
@@ -452,7 +452,7 @@ impl Stack {
         self.rabbitmq.metrics
     }
 
-    /// Runs a statement in a service's database, as superuser: for drills alone.
+    /// Runs a statement in a service's database, as superuser: for faults alone.
     pub fn execute(&self, service: &str, statement: &str) -> Result {
         let server = self
             .postgres

@@ -7,7 +7,7 @@ mod faults;
 use std::time::{Duration, Instant};
 
 use self::faults::{Fault, ROUNDS};
-use super::verify::Running;
+use super::verify::Trial;
 use crate::{
     Context, Result, error, ports,
     process::{self, is_interrupted},
@@ -21,7 +21,7 @@ const HASTE: u32 = 6;
 /// The longest time for an alert to fire, and to clear.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Returns the settings of this drill's services: demo mode, few and early sweeps, and the address of a collector of
+/// Returns the settings of this fault's services: demo mode, few and early sweeps, and the address of a collector of
 /// traces that starts later.
 pub(super) fn settings() -> Result<Vec<(String, String)>> {
     let collector = format!("http://127.0.0.1:{}", ports::free()?);
@@ -39,12 +39,12 @@ pub(super) fn settings() -> Result<Vec<(String, String)>> {
 }
 
 /// Provokes and heals all faults in turn, under traffic.
-pub(super) fn run(drill: &mut Running) -> Result {
+pub(super) fn run(trial: &mut Trial) -> Result {
     every_alert_is_here()?;
-    let claim = &drill.stack.claim;
+    let claim = &trial.stack.claim;
     let logs = claim.folder.join("logs");
-    let program = find_or_install_prometheus(drill.install, &logs.join("install.log"))?;
-    let jobs: Vec<(String, u16)> = drill
+    let program = find_or_install_prometheus(trial.install, &logs.join("install.log"))?;
+    let jobs: Vec<(String, u16)> = trial
         .stack
         .wiring
         .ports
@@ -52,7 +52,7 @@ pub(super) fn run(drill: &mut Running) -> Result {
         .map(|(service, port)| ((*service).to_owned(), *port))
         .collect();
     let folder = claim.data.join("prometheus");
-    let broker = drill.stack.rabbitmq_metrics();
+    let broker = trial.stack.rabbitmq_metrics();
     let stack = &claim.folder;
     let prometheus = Prometheus::start(program, &folder, &logs, stack, &jobs, broker, HASTE)?;
     say(format!(
@@ -62,10 +62,10 @@ pub(super) fn run(drill: &mut Running) -> Result {
 
     let mut rows = Vec::new();
     for round in ROUNDS {
-        rows.extend(provoke(drill, &prometheus, round)?);
+        rows.extend(provoke(trial, &prometheus, round)?);
     }
     let quiet = process::wait_for("quiet", PATIENCE, || {
-        drill.stack.supervise()?;
+        trial.stack.supervise()?;
         Ok((!prometheus.has("ALERTS{alertstate=\"firing\"}")?).then_some(()))
     });
     quiet.map_err(|e| error(format!("an alert fires that no fault provoked: {e}")))?;
@@ -79,7 +79,7 @@ pub(super) fn run(drill: &mut Running) -> Result {
         show(row);
     }
     show("");
-    drill
+    trial
         .notes
         .push(format!("{} alerts fired and cleared", rows.len()));
     Ok(())
@@ -87,26 +87,26 @@ pub(super) fn run(drill: &mut Running) -> Result {
 
 /// Provokes all faults of a round, waits until each alert fires, heals them, and waits until each alert has cleared.
 /// Returns a row for each alert.
-fn provoke(drill: &mut Running, prometheus: &Prometheus, round: &[Fault]) -> Result<Vec<String>> {
+fn provoke(trial: &mut Trial, prometheus: &Prometheus, round: &[Fault]) -> Result<Vec<String>> {
     let mut expected = Vec::new();
     for fault in round {
         say(fault.what);
-        (fault.provoke)(drill)?;
+        (fault.provoke)(trial)?;
         let broken = Instant::now();
         for (name, labels) in fault.alerts {
             expected.push((*name, *labels, fault.what, broken));
         }
     }
-    let fired = times(drill, prometheus, &expected, true)?;
+    let fired = times(trial, prometheus, &expected, true)?;
     let mut healed = Vec::new();
     for fault in round {
-        (fault.heal)(drill)?;
+        (fault.heal)(trial)?;
         say(format!("healed: {}", fault.what));
         for (name, labels) in fault.alerts {
             healed.push((*name, *labels, fault.what, Instant::now()));
         }
     }
-    let cleared = times(drill, prometheus, &healed, false)?;
+    let cleared = times(trial, prometheus, &healed, false)?;
     let rows = expected.iter().zip(fired).zip(cleared);
     Ok(rows
         .map(|(((name, _, what, _), fired), cleared)| {
@@ -117,7 +117,7 @@ fn provoke(drill: &mut Running, prometheus: &Prometheus, round: &[Fault]) -> Res
 
 /// Returns the time that each alert took to fire, or to clear, in seconds.
 fn times(
-    drill: &mut Running,
+    trial: &mut Trial,
     prometheus: &Prometheus,
     expected: &[(&str, &str, &str, Instant)],
     firing: bool,
@@ -150,7 +150,7 @@ fn times(
                 late.join(", ")
             )));
         }
-        drill.wait(Duration::from_millis(300))?;
+        trial.wait(Duration::from_millis(300))?;
     }
     Ok(times.into_iter().flatten().collect())
 }
@@ -169,7 +169,9 @@ fn every_alert_is_here() -> Result {
         if let Some(name) = line.trim().strip_prefix("- alert: ")
             && !provoked.contains(&name)
         {
-            return Err(error(format!("no fault of this drill provokes {name}")));
+            return Err(error(format!(
+                "no fault of `verify alerts` provokes {name}"
+            )));
         }
     }
     Ok(())

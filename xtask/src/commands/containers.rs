@@ -1,8 +1,8 @@
-//! `cargo xtask verify compose` and `verify containers`: drills on the containers of `docker-compose.yml`.
+//! `cargo xtask verify compose` and `verify containers`: faults on the containers of `docker-compose.yml`.
 
 pub(super) mod compose;
-mod drill;
 pub(super) mod replicas;
+mod trial;
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use lexopt::Parser;
 
-use self::drill::{REST, arguments, begin_traffic, between, end_traffic, fresh, once};
+use self::trial::{REST, arguments, begin_traffic, between, end_traffic, fresh, once};
 use crate::{
     Context, Result,
     compose::{Compose, Container, docker, output},
@@ -61,7 +61,7 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-/// Kills the container's process, instead of stopping the container: Docker's restart policy is part of the drill.
+/// Kills the container's process, instead of stopping the container: Docker's restart policy is tried with it.
 fn kill(container: &Container) -> Result {
     let ask = |what: &str| docker(&["inspect", "--format", what, &container.id]);
     let started = ask("{{.State.StartedAt}}")?;

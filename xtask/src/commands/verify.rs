@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: long drills. Each has a stack of its own, traffic, a fault, and `reconcile` at the end.
+//! `cargo xtask verify`: minutes-long faults. Each has a stack of its own, traffic, and `reconcile` at the end.
 
 use std::{
     path::Path,
@@ -23,74 +23,74 @@ use crate::{
 /// The longest time for everything to come to rest after the last fault is mended.
 const REST: Duration = Duration::from_secs(300);
 
-/// A drill: a fault, and the stack that it needs.
-struct Drill {
+/// A fault, and the stack that it needs.
+struct Fault {
     name: &'static str,
     what: &'static str,
     /// True for a PostgreSQL of its own for each service.
     database_each: bool,
     chaos: Option<&'static str>,
-    run: fn(&mut Running) -> Result,
+    run: fn(&mut Trial) -> Result,
 }
 
-const DRILLS: [Drill; 9] = [
-    Drill {
+const FAULTS: [Fault; 9] = [
+    Fault {
         name: "kills",
         what: "kill -9 of each process in turn, servers included; each is started again after 2 s",
         database_each: false,
         chaos: None,
         run: kills,
     },
-    Drill {
+    Fault {
         name: "broker",
         what: "RabbitMQ is stopped for 5 minutes",
         database_each: false,
         chaos: None,
-        run: |drill| drill.outage("rabbitmq", 5.0),
+        run: |trial| trial.outage("rabbitmq", 5.0),
     },
-    Drill {
+    Fault {
         name: "databases",
         what: "each service's PostgreSQL in turn is stopped for 3 minutes",
         database_each: true,
         chaos: None,
         run: databases,
     },
-    Drill {
+    Fault {
         name: "mail",
         what: "the mail server is stopped for 3 minutes",
         database_each: false,
         chaos: None,
-        run: |drill| drill.outage("smtp-sink", 3.0),
+        run: |trial| trial.outage("smtp-sink", 3.0),
     },
-    Drill {
+    Fault {
         name: "card",
         what: "the card processor is stopped for 3 minutes",
         database_each: false,
         chaos: None,
-        run: |drill| drill.outage("card-processor", 3.0),
+        run: |trial| trial.outage("card-processor", 3.0),
     },
-    Drill {
+    Fault {
         name: "duplicates",
         what: "for 2 minutes every message is handled twice, each copy up to 2 s late, in any order",
         database_each: false,
         chaos: Some("2000"),
-        run: |drill| drill.wait(drill.minutes(2.0)),
+        run: |trial| trial.wait(trial.minutes(2.0)),
     },
-    Drill {
+    Fault {
         name: "replicas",
         what: "two of each service, orders both ways; one of each pair is killed with -9 every 5 s, for 2 minutes",
         database_each: false,
         chaos: None,
         run: replicas,
     },
-    Drill {
+    Fault {
         name: "alerts",
         what: "each alert is provoked and healed, under a private Prometheus with the rules of deploy/prometheus",
         database_each: false,
         chaos: None,
         run: alerts::run,
     },
-    Drill {
+    Fault {
         name: "model",
         what: "the protocol's model, searched deeper than the tests do",
         database_each: false,
@@ -105,8 +105,8 @@ pub(super) struct Plan {
     rate: String,
 }
 
-/// A drill that is running.
-pub(super) struct Running<'a> {
+/// A stack under traffic, on which a fault is tried.
+pub(super) struct Trial<'a> {
     pub(super) stack: Stack,
     plan: &'a Plan,
     /// The faults and their durations, for a person to read.
@@ -160,32 +160,32 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         }
     }
     if named == ["list"] {
-        for drill in &DRILLS {
-            show(format!("  {:<12} {}", drill.name, drill.what));
+        for fault in &FAULTS {
+            show(format!("  {:<12} {}", fault.name, fault.what));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(unknown) = named
         .iter()
-        .find(|name| DRILLS.iter().all(|drill| drill.name != name.as_str()))
+        .find(|name| FAULTS.iter().all(|fault| fault.name != name.as_str()))
     {
         return Err(error(format!(
-            "there is no drill {unknown:?}: `cargo xtask verify list`"
+            "there is no fault {unknown:?}: `cargo xtask verify list`"
         )));
     }
-    let wanted: Vec<&Drill> = DRILLS
+    let wanted: Vec<&Fault> = FAULTS
         .iter()
-        .filter(|drill| named.is_empty() || named.iter().any(|name| name == drill.name))
+        .filter(|fault| named.is_empty() || named.iter().any(|name| name == fault.name))
         .collect();
 
     let mut rows = Vec::new();
-    for drill in &wanted {
-        say(format!("drill {}: {}", drill.name, drill.what));
+    for fault in &wanted {
+        say(format!("fault {}: {}", fault.name, fault.what));
         let begun = Instant::now();
-        let outcome = if drill.name == "model" {
+        let outcome = if fault.name == "model" {
             model()
         } else {
-            one(drill, &plan, no_install)
+            one(fault, &plan, no_install)
         };
         if process::is_interrupted() {
             return Err(error("interrupted"));
@@ -193,14 +193,14 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         let end = match &outcome {
             Ok(end) => end.clone(),
             Err(error) => {
-                say(format!("drill {}: {error}", drill.name));
+                say(format!("fault {}: {error}", fault.name));
                 "FAILED".to_owned()
             }
         };
         let took = begun.elapsed().as_secs();
         rows.push((
             outcome.is_ok(),
-            format!("  {:<12} {took:>5} s  {end}", drill.name),
+            format!("  {:<12} {took:>5} s  {end}", fault.name),
         ));
     }
     show("");
@@ -214,23 +214,23 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     })
 }
 
-/// Runs one drill: traffic, the fault, and the books. Returns its result in words.
-fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
-    let mut extra: Vec<(String, String)> = drill
+/// Tries one fault: traffic, the fault, and the books. Returns the result in words.
+fn one(fault: &Fault, plan: &Plan, no_install: bool) -> Result<String> {
+    let mut extra: Vec<(String, String)> = fault
         .chaos
         .map(|delay| ("CONSUMER_CHAOS".to_owned(), delay.to_owned()))
         .into_iter()
         .collect();
-    let is_about_alerts = drill.name == "alerts";
+    let is_about_alerts = fault.name == "alerts";
     if is_about_alerts {
         extra.extend(alerts::settings()?);
     }
-    let mut running = Running {
+    let mut trial = Trial {
         stack: Stack::start(&Options {
             name: "verify",
             install: install(no_install),
-            database_each: drill.database_each,
-            failpoints: drill.chaos.is_some(),
+            database_each: fault.database_each,
+            failpoints: fault.chaos.is_some(),
             release: false,
             room: is_about_alerts,
             given: Given::default(),
@@ -240,13 +240,13 @@ fn one(drill: &Drill, plan: &Plan, no_install: bool) -> Result<String> {
         notes: Vec::new(),
         install: install(no_install),
     };
-    let verdict = running.under_traffic(drill);
-    running.stack.shut_down()?;
+    let verdict = trial.under_traffic(fault);
+    trial.stack.shut_down()?;
     verdict
 }
 
-impl Running<'_> {
-    fn under_traffic(&mut self, drill: &Drill) -> Result<String> {
+impl Trial<'_> {
+    fn under_traffic(&mut self, fault: &Fault) -> Result<String> {
         let seeded = self.stack.tool("traffic").arg("seed").status()?;
         if !seeded.success() {
             return Err(error("cannot seed"));
@@ -255,7 +255,7 @@ impl Running<'_> {
         let journal = folder.join("journal");
         let mut traffic = self.traffic(&journal)?;
         self.wait(Duration::from_secs(5))?;
-        (drill.run)(self)?;
+        (fault.run)(self)?;
         // Some orders that come after the fault.
         self.wait(Duration::from_secs(5))?;
 
@@ -277,8 +277,8 @@ impl Running<'_> {
             .args(["--within", &REST.as_secs().to_string()])
             .arg("--journal")
             .arg(&journal);
-        // In this drill sagas have short deadlines, and give up a payment that waits for the card processor.
-        if drill.name != "alerts" {
+        // For `alerts` sagas have short deadlines, and give up a payment that waits for the card processor.
+        if fault.name != "alerts" {
             reconcile.arg("--none-by-deadline");
         }
         let output = reconcile.output().context("reconcile")?;
@@ -332,7 +332,7 @@ impl Running<'_> {
         Duration::from_secs_f64(self.plan.minutes.unwrap_or(usual) * 60.0)
     }
 
-    /// Waits, and supervises the stack meanwhile: a process that dies is started again, and fails the drill.
+    /// Waits, and supervises the stack meanwhile: a process that dies is started again, and fails the trial.
     pub(super) fn wait(&mut self, time: Duration) -> Result {
         let begun = Instant::now();
         while begun.elapsed() < time {
@@ -371,26 +371,26 @@ impl Running<'_> {
     }
 }
 
-fn kills(drill: &mut Running) -> Result {
-    let names = drill.stack.names();
+fn kills(trial: &mut Trial) -> Result {
+    let names = trial.stack.names();
     for name in &names {
         say(format!("kill -9 of {name}"));
-        drill.stack.kill(name)?;
-        drill.wait(Duration::from_secs(2))?;
-        drill.stack.revive(name)?;
-        drill.all_ready()?;
+        trial.stack.kill(name)?;
+        trial.wait(Duration::from_secs(2))?;
+        trial.stack.revive(name)?;
+        trial.all_ready()?;
         // Traffic reaches the whole system, so that the next process is hit at work.
-        drill.wait(Duration::from_secs(8))?;
+        trial.wait(Duration::from_secs(8))?;
     }
-    drill.notes.push(format!("killed {}", names.join(", ")));
+    trial.notes.push(format!("killed {}", names.join(", ")));
     Ok(())
 }
 
-fn replicas(drill: &mut Running) -> Result {
-    let seconds = drill.stack.replicate()?;
+fn replicas(trial: &mut Trial) -> Result {
+    let seconds = trial.stack.replicate()?;
     let begun = Instant::now();
     let (mut rounds, mut kills) = (0, 0);
-    while begun.elapsed() < drill.minutes(2.0) {
+    while begun.elapsed() < trial.minutes(2.0) {
         // The first of each pair, then the second, and so on.
         let victims: Vec<String> = seconds
             .iter()
@@ -400,25 +400,25 @@ fn replicas(drill: &mut Running) -> Result {
             })
             .collect();
         for victim in &victims {
-            drill.stack.kill(victim)?;
+            trial.stack.kill(victim)?;
         }
-        drill.wait(Duration::from_secs(1))?;
+        trial.wait(Duration::from_secs(1))?;
         for victim in &victims {
-            drill.stack.revive(victim)?;
+            trial.stack.revive(victim)?;
         }
         (rounds, kills) = (rounds + 1, kills + victims.len());
-        drill.wait(Duration::from_secs(4))?;
+        trial.wait(Duration::from_secs(4))?;
     }
-    drill.all_ready()?;
-    drill
+    trial.all_ready()?;
+    trial
         .notes
         .push(format!("{kills} kills in {rounds} rounds"));
     Ok(())
 }
 
-fn databases(drill: &mut Running) -> Result {
-    for name in drill.stack.database_servers() {
-        drill.outage(&name, 3.0)?;
+fn databases(trial: &mut Trial) -> Result {
+    for name in trial.stack.database_servers() {
+        trial.outage(&name, 3.0)?;
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ pub fn find_or_install(install: Install, log: &Path) -> Result<Installed> {
     })
 }
 
-/// Finds Prometheus, which only one drill needs; as root, installs it, if that is allowed.
+/// Finds Prometheus, which only `verify alerts` needs; as root, installs it, if that is allowed.
 pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBuf> {
     if let Some(found) = on_path(&["prometheus"]) {
         return Ok(found);
@@ -106,7 +106,8 @@ pub fn find_or_install_prometheus(install: Install, log: &Path) -> Result<PathBu
     on_path(&["prometheus"]).ok_or_else(|| error("prometheus is installed, but is not on the PATH"))
 }
 
-/// Checks for Chromium and its driver, which only one drill needs; as root, installs them, if that is allowed.
+/// Checks for Chromium and its driver, which only tests of the front page need; as root, installs them, if that is
+/// allowed.
 pub fn find_or_install_browser(install: Install, log: &Path) -> Result {
     let is_there = || on_path(&["chromedriver"]).is_some() && on_path(&["chromium"]).is_some();
     if is_there() {

@@ -2,9 +2,9 @@
 //!
 //! # Problem
 //!
-//! A drill wants a consumer that gets every message twice, a publisher that dies between two messages, and a dependency
-//! that is cut off. Written into the patterns themselves, these switches are what everybody who copies a pattern has to
-//! cut out again.
+//! A chaos experiment wants a consumer that gets every message twice, a publisher that dies between two messages, and a
+//! dependency that is cut off. Written into the patterns themselves, these switches are what everybody who copies a
+//! pattern has to cut out again.
 //!
 //! # Guarantee
 //!
@@ -17,7 +17,7 @@
 //! | [`Mixer`] | a stream of deliveries | keeps copies back, and gives them in another order |
 //! | [`damage`] | a payload | makes the next one that contains a text unreadable |
 //!
-//! With the feature `failpoints` they do what a test or a drill asks for.
+//! With the feature `failpoints` they do what a test or an experiment asks for.
 //!
 //! # Not guaranteed
 //!

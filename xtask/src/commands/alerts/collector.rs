@@ -7,15 +7,15 @@ use std::{
     thread,
 };
 
-use crate::{Context, Result, commands::verify::Running, error};
+use crate::{Context, Result, commands::verify::Trial, error};
 
 /// The setting with its address.
 pub(super) const ADDRESS: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Starts the collector at the address that the services were given, once.
-pub(super) fn start(drill: &mut Running) -> Result {
+pub(super) fn start(trial: &mut Trial) -> Result {
     static STARTED: AtomicBool = AtomicBool::new(false);
-    let port = drill
+    let port = trial
         .stack
         .wiring
         .extra

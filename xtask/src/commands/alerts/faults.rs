@@ -1,17 +1,17 @@
-//! The faults of the drill on alerts, how each is healed, and the alerts that it must lead to.
+//! The faults of `verify alerts`, how each is healed, and the alerts that it must lead to.
 
 use std::time::Duration;
 
 use super::collector;
-use crate::{Context, Result, commands::verify::Running, error, http, process};
+use crate::{Context, Result, commands::verify::Trial, error, http, process};
 
 /// A fault, its remedy, and the alerts that it must lead to.
 pub(super) struct Fault {
     pub(super) what: &'static str,
     /// The alerts' names, each with the labels that distinguish this one from others of its name.
     pub(super) alerts: &'static [(&'static str, &'static str)],
-    pub(super) provoke: fn(&mut Running) -> Result,
-    pub(super) heal: fn(&mut Running) -> Result,
+    pub(super) provoke: fn(&mut Trial) -> Result,
+    pub(super) heal: fn(&mut Trial) -> Result,
 }
 
 /// The rounds. The faults of one round exist at the same time.
@@ -27,8 +27,8 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
         Fault {
             what: "the mail server is stopped",
             alerts: &[("MailsNotSent", "")],
-            provoke: |drill| drill.stack.stop("smtp-sink"),
-            heal: |drill| drill.stack.revive("smtp-sink"),
+            provoke: |trial| trial.stack.stop("smtp-sink"),
+            heal: |trial| trial.stack.revive("smtp-sink"),
         },
         Fault {
             what: "the card processor is killed",
@@ -39,10 +39,10 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
                 // If an orchestrated order that is paid by card is cancelled now, it is unknown whether it was charged.
                 ("SagaStuck", ""),
             ],
-            provoke: |drill| drill.stack.kill("card-processor"),
-            heal: |drill| {
-                drill.stack.revive("card-processor")?;
-                drill.all_ready()
+            provoke: |trial| trial.stack.kill("card-processor"),
+            heal: |trial| {
+                trial.stack.revive("card-processor")?;
+                trial.all_ready()
             },
         },
         Fault {
@@ -68,23 +68,23 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
         Fault {
             what: "the card processor fails every request, and no circuit breaker keeps payment from asking",
             alerts: &[("HighErrorRate", "service=\"card-processor\"")],
-            provoke: |drill| {
-                breaker(drill, "force_closed")?;
-                knobs(drill, 0, 1.0)
+            provoke: |trial| {
+                breaker(trial, "force_closed")?;
+                knobs(trial, 0, 1.0)
             },
-            heal: |drill| {
-                knobs(drill, 0, 0.0)?;
-                breaker(drill, "automatic")
+            heal: |trial| {
+                knobs(trial, 0, 0.0)?;
+                breaker(trial, "automatic")
             },
         },
         Fault {
             what: "a saga of an unknown version",
             alerts: &[("SagaBroken", "")],
-            provoke: |drill| {
+            provoke: |trial| {
                 // A saga that waits for the card processor, which fails.
                 let patience = Duration::from_secs(60);
                 process::wait_for("a saga that waits for payment", patience, || {
-                    let found = drill.stack.execute(
+                    let found = trial.stack.execute(
                         "orchestrator",
                         "do $$ begin
                              update saga set definition_version = 99
@@ -92,15 +92,15 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
                              if not found then raise exception 'none'; end if;
                          end $$",
                     );
-                    drill.stack.supervise()?;
+                    trial.stack.supervise()?;
                     Ok(found.ok())
                 })
             },
-            heal: |drill| {
+            heal: |trial| {
                 let mend = "update saga set definition_version = 1 where definition_version = 99";
-                drill.stack.execute("orchestrator", mend)?;
+                trial.stack.execute("orchestrator", mend)?;
                 each_of(
-                    drill,
+                    trial,
                     "orchestrator",
                     "sagas?phase=broken",
                     "sagas",
@@ -111,11 +111,11 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
         Fault {
             what: "a message to inventory that cannot be parsed",
             alerts: &[("MessagesParked", "service=\"inventory\"")],
-            provoke: |drill| {
+            provoke: |trial| {
                 let path = "/demo/queues/inventory.choreography/poison";
-                ask(drill, "inventory", "POST", path, "").map(drop)
+                ask(trial, "inventory", "POST", path, "").map(drop)
             },
-            heal: |drill| each_of(drill, "inventory", "parked", "parked", "drop"),
+            heal: |trial| each_of(trial, "inventory", "parked", "parked", "drop"),
         },
         Fault {
             what: "the queue of mails is paused",
@@ -126,22 +126,22 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
                     "queue=\"notification.choreography\"",
                 ),
             ],
-            provoke: |drill| switch(drill, "pause"),
-            heal: |drill| switch(drill, "resume"),
+            provoke: |trial| switch(trial, "pause"),
+            heal: |trial| switch(trial, "resume"),
         },
         Fault {
             what: "a message in the outbox that no queue takes",
             alerts: &[("OutboxQuarantined", "service=\"inventory\"")],
-            provoke: |drill| {
-                drill.stack.execute(
+            provoke: |trial| {
+                trial.stack.execute(
                     "inventory",
                     "insert into outbox (message_id, exchange, routing_key, headers, payload)
                      values (gen_random_uuid(), 'retry.inventory', 'nowhere', '{}', '')",
                 )
             },
-            heal: |drill| {
+            heal: |trial| {
                 let delete = "delete from outbox where routing_key = 'nowhere'";
-                drill.stack.execute("inventory", delete)
+                trial.stack.execute("inventory", delete)
             },
         },
     ],
@@ -151,8 +151,8 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
             ("CardCallsSlow", ""),
             ("CircuitBreakerOpen", "name=\"card-processor\""),
         ],
-        provoke: |drill| knobs(drill, 6000, 0.0),
-        heal: |drill| knobs(drill, 0, 0.0),
+        provoke: |trial| knobs(trial, 6000, 0.0),
+        heal: |trial| knobs(trial, 0, 0.0),
     }],
     &[Fault {
         what: "the broker is short of memory, and blocks its publishers",
@@ -161,15 +161,15 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
             ("BrokerLinkDown", "service=\"order\",link=\"publishing\""),
             ("OutboxNotDraining", "service=\"order\""),
         ],
-        provoke: |drill| {
-            drill
+        provoke: |trial| {
+            trial
                 .stack
                 .rabbitmqctl(&["set_vm_memory_high_watermark", "0"])
         },
-        heal: |drill| {
+        heal: |trial| {
             let mend = ["set_vm_memory_high_watermark", "absolute", "1GB"];
-            drill.stack.rabbitmqctl(&mend)?;
-            drill.all_ready()
+            trial.stack.rabbitmqctl(&mend)?;
+            trial.all_ready()
         },
     }],
     &[Fault {
@@ -179,30 +179,30 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
             ("OutboxNotDraining", "service=\"order\""),
             ("ServiceDown", "job=\"rabbitmq\""),
         ],
-        provoke: |drill| drill.stack.stop("rabbitmq"),
-        heal: |drill| {
-            drill.stack.revive("rabbitmq")?;
-            drill.all_ready()
+        provoke: |trial| trial.stack.stop("rabbitmq"),
+        heal: |trial| {
+            trial.stack.revive("rabbitmq")?;
+            trial.all_ready()
         },
     }],
 ];
 
 /// Sends a request to a service as an operator, and returns the response's body. Fails if the status is not a success.
 fn ask(
-    drill: &Running,
+    trial: &Trial,
     service: &'static str,
     method: &str,
     path: &str,
     body: &str,
 ) -> Result<String> {
-    let token = drill
+    let token = trial
         .stack
         .tool("token")
-        .args(["alert-drill", "--operator"])
+        .args(["alert-fault", "--operator"])
         .output()
         .context("token")?;
     let token = String::from_utf8_lossy(&token.stdout).trim().to_owned();
-    let port = drill.stack.wiring.ports.get(service).copied();
+    let port = trial.stack.wiring.ports.get(service).copied();
     let header = format!("Authorization: Bearer {token}\r\n");
     let (status, answer) = http::send(port.unwrap_or(0), method, path, &header, body)
         .context(format!("{method} {path}"))?;
@@ -214,22 +214,22 @@ fn ask(
 }
 
 /// Switches payment's circuit breaker before the card processor.
-fn breaker(drill: &mut Running, to: &str) -> Result {
+fn breaker(trial: &mut Trial, to: &str) -> Result {
     let switches = format!("{{\"breaker\":\"{to}\"}}");
     let path = "/operator/dependencies/card-processor";
-    ask(drill, "payment", "POST", path, &switches).map(drop)
+    ask(trial, "payment", "POST", path, &switches).map(drop)
 }
 
-fn knobs(drill: &mut Running, latency: u32, fail: f64) -> Result {
+fn knobs(trial: &mut Trial, latency: u32, fail: f64) -> Result {
     let knobs = format!(
         "{{\"latency_min_ms\":{latency},\"latency_max_ms\":{latency},\"fail_before\":{fail},\"fail_after\":0,\"decline\":0}}"
     );
-    ask(drill, "card-processor", "PUT", "/knobs", &knobs).map(drop)
+    ask(trial, "card-processor", "PUT", "/knobs", &knobs).map(drop)
 }
 
-fn switch(drill: &mut Running, how: &str) -> Result {
+fn switch(trial: &mut Trial, how: &str) -> Result {
     let path = format!("/demo/queues/notification.choreography/{how}");
-    ask(drill, "notification", "POST", &path, "").map(drop)
+    ask(trial, "notification", "POST", &path, "").map(drop)
 }
 
 /// Restarts notification, which checks webhook secrets when it starts.
@@ -240,21 +240,21 @@ fn check_secrets(drill: &mut Running) -> Result {
 
 /// Takes the action `what` on each item of an operator's list, by its id below `below`.
 fn each_of(
-    drill: &mut Running,
+    trial: &mut Trial,
     service: &'static str,
     list: &str,
     below: &str,
     what: &str,
 ) -> Result {
-    let listed = ask(drill, service, "GET", &format!("/operator/{list}"), "")?;
+    let listed = ask(trial, service, "GET", &format!("/operator/{list}"), "")?;
     let ids = listed
         .split("\"id\":\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next());
     for id in ids {
         let path = format!("/operator/{below}/{id}/{what}");
-        let note = "{\"note\":\"the drill's own\"}";
-        ask(drill, service, "POST", &path, note)?;
+        let note = "{\"note\":\"of `verify alerts`\"}";
+        ask(trial, service, "POST", &path, note)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::Parser;
 
-use super::drill::{REST, arguments, begin_traffic, end_traffic, fresh, once};
+use super::trial::{REST, arguments, begin_traffic, end_traffic, fresh, once};
 use crate::{
     Context, Result,
     compose::{Compose, docker, output},

@@ -8,7 +8,7 @@ use std::{
 
 use lexopt::Parser;
 
-use super::drill::{REST, arguments, begin_traffic, end_traffic, fresh};
+use super::trial::{REST, arguments, begin_traffic, end_traffic, fresh};
 use crate::{
     Context, Result,
     compose::{docker, output},
@@ -30,8 +30,8 @@ const PAIRS: [&str; 5] = [
 const DURATION: Duration = Duration::from_secs(120);
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Runs the drill. Docker restarts the killed processes by `restart: unless-stopped`, with a delay that grows for one
-/// that dies young.
+/// Runs `verify compose-replicas`. Docker restarts the killed processes by `restart: unless-stopped`, with a delay that
+/// grows for one that dies young.
 pub(in crate::commands) fn run(parser: Parser) -> Result<ExitCode> {
     let arguments = arguments(parser)?;
     let compose = fresh(&arguments)?;

@@ -1,4 +1,4 @@
-//! The parts that the drills on `docker-compose.yml` have in common.
+//! The parts that all faults on the stack of `docker-compose.yml` have in common: arguments, images, traffic.
 
 use std::{
     fs,
@@ -46,7 +46,7 @@ pub(super) fn arguments(mut parser: Parser) -> Result<Arguments> {
     Ok(arguments)
 }
 
-/// Builds the programs and images of a stack of its own, in which nothing of an earlier drill is left.
+/// Builds the programs and images of a stack of its own, in which nothing of an earlier one is left.
 pub(super) fn fresh(arguments: &Arguments) -> Result<Compose> {
     let compose = Compose::new("holdfast-verify")?;
     compose.down(true)?;
