@@ -437,11 +437,6 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.rabbitmq.management)
     }
 
-    /// Returns the URL of Redis for its administrator: for drills.
-    pub fn redis_url(&self) -> String {
-        self.redis.url("admin")
-    }
-
     /// Runs `rabbitmqctl` on the broker.
     pub fn rabbitmqctl(&self, arguments: &[&str]) -> Result {
         self.rabbitmq.control(arguments)
