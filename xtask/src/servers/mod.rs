@@ -8,6 +8,8 @@ mod redis;
 
 use std::path::{Path, PathBuf};
 
+use crate::{Result, process::User, workspace};
+
 pub use install::{
     Install, Installed, find_or_install, find_or_install_browser, find_or_install_prometheus,
 };
@@ -24,6 +26,20 @@ fn on_path(names: &[&str]) -> Option<PathBuf> {
             .map(|folder| folder.join(name))
             .find(|program| is_program(program))
     })
+}
+
+/// Gives a folder to the user of a server's package. Returns `None` if this process is not root, or if there is no such
+/// user: then the server runs as this process does.
+fn given_to(package: &str, folder: &Path) -> Result<Option<User>> {
+    let user = if workspace::is_root() {
+        User::named(package)
+    } else {
+        None
+    };
+    if let Some(user) = user {
+        user.own(folder)?;
+    }
+    Ok(user)
 }
 
 fn is_program(path: &Path) -> bool {

@@ -55,15 +55,7 @@ impl Postgres {
         let password = data.join(format!("{name}.password"));
         fs::write(&password, PASSWORD).context(password.display())?;
 
-        // initdb refuses to run as root.
-        let user = if workspace::is_root() {
-            let user = User::named("postgres").ok_or_else(|| error("there is no user postgres"))?;
-            user.own(&cluster)?;
-            user.own(&password)?;
-            Some(user)
-        } else {
-            None
-        };
+        let user = given_to_postgres([&cluster, &password])?;
         let recipe = |program: PathBuf, arguments: Vec<String>| Recipe {
             name: name.to_owned(),
             program,
@@ -90,23 +82,8 @@ impl Postgres {
         .context("initdb")?;
 
         let mut arguments = vec!["-D".to_owned(), cluster.display().to_string()];
-        let mut set = |setting: String| arguments.extend(["-c".to_owned(), setting]);
-        set(format!("port={port}"));
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "jit=off",
-            "max_connections=400",
-            // As in docker-compose.yml: in memory or on an SSD, a random page costs little more than the next one.
-            "random_page_cost=1.1",
-        ] {
-            set(setting.to_owned());
-        }
-        // A crash of the machine ends the stack, so nothing here has to survive it.
-        set("fsync=off".to_owned());
-        set("full_page_writes=off".to_owned());
-        if durability == Durability::None {
-            set("synchronous_commit=off".to_owned());
+        for setting in settings(port, durability) {
+            arguments.extend(["-c".to_owned(), setting]);
         }
         let recipe = recipe(installed.postgres.join("postgres"), arguments);
         Ok(Self {
@@ -185,4 +162,39 @@ impl Postgres {
             ))
         }
     }
+}
+
+/// Gives what initdb reads and writes to the user postgres, if this process is root: initdb refuses to run as root.
+fn given_to_postgres(paths: [&Path; 2]) -> Result<Option<User>> {
+    if !workspace::is_root() {
+        return Ok(None);
+    }
+    let user = User::named("postgres").ok_or_else(|| error("there is no user postgres"))?;
+    for path in paths {
+        user.own(path)?;
+    }
+    Ok(Some(user))
+}
+
+/// Returns the settings of a server, each as `name=value`.
+fn settings(port: u16, durability: Durability) -> Vec<String> {
+    let mut settings = vec![format!("port={port}")];
+    settings.extend(
+        [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "jit=off",
+            "max_connections=400",
+            // As in docker-compose.yml: in memory or on an SSD, a random page costs little more than the next one.
+            "random_page_cost=1.1",
+            // A crash of the machine ends the stack, so nothing here has to survive it.
+            "fsync=off",
+            "full_page_writes=off",
+        ]
+        .map(str::to_owned),
+    );
+    if durability == Durability::None {
+        settings.push("synchronous_commit=off".to_owned());
+    }
+    settings
 }

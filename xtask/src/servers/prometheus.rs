@@ -32,40 +32,10 @@ impl Prometheus {
         broker: u16,
         haste: u32,
     ) -> Result<Self> {
-        let rules = folder.join("rules");
-        fs::create_dir_all(&rules).context(rules.display())?;
-        let kept = workspace::root().join("deploy/prometheus/rules");
-        for entry in fs::read_dir(&kept).context(kept.display())? {
-            let file = entry?;
-            let text = fs::read_to_string(file.path()).context(file.path().display())?;
-            let copy = rules.join(file.file_name());
-            fs::write(&copy, hastened(&text, haste)).context(copy.display())?;
-        }
+        write_rules(folder, haste)?;
         let port = ports::free()?;
-        let job = |name: &str, port: u16, more: &str| {
-            format!(
-                "  - job_name: {name}\n{more}    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n"
-            )
-        };
-        let mut configuration = vec![
-            "global: {scrape_interval: 1s, evaluation_interval: 1s}\n".to_owned(),
-            "rule_files: [rules/*.yml]\nscrape_configs:\n".to_owned(),
-        ];
-        configuration.extend(jobs.iter().map(|(name, port)| job(name, *port, "")));
-        let queues = "    metrics_path: /metrics/detailed\n    \
-                      params: {family: [queue_coarse_metrics, queue_consumer_count], vhost: [holdfast]}\n";
-        configuration.extend([
-            job("rabbitmq", broker, ""),
-            job("rabbitmq-queues", broker, queues),
-            job(
-                "prometheus",
-                port,
-                "    metrics_path: /prometheus/metrics\n",
-            ),
-        ]);
-        let configuration = configuration.concat();
         let path = folder.join("prometheus.yml");
-        fs::write(&path, configuration).context(path.display())?;
+        fs::write(&path, configuration(port, jobs, broker)).context(path.display())?;
         let log = logs.join("prometheus.log");
         let mut process = Recipe {
             name: "prometheus".to_owned(),
@@ -117,6 +87,43 @@ impl Prometheus {
         }
         Ok(!body.contains("\"result\":[]"))
     }
+}
+
+/// Copies the rules of `deploy/prometheus/` to `folder`, with shorter waits and ranges.
+fn write_rules(folder: &Path, haste: u32) -> Result {
+    let rules = folder.join("rules");
+    fs::create_dir_all(&rules).context(rules.display())?;
+    let kept = workspace::root().join("deploy/prometheus/rules");
+    for entry in fs::read_dir(&kept).context(kept.display())? {
+        let file = entry?;
+        let text = fs::read_to_string(file.path()).context(file.path().display())?;
+        let copy = rules.join(file.file_name());
+        fs::write(&copy, hastened(&text, haste)).context(copy.display())?;
+    }
+    Ok(())
+}
+
+/// Returns a configuration that scrapes the jobs, the broker, and Prometheus itself, each every second.
+fn configuration(own_port: u16, jobs: &[(String, u16)], broker: u16) -> String {
+    let job = |name: &str, port: u16, more: &str| {
+        format!(
+            "  - job_name: {name}\n{more}    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n"
+        )
+    };
+    let mut configuration = vec![
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n".to_owned(),
+        "rule_files: [rules/*.yml]\nscrape_configs:\n".to_owned(),
+    ];
+    configuration.extend(jobs.iter().map(|(name, port)| job(name, *port, "")));
+    let queues = "    metrics_path: /metrics/detailed\n    \
+                  params: {family: [queue_coarse_metrics, queue_consumer_count], vhost: [holdfast]}\n";
+    let itself = "    metrics_path: /prometheus/metrics\n";
+    configuration.extend([
+        job("rabbitmq", broker, ""),
+        job("rabbitmq-queues", broker, queues),
+        job("prometheus", own_port, itself),
+    ]);
+    configuration.concat()
 }
 
 /// Divides the waits and ranges of rules by `haste`, to at least a second.

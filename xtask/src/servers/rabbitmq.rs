@@ -6,12 +6,17 @@ use std::{
     time::Duration,
 };
 
-use super::Installed;
+use super::{Installed, given_to};
 use crate::{
     Context, Result, error, ports,
-    process::{self, Process, Recipe, User},
+    process::{self, Process, Recipe},
     workspace,
 };
+
+/// The files of a broker, in its folder.
+const CONFIGURATION: &str = "rabbitmq.conf";
+const PLUGINS: &str = "enabled_plugins";
+const LOGS: &str = "log";
 
 /// A private RabbitMQ.
 #[derive(Debug)]
@@ -41,75 +46,13 @@ impl RabbitMq {
         let (node, epmd_port, metrics) = (ports::free()?, ports::free()?, ports::free()?);
         let folder = data.join("rabbitmq");
         fs::create_dir_all(&folder).context(folder.display())?;
-        let own_logs = folder.join("log");
+        let own_logs = folder.join(LOGS);
         fs::create_dir_all(&own_logs).context(own_logs.display())?;
+        configure(&folder, amqp, management, metrics)?;
+        let user = given_to("rabbitmq", &folder)?;
 
-        let definitions = folder.join("definitions.json");
-        fs::copy(
-            workspace::root().join("deploy/rabbitmq/definitions.json"),
-            &definitions,
-        )
-        .context("deploy/rabbitmq/definitions.json")?;
-        let configuration = format!(
-            "listeners.tcp.1 = 127.0.0.1:{amqp}\n\
-             management.tcp.ip = 127.0.0.1\n\
-             management.tcp.port = {management}\n\
-             prometheus.tcp.ip = 127.0.0.1\n\
-             prometheus.tcp.port = {metrics}\n\
-             load_definitions = {}\n\
-             default_vhost = holdfast\n\
-             disk_free_limit.absolute = 50MB\n\
-             vm_memory_high_watermark.absolute = 1GB\n\
-             log.console = true\n\
-             log.console.level = info\n\
-             log.file = false\n",
-            definitions.display()
-        );
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            fs::write(&path, text)
-                .context(path.display())
-                .map(|()| path)
-        };
-        let configuration = write("rabbitmq.conf", &configuration)?;
-        let plugins = write(
-            "enabled_plugins",
-            "[rabbitmq_management,rabbitmq_prometheus].\n",
-        )?;
-
-        let user = if workspace::is_root() {
-            User::named("rabbitmq")
-        } else {
-            None
-        };
-        if let Some(user) = user {
-            user.own(&folder)?;
-        }
-
-        let path = |path: &Path| path.display().to_string();
         let mut environment = installed.environment.clone();
-        environment.extend(
-            [
-                ("HOME", path(&folder)),
-                ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
-                ("RABBITMQ_NODENAME", "holdfast@localhost".to_owned()),
-                ("RABBITMQ_DIST_PORT", node.to_string()),
-                ("RABBITMQ_CONFIG_FILE", path(&configuration)),
-                ("RABBITMQ_ENABLED_PLUGINS_FILE", path(&plugins)),
-                ("RABBITMQ_MNESIA_BASE", path(&folder.join("mnesia"))),
-                ("RABBITMQ_LOG_BASE", path(&own_logs)),
-                ("RABBITMQ_PID_FILE", path(&folder.join("pid"))),
-                ("ERL_EPMD_PORT", epmd_port.to_string()),
-                ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
-                (
-                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                    "-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
-                ),
-                // Makes the script `exec` the broker, so that our child is the broker.
-                ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
+        environment.extend(variables(&folder, node, epmd_port));
         let log = logs.join("rabbitmq.log");
         let recipe = |name: &str, program: &Path, arguments: Vec<String>, log: PathBuf| Recipe {
             name: name.to_owned(),
@@ -171,4 +114,61 @@ impl RabbitMq {
             Ok((ports::answers(self.amqp) && ports::answers(self.management)).then_some(()))
         })
     }
+}
+
+/// Writes the topology of `deploy/`, the configuration and the list of plugins.
+fn configure(folder: &Path, amqp: u16, management: u16, metrics: u16) -> Result {
+    let definitions = folder.join("definitions.json");
+    fs::copy(
+        workspace::root().join("deploy/rabbitmq/definitions.json"),
+        &definitions,
+    )
+    .context("deploy/rabbitmq/definitions.json")?;
+    let settings = format!(
+        "listeners.tcp.1 = 127.0.0.1:{amqp}\n\
+         management.tcp.ip = 127.0.0.1\n\
+         management.tcp.port = {management}\n\
+         prometheus.tcp.ip = 127.0.0.1\n\
+         prometheus.tcp.port = {metrics}\n\
+         load_definitions = {}\n\
+         default_vhost = holdfast\n\
+         disk_free_limit.absolute = 50MB\n\
+         vm_memory_high_watermark.absolute = 1GB\n\
+         log.console = true\n\
+         log.console.level = info\n\
+         log.file = false\n",
+        definitions.display()
+    );
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).context(path.display())
+    };
+    write(CONFIGURATION, &settings)?;
+    write(PLUGINS, "[rabbitmq_management,rabbitmq_prometheus].\n")
+}
+
+/// Returns the variables by which the node and its tools find their files and each other.
+fn variables(folder: &Path, node: u16, epmd: u16) -> Vec<(String, String)> {
+    let path = |path: &Path| path.display().to_string();
+    [
+        ("HOME", path(folder)),
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        ("RABBITMQ_NODENAME", "holdfast@localhost".to_owned()),
+        ("RABBITMQ_DIST_PORT", node.to_string()),
+        ("RABBITMQ_CONFIG_FILE", path(&folder.join(CONFIGURATION))),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path(&folder.join(PLUGINS))),
+        ("RABBITMQ_MNESIA_BASE", path(&folder.join("mnesia"))),
+        ("RABBITMQ_LOG_BASE", path(&folder.join(LOGS))),
+        ("RABBITMQ_PID_FILE", path(&folder.join("pid"))),
+        ("ERL_EPMD_PORT", epmd.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        (
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+        ),
+        // Makes the script `exec` the broker, so that our child is the broker.
+        ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
 }

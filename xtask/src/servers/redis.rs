@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Durability, Installed};
+use super::{Durability, Installed, given_to};
 use crate::{
     Context, Result, error, ports,
-    process::{self, Process, Recipe, User},
+    process::{self, Process, Recipe},
     workspace,
 };
 
@@ -62,14 +62,7 @@ impl Redis {
         .context(configuration.display())?;
 
         // Redis does not need to run as root.
-        let user = if workspace::is_root() {
-            User::named("redis")
-        } else {
-            None
-        };
-        if let Some(user) = user {
-            user.own(&folder)?;
-        }
+        let user = given_to("redis", &folder)?;
         let log = logs.join("redis.log");
         Ok(Self {
             port,
