@@ -9,7 +9,7 @@ use crate::{
     Context, Result, error, http, ports,
     process::{self, Process, Recipe},
     progress::say,
-    servers::{Durability, Install, Postgres, RabbitMq, Redis, find_or_install},
+    servers::{Durability, Install, Installed, Postgres, RabbitMq, Redis, find_or_install},
     settings::Given,
     wiring::{ROOM, SERVICES, Wiring, database_of, preferred_port, redis_environment},
     workspace::{self, Claim},
@@ -102,39 +102,11 @@ impl Stack {
         running.insert("redis".to_owned(), process);
         say(format!("Redis listens on port {}", redis.port));
 
-        // The servers, each with the services whose databases it holds.
-        let servers: Vec<(String, Vec<&'static str>)> = if options.database_each {
-            SERVICES
-                .iter()
-                .map(|service| (format!("postgres-{service}"), vec![*service]))
-                .collect()
-        } else {
-            vec![("postgres".to_owned(), SERVICES.to_vec())]
-        };
-        let mut postgres = BTreeMap::new();
-        let mut databases = BTreeMap::new();
-        for (name, services) in servers {
-            let server = Postgres::create(
-                &installed,
-                &name,
-                &claim.data,
-                &logs,
-                &folder,
-                Durability::Process,
-            )?;
-            let mut process = server.start()?;
-            server.wait(&mut process)?;
-            server.execute_file(
-                "postgres",
-                &workspace::root().join("deploy/postgres/roles.sql"),
-            )?;
+        let (mut postgres, mut databases) = (BTreeMap::new(), BTreeMap::new());
+        for (name, services) in postgres_servers(options.database_each) {
+            let (server, process) = start_postgres(&installed, &claim, &name)?;
             for service in services {
-                let role = database_of(service);
-                let url = format!(
-                    "postgres://{role}:development-{service}@127.0.0.1:{}/{role}",
-                    server.port
-                );
-                databases.insert(service, url);
+                databases.insert(service, database_url(service, server.port));
             }
             running.insert(name.clone(), process);
             postgres.insert(name, server);
@@ -144,27 +116,12 @@ impl Stack {
             postgres.values().next().map_or(0, |server| server.port)
         ));
 
-        let brokers = SERVICES
-            .into_iter()
-            .chain([ROOM])
-            .filter(|service| *service != "card-processor")
-            .map(|service| {
-                let url = format!(
-                    "amqp://{service}:development-{service}@127.0.0.1:{}/holdfast",
-                    rabbitmq.amqp
-                );
-                (service, url)
-            })
-            .collect();
-        let mut service_ports = BTreeMap::new();
-        for service in SERVICES.into_iter().chain([ROOM]) {
-            service_ports.insert(service, ports::prefer(preferred_port(service))?);
-        }
+        let ports = service_ports()?;
         let smtp_port = ports::prefer(7025)?;
         let wiring = Wiring {
-            ports: service_ports,
+            ports,
             databases,
-            brokers,
+            brokers: broker_urls(rabbitmq.amqp),
             smtp: format!("smtp://127.0.0.1:{smtp_port}"),
             card_processor: None,
             broker_page: Some(format!("http://127.0.0.1:{}", rabbitmq.management)),
@@ -186,27 +143,32 @@ impl Stack {
             died: Vec::new(),
             release: options.release,
         };
+        stack.add_recipes(smtp_port);
+        Ok(stack)
+    }
+
+    /// Stores the recipes of our programs.
+    fn add_recipes(&mut self, smtp_port: u16) {
         for service in SERVICES {
-            stack.recipe(service, service, stack.environment(service));
+            self.recipe(service, service, self.environment(service));
         }
-        if stack.room {
+        if self.room {
             // The control room finds the services and the books by the variables of the tools.
-            let mut environment = stack.wiring.environment(ROOM);
-            environment.extend(stack.tools_environment());
-            environment.extend_from_slice(stack.given.of(ROOM));
-            stack.recipe(ROOM, ROOM, environment);
+            let mut environment = self.wiring.environment(ROOM);
+            environment.extend(self.tools_environment());
+            environment.extend_from_slice(self.given.of(ROOM));
+            self.recipe(ROOM, ROOM, environment);
         }
-        let mails = stack.mails().display().to_string();
+        let mails = self.mails().display().to_string();
         let listen = format!("127.0.0.1:{smtp_port}");
         let environment = [("SMTP_SINK_LISTEN", listen), ("SMTP_SINK_FOLDER", mails)];
-        stack.recipe(
+        self.recipe(
             SMTP,
             SMTP,
             environment
                 .map(|(name, value)| (name.to_owned(), value))
                 .to_vec(),
         );
-        Ok(stack)
     }
 
     /// Returns the environment of a service.
@@ -525,4 +487,63 @@ impl Stack {
         self.claim.discard_data();
         Ok(())
     }
+}
+
+/// Returns the names of the PostgreSQL servers, each with the services whose databases it holds.
+fn postgres_servers(database_each: bool) -> Vec<(String, Vec<&'static str>)> {
+    if database_each {
+        SERVICES
+            .iter()
+            .map(|service| (format!("postgres-{service}"), vec![*service]))
+            .collect()
+    } else {
+        vec![("postgres".to_owned(), SERVICES.to_vec())]
+    }
+}
+
+/// Starts a PostgreSQL, with the databases and roles of all services.
+fn start_postgres(installed: &Installed, claim: &Claim, name: &str) -> Result<(Postgres, Process)> {
+    let server = Postgres::create(
+        installed,
+        name,
+        &claim.data,
+        &claim.folder.join("logs"),
+        &claim.folder,
+        Durability::Process,
+    )?;
+    let mut process = server.start()?;
+    server.wait(&mut process)?;
+    server.execute_file(
+        "postgres",
+        &workspace::root().join("deploy/postgres/roles.sql"),
+    )?;
+    Ok((server, process))
+}
+
+/// Returns the URL of a service's database, for its own role.
+fn database_url(service: &str, port: u16) -> String {
+    let role = database_of(service);
+    format!("postgres://{role}:development-{service}@127.0.0.1:{port}/{role}")
+}
+
+/// Returns the broker's URL for each service that sends or receives messages.
+fn broker_urls(port: u16) -> BTreeMap<&'static str, String> {
+    SERVICES
+        .into_iter()
+        .chain([ROOM])
+        .filter(|service| *service != "card-processor")
+        .map(|service| {
+            let url = format!("amqp://{service}:development-{service}@127.0.0.1:{port}/holdfast");
+            (service, url)
+        })
+        .collect()
+}
+
+/// Returns a free port for each service: its own, if that is free.
+fn service_ports() -> Result<BTreeMap<&'static str, u16>> {
+    let mut ports = BTreeMap::new();
+    for service in SERVICES.into_iter().chain([ROOM]) {
+        ports.insert(service, ports::prefer(preferred_port(service))?);
+    }
+    Ok(ports)
 }
