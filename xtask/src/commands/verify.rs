@@ -131,31 +131,13 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             }
             Arg::Long("rate") => plan.rate = arguments.value()?.string()?,
             Arg::Long("no-install") => no_install = true,
-            Arg::Value(name) if named.is_empty() && name == "compose" => {
-                return containers::compose::run(arguments);
+            Arg::Value(name) => {
+                let name = name.string()?;
+                if let Some(command) = elsewhere(&name).filter(|_| named.is_empty()) {
+                    return command(arguments);
+                }
+                named.push(name);
             }
-            Arg::Value(name) if named.is_empty() && name == "containers" => {
-                return containers::run(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "compose-replicas" => {
-                return containers::replicas::run(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "consumers" => {
-                return consumers::run(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "page" => {
-                return page::run(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "openapi" => {
-                return strangers::documents(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "clients" => {
-                return strangers::clients(arguments);
-            }
-            Arg::Value(name) if named.is_empty() && name == "schemathesis" => {
-                return strangers::schemathesis(arguments);
-            }
-            Arg::Value(name) => named.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
@@ -173,35 +155,13 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             "there is no fault {unknown:?}: `cargo xtask verify list`"
         )));
     }
-    let wanted: Vec<&Fault> = FAULTS
+    let wanted = FAULTS
         .iter()
-        .filter(|fault| named.is_empty() || named.iter().any(|name| name == fault.name))
-        .collect();
+        .filter(|fault| named.is_empty() || named.iter().any(|name| name == fault.name));
 
     let mut rows = Vec::new();
-    for fault in &wanted {
-        say(format!("fault {}: {}", fault.name, fault.what));
-        let begun = Instant::now();
-        let outcome = if fault.name == "model" {
-            model()
-        } else {
-            one(fault, &plan, no_install)
-        };
-        if process::is_interrupted() {
-            return Err(error("interrupted"));
-        }
-        let end = match &outcome {
-            Ok(end) => end.clone(),
-            Err(error) => {
-                say(format!("fault {}: {error}", fault.name));
-                "FAILED".to_owned()
-            }
-        };
-        let took = begun.elapsed().as_secs();
-        rows.push((
-            outcome.is_ok(),
-            format!("  {:<12} {took:>5} s  {end}", fault.name),
-        ));
+    for fault in wanted {
+        rows.push(row(fault, &plan, no_install)?);
     }
     show("");
     for (_, row) in &rows {
@@ -214,8 +174,53 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     })
 }
 
-/// Tries one fault: traffic, the fault, and the books. Returns the result in words.
-fn one(fault: &Fault, plan: &Plan, no_install: bool) -> Result<String> {
+/// A command with arguments of its own.
+type Command = fn(Parser) -> Result<ExitCode>;
+
+/// Returns the command of a name that is not one of [`FAULTS`].
+fn elsewhere(name: &str) -> Option<Command> {
+    let command: Command = match name {
+        "compose" => containers::compose::run,
+        "containers" => containers::run,
+        "compose-replicas" => containers::replicas::run,
+        "consumers" => consumers::run,
+        "page" => page::run,
+        "openapi" => strangers::documents,
+        "clients" => strangers::clients,
+        "schemathesis" => strangers::schemathesis,
+        _ => return None,
+    };
+    Some(command)
+}
+
+/// Tries one fault. Returns true if all went well, and the result as a row. Fails only when it is interrupted.
+fn row(fault: &Fault, plan: &Plan, no_install: bool) -> Result<(bool, String)> {
+    say(format!("fault {}: {}", fault.name, fault.what));
+    let begun = Instant::now();
+    let outcome = if fault.name == "model" {
+        model()
+    } else {
+        on_stack(fault, plan, no_install)
+    };
+    if process::is_interrupted() {
+        return Err(error("interrupted"));
+    }
+    let end = match &outcome {
+        Ok(end) => end.clone(),
+        Err(error) => {
+            say(format!("fault {}: {error}", fault.name));
+            "FAILED".to_owned()
+        }
+    };
+    let took = begun.elapsed().as_secs();
+    Ok((
+        outcome.is_ok(),
+        format!("  {:<12} {took:>5} s  {end}", fault.name),
+    ))
+}
+
+/// Puts a fault on a stack of its own, under traffic, and compares the books. Returns the result in words.
+fn on_stack(fault: &Fault, plan: &Plan, no_install: bool) -> Result<String> {
     let mut extra: Vec<(String, String)> = fault
         .chaos
         .map(|delay| ("CONSUMER_CHAOS".to_owned(), delay.to_owned()))
