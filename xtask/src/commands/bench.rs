@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::Path,
-    process::{ExitCode, Stdio},
+    process::{Child, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -47,14 +47,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         )));
     }
     let claim = Claim::take("bench")?;
-    say("building the benchmarks, optimised; the first time takes minutes");
-    let built = workspace::cargo()
-        .args(["bench", "--quiet", "-p", "benches", "--no-run"])
-        .status()
-        .context("cargo bench")?;
-    if !built.success() {
-        return Err(error(format!("cargo bench failed ({built})")));
-    }
+    build()?;
     let installed = find_or_install(install(no_install), &claim.folder.join("install.log"))?;
     let redis = Redis::create(
         &installed,
@@ -87,22 +80,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo bench")?;
-    let (mut allocations, mut in_turns) = (BTreeMap::new(), Measured::new());
-    for line in benches
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|output| BufReader::new(output).lines())
-    {
-        let line = line?;
-        if let Some((row, each)) = table::allocations(&line) {
-            allocations.insert(row, each);
-        } else if let Some((cell, ratio)) = table::ratio(&line) {
-            in_turns.insert(cell, ratio);
-        } else if line.contains("time:") {
-            show(&line);
-        }
-    }
+    let (allocations, in_turns) = follow(&mut benches)?;
     let status = benches.wait()?;
     server.kill()?;
     claim.discard_data();
@@ -121,6 +99,38 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         say(format!("{PAGE} is renewed"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the benchmarks.
+fn build() -> Result {
+    say("building the benchmarks, optimised; the first time takes minutes");
+    let built = workspace::cargo()
+        .args(["bench", "--quiet", "-p", "benches", "--no-run"])
+        .status()
+        .context("cargo bench")?;
+    if built.success() {
+        Ok(())
+    } else {
+        Err(error(format!("cargo bench failed ({built})")))
+    }
+}
+
+/// Reads the output of the benchmarks to its end, and shows each time. Returns the allocations per call of each row, and
+/// the ratios that were measured in turns.
+fn follow(benches: &mut Child) -> Result<(BTreeMap<String, f64>, Measured)> {
+    let (mut allocations, mut in_turns) = (BTreeMap::new(), Measured::new());
+    let output = benches.stdout.take().into_iter();
+    for line in output.flat_map(|output| BufReader::new(output).lines()) {
+        let line = line?;
+        if let Some((row, each)) = table::allocations(&line) {
+            allocations.insert(row, each);
+        } else if let Some((cell, ratio)) = table::ratio(&line) {
+            in_turns.insert(cell, ratio);
+        } else if line.contains("time:") {
+            show(&line);
+        }
+    }
+    Ok((allocations, in_turns))
 }
 
 /// Returns all of criterion's estimates, by GROUP/ROW/COLUMN.

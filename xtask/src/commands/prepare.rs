@@ -44,59 +44,16 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
     let mut stale = Vec::new();
     for service in SERVICES {
-        let name = database_of(service);
-        postgres.execute("postgres", &format!("create database {name}"))?;
-        let crate_folder = workspace::root().join("services").join(service);
-        // Not every service has migrations beside those of the patterns.
-        let migrations = crate_folder.join("migrations");
-        let migrations = if migrations.exists() {
-            sorted(&migrations)?
-        } else {
-            Vec::new()
-        };
-        for migration in migrations {
-            postgres.execute_file(&name, &migration)?;
-        }
+        migrate(&postgres, service)?;
         let fresh = claim.folder.join(service);
-        fs::create_dir_all(&fresh).context(fresh.display())?;
-        let url = format!("{}/{name}", postgres.superuser());
-        let status = workspace::cargo()
-            .args([
-                "check",
-                "--quiet",
-                "--lib",
-                "-p",
-                service,
-                "-p",
-                workspace::FEATURES,
-            ])
-            // A setting with a new value makes cargo compile this crate alone anew: the macros must run.
-            .arg(format!(
-                "--config=profile.dev.package.{service}.codegen-units={}",
-                std::process::id()
-            ))
-            .env("SQLX_OFFLINE", "false")
-            .env("SQLX_OFFLINE_DIR", &fresh)
-            .env("DATABASE_URL", url)
-            .status()
-            .context("cargo check")?;
-        if !status.success() {
-            return Err(error(format!(
-                "the queries of {service} do not fit its migrations"
-            )));
-        }
-        let kept = crate_folder.join(".sqlx");
+        write_queries(&postgres, service, &fresh)?;
+        let kept = folder_of(service).join(".sqlx");
         if contents(&fresh)? == contents(&kept)? {
             continue;
         }
         stale.push(service);
         if !check {
-            fs::remove_dir_all(&kept).or_else(|e| if kept.exists() { Err(e) } else { Ok(()) })?;
-            fs::create_dir_all(&kept).context(kept.display())?;
-            for file in sorted(&fresh)? {
-                fs::copy(&file, kept.join(file.file_name().unwrap_or_default()))
-                    .context(file.display())?;
-            }
+            replace(&kept, &fresh)?;
         }
     }
     server.kill()?;
@@ -115,6 +72,68 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the folder of a service's crate.
+fn folder_of(service: &str) -> PathBuf {
+    workspace::root().join("services").join(service)
+}
+
+/// Makes a service's database, and brings its schema up to date.
+fn migrate(postgres: &Postgres, service: &str) -> Result {
+    let name = database_of(service);
+    postgres.execute("postgres", &format!("create database {name}"))?;
+    // Not every service has migrations beside those of the patterns.
+    let migrations = folder_of(service).join("migrations");
+    if migrations.exists() {
+        for migration in sorted(&migrations)? {
+            postgres.execute_file(&name, &migration)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the macros of a service check its queries, and write what they learn to `folder`.
+fn write_queries(postgres: &Postgres, service: &str, folder: &Path) -> Result {
+    fs::create_dir_all(folder).context(folder.display())?;
+    let url = format!("{}/{}", postgres.superuser(), database_of(service));
+    let status = workspace::cargo()
+        .args([
+            "check",
+            "--quiet",
+            "--lib",
+            "-p",
+            service,
+            "-p",
+            workspace::FEATURES,
+        ])
+        // A setting with a new value makes cargo compile this crate alone anew: the macros must run.
+        .arg(format!(
+            "--config=profile.dev.package.{service}.codegen-units={}",
+            std::process::id()
+        ))
+        .env("SQLX_OFFLINE", "false")
+        .env("SQLX_OFFLINE_DIR", folder)
+        .env("DATABASE_URL", url)
+        .status()
+        .context("cargo check")?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(error(format!(
+            "the queries of {service} do not fit its migrations"
+        )))
+    }
+}
+
+/// Replaces the files of a folder by those of another.
+fn replace(kept: &Path, fresh: &Path) -> Result {
+    fs::remove_dir_all(kept).or_else(|e| if kept.exists() { Err(e) } else { Ok(()) })?;
+    fs::create_dir_all(kept).context(kept.display())?;
+    for file in sorted(fresh)? {
+        fs::copy(&file, kept.join(file.file_name().unwrap_or_default())).context(file.display())?;
+    }
+    Ok(())
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
