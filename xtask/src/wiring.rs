@@ -45,6 +45,19 @@ pub fn redis_environment(service: &str, url: &str) -> Option<(String, String)> {
     (service == "payment").then(|| ("REDIS_URL".to_owned(), url.to_owned()))
 }
 
+/// Returns the settings of traces: they are not exported unless the environment names an exporter.
+fn traces() -> impl Iterator<Item = (String, String)> {
+    let exporter = std::env::var("OTEL_TRACES_EXPORTER").unwrap_or_else(|_| "none".to_owned());
+    let endpoints = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+    ];
+    let endpoints = endpoints
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    std::iter::once(("OTEL_TRACES_EXPORTER".to_owned(), exporter)).chain(endpoints)
+}
+
 /// The addresses of all servers and services of a stack.
 #[derive(Clone, Debug)]
 pub struct Wiring {
@@ -88,18 +101,8 @@ impl Wiring {
                     .to_string(),
             ),
         ];
+        environment.extend(traces());
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
-        // Traces are not exported unless the environment names an exporter.
-        let traces = std::env::var("OTEL_TRACES_EXPORTER").unwrap_or_else(|_| "none".to_owned());
-        set("OTEL_TRACES_EXPORTER", traces);
-        for name in [
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
-        ] {
-            if let Ok(value) = std::env::var(name) {
-                set(name, value);
-            }
-        }
         if let Some(database) = self.databases.get(service) {
             set("DATABASE_URL", database.clone());
         }

@@ -6,6 +6,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader},
     path::Path,
@@ -70,16 +71,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         "measuring for some minutes, in which nothing else should run on this machine. {machine}"
     ));
     let results = claim.folder.join("criterion");
-    let mut benches = workspace::cargo()
-        .args(["bench", "--quiet", "-p", "benches", "--"])
-        .args(passed_on)
-        .env("HOLDFAST_BENCH_REDIS", redis.url("admin"))
-        // Emptied by each run, so that the table holds only this run.
-        .env("CRITERION_HOME", &results)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo bench")?;
+    let mut benches = start(&passed_on, &redis, &results)?;
     let (allocations, in_turns) = follow(&mut benches)?;
     let status = benches.wait()?;
     server.kill()?;
@@ -113,6 +105,20 @@ fn build() -> Result {
     } else {
         Err(error(format!("cargo bench failed ({built})")))
     }
+}
+
+/// Starts the benchmarks that the arguments name, or all. Criterion writes its estimates to `results`.
+fn start(passed_on: &[OsString], redis: &Redis, results: &Path) -> Result<Child> {
+    workspace::cargo()
+        .args(["bench", "--quiet", "-p", "benches", "--"])
+        .args(passed_on)
+        .env("HOLDFAST_BENCH_REDIS", redis.url("admin"))
+        // Emptied by each run, so that the table holds only this run.
+        .env("CRITERION_HOME", results)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo bench")
 }
 
 /// Reads the output of the benchmarks to its end, and shows each time. Returns the allocations per call of each row, and

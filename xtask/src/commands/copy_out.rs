@@ -43,9 +43,6 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         return Err(error("--name is for one pattern"));
     }
     let library = Library::read(&workspace::root())?;
-    if patterns.is_empty() {
-        patterns = library.patterns();
-    }
     let place = workspace::target().join("copied-out");
     let folder = match &to {
         Some(folder) => std::env::current_dir()?.join(folder),
@@ -53,10 +50,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     };
     // For the logs and what is built, also where the crates go elsewhere.
     std::fs::create_dir_all(&place).context(place.display())?;
-    let plans = patterns
-        .iter()
-        .map(|pattern| library.plan(pattern))
-        .collect::<Result<Vec<_>>>()?;
+    let plans = library.plans(&patterns)?;
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for plan in &plans {
         let begun = Instant::now();

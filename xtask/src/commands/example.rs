@@ -1,14 +1,15 @@
 //! `cargo xtask example NAME`: runs a pattern's example, with the servers that it needs.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{exit_code, install};
 use crate::{
     Context, Result, error, ports,
+    process::Process,
     progress::say,
-    servers::{Durability, Postgres, RabbitMq, Redis, find_or_install},
+    servers::{Durability, Install, Postgres, RabbitMq, Redis, find_or_install},
     workspace::{self, Claim},
 };
 
@@ -48,8 +49,25 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
 
     let claim = Claim::take("example")?;
+    let running = start(&needs, &claim, install(no_install), &mut command)?;
+    say("its servers are ready");
+    let status = command.status().context("cargo run")?;
+    for mut process in running.into_iter().rev() {
+        process.kill()?;
+    }
+    claim.discard_data();
+    Ok(exit_code(status))
+}
+
+/// Starts the servers that an example needs, waits for them, and sets the variables by which it finds them.
+fn start(
+    needs: &Needs,
+    claim: &Claim,
+    install: Install,
+    example: &mut Command,
+) -> Result<Vec<Process>> {
     let (data, logs) = (&claim.data, &claim.folder);
-    let installed = find_or_install(install(no_install), &logs.join("install.log"))?;
+    let installed = find_or_install(install, &logs.join("install.log"))?;
     let mut running = Vec::new();
     if needs.postgres {
         let server = Postgres::create(
@@ -62,7 +80,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         )?;
         let mut process = server.start()?;
         server.wait(&mut process)?;
-        command.env("DATABASE_URL", format!("{}/postgres", server.superuser()));
+        example.env("DATABASE_URL", format!("{}/postgres", server.superuser()));
         running.push(process);
     }
     if needs.rabbitmq {
@@ -75,21 +93,15 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             "amqp://admin:development-admin@127.0.0.1:{}/holdfast",
             server.amqp
         );
-        command.env("AMQP_URL", url);
+        example.env("AMQP_URL", url);
         running.push(process);
     }
     if needs.redis {
         let server = Redis::create(&installed, data, logs, &claim.folder, Durability::None)?;
         let mut process = server.start()?;
         server.wait(&mut process)?;
-        command.env("REDIS_URL", server.url("admin"));
+        example.env("REDIS_URL", server.url("admin"));
         running.push(process);
     }
-    say("its servers are ready");
-    let status = command.status().context("cargo run")?;
-    for mut process in running.into_iter().rev() {
-        process.kill()?;
-    }
-    claim.discard_data();
-    Ok(exit_code(status))
+    Ok(running)
 }

@@ -29,25 +29,8 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
             passed_on.push(argument);
         }
     }
-    say("building the load generator, optimised; the first time takes minutes");
-    // Before the stack, which would compete with the compiler. Without other packages, as the features that goose wants
-    // of shared dependencies must not change what the services are built of.
-    let built = workspace::cargo()
-        .args([
-            "build",
-            "--release",
-            "-p",
-            "load-tests",
-            "--features",
-            "load",
-            "--bin",
-            "load",
-        ])
-        .status()
-        .context("cargo build")?;
-    if !built.success() {
-        return Err(error(format!("cargo build failed ({built})")));
-    }
+    // Before the stack, which would compete with the compiler.
+    build()?;
     if let Some(url) = url {
         let mut load = Command::new(workspace::release_binary("load"));
         load.current_dir(workspace::root())
@@ -77,6 +60,30 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         return Err(error(format!("died under the load: {}", died.join(", "))));
     }
     Ok(exit_code(status))
+}
+
+/// Builds the load generator, without other packages: the features that goose wants of shared dependencies must not
+/// change what the services are built of.
+fn build() -> Result {
+    say("building the load generator, optimised; the first time takes minutes");
+    let built = workspace::cargo()
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "load-tests",
+            "--features",
+            "load",
+            "--bin",
+            "load",
+        ])
+        .status()
+        .context("cargo build")?;
+    if built.success() {
+        Ok(())
+    } else {
+        Err(error(format!("cargo build failed ({built})")))
+    }
 }
 
 /// Returns the addresses of everything behind a front door, without the variables that the environment sets already.

@@ -106,20 +106,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
         return code;
     }
     bench.passes_unchanged(&mutants)?;
-    let mut fates = vec![Fate::Survived; mutants.len()];
-    for round in rounds(&mutants) {
-        let tried: Vec<&Mutant> = round.iter().map(|&place| mutants[place].1).collect();
-        for (place, fate) in round.into_iter().zip(bench.try_out(&tried)?) {
-            let (book, mutant) = mutants[place];
-            say(format!(
-                "{}: {}: {}",
-                book.pattern,
-                mutant.title,
-                fate.name()
-            ));
-            fates[place] = fate;
-        }
-    }
+    let fates = bench.try_each(&mutants)?;
     drop(bench);
     claim.discard_data();
     show("");
@@ -208,6 +195,25 @@ impl Bench {
         }
         say(format!("{} tests pass on the unchanged code", tests.len()));
         Ok(())
+    }
+
+    /// Tries every mutant, and says its fate. Returns the fates in the mutants' order.
+    fn try_each(&mut self, mutants: &[(&Book, &Mutant)]) -> Result<Vec<Fate>> {
+        let mut fates = vec![Fate::Survived; mutants.len()];
+        for round in rounds(mutants) {
+            let tried: Vec<&Mutant> = round.iter().map(|&place| mutants[place].1).collect();
+            for (place, fate) in round.into_iter().zip(self.try_out(&tried)?) {
+                let (book, mutant) = mutants[place];
+                say(format!(
+                    "{}: {}: {}",
+                    book.pattern,
+                    mutant.title,
+                    fate.name()
+                ));
+                fates[place] = fate;
+            }
+        }
+        Ok(fates)
     }
 
     /// Applies mutants, runs the test of each, and takes the mutants back. If they do not compile together, each is

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: runs every test, on real servers.
 
 use std::{
-    process::{ExitCode, Stdio},
+    ffi::OsString,
+    process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -31,11 +32,6 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     say(format!("private servers in {}", claim.folder.display()));
 
     // The compiler needs the processor, while the servers mostly wait: both at once.
-    let cargo = || {
-        let mut cargo = workspace::cargo();
-        cargo.stdin(Stdio::null());
-        cargo
-    };
     // The binaries as well, as e2e starts the services as processes.
     let mut binaries = cargo()
         .args(["build", "--workspace", "--bins"])
@@ -55,23 +51,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     if !built.inspect_err(|_| drop(binaries.kill()))?.success() {
         return Err(error("cargo build failed"));
     }
-    let mut tests = cargo();
-    tests.arg("test").args(FEATURES);
-    // A package that is named is tested alone.
-    let names_package = passed_on
-        .iter()
-        .any(|argument| argument == "-p" || argument == "--package");
-    if names_package {
-        tests.args(["--package", workspace::FEATURES]);
-    } else {
-        tests.arg("--workspace");
-    }
-    tests.args(passed_on);
-    // Tests wait for servers and for time more than they compute.
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        let processors = std::thread::available_parallelism().context("processors")?;
-        tests.env("RUST_TEST_THREADS", (2 * processors.get()).to_string());
-    }
+    let mut tests = tests(&passed_on)?;
     servers.tell(&mut tests)?;
     let mut tests = tests.spawn().context("cargo test")?;
     let status = process::wait_for("cargo test", Duration::from_secs(6 * 3600), || {
@@ -89,4 +69,33 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
     }
     claim.discard_data();
     Ok(exit_code(status?))
+}
+
+/// Returns a cargo that does not read from the terminal.
+fn cargo() -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.stdin(Stdio::null());
+    cargo
+}
+
+/// Returns the command that runs the tests that the arguments name, or all.
+fn tests(passed_on: &[OsString]) -> Result<Command> {
+    let mut tests = cargo();
+    tests.arg("test").args(FEATURES);
+    // A package that is named is tested alone.
+    let names_package = passed_on
+        .iter()
+        .any(|argument| argument == "-p" || argument == "--package");
+    if names_package {
+        tests.args(["--package", workspace::FEATURES]);
+    } else {
+        tests.arg("--workspace");
+    }
+    tests.args(passed_on);
+    // Tests wait for servers and for time more than they compute.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().context("processors")?;
+        tests.env("RUST_TEST_THREADS", (2 * processors.get()).to_string());
+    }
+    Ok(tests)
 }

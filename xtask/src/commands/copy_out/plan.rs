@@ -80,6 +80,20 @@ impl Library {
         Ok(value.to_string())
     }
 
+    /// Returns the plans of copies of these patterns, or of every pattern if none is named.
+    pub(super) fn plans(&self, named: &[String]) -> Result<Vec<Plan<'_>>> {
+        let every = if named.is_empty() {
+            self.patterns()
+        } else {
+            Vec::new()
+        };
+        named
+            .iter()
+            .chain(&every)
+            .map(|pattern| self.plan(pattern))
+            .collect()
+    }
+
     /// Returns the plan of a copy of `pattern`.
     pub(super) fn plan(&self, pattern: &str) -> Result<Plan<'_>> {
         let mut plan = Plan {
