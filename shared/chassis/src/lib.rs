@@ -4,7 +4,8 @@
 //!
 //! - [`settings`]: the environment variables that all services share;
 //! - [`Chassis`]: database, broker, HTTP server and background work, started and stopped in the right order;
-//! - [`http`]: limits, problem+json, request extractors that name what is invalid in a request;
+//! - [`http`]: problem+json, request extractors that name what is invalid in a request, and the caller's deadline;
+//! - `server`: limits, metrics and traces of each request, before a handler sees it;
 //! - [`Routes`]: serves handlers and documents them, as OpenAPI, in one step;
 //! - [`identity`]: the caller of a request, and its role;
 //! - [`health`], [`operator`]: `/health/*`, `/metrics`, and the parked messages;
@@ -28,6 +29,7 @@ pub mod http;
 pub mod identity;
 mod openapi;
 pub mod operator;
+mod server;
 mod service;
 pub mod settings;
 mod start;

@@ -28,10 +28,10 @@ use crate::{
     dependencies::{self, Dependencies, Dependency},
     events::source_of,
     health::{self, Health},
-    http::{Name, Shared, serve},
     identity::Verifier,
     openapi::{self, Part, Routes},
     operator::{self, Desk},
+    server::{Name, Shared, serve},
     settings::{
         BrokerSettings, DemoSettings, Environment, HttpSettings, IdentitySettings, Settings,
     },

@@ -279,7 +279,7 @@ impl Problem {
 
     /// Counts the trouble with the database that this problem reports, if any. Returns another problem to answer with
     /// if a look at the database shows more than the error did.
-    pub(super) async fn explained(&self, look: Option<&Look>) -> Option<Self> {
+    pub(crate) async fn explained(&self, look: Option<&Look>) -> Option<Self> {
         let trouble = self.trouble?;
         let known = match look {
             Some(look) => look.explain(trouble).await,

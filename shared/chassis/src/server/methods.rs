@@ -20,7 +20,7 @@ use actix_web::{
 };
 use utoipa::openapi::{OpenApi, path::PathItem};
 
-use super::Problem;
+use crate::http::Problem;
 
 /// The known paths and their methods: those of the document, and pages that are not in it.
 pub(super) struct Paths(Vec<(ResourceDef, Vec<&'static str>)>);

@@ -43,8 +43,11 @@ use futures_util::{StreamExt, poll};
 use holdfast::deadline::{self, Deadline};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::{Problem, server::Limits};
-use crate::identity::{Role, Verifier, bearer_token};
+use super::Limits;
+use crate::{
+    http::Problem,
+    identity::{Role, Verifier, bearer_token},
+};
 
 /// The requests that are still arriving.
 #[derive(Debug)]

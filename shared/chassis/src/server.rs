@@ -1,9 +1,12 @@
 //! The HTTP server: every request is traced, counted, whole and bounded before a handler sees it.
 
+mod arriving;
+mod methods;
+
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpMessage, HttpRequest, HttpServer, ResponseError,
+    App, HttpMessage, HttpServer, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{Server, ServiceRequest, ServiceResponse},
     error::Error,
@@ -12,7 +15,7 @@ use actix_web::{
     web,
 };
 use holdfast::{
-    deadline::{self, Deadline},
+    deadline,
     telemetry::{self, TRACEPARENT, TRACESTATE, TraceContext},
 };
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
@@ -21,23 +24,26 @@ use tokio_util::context::TokioContext;
 use tracing::{Instrument, Span, field::Empty, info_span};
 use utoipa::openapi::OpenApi;
 
-use super::{
-    Problem,
-    arriving::{self, Arriving, Patience},
-    methods::{self, Paths, nothing_here},
-    problem,
+use self::{
+    arriving::{Arriving, Patience},
+    methods::{Paths, nothing_here},
 };
-use crate::{demo::Faults, health, settings::HttpSettings};
+use crate::{
+    demo::Faults,
+    health,
+    http::{DESTINATION, PROBLEM, Problem, USUAL_TIME},
+    settings::HttpSettings,
+};
 
 /// The limits of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+struct Limits {
     /// The most bytes of its body.
-    pub(super) body: usize,
+    body: usize,
     /// The time until its body has arrived.
-    pub(super) body_time: Duration,
+    body_time: Duration,
     /// The time from then on.
-    pub(super) time: Duration,
+    time: Duration,
 }
 
 impl Default for Limits {
@@ -45,7 +51,7 @@ impl Default for Limits {
         Self {
             body: 65_536,
             body_time: Duration::from_secs(5),
-            time: Duration::from_secs(5),
+            time: USUAL_TIME,
         }
     }
 }
@@ -66,10 +72,6 @@ pub(crate) struct Shared {
 /// A service's name, in a type of its own so that handlers can extract it.
 #[derive(Clone, Copy)]
 pub(crate) struct Name(pub(crate) &'static str);
-
-/// The header that names the service for which a request is meant. An address may get another owner while caches still
-/// hold it: a service that gets a request for another one says so, instead of answering in its place.
-pub const DESTINATION: &str = "x-destination-service";
 
 /// Serves `routes`, and the routes that every service has: health, metrics and documentation.
 pub(crate) fn serve(
@@ -287,7 +289,7 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| {
-            [problem::CONTENT_TYPE, "application/json"]
+            [PROBLEM, "application/json"]
                 .iter()
                 .any(|json| kind == json)
         });
@@ -378,13 +380,4 @@ fn misdirected(request: &ServiceRequest) -> Option<Problem> {
         ))
         .retry_after(Duration::from_secs(1))
     })
-}
-
-/// Returns the time by which the caller wants its response: pass it on to every call that the request leads to.
-pub fn deadline_of(request: &HttpRequest) -> Deadline {
-    request
-        .extensions()
-        .get::<Deadline>()
-        .copied()
-        .unwrap_or_else(|| Deadline::after(Limits::default().time))
 }
