@@ -48,19 +48,19 @@ pub(super) const ROUNDS: [&[Fault]; 5] = [
         Fault {
             what: "a webhook secret whose key is lost",
             alerts: &[("WebhookSecretsUnopened", "")],
-            provoke: |drill| {
+            provoke: |trial| {
                 // The endpoint is disabled: no webhook is queued for it.
-                drill.stack.execute(
+                trial.stack.execute(
                     "notification",
                     "insert into webhook_endpoint (id, url, secret, sealed, state, reason)
                      values (gen_random_uuid(), 'https://lost.example/', '', 'lost:', 'disabled', 'a drill')",
                 )?;
-                check_secrets(drill)
+                check_secrets(trial)
             },
-            heal: |drill| {
+            heal: |trial| {
                 let delete = "delete from webhook_endpoint where url = 'https://lost.example/'";
-                drill.stack.execute("notification", delete)?;
-                check_secrets(drill)
+                trial.stack.execute("notification", delete)?;
+                check_secrets(trial)
             },
         },
     ],
@@ -233,9 +233,9 @@ fn switch(trial: &mut Trial, how: &str) -> Result {
 }
 
 /// Restarts notification, which checks webhook secrets when it starts.
-fn check_secrets(drill: &mut Running) -> Result {
-    drill.stack.kill("notification")?;
-    drill.stack.revive("notification")
+fn check_secrets(trial: &mut Trial) -> Result {
+    trial.stack.kill("notification")?;
+    trial.stack.revive("notification")
 }
 
 /// Takes the action `what` on each item of an operator's list, by its id below `below`.
