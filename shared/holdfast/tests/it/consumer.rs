@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use holdfast::{
-    messaging::{Error, Event, Handler, Incoming, Received, Subscription, Undecodable, parking},
+    messaging::{
+        Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription, Undecodable,
+        parking,
+    },
     outbox::Message,
     telemetry::TraceContext,
 };
@@ -484,14 +487,66 @@ async fn message_that_keeps_killing_its_consumer_is_parked() {
     let probe = Probe::attach(&vhost).await;
     let killer = message("killer", "work");
     probe.send(killer.clone()).await;
-    // A consumer that dies with the message in hand, four times.
-    let connection = lapin::Connection::connect(
-        &vhost.url("payment"),
-        lapin::ConnectionProperties::default(),
-    )
-    .await
-    .expect("the broker answers");
-    for _ in 0..4 {
+    die_with_the_first_message(&vhost, 4).await;
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    let parked = parked(&pool, 1).await;
+    assert_eq!(
+        (parked[0].message_id, parked[0].cause.as_str()),
+        (killer.id, "delivery_limit")
+    );
+    assert_eq!(effects(&pool).await, Vec::<String>::new());
+    running.stop().await;
+    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn a_suspect_in_company_holds_back_no_neighbour() {
+    let ((_, pool), vhost) = tokio::join!(database("consumer"), Vhost::of("payment"));
+    let probe = Probe::attach(&vhost).await;
+    let subscription = Subscription {
+        batch: 1,
+        prefetch: 3,
+        ..Subscription::new(QUEUE)
+    };
+    let running = consume_as(&vhost.url("payment"), &pool, subscription, Effects::new());
+    running.link.up().await;
+    // A first message ends the careful start. Then three are in hand, and none gets on.
+    probe.send(message("0", "work")).await;
+    wait_for_effects(&pool, &["0"]).await;
+    let mut held = pool.begin().await.expect("a transaction");
+    sqlx::query("lock table effect in exclusive mode")
+        .execute(&mut *held)
+        .await
+        .expect("a lock");
+    let messages: Vec<Message> = ["1", "2", "3", "4 suspect", "5", "6"]
+        .map(|label| message(label, "work"))
+        .into();
+    probe.send_all(&messages).await;
+    eventually("three messages in hand", || async {
+        let depth = vhost.depth(QUEUE).await;
+        if (depth.ready, depth.unacknowledged) == (3, 3) {
+            Ok(())
+        } else {
+            Err(format!("{depth:?}"))
+        }
+    })
+    .await;
+    die_with_the_first_message(&vhost, 2).await;
+    held.rollback().await.expect("a rollback");
+    let all = ["0", "1", "2", "3", "4 suspect", "5", "6"];
+    wait_for_effects(&pool, &all).await;
+    wait_for_empty(&vhost).await;
+    running.stop().await;
+    vhost.delete().await;
+}
+
+/// Dies as a consumer that has the first message of the queue in hand, so many times.
+async fn die_with_the_first_message(vhost: &Vhost, times: usize) {
+    let url = vhost.url("payment");
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default())
+        .await
+        .expect("the broker answers");
+    for _ in 0..times {
         eventually("a delivery", || async {
             let channel = connection.create_channel().await.expect("a channel");
             let got = channel
@@ -503,15 +558,19 @@ async fn message_that_keeps_killing_its_consumer_is_parked() {
         })
         .await;
     }
-    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
-    let parked = parked(&pool, 1).await;
-    assert_eq!(
-        (parked[0].message_id, parked[0].cause.as_str()),
-        (killer.id, "delivery_limit")
-    );
-    assert_eq!(effects(&pool).await, Vec::<String>::new());
-    running.stop().await;
-    vhost.delete().await;
+}
+
+#[tokio::test]
+async fn consumers_show_their_queues_and_no_password() {
+    let pool = PgPool::connect_lazy("postgres://localhost/nowhere").expect("a URL");
+    let url = "amqp://payment:secret@localhost/nowhere";
+    let publisher = Publisher::new(url, "test publisher");
+    let consumers = Consumers::new(url, "test consumer", publisher, pool)
+        .consume(Subscription::new(QUEUE), Effects::new());
+    let shown = format!("{consumers:?}");
+    assert!(shown.contains("test consumer"), "{shown}");
+    assert!(shown.contains(QUEUE), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
 }
 
 #[tokio::test]
