@@ -409,21 +409,9 @@ async fn switch(
     let none = |what: &str| {
         Problem::invalid_field(what, format!("there is none before {}", pipeline.name()))
     };
-    let breaker = match breaker {
-        Some(to) => Some((pipeline.get_breaker().ok_or_else(|| none("breaker"))?, to)),
-        None => None,
-    };
-    let bulkhead = match bulkhead {
-        Some(to) => Some((pipeline.get_bulkhead().ok_or_else(|| none("bulkhead"))?, to)),
-        None => None,
-    };
-    let budget = match retry_budget {
-        Some(to) => Some((
-            pipeline.get_budget().ok_or_else(|| none("retry_budget"))?,
-            to,
-        )),
-        None => None,
-    };
+    let breaker = with_its_part(breaker, pipeline.get_breaker(), || none("breaker"))?;
+    let bulkhead = with_its_part(bulkhead, pipeline.get_bulkhead(), || none("bulkhead"))?;
+    let budget = with_its_part(retry_budget, pipeline.get_budget(), || none("retry_budget"))?;
     match breaker {
         Some((breaker, BreakerSwitch::ForceOpen)) => breaker.force_open(),
         Some((breaker, BreakerSwitch::ForceClosed)) => breaker.force_closed(),
@@ -447,4 +435,17 @@ async fn switch(
     }
     warn!(dependency = pipeline.name(), ?switches, operator = %operator.id, "switched");
     Ok(HttpResponse::Ok().json(DependencyView::from(dependency)))
+}
+
+/// Returns a switch that is given, with the part that it is for. Fails if there is no such part.
+fn with_its_part<S, P>(
+    switch: Option<S>,
+    part: Option<P>,
+    none: impl FnOnce() -> Problem,
+) -> Result<Option<(P, S)>, Problem> {
+    match (part, switch) {
+        (_, None) => Ok(None),
+        (Some(part), Some(switch)) => Ok(Some((part, switch))),
+        (None, Some(_)) => Err(none()),
+    }
 }

@@ -8,7 +8,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::{
     App, HttpMessage, HttpServer, ResponseError,
     body::{BoxBody, MessageBody},
-    dev::{Server, ServiceRequest, ServiceResponse},
+    dev::{ServerHandle, ServiceRequest, ServiceResponse},
     error::Error,
     http::{StatusCode, header},
     middleware::{Next, from_fn},
@@ -19,19 +19,27 @@ use holdfast::{
     telemetry::{self, TRACEPARENT, TRACESTATE, TraceContext},
 };
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
-use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_util::context::TokioContext;
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing::{Instrument, Span, field::Empty, info_span, warn};
 use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
 
 use self::{
     arriving::{Arriving, Patience},
     methods::{Paths, nothing_here},
 };
 use crate::{
+    database::Look,
     demo::Faults,
     health,
     http::{DESTINATION, PROBLEM, Problem, USUAL_TIME},
+    openapi::Part,
     settings::HttpSettings,
 };
 
@@ -73,13 +81,29 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy)]
 pub(crate) struct Name(pub(crate) &'static str);
 
-/// Serves `routes`, and the routes that every service has: health, metrics and documentation.
+/// A server that accepts connections.
+pub(crate) struct Serving {
+    handle: ServerHandle,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Serving {
+    /// Stops accepting connections, and waits for the requests in progress. Abandons them after `patience`.
+    pub(crate) async fn stop(self, patience: Duration) {
+        if timeout(patience, self.handle.stop(true)).await.is_err() {
+            warn!("abandoned the requests in progress");
+        }
+        self.task.abort();
+    }
+}
+
+/// Serves the routes of `parts`, and the documentation that every service has.
 pub(crate) fn serve(
     listener: TcpListener,
     settings: &HttpSettings,
     shared: Shared,
-    routes: impl Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
-) -> std::io::Result<Server> {
+    parts: Vec<Part>,
+) -> std::io::Result<Serving> {
     let limits = web::Data::new(Limits {
         body: settings.http_max_body_bytes as usize,
         body_time: settings.body_timeout(),
@@ -111,17 +135,8 @@ pub(crate) fn serve(
             .app_data(name.clone())
             .wrap(from_fn(bound))
             .wrap(from_fn(observe))
-            .configure(routes.clone())
-            .service(
-                utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}")
-                    // Relative to the page: so it also works behind a front door, which puts a prefix before the path.
-                    .config(
-                        utoipa_swagger_ui::Config::new(["../openapi.json"])
-                            .persist_authorization(true)
-                            .try_it_out_enabled(true),
-                    )
-                    .url("/openapi.json", openapi.clone()),
-            )
+            .configure(|config| parts.iter().for_each(|part| part.serve(config)))
+            .service(documentation(openapi.clone()))
             .route(
                 "/docs",
                 web::get().to(async || web::Redirect::to("/docs/").permanent()),
@@ -137,7 +152,21 @@ pub(crate) fn serve(
     .disable_signals()
     .listen(listener)?
     .run();
-    Ok(server)
+    Ok(Serving {
+        handle: server.handle(),
+        task: tokio::spawn(server),
+    })
+}
+
+/// Returns the page that shows the document and tries its operations, and the document itself.
+fn documentation(openapi: OpenApi) -> SwaggerUi {
+    // Relative to the page: so it also works behind a front door, which puts a prefix before the path.
+    let config = utoipa_swagger_ui::Config::new(["../openapi.json"])
+        .persist_authorization(true)
+        .try_it_out_enabled(true);
+    SwaggerUi::new("/docs/{_:.*}")
+        .config(config)
+        .url("/openapi.json", openapi)
 }
 
 /// Returns whether a path must be answered always, even by a busy server, and costs nothing to answer.
@@ -152,38 +181,12 @@ async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let begun = Instant::now();
     let quiet = is_ours(request.path());
-    // Clients can invent methods, and a label for each of them would fill the memory.
-    let method = match request.method().as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
-        _ => "other",
-    }
-    .to_owned();
+    let method = method_label(&request);
     let is_head = methods::head_as_get(&mut request);
     let span = if quiet {
         Span::none()
     } else {
-        let span = info_span!(
-            "request",
-            otel.kind = "server",
-            http.request.method = method,
-            url.path = request.path(),
-            trace_id = Empty
-        );
-        let values = |name| {
-            request
-                .headers()
-                .get_all(name)
-                .map(header::HeaderValue::as_bytes)
-        };
-        let caller = TraceContext::read(values(TRACEPARENT), values(TRACESTATE));
-        telemetry::adopt(&span, caller.as_ref());
-        telemetry::attributes(&span, || {
-            [(
-                "url.scheme",
-                request.connection_info().scheme().to_owned().into(),
-            )]
-        });
-        span
+        span_of(&request, &method)
     };
     let home = request
         .app_data::<web::Data<Handle>>()
@@ -205,25 +208,71 @@ async fn observe(
         }
     });
     if !quiet {
-        let (route, status) = match &answer {
-            Ok(response) => (response.request().match_pattern(), response.status()),
-            Err(error) => (None, error.as_response_error().status_code()),
-        };
-        describe(&span, &method, route.as_deref(), status);
-        let class = class(status);
-        let (route, status) = (
-            route.unwrap_or_else(|| "none".to_owned()),
-            status.as_u16().to_string(),
-        );
-        counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status)
-            .increment(1);
-        histogram!(
-            "http_request_duration_seconds",
-            "method" => method, "route" => route, "class" => class
-        )
-        .record(begun.elapsed());
+        record(&span, method, &answer, begun);
     }
     answer
+}
+
+/// Returns a request's method as a label. Clients can invent methods, and a label for each of them would fill the
+/// memory.
+fn method_label(request: &ServiceRequest) -> String {
+    match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    }
+    .to_owned()
+}
+
+/// Begins the span of a request, in its caller's trace.
+fn span_of(request: &ServiceRequest, method: &str) -> Span {
+    let span = info_span!(
+        "request",
+        otel.kind = "server",
+        http.request.method = method,
+        url.path = request.path(),
+        trace_id = Empty
+    );
+    let values = |name| {
+        request
+            .headers()
+            .get_all(name)
+            .map(header::HeaderValue::as_bytes)
+    };
+    let caller = TraceContext::read(values(TRACEPARENT), values(TRACESTATE));
+    telemetry::adopt(&span, caller.as_ref());
+    telemetry::attributes(&span, || {
+        [(
+            "url.scheme",
+            request.connection_info().scheme().to_owned().into(),
+        )]
+    });
+    span
+}
+
+/// Describes an answer in its request's span, and counts it.
+fn record(
+    span: &Span,
+    method: String,
+    answer: &Result<ServiceResponse<BoxBody>, Error>,
+    begun: Instant,
+) {
+    let (route, status) = match answer {
+        Ok(response) => (response.request().match_pattern(), response.status()),
+        Err(error) => (None, error.as_response_error().status_code()),
+    };
+    describe(span, &method, route.as_deref(), status);
+    let class = class(status);
+    let (route, status) = (
+        route.unwrap_or_else(|| "none".to_owned()),
+        status.as_u16().to_string(),
+    );
+    counter!("http_requests_total", "method" => method.clone(), "route" => route.clone(), "status" => status)
+        .increment(1);
+    histogram!(
+        "http_request_duration_seconds",
+        "method" => method, "route" => route, "class" => class
+    )
+    .record(begun.elapsed());
 }
 
 /// Returns the class of a status. It is a label, because responses that fail fast would make the others look faster
@@ -351,21 +400,30 @@ async fn bound(
     match deadline.run(answer).await {
         Ok(response) => {
             let response = response?.map_into_boxed_body();
-            let problem = response.response().error();
-            let problem = problem.and_then(|error| error.as_error::<Problem>());
             let look = health.as_ref().and_then(|health| health.database());
-            let explained = match problem {
-                Some(problem) => problem.explained(look).await,
-                None => None,
-            };
-            Ok(match explained {
-                Some(problem) => response.into_response(problem.error_response()),
-                None => response,
-            })
+            Ok(explained(response, look).await)
         }
         Err(deadline::Exceeded) => {
             Err(Problem::unavailable(format!("no answer within {allowed}")).into())
         }
+    }
+}
+
+/// Counts the trouble with the database that a response reports, if any. Returns another response in its place if a look
+/// at the database shows more than the error did.
+async fn explained(
+    response: ServiceResponse<BoxBody>,
+    look: Option<&Look>,
+) -> ServiceResponse<BoxBody> {
+    let problem = response.response().error();
+    let problem = problem.and_then(|error| error.as_error::<Problem>());
+    let explained = match problem {
+        Some(problem) => problem.explained(look).await,
+        None => None,
+    };
+    match explained {
+        Some(problem) => response.into_response(problem.error_response()),
+        None => response,
     }
 }
 

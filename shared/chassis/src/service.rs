@@ -1,6 +1,7 @@
 //! The parts of a service, started and stopped in the right order.
 
 mod housekeeping;
+mod stages;
 
 use std::{
     future::Future,
@@ -15,13 +16,17 @@ use holdfast::{
     messaging::{self, Consumers, Handler, Link, Publisher},
     outbox::{self, Relay, Waker},
 };
-use sqlx::{PgPool, migrate::Migrator};
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
+use self::stages::Stages;
 use crate::{
     database::{self, Look},
     demo::{self, DemoState, Faults, Switch},
@@ -43,8 +48,6 @@ type Work =
 
 /// The time limit for sending the last spans.
 const SPANS: Duration = Duration::from_secs(4);
-/// The time limit of each stage of stopping, after which the rest of the stage is abandoned.
-const STAGE: Duration = Duration::from_secs(12);
 
 /// A service being put together: its database, its connections to the broker, its HTTP server and its background work.
 ///
@@ -86,6 +89,17 @@ struct Messaging {
     publisher: Publisher,
     waker: Waker,
     consumers: Consumers,
+}
+
+impl Messaging {
+    /// Starts the relay, and then the consumers. Returns the publisher, to be closed after both have stopped.
+    fn start(self, pool: PgPool, stages: &mut Stages) -> Publisher {
+        let halves = Halves(self.publisher.clone());
+        let relay = Relay::new(pool, halves, self.waker, outbox::Config::default());
+        stages.relaying.start(|token| relay.run(token));
+        stages.consuming.start(|token| self.consumers.run(token));
+        self.publisher
+    }
 }
 
 impl Chassis {
@@ -374,24 +388,15 @@ impl Chassis {
             self.environment.refuse("a build with failpoints")?;
         }
         self = self.completed();
-        let Self {
-            name,
-            http,
-            pool,
-            messaging,
-            parts,
-            ..
-        } = self;
-        let keys = self.verifier.clone();
+        let (name, keys) = (self.name, self.verifier.clone());
         let (migrated, is_migrated) = watch::channel(false);
-        let openapi = openapi::document(self.api, &parts);
-        let health = match &pool {
+        let openapi = openapi::document(self.api, &self.parts);
+        let health = match &self.pool {
             Some(_) => self.health.with_flag("schema", is_migrated),
             None => self.health,
         };
         let look = health.database().cloned();
         let address = self.listener.local_addr()?;
-
         let shared = Shared {
             health,
             verifier: self.verifier,
@@ -400,139 +405,85 @@ impl Chassis {
             faults: self.faults,
             name: Name(name),
         };
-        let server = serve(self.listener, &http, shared, move |config| {
-            for part in &parts {
-                part.serve(config);
-            }
-        })?;
-        let handle = server.handle();
-        let server = tokio::spawn(server);
+        let server = serve(self.listener, &self.http, shared, self.parts)?;
         info!(service = name, %address, "listening");
 
-        // Three stages, stopped one after the other.
-        let (consuming, working, relaying) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
-        let mut consumer_tasks = JoinSet::new();
-        let mut work_tasks = JoinSet::new();
-        let mut relay_tasks = JoinSet::new();
-        let mut publishers = Vec::new();
-
+        let mut stages = Stages::new();
         // From the first request on, so even while the database is awaited.
-        let fresh = working.clone();
-        work_tasks.spawn(async move {
-            keys.keep_fresh(fresh).await;
-            "token keys"
-        });
-        let migrators = &self.migrators;
-        let migration = async {
-            match &pool {
-                Some(pool) => database::migrate(pool, migrators).await,
-                None => Ok(()),
-            }
-        };
-        let started = tokio::select! {
-            migration = migration => migration.map(|()| true),
-            () = shutdown.cancelled() => Ok(false),
-        };
-        let failed = match started {
+        stages.work("token keys", |token| keys.keep_fresh(token));
+        let mut publisher = None;
+        let failed = match migrate(self.pool.as_ref(), &self.migrators, &shutdown).await {
             Ok(true) => {
                 migrated.send_replace(true);
-                if let (
-                    Some(Messaging {
-                        publisher,
-                        waker,
-                        consumers,
-                        ..
-                    }),
-                    Some(pool),
-                ) = (messaging, &pool)
-                {
-                    let relay = Relay::new(
-                        pool.clone(),
-                        Halves(publisher.clone()),
-                        waker,
-                        outbox::Config::default(),
-                    );
-                    relay_tasks.spawn(relay.run(relaying.clone()));
-                    consumer_tasks.spawn(consumers.run(consuming.clone()));
-                    publishers.push(publisher);
+                if let (Some(messaging), Some(pool)) = (self.messaging, &self.pool) {
+                    publisher = Some(messaging.start(pool.clone(), &mut stages));
                 }
-                let sampled = pool.clone();
-                let sampling = working.clone();
-                work_tasks.spawn(async move {
-                    (
-                        "pool gauges",
-                        housekeeping::sample_pool(sampled, sampling).await,
-                    )
-                        .0
+                let pool = self.pool.clone();
+                stages.work("pool gauges", |token| {
+                    housekeeping::sample_pool(pool, token)
                 });
-                for (task, work) in self.work {
-                    let running = work(working.clone());
-                    work_tasks.spawn(async move {
-                        running.await;
-                        task
-                    });
+                for (name, work) in self.work {
+                    stages.work(name, work);
                 }
-                // Background work ends only when it is told to. A panic in it must not leave half a service running.
-                tokio::select! {
-                    () = shutdown.cancelled() => None,
-                    Some(ended) = work_tasks.join_next() => Some(format!("background work ended early: {ended:?}")),
-                    Some(ended) = consumer_tasks.join_next() => Some(format!("the consumers ended early: {ended:?}")),
-                    Some(ended) = relay_tasks.join_next() => Some(format!("the relay ended early: {ended:?}")),
-                }
+                stages.first_end(&shutdown).await
             }
             Ok(false) => None,
             Err(error) => Some(format!("the schema cannot be brought up to date: {error}")),
         };
 
-        if timeout(STAGE, handle.stop(true)).await.is_err() {
-            warn!("abandoned the requests in progress");
-        }
-        server.abort();
-        stop("consumers", &consuming, &mut consumer_tasks).await;
-        stop("background work", &working, &mut work_tasks).await;
-        stop("outbox relay", &relaying, &mut relay_tasks).await;
-        for publisher in publishers {
-            publisher.close().await;
-        }
-        if let Some(look) = look {
-            // A timeout here leaves one idle connection, which ends with the process.
-            let _ = timeout(STAGE, look.close()).await;
-        }
-        if let Some(pool) = pool
-            && timeout(STAGE, pool.close()).await.is_err()
-        {
-            warn!("abandoned connections to the database");
-        }
+        server.stop(stages::LIMIT).await;
+        stages.stop().await;
+        close(publisher, look, self.pool).await;
         // It blocks, so it runs in another thread. A panic in it loses these spans, and nothing else.
         let _ = tokio::task::spawn_blocking(|| holdfast::telemetry::shutdown(SPANS)).await;
-        match failed {
-            None => {
-                info!(service = name, "stopped");
-                Ok(())
-            }
-            Some(why) => {
-                error!(service = name, why, "stopped");
-                Err(anyhow::anyhow!(why))
-            }
+        ended(name, failed)
+    }
+}
+
+/// Brings the schema up to date. Returns false if `shutdown` came first.
+async fn migrate(
+    pool: Option<&PgPool>,
+    migrators: &[Migrator],
+    shutdown: &CancellationToken,
+) -> Result<bool, MigrateError> {
+    let migration = async {
+        match pool {
+            Some(pool) => database::migrate(pool, migrators).await,
+            None => Ok(()),
+        }
+    };
+    tokio::select! {
+        migration = migration => migration.map(|()| true),
+        () = shutdown.cancelled() => Ok(false),
+    }
+}
+
+/// Logs the end of a service, and returns it: an error if something failed.
+fn ended(name: &str, failed: Option<String>) -> anyhow::Result<()> {
+    match failed {
+        None => {
+            info!(service = name, "stopped");
+            Ok(())
+        }
+        Some(why) => {
+            error!(service = name, why, "stopped");
+            Err(anyhow::anyhow!(why))
         }
     }
 }
 
-/// Tells the tasks of a stage to end, and waits for them.
-async fn stop<T: 'static>(stage: &str, token: &CancellationToken, tasks: &mut JoinSet<T>) {
-    token.cancel();
-    if timeout(STAGE, async { while tasks.join_next().await.is_some() {} })
-        .await
-        .is_err()
+/// Closes the connections to the broker and to the database.
+async fn close(publisher: Option<Publisher>, look: Option<Look>, pool: Option<PgPool>) {
+    if let Some(publisher) = publisher {
+        publisher.close().await;
+    }
+    if let Some(look) = look {
+        // A timeout here leaves one idle connection, which ends with the process.
+        let _ = timeout(stages::LIMIT, look.close()).await;
+    }
+    if let Some(pool) = pool
+        && timeout(stages::LIMIT, pool.close()).await.is_err()
     {
-        warn!(
-            stage,
-            "abandoned; what it had in hand is done again after the next start"
-        );
-        tasks.abort_all();
+        warn!("abandoned connections to the database");
     }
 }
