@@ -10,16 +10,16 @@ use futures_util::StreamExt;
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::Delivery,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueBindOptions,
-        QueueDeclareOptions,
-    },
-    types::{AMQPValue, FieldTable},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueBindOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use crate::{PATIENCE, Vhost, probe::family};
+use crate::{
+    PATIENCE, Vhost,
+    probe::{family, own_queue},
+};
 
 /// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +97,7 @@ impl Interposer {
             .await
             .expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
-        let exclusive = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        let ours = channel
-            .queue_declare("".into(), exclusive, FieldTable::default())
-            .await
-            .expect("a queue")
-            .name()
-            .clone();
+        let ours = own_queue(&channel).await;
         let mut consumer = channel
             .basic_consume(
                 ours.clone(),
@@ -117,26 +107,8 @@ impl Interposer {
             )
             .await
             .expect("a consumer");
-        for (exchange, routing_key, queue) in bindings.iter().copied() {
-            channel
-                .queue_bind(
-                    ours.clone(),
-                    exchange.into(),
-                    routing_key.into(),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await
-                .expect("a binding");
-            channel
-                .queue_unbind(
-                    queue.into(),
-                    exchange.into(),
-                    routing_key.into(),
-                    FieldTable::default(),
-                )
-                .await
-                .expect("a binding less");
+        for binding in bindings.iter().copied() {
+            replace(&channel, binding, &ours).await;
         }
         let desk = Arc::new(Desk {
             channel,
@@ -230,6 +202,33 @@ impl Interposer {
         self.desk.forward(held).await;
         ids
     }
+}
+
+/// Binds a queue in the place of the one that a binding names.
+async fn replace(
+    channel: &Channel,
+    (exchange, routing_key, queue): (&str, &str, &str),
+    by: &ShortString,
+) {
+    channel
+        .queue_bind(
+            by.clone(),
+            exchange.into(),
+            routing_key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .expect("a binding");
+    channel
+        .queue_unbind(
+            queue.into(),
+            exchange.into(),
+            routing_key.into(),
+            FieldTable::default(),
+        )
+        .await
+        .expect("a binding less");
 }
 
 impl Desk {

@@ -9,9 +9,10 @@ use holdfast::{
     outbox::{Message, Outcome, Publisher as _},
 };
 use lapin::{
-    Connection, ConnectionProperties,
+    Channel, Connection, ConnectionProperties,
+    message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
-    types::FieldTable,
+    types::{FieldTable, ShortString},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -41,6 +42,29 @@ pub struct Seen {
 }
 
 impl Seen {
+    fn read(delivery: &Delivery) -> Self {
+        let headers: std::collections::BTreeMap<String, String> = delivery
+            .properties
+            .headers()
+            .iter()
+            .flat_map(FieldTable::inner)
+            .filter_map(|(name, value)| {
+                let text = String::from_utf8_lossy(value.as_long_string()?.as_bytes()).into_owned();
+                Some((name.as_str().to_owned(), text))
+            })
+            .collect();
+        let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
+        Self {
+            exchange: family(delivery.exchange.as_str()).to_owned(),
+            routing_key: delivery.routing_key.to_string(),
+            id: header("cloudEvents_id").parse().unwrap_or_default(),
+            kind: header("cloudEvents_type"),
+            subject: header("cloudEvents_subject"),
+            data: serde_json::from_slice(&delivery.data).unwrap_or(Value::Null),
+            headers,
+        }
+    }
+
     /// Returns the idempotency key, if the message has one.
     pub fn key(&self) -> Option<&str> {
         self.headers
@@ -65,16 +89,7 @@ impl Probe {
             .await
             .expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
-        let exclusive = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        let queue = channel
-            .queue_declare("".into(), exclusive, FieldTable::default())
-            .await
-            .expect("a queue");
-        let name = queue.name().clone();
+        let name = own_queue(&channel).await;
         let commands = PARTICIPANTS.map(|service| (exchange_of(COMMANDS, ORCHESTRATOR), service));
         let replies = PARTICIPANTS.map(|service| (exchange_of(REPLIES, service), ORCHESTRATOR));
         let facts = (EXCHANGE.to_owned(), "#");
@@ -104,30 +119,10 @@ impl Probe {
         let sink = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Some(Ok(delivery)) = consumer.next().await {
-                let headers: std::collections::BTreeMap<String, String> = delivery
-                    .properties
-                    .headers()
-                    .iter()
-                    .flat_map(FieldTable::inner)
-                    .filter_map(|(name, value)| {
-                        let text = String::from_utf8_lossy(value.as_long_string()?.as_bytes())
-                            .into_owned();
-                        Some((name.as_str().to_owned(), text))
-                    })
-                    .collect();
-                let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
-                let event = Seen {
-                    exchange: family(delivery.exchange.as_str()).to_owned(),
-                    routing_key: delivery.routing_key.to_string(),
-                    id: header("cloudEvents_id").parse().unwrap_or_default(),
-                    kind: header("cloudEvents_type"),
-                    subject: header("cloudEvents_subject"),
-                    data: serde_json::from_slice(&delivery.data).unwrap_or(Value::Null),
-                    headers,
-                };
+                let seen = Seen::read(&delivery);
                 sink.lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(event);
+                    .push(seen);
                 let _ = delivery.ack(BasicAckOptions::default()).await;
             }
         });
@@ -269,6 +264,21 @@ impl Probe {
             "{outcomes:?}"
         );
     }
+}
+
+/// Declares a queue that ends with its connection, and returns its name.
+pub(crate) async fn own_queue(channel: &Channel) -> ShortString {
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare("".into(), exclusive, FieldTable::default())
+        .await
+        .expect("a queue")
+        .name()
+        .clone()
 }
 
 /// Returns `commands` for each service's exchange of commands, and `replies` for each service's exchange of replies.

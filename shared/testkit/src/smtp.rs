@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A mail that the server took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mail {
     /// The envelope's sender.
     pub from: String,
@@ -158,11 +158,7 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from);
     to.write_all(b"220 sink ESMTP\r\n").await?;
-    let mut mail = Mail {
-        from: String::new(),
-        to: Vec::new(),
-        text: String::new(),
-    };
+    let mut mail = Mail::default();
     loop {
         let mut line = String::new();
         if lines.read_line(&mut line).await? == 0 {
@@ -176,8 +172,7 @@ async fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         } else if command.starts_with("MAIL FROM") {
             mail = Mail {
                 from: address(),
-                to: Vec::new(),
-                text: String::new(),
+                ..Mail::default()
             };
             "250 ok"
         } else if command.starts_with("RCPT TO") {
