@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::web;
-use chassis::{Chassis, settings::Environment};
+use chassis::Chassis;
 use holdfast::messaging::Observer;
 use load_tests::api::Api;
 use tokio::sync::Semaphore;
@@ -30,6 +30,8 @@ pub struct App {
 impl App {
     /// Puts the room together; connects to nothing yet.
     pub fn build(config: Config) -> anyhow::Result<Self> {
+        let is_demo = config.demo.is_on(&config.identity)?;
+        config.refuse_development_passwords()?;
         let Config {
             http,
             identity,
@@ -40,12 +42,6 @@ impl App {
             room: settings,
             ..
         } = config;
-        let is_demo = demo.is_on(&identity)?;
-        let environment = Environment::of(&identity);
-        environment.refuse_development_password("AMQP_URL", &settings.amqp()?)?;
-        for (variable, url) in books.urls()? {
-            environment.refuse_development_password(variable, &url)?;
-        }
         // Drills do what visitors can do, so they need demo mode as well.
         let drilled = is_demo.then(|| Api::new(urls.clone())).transpose()?;
         let services = Arc::new(Services::new(urls, &identity, is_demo, &settings)?);
@@ -71,13 +67,6 @@ impl App {
         });
 
         let seen = Arc::clone(&room);
-        let (told, filled, stood, audited) = (
-            Arc::clone(&room),
-            Arc::clone(&room),
-            Arc::clone(&room),
-            room,
-        );
-        let filling = Arc::clone(&services);
         let link = observer.link();
         let chassis = Chassis::without_database("control-room", http, &identity, &demo)?
             .ready_while("broker, watching", link)
@@ -88,20 +77,11 @@ impl App {
                     })
                     .await;
             })
-            .work("telling", |shutdown| worker::tell(told, shutdown))
-            .work("the board", |shutdown| {
-                worker::fill(filled, filling, shutdown)
-            })
-            .work("how things stand", move |shutdown| {
-                worker::stand(stood, services, is_demo, shutdown)
-            })
-            .work("the books", |shutdown| {
-                worker::audit(audited, auditor, shutdown)
-            })
             .pages(&http::PAGES)
             .serve(http::api(is_demo), move |routes| {
                 http::routes(routes.app_data(state.clone()), is_demo);
             });
+        let chassis = informing(chassis, &room, &services, auditor, is_demo);
         let chassis = match master {
             Some(master) => chassis.work("drills", |shutdown| master.run(shutdown)),
             None => chassis,
@@ -133,4 +113,27 @@ impl App {
             () = close => Ok(()),
         }
     }
+}
+
+/// Adds the work that keeps the watchers informed: of the orders, of the services, and of the books.
+fn informing(
+    chassis: Chassis,
+    room: &Arc<Room>,
+    services: &Arc<Services>,
+    auditor: Arc<Auditor>,
+    is_demo: bool,
+) -> Chassis {
+    let [told, filled, stood, audited] = [room; 4].map(Arc::clone);
+    let [filling, standing] = [services; 2].map(Arc::clone);
+    chassis
+        .work("telling", |shutdown| worker::tell(told, shutdown))
+        .work("the board", |shutdown| {
+            worker::fill(filled, filling, shutdown)
+        })
+        .work("how things stand", move |shutdown| {
+            worker::stand(stood, standing, is_demo, shutdown)
+        })
+        .work("the books", |shutdown| {
+            worker::audit(audited, auditor, shutdown)
+        })
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use actix_web::http::uri::Authority;
 use chassis::settings::{
-    DemoSettings, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
+    DemoSettings, Environment, HttpSettings, IdentitySettings, TelemetrySettings, with_password,
 };
 use clap::{Args, Parser};
 use load_tests::{api::ServiceUrls, drill::LockServer, reconcile::Sources};
@@ -39,6 +39,18 @@ pub struct Config {
     /// The room's own settings.
     #[command(flatten)]
     pub room: RoomSettings,
+}
+
+impl Config {
+    /// Fails in production if a password that the room would use is one of development.
+    pub(crate) fn refuse_development_passwords(&self) -> anyhow::Result<()> {
+        let environment = Environment::of(&self.identity);
+        environment.refuse_development_password("AMQP_URL", &self.room.amqp()?)?;
+        for (variable, url) in self.books.urls()? {
+            environment.refuse_development_password(variable, &url)?;
+        }
+        Ok(())
+    }
 }
 
 /// The room's own settings.

@@ -47,29 +47,10 @@ impl Board {
         now: OffsetDateTime,
     ) {
         if let Change::Created(opening) = &change {
-            let Opening {
-                customer,
-                amount,
-                items,
-                payment,
-            } = (**opening).clone();
             self.missing.remove(&id);
-            self.orders.entry(id).or_insert(Order {
-                customer,
-                coordination: coordination.to_owned(),
-                state: State::Pending,
-                version: 1,
-                reason: None,
-                committed: false,
-                amount,
-                items,
-                payment,
-                created_at: step.at,
-                updated_at: step.at,
-                trace_id: None,
-                steps: Vec::new(),
-                touched: now,
-            });
+            self.orders
+                .entry(id)
+                .or_insert_with(|| Order::opened(opening, coordination, step.at, now));
         }
         let Some(order) = self.orders.get_mut(&id) else {
             // An order that is older than all that are kept would be dropped at once.

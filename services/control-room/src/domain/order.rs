@@ -148,6 +148,31 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Returns an order as its first message describes it.
+    pub(super) fn opened(
+        opening: &Opening,
+        coordination: &str,
+        at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Self {
+        Self {
+            customer: opening.customer.clone(),
+            coordination: coordination.to_owned(),
+            state: State::Pending,
+            version: 1,
+            reason: None,
+            committed: false,
+            amount: opening.amount,
+            items: opening.items,
+            payment: opening.payment.clone(),
+            created_at: at,
+            updated_at: at,
+            trace_id: None,
+            steps: Vec::new(),
+            touched: now,
+        }
+    }
+
     pub(super) fn is_at_rest(&self) -> bool {
         match self.state {
             State::Confirmed => self.committed,
