@@ -187,17 +187,7 @@ impl<H: Handler> Processor<H> {
         let mut timeouts = 0;
         let mut paused = None;
         loop {
-            let span = telemetry::sql("TRANSACTION", &self.queue);
-            let outcome = timeout(
-                self.transaction,
-                self.transact(batch).instrument(span.clone()),
-            )
-            .await;
-            let mut outcome = outcome.unwrap_or_else(|late| Err(Error::TooSlow(Box::new(late))));
-            if let Err(error) = &outcome {
-                telemetry::fail(&span, error.kind(), error);
-            }
-            drop(span);
+            let mut outcome = self.transact_in_time(batch).await;
             if let Err(Error::TooSlow(error)) = outcome {
                 outcome = if !self.database_answers().await {
                     timeouts = 0;
@@ -245,6 +235,21 @@ impl<H: Handler> Processor<H> {
     async fn database_answers(&self) -> bool {
         let answer = timeout(SIGN_OF_LIFE, sqlx::query("select 1").execute(&self.pool));
         matches!(answer.await, Ok(Ok(_)))
+    }
+
+    /// Runs the transaction once, within its time limit.
+    async fn transact_in_time(&self, batch: &[&Received<H::Command>]) -> Result<(), Error> {
+        let span = telemetry::sql("TRANSACTION", &self.queue);
+        let outcome = timeout(
+            self.transaction,
+            self.transact(batch).instrument(span.clone()),
+        )
+        .await;
+        let outcome = outcome.unwrap_or_else(|late| Err(Error::TooSlow(Box::new(late))));
+        if let Err(error) = &outcome {
+            telemetry::fail(&span, error.kind(), error);
+        }
+        outcome
     }
 
     /// Writes inbox and effects in one transaction.

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use lapin::{
-    Connection,
+    Channel, Connection,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -119,31 +119,8 @@ impl Observer {
     ) -> Result<(), Ended> {
         // A new name each time: the broker may not have noticed yet that the owner of the last one is gone.
         let queue = format!("{}.{}", self.prefix, Uuid::now_v7());
-        let named = || ShortString::from(queue.as_str());
         let channel = connection.create_channel().await?;
-        let mut bounds = FieldTable::default();
-        bounds.insert("x-max-length".into(), AMQPValue::LongInt(MOST));
-        bounds.insert(
-            "x-overflow".into(),
-            AMQPValue::LongString("drop-head".into()),
-        );
-        let own = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        channel.queue_declare(named(), own, bounds).await?;
-        for Watch { exchange, key } in watched {
-            channel
-                .queue_bind(
-                    named(),
-                    (*exchange).into(),
-                    (*key).into(),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await?;
-        }
+        declare(&channel, &queue, watched).await?;
         let taken = BasicConsumeOptions {
             no_ack: true,
             exclusive: true,
@@ -151,7 +128,7 @@ impl Observer {
         };
         let mut consumer = channel
             .basic_consume(
-                named(),
+                queue.as_str().into(),
                 ShortString::default(),
                 taken,
                 FieldTable::default(),
@@ -173,4 +150,32 @@ impl Observer {
         }
         Err(Ended::Stream(queue))
     }
+}
+
+/// Declares an observer's own queue, and binds it to what is watched.
+async fn declare(channel: &Channel, queue: &str, watched: &[Watch<'_>]) -> Result<(), Ended> {
+    let mut bounds = FieldTable::default();
+    bounds.insert("x-max-length".into(), AMQPValue::LongInt(MOST));
+    bounds.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("drop-head".into()),
+    );
+    let own = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel.queue_declare(queue.into(), own, bounds).await?;
+    for Watch { exchange, key } in watched {
+        channel
+            .queue_bind(
+                queue.into(),
+                (*exchange).into(),
+                (*key).into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+    }
+    Ok(())
 }

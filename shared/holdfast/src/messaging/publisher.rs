@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection, ErrorKind, Event,
+    BasicProperties, Channel, Connection, ErrorKind, Event, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     protocol::{AMQPErrorKind, AMQPHardError},
     types::{AMQPValue, FieldTable, LongString, ShortString},
@@ -451,9 +451,44 @@ fn short(what: &str, text: &str) -> Result<ShortString, String> {
 /// gives it to whichever confirm completes next). So a batch that was not awaited to its end says nothing about any of
 /// its messages. Awaited to its end, the set of returned messages is exact, and they are matched by message id.
 async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcome>, Broken> {
-    let broken = |error: &lapin::Error| Broken {
-        refusal: refused(error),
-    };
+    let confirms = hand_over(channel, batch).await?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut returned: HashMap<String, String> = HashMap::new();
+    for confirm in confirms {
+        let confirmation = confirm.await.map_err(|error| Broken {
+            refusal: refused(&error),
+        })?;
+        outcomes.push(if confirmation.is_nack() {
+            Outcome::Nacked
+        } else {
+            Outcome::Confirmed
+        });
+        if let Some(message) = confirmation.take_message() {
+            let id = message
+                .delivery
+                .properties
+                .message_id()
+                .as_ref()
+                .map(ToString::to_string);
+            returned.insert(
+                id.unwrap_or_default(),
+                format!("{} {}", message.reply_code, message.reply_text),
+            );
+        }
+    }
+    for (ready, outcome) in batch.iter().zip(&mut outcomes) {
+        if let Some(reply) = returned.get(&ready.message.id.to_string()) {
+            *outcome = Outcome::Refused(format!("the broker returned it: {reply}"));
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Hands a batch over to the broker. Returns the confirm of each message, to be awaited.
+async fn hand_over(
+    channel: &Channel,
+    batch: &[Ready<'_>],
+) -> Result<Vec<PublisherConfirm>, Broken> {
     let mut confirms = Vec::with_capacity(batch.len());
     for ready in batch {
         let options = BasicPublishOptions {
@@ -483,34 +518,7 @@ async fn on_channel(channel: &Channel, batch: &[Ready<'_>]) -> Result<Vec<Outcom
             }
         }
     }
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let mut returned: HashMap<String, String> = HashMap::new();
-    for confirm in confirms {
-        let confirmation = confirm.await.map_err(|error| broken(&error))?;
-        outcomes.push(if confirmation.is_nack() {
-            Outcome::Nacked
-        } else {
-            Outcome::Confirmed
-        });
-        if let Some(message) = confirmation.take_message() {
-            let id = message
-                .delivery
-                .properties
-                .message_id()
-                .as_ref()
-                .map(ToString::to_string);
-            returned.insert(
-                id.unwrap_or_default(),
-                format!("{} {}", message.reply_code, message.reply_text),
-            );
-        }
-    }
-    for (ready, outcome) in batch.iter().zip(&mut outcomes) {
-        if let Some(reply) = returned.get(&ready.message.id.to_string()) {
-            *outcome = Outcome::Refused(format!("the broker returned it: {reply}"));
-        }
-    }
-    Ok(outcomes)
+    Ok(confirms)
 }
 
 /// Returns the broker's reason if it closed the channel, or the connection, because of a message; `None` if anything

@@ -222,6 +222,32 @@ impl Pipeline {
             .is_some_and(|longest| left < longest / 4)
     }
 
+    /// Asks the breaker to permit an attempt; `None` if there is no breaker.
+    fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, circuit_breaker::Rejected> {
+        match &self.breaker {
+            Some(breaker) if self.is_in_a_hurry(deadline) => {
+                breaker.try_acquire_in_a_hurry().map(Some)
+            }
+            Some(breaker) => breaker.try_acquire().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the meaning of an attempt's error for the health of the dependency. `bound` was the attempt's deadline.
+    fn class_of(&self, error: &impl Classify, bound: Deadline, deadline: Deadline) -> Class {
+        match error.class() {
+            // The attempt ended by the caller's deadline, before its own time limit.
+            Class::Failure
+                if self.attempt_timeout.is_some()
+                    && bound == deadline
+                    && bound.remaining().is_none() =>
+            {
+                Class::Ignored
+            }
+            class => class,
+        }
+    }
+
     /// Makes one attempt: breaker, bulkhead, time limit.
     async fn attempt<T, E, F>(
         &self,
@@ -238,13 +264,7 @@ impl Pipeline {
         }
         // Before the bulkhead, so that no call queues for a dependency that is known to be dead. A permit that is
         // dropped from here on counts as cancelled.
-        let mut permit = match &self.breaker {
-            Some(breaker) if self.is_in_a_hurry(deadline) => {
-                Some(breaker.try_acquire_in_a_hurry()?)
-            }
-            Some(breaker) => Some(breaker.try_acquire()?),
-            None => None,
-        };
+        let mut permit = self.permit(deadline)?;
         let _place = match &self.bulkhead {
             Some(bulkhead) => {
                 let time = || deadline.remaining().unwrap_or_default();
@@ -277,17 +297,7 @@ impl Pipeline {
         };
         let class = match &answer {
             Ok(_) => Class::Success,
-            Err(error) => match error.class() {
-                // The attempt ended by the caller's deadline, before its own time limit.
-                Class::Failure
-                    if self.attempt_timeout.is_some()
-                        && bound == deadline
-                        && bound.remaining().is_none() =>
-                {
-                    Class::Ignored
-                }
-                class => class,
-            },
+            Err(error) => self.class_of(error, bound, deadline),
         };
         if let Some(permit) = permit {
             permit.record(class);
