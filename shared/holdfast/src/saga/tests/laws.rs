@@ -127,30 +127,10 @@ impl Watcher {
             after.cause == state.cause || state.cause.is_none(),
             Law::TurnsAround,
         )?;
-        match *effect {
-            None => return Ok(next),
-            Some(Effect::Send {
-                step,
-                direction,
-                attempt,
-            }) => {
-                self.sends(&next, plan, input, (step, direction, attempt))?;
-                if !next.goes_back && next.steps[step] == Seen::Nothing {
-                    next.steps[step] = Seen::Written;
-                }
-                next.command = Some((step, direction, attempt));
-                next.stuck = false;
-            }
-            Some(Effect::Stuck) => {
-                self.gets_stuck(plan, input)?;
-                next.stuck = true;
-            }
-            Some(Effect::End(end)) => {
-                next.ends(plan, end)?;
-                next.end = Some(end);
-                next.stuck = false;
-            }
-        }
+        let Some(effect) = *effect else {
+            return Ok(next);
+        };
+        self.has_effect(&mut next, plan, input, effect)?;
         let phase = match (next.stuck, next.end) {
             (_, Some(end)) => Phase::Ended(end),
             (true, None) => Phase::Stuck,
@@ -159,6 +139,40 @@ impl Watcher {
         require(after.phase == phase, Law::ChangesHaveEffects)?;
         require(after.error.is_some() == next.stuck, Law::IsStuckWithReason)?;
         Ok(next)
+    }
+
+    /// Checks the effect of an input, and records it in `next`. `self` is from before the input.
+    fn has_effect(
+        &self,
+        next: &mut Self,
+        plan: &Plan,
+        input: &Input,
+        effect: Effect,
+    ) -> Result<(), Law> {
+        match effect {
+            Effect::Send {
+                step,
+                direction,
+                attempt,
+            } => {
+                self.sends(next, plan, input, (step, direction, attempt))?;
+                if !next.goes_back && next.steps[step] == Seen::Nothing {
+                    next.steps[step] = Seen::Written;
+                }
+                next.command = Some((step, direction, attempt));
+                next.stuck = false;
+            }
+            Effect::Stuck => {
+                self.gets_stuck(plan, input)?;
+                next.stuck = true;
+            }
+            Effect::End(end) => {
+                next.ends(plan, end)?;
+                next.end = Some(end);
+                next.stuck = false;
+            }
+        }
+        Ok(())
     }
 
     /// Returns true if an input must have an effect, false if it must have none, and the law that says so.
@@ -273,11 +287,25 @@ impl Watcher {
         if next.goes_back {
             require(next.is_to_undo(plan, step), Law::UndoesWhatMayHaveBeenDone)?;
         }
+        self.is_in_order(next, plan, input, (step, direction, attempt))
+    }
+
+    /// Checks that a command is the one that comes after the current command and the input.
+    fn is_in_order(
+        &self,
+        next: &Self,
+        plan: &Plan,
+        input: &Input,
+        (step, direction, attempt): (usize, Direction, u32),
+    ) -> Result<(), Law> {
         let operator = match input {
             Input::Operator { action, .. } => Some(*action),
             _ => None,
         };
-        let in_turn = match (next.goes_back, next.abandoned && shape.settlement) {
+        let in_turn = match (
+            next.goes_back,
+            next.abandoned && plan.steps[step].settlement,
+        ) {
             (_, true) => Direction::Settle,
             (false, false) => Direction::Do,
             (true, false) => Direction::Undo,
@@ -309,15 +337,7 @@ impl Watcher {
             };
             return require(attempt == expected, Law::GoesInOrder);
         }
-        let goes_on = if next.goes_back {
-            let below = if turns { from + 1 } else { from };
-            step < below && (step + 1..below).all(|between| !next.is_to_undo(plan, between))
-        } else {
-            step > from
-                && plan.steps[from + 1..step]
-                    .iter()
-                    .all(|between| !between.action)
-        };
+        let goes_on = next.goes_on(plan, from, turns, step);
         require(goes_on && attempt == 1, Law::GoesInOrder)?;
         let law = if next.abandoned {
             Law::SettlesWhatItCan
@@ -325,6 +345,19 @@ impl Watcher {
             Law::GoesInOrder
         };
         require(direction == in_turn, law)
+    }
+
+    /// Returns true if nothing has to be done between two steps. `turns` if the saga turned around at the first.
+    fn goes_on(&self, plan: &Plan, from: usize, turns: bool, step: usize) -> bool {
+        if self.goes_back {
+            let below = if turns { from + 1 } else { from };
+            step < below && (step + 1..below).all(|between| !self.is_to_undo(plan, between))
+        } else {
+            step > from
+                && plan.steps[from + 1..step]
+                    .iter()
+                    .all(|between| !between.action)
+        }
     }
 
     /// Returns true if the pivot's command was not written yet, or was refused.
