@@ -33,6 +33,9 @@ pub fn longest_delay() -> Option<Duration> {
     })
 }
 
+/// The longest delay of all, a day. A point in time far beyond it does not fit the clock.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Things that wait, each until it is due: after a random delay of its own.
 #[derive(Debug)]
 pub struct Mixer<T> {
@@ -41,10 +44,10 @@ pub struct Mixer<T> {
 }
 
 impl<T> Mixer<T> {
-    /// Returns an empty one, with delays of up to `longest`.
+    /// Returns an empty one, with delays of up to `longest`, and at most a day.
     pub fn new(longest: Duration) -> Self {
         Self {
-            longest,
+            longest: longest.min(DAY),
             waiting: Vec::new(),
         }
     }
@@ -88,5 +91,16 @@ mod tests {
         sorted.sort_unstable();
         assert_eq!(sorted, (0..100).collect::<Vec<_>>());
         assert_ne!(order, sorted, "no order changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delay_beyond_the_clock_is_shortened() {
+        let mut mixer = Mixer::new(Duration::MAX);
+        let begun = Instant::now();
+        (0..100).for_each(|thing| mixer.add(thing));
+        for _ in 0..100 {
+            mixer.next().await;
+        }
+        assert!(begun.elapsed() <= DAY + Duration::from_millis(1));
     }
 }

@@ -54,6 +54,9 @@ use tokio::time::Instant;
 /// The header that carries the remaining time, in whole milliseconds.
 pub const HEADER: &str = "x-deadline-remaining-ms";
 
+/// The longest budget, thirty years. A point in time far beyond it does not fit the clock.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// The time by which a result is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
@@ -65,9 +68,10 @@ pub struct Deadline(Instant);
 pub struct Exceeded;
 
 impl Deadline {
-    /// Returns the deadline `budget` from now.
+    /// Returns the deadline `budget` from now. A budget of more than thirty years, such as [`Duration::MAX`], counts as
+    /// thirty years.
     pub fn after(budget: Duration) -> Self {
-        Self(Instant::now() + budget)
+        Self(Instant::now() + budget.min(LONGEST))
     }
 
     /// Returns the deadline that a caller's [`HEADER`] grants, but at most `limit` from now.
@@ -129,6 +133,20 @@ mod tests {
             assert_eq!(deadline.within(Duration::from_secs(60)), deadline);
             assert!(deadline.within(Duration::from_millis(1)) < deadline);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn budget_beyond_the_clock_is_shortened() {
+        let far = Deadline::after(Duration::MAX);
+        assert_eq!(far.remaining(), Some(LONGEST));
+        assert_eq!(far.within(Duration::MAX), far);
+        assert_eq!(Deadline::from_header(None, Duration::MAX), far);
+        let most = u64::MAX.to_string();
+        assert_eq!(Deadline::from_header(Some(&most), Duration::MAX), far);
+
+        let second = Duration::from_secs(1);
+        assert_eq!(far.within(second), Deadline::after(second));
+        assert_eq!(far.run(std::future::ready(7)).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]

@@ -262,10 +262,11 @@ impl Opened<'_> {
     /// Takes the deliveries that have arrived; if `company` can be expected, also those that arrive while the batch
     /// lingers. Stops before a suspect, which stays the first of the arrived.
     async fn fill(&mut self, first: Item, company: bool) -> Result<Vec<Item>, Ended> {
-        let mut until = Instant::now();
-        if company {
-            until += self.queue.subscription.linger;
-        }
+        let until = if company {
+            self.queue.subscription.lingers_until()
+        } else {
+            Instant::now()
+        };
         let mut batch = Vec::new();
         let mut next = first;
         loop {

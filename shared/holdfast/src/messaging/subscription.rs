@@ -3,7 +3,11 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use lapin::{Channel, message::Delivery};
+use tokio::time::Instant;
 use uuid::Uuid;
+
+/// The longest time for which a batch lingers. A point in time far beyond it does not fit the clock.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A queue, and the way in which it is consumed.
 #[derive(Clone, Debug)]
@@ -16,7 +20,7 @@ pub struct Subscription {
     /// coming while this one commits.
     pub prefetch: u16,
     /// The time to wait for a batch to fill, if the last batch had more than one message. So transactions are fewer and
-    /// larger under load, and a message that comes alone is handled at once.
+    /// larger under load, and a message that comes alone is handled at once. More than a day counts as a day.
     pub linger: Duration,
     /// The time limit of a batch's transaction.
     pub transaction: Duration,
@@ -35,6 +39,11 @@ impl Subscription {
             transaction: Duration::from_secs(30),
             retries: 4,
         }
+    }
+
+    /// Returns the time until which a batch that begins now lingers.
+    pub(super) fn lingers_until(&self) -> Instant {
+        Instant::now() + self.linger.min(DAY)
     }
 }
 
@@ -96,5 +105,21 @@ impl Item {
     /// Returns the id under which the message is parked if another message was parked under its own.
     pub(super) fn other_id(&self) -> Uuid {
         self.unnamed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn linger_beyond_the_clock_is_shortened() {
+        let mut subscription = Subscription::new("queue");
+        assert_eq!(
+            subscription.lingers_until(),
+            Instant::now() + Duration::from_millis(10)
+        );
+        subscription.linger = Duration::MAX;
+        assert_eq!(subscription.lingers_until(), Instant::now() + DAY);
     }
 }
