@@ -136,7 +136,7 @@ impl<D, C> Step<D, C> {
     }
 }
 
-/// The reason why a definition is invalid.
+/// The reason why a definition, or the pace of an executor, is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// A saga without actions would never do anything.
@@ -169,6 +169,9 @@ pub enum Invalid {
     /// With two definitions of one version, a saga's own definition would be ambiguous.
     #[error("{0}: two definitions of version {1}")]
     SameVersion(&'static str, u32),
+    /// Without a wait, commands would be resent in a tight loop; with too long a one, never.
+    #[error("a pace of {0} is not valid: it must be from 0.001 to 100")]
+    Pace(String),
 }
 
 impl<D, C> Definition<D, C> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -27,6 +28,9 @@ pub fn migrator() -> Migrator {
     migrator
 }
 
+/// The factors by which timeouts may be multiplied.
+const PACES: RangeInclusive<f64> = 0.001..=100.0;
+
 /// An executor of sagas. It keeps nothing in memory, so any number of processes can share the work.
 #[derive(Debug)]
 pub struct Executor<D: 'static, C: 'static> {
@@ -36,9 +40,12 @@ pub struct Executor<D: 'static, C: 'static> {
 }
 
 impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
-    /// Creates an executor. `definitions` must contain every version that a saga may still run under. `pace` multiplies
-    /// every timeout and must be positive; it is 1.0 except in tests and drills.
+    /// Creates an executor. `definitions` must contain every version that a saga may still run under. `pace`, from 0.001
+    /// to 100, multiplies every timeout; it is 1.0 except in tests.
     pub fn new(definitions: &[&'static Definition<D, C>], pace: f64) -> Result<Self, Invalid> {
+        if !PACES.contains(&pace) {
+            return Err(Invalid::Pace(pace.to_string()));
+        }
         let known = definitions.iter().enumerate().map(|(place, definition)| {
             definition.check()?;
             let (name, version) = (definition.name, definition.version);

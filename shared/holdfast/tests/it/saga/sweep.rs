@@ -241,6 +241,17 @@ async fn every_wait_is_multiplied_by_the_pace() {
     program.is_consistent().await;
 }
 
+#[test]
+fn pace_out_of_range_is_refused() {
+    for pace in [0.0, -1.0, 0.0009, 100.1, f64::NAN, f64::INFINITY] {
+        let refused = Executor::new(&[&BOOK], pace).map(drop);
+        assert_eq!(refused, Err(Invalid::Pace(pace.to_string())));
+    }
+    for pace in [0.001, 1.0, 100.0] {
+        assert_eq!(Executor::new(&[&BOOK], pace).map(drop), Ok(()));
+    }
+}
+
 #[tokio::test]
 async fn two_definitions_of_one_version_are_refused() {
     let refused = Executor::new(&[&BOOK, &BOOK_2, &BOOK], 1.0).map(drop);
