@@ -95,6 +95,7 @@ fn metrics() -> BTreeMap<String, Metric> {
                 );
                 kind.clone_into(&mut metric.kind);
                 if described {
+                    assert!(metric.about.is_empty(), "{name} is described twice");
                     metric.about.clone_from(&literals[1].0);
                 } else {
                     metric.recorded_by.insert(crate_name.clone());

@@ -177,23 +177,8 @@ impl Classify for client::Error {
     }
 }
 
-/// Describes each metric, for readers of `/metrics`.
+/// Describes each metric, for readers of `/metrics`. A circuit breaker describes its own.
 pub(crate) fn describe_metrics() {
-    describe_gauge!(
-        "circuit_breaker_state",
-        Unit::Count,
-        "1 for the state that the circuit breaker before a dependency is in, 0 for the others"
-    );
-    describe_counter!(
-        "circuit_breaker_transitions_total",
-        Unit::Count,
-        "Changes of a circuit breaker's state, by the state that it came to"
-    );
-    describe_counter!(
-        "circuit_breaker_calls_total",
-        Unit::Count,
-        "Calls to a dependency by what its circuit breaker made of them; a rejected one was not made"
-    );
     describe_gauge!(
         "bulkhead_in_use",
         Unit::Count,
@@ -439,13 +424,13 @@ async fn switch(
 
 /// Returns a switch that is given, with the part that it is for. Fails if there is no such part.
 fn with_its_part<S, P>(
-    switch: Option<S>,
+    given: Option<S>,
     part: Option<P>,
     none: impl FnOnce() -> Problem,
 ) -> Result<Option<(P, S)>, Problem> {
-    match (part, switch) {
+    match (part, given) {
         (_, None) => Ok(None),
-        (Some(part), Some(switch)) => Ok(Some((part, switch))),
+        (Some(part), Some(given)) => Ok(Some((part, given))),
         (None, Some(_)) => Err(none()),
     }
 }
