@@ -1,6 +1,9 @@
 //! The parts of the documents that the code decides: generated from it, and compared. `UPDATE_DOCS=1 cargo xtask test
 //! -p e2e documents` writes them.
 
+mod orders;
+mod payments;
+mod reservations;
 mod sagas;
 
 use std::{
@@ -11,11 +14,8 @@ use std::{
 };
 
 use contracts::{
-    inventory::{self as inventory_contract, RejectReason},
-    message::Documented,
-    notification as notification_contract, orchestrator as orchestrator_contract,
-    order::{self as order_contract, CancelReason, Participant},
-    payment::{self as payment_contract, DeclineReason},
+    inventory as inventory_contract, message::Documented, notification as notification_contract,
+    orchestrator as orchestrator_contract, order as order_contract, payment as payment_contract,
 };
 use model::topology;
 use serde_json::{Map, Value, json};
@@ -50,9 +50,9 @@ pub(crate) fn fill(document: &str, name: &str, content: &str) -> String {
 #[test]
 fn state_tables_match_the_code() {
     let orders = [
-        ("order", order_table()),
-        ("payment", payment_table()),
-        ("inventory", inventory_table()),
+        ("order", orders::order_table()),
+        ("payment", payments::payment_table()),
+        ("inventory", reservations::inventory_table()),
     ];
     let sagas = [
         ("orchestrated order", sagas::order_table()),
@@ -100,264 +100,12 @@ fn word(value: &impl Debug) -> String {
     word
 }
 
-fn order_table() -> String {
-    use order::domain::{Effect, Fact, Input, Order, State, Undo, Undoing, decide};
-
-    let undoing = |payment, inventory| Undoing {
-        reason: CancelReason::Customer,
-        payment,
-        inventory,
-    };
-    let done = Some(Undo::Undone);
-    let states = [
-        ("pending", State::Pending),
-        ("confirmed", State::Confirmed { committed: false }),
-        ("confirmed, at rest", State::Confirmed { committed: true }),
-        ("cancelling", State::Cancelling(undoing(None, None))),
-        (
-            "cancelling, payment answered",
-            State::Cancelling(undoing(done, None)),
-        ),
-        (
-            "cancelling, inventory answered",
-            State::Cancelling(undoing(None, done)),
-        ),
-        ("cancelled, at rest", State::Cancelled(undoing(done, done))),
-    ];
-    let inputs = [
-        ("`order.created`, our own", Input::Heard),
-        ("`payment.declined`", Input::PaymentDeclined),
-        ("`inventory.reserved`", Input::Reserved),
-        ("`inventory.rejected`", Input::Rejected),
-        ("`inventory.committed`", Input::Committed),
-        ("`payment.refunded`", Input::PaymentUndo(Undo::Undone)),
-        (
-            "`payment.nothing_to_undo`",
-            Input::PaymentUndo(Undo::NothingToUndo),
-        ),
-        ("`payment.settled`", Input::PaymentUndo(Undo::Settled)),
-        ("`inventory.released`", Input::InventoryUndo(Undo::Undone)),
-        (
-            "`inventory.nothing_to_undo`",
-            Input::InventoryUndo(Undo::NothingToUndo),
-        ),
-        ("`inventory.settled`", Input::InventoryUndo(Undo::Settled)),
-        (
-            "the customer cancels",
-            Input::Cancel(CancelReason::Customer),
-        ),
-        ("an operator cancels", Input::Cancel(CancelReason::Operator)),
-        ("the deadline passes", Input::Cancel(CancelReason::Deadline)),
-        ("no answer for a while", Input::Sweep),
-        (
-            "an operator settles payment",
-            Input::Settle(Participant::Payment),
-        ),
-        (
-            "an operator settles inventory",
-            Input::Settle(Participant::Inventory),
-        ),
-    ];
-    let name = |state: State| match state {
-        State::Confirmed { committed: true } => "confirmed, at rest".to_owned(),
-        State::Cancelling(undoing) => match (undoing.payment, undoing.inventory) {
-            (None, None) => "cancelling".to_owned(),
-            (Some(_), None) => "cancelling, payment answered".to_owned(),
-            (None, Some(_)) => "cancelling, inventory answered".to_owned(),
-            (Some(_), Some(_)) => "cancelling, both answered".to_owned(),
-        },
-        State::Cancelled(_) => "cancelled, at rest".to_owned(),
-        other => word(&other),
-    };
-    let rows: Vec<(&str, Vec<String>)> = inputs
-        .into_iter()
-        .map(|(label, input)| {
-            let cells = states.map(|(_, state)| {
-                let order = Order { state, version: 1 };
-                let Ok(decision) = decide(order, input) else {
-                    return "refused".to_owned();
-                };
-                let mut cell = Vec::new();
-                if decision.order.state != state {
-                    cell.push(format!("→ **{}**", name(decision.order.state)));
-                }
-                match decision.effect {
-                    None => {}
-                    Some(Effect::StartDeadline) => cell.push("the deadline starts".to_owned()),
-                    Some(Effect::Publish(fact)) => cell.push(match fact {
-                        Fact::Created => "`order.created`".to_owned(),
-                        Fact::Confirmed => "`order.confirmed`".to_owned(),
-                        Fact::Cancelling(_) => "`order.cancelling`".to_owned(),
-                        Fact::Settling(_) => "`order.settling`".to_owned(),
-                        Fact::Cancelled { .. } => "`order.cancelled`".to_owned(),
-                    }),
-                }
-                or_dash(&cell)
-            });
-            (label, cells.to_vec())
-        })
-        .collect();
-    table(&states.map(|(label, _)| label), &rows)
-}
-
 fn or_dash(cell: &[String]) -> String {
     if cell.is_empty() {
         "–".to_owned()
     } else {
         cell.join(", ")
     }
-}
-
-fn payment_table() -> String {
-    use payment::domain::{Answer, Booking, Input, Means, Method, State, decide};
-
-    let declined = DeclineReason::InsufficientFunds;
-    let states = [
-        ("(none)", None),
-        (
-            "charging",
-            Some(State::Charging {
-                cancel_requested: false,
-            }),
-        ),
-        (
-            "charging, cancel requested",
-            Some(State::Charging {
-                cancel_requested: true,
-            }),
-        ),
-        ("captured, wallet", Some(State::Captured(Method::Wallet))),
-        ("captured, card", Some(State::Captured(Method::Card))),
-        ("declined", Some(State::Declined(declined))),
-        ("refunding", Some(State::Refunding)),
-        ("refunded", Some(State::Refunded)),
-        ("void", Some(State::Void)),
-        ("settled", Some(State::Settled)),
-    ];
-    let inputs = [
-        (
-            "`order.created`, wallet",
-            Input::Charge(Means::Wallet(Ok(()))),
-        ),
-        (
-            "`order.created`, wallet, too little in it",
-            Input::Charge(Means::Wallet(Err(declined))),
-        ),
-        ("`order.created`, card", Input::Charge(Means::Card)),
-        ("`order.cancelling`", Input::Cancel),
-        ("`order.settling`", Input::Settle),
-        ("card processor: captured", Input::CardCaptured),
-        ("card processor: declined", Input::CardDeclined(declined)),
-        ("card processor: refunded", Input::CardRefunded),
-    ];
-    let name = |state: State| match state {
-        State::Charging {
-            cancel_requested: true,
-        } => "charging, cancel requested".to_owned(),
-        State::Captured(method) => format!("captured, {}", word(&method)),
-        other => word(&other),
-    };
-    let rows: Vec<(&str, Vec<String>)> = inputs
-        .into_iter()
-        .map(|(label, input)| {
-            let cells = states.map(|(_, state)| {
-                let Ok(decision) = decide(state, input) else {
-                    return "refused".to_owned();
-                };
-                let mut cell = Vec::new();
-                if Some(decision.state) != state {
-                    cell.push(format!("→ **{}**", name(decision.state)));
-                }
-                match decision.booking {
-                    None => {}
-                    Some(Booking::Debit) => cell.push("debit the wallet".to_owned()),
-                    Some(Booking::Credit) => cell.push("credit the wallet".to_owned()),
-                }
-                match decision.answer {
-                    None => {}
-                    Some(Answer::Completed) => cell.push("`payment.completed`".to_owned()),
-                    Some(Answer::Declined(DeclineReason::OrderCancelled)) => {
-                        cell.push("`payment.declined` (order cancelled)".to_owned());
-                    }
-                    Some(Answer::Declined(_)) => cell.push("`payment.declined`".to_owned()),
-                    Some(Answer::Refunded) => cell.push("`payment.refunded`".to_owned()),
-                    Some(Answer::NothingToUndo) => {
-                        cell.push("`payment.nothing_to_undo`".to_owned());
-                    }
-                    Some(Answer::Settled) => cell.push("`payment.settled`".to_owned()),
-                }
-                or_dash(&cell)
-            });
-            (label, cells.to_vec())
-        })
-        .collect();
-    table(&states.map(|(label, _)| label), &rows)
-}
-
-fn inventory_table() -> String {
-    use inventory::domain::{Answer, Input, Rejection, Shelf, State, decide};
-
-    let too_little = Rejection {
-        reason: RejectReason::OutOfStock,
-        sku: None,
-    };
-    let states = [
-        ("(none)", None),
-        ("reserved", Some(State::Reserved)),
-        ("rejected", Some(State::Rejected(too_little.clone()))),
-        ("sold", Some(State::Sold)),
-        ("released", Some(State::Released { restocked: false })),
-        ("void", Some(State::Void)),
-        ("settled", Some(State::Settled)),
-    ];
-    let inputs = [
-        ("`payment.completed`", Input::Reserve(Ok(()))),
-        (
-            "`payment.completed`, too little in stock",
-            Input::Reserve(Err(too_little)),
-        ),
-        ("`order.confirmed`", Input::Commit),
-        ("`order.cancelling`", Input::Release),
-        ("`order.settling`", Input::Settle),
-    ];
-    let shelf = |shelf: Shelf| word(&shelf);
-    let rows: Vec<(&str, Vec<String>)> = inputs
-        .into_iter()
-        .map(|(label, input)| {
-            let cells = states.clone().map(|(_, state)| {
-                let Ok(decision) = decide(state.as_ref(), input.clone()) else {
-                    return "refused".to_owned();
-                };
-                let mut cell = Vec::new();
-                if Some(&decision.state) != state.as_ref() {
-                    cell.push(format!("→ **{}**", word(&decision.state)));
-                }
-                if let Some((from, to)) = decision.moves {
-                    cell.push(format!("{} → {}", shelf(from), shelf(to)));
-                }
-                match decision.answer {
-                    None => {}
-                    Some(Answer::Reserved) => cell.push("`inventory.reserved`".to_owned()),
-                    Some(Answer::Rejected(Rejection {
-                        reason: RejectReason::OrderCancelled,
-                        ..
-                    })) => {
-                        cell.push("`inventory.rejected` (order cancelled)".to_owned());
-                    }
-                    Some(Answer::Rejected(_)) => cell.push("`inventory.rejected`".to_owned()),
-                    Some(Answer::Committed) => cell.push("`inventory.committed`".to_owned()),
-                    Some(Answer::Released { .. }) => cell.push("`inventory.released`".to_owned()),
-                    Some(Answer::NothingToUndo) => {
-                        cell.push("`inventory.nothing_to_undo`".to_owned());
-                    }
-                    Some(Answer::Settled) => cell.push("`inventory.settled`".to_owned()),
-                }
-                or_dash(&cell)
-            });
-            (label, cells.to_vec())
-        })
-        .collect();
-    table(&states.map(|(label, _)| label), &rows)
 }
 
 /// Returns each publisher with its messages.
@@ -375,6 +123,26 @@ fn publishers() -> [(&'static str, Vec<Documented>); 5] {
 struct Route {
     exchange: String,
     key: String,
+}
+
+impl Route {
+    /// Returns the name of a message's channel on this route: there is one for each route of a message.
+    fn channel_of(&self, message: &str) -> String {
+        if self.exchange.starts_with("replies.") {
+            format!("{message}Reply")
+        } else {
+            message.to_owned()
+        }
+    }
+
+    /// Returns the queues that it leads to.
+    fn queues(&self) -> BTreeSet<String> {
+        topology::bindings(&self.exchange)
+            .into_iter()
+            .filter(|(pattern, _)| topology::matches(pattern, &self.key))
+            .map(|(_, queue)| queue)
+            .collect()
+    }
 }
 
 /// Returns every route of a message type. A fact of choreography is also the reply to a command.
@@ -431,7 +199,7 @@ fn asyncapi() -> Value {
         } in documented
         {
             let schema = serde_json::to_value(schema).expect("a schema is JSON");
-            let description = schema["description"].clone();
+            messages.insert(name.to_owned(), message(kind, name, &schema["description"]));
             schemas.insert(name.to_owned(), schema);
             for (name, schema) in refers_to {
                 schemas.insert(
@@ -439,60 +207,19 @@ fn asyncapi() -> Value {
                     serde_json::to_value(schema).expect("a schema is JSON"),
                 );
             }
-            let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
-            messages.insert(
-                name.to_owned(),
-                json!({
-                    "name": kind,
-                    "contentType": "application/json",
-                    "summary": description,
-                    "headers": { "$ref": "#/components/schemas/CloudEvent" },
-                    "payload": reference,
-                }),
-            );
-            for Route { exchange, key } in routes(kind) {
-                // One channel for each route of a message.
-                let channel_name = if exchange.starts_with("replies.") {
-                    format!("{name}Reply")
-                } else {
-                    name.to_owned()
-                };
-                let kind_of_exchange = if exchange == "events" {
-                    "topic"
-                } else {
-                    "direct"
-                };
-                channels.insert(channel_name.clone(), json!({
-                    "address": key,
-                    "messages": { name: { "$ref": format!("#/components/messages/{name}") } },
-                    "bindings": { "amqp": {
-                        "is": "routingKey",
-                        "exchange": { "name": exchange, "type": kind_of_exchange, "durable": true, "vhost": vhost },
-                        "bindingVersion": "0.3.0",
-                    } },
-                }));
-                let channel = json!({ "$ref": format!("#/channels/{channel_name}") });
-                operations.insert(format!("{publisher}.sends.{channel_name}"), json!({
-                    "action": "send",
-                    "channel": channel,
-                    "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": "0.3.0" } },
-                }));
-                let queues: BTreeSet<String> = topology::bindings(&exchange)
-                    .into_iter()
-                    .filter(|(pattern, _)| topology::matches(pattern, &key))
-                    .map(|(_, queue)| queue)
-                    .collect();
-                assert!(!queues.is_empty(), "{kind} to {exchange} is unroutable");
+            for route in routes(kind) {
+                let id = route.channel_of(name);
+                channels.insert(id.clone(), channel(name, &route, &vhost));
+                operations.insert(format!("{publisher}.sends.{id}"), sending(&id));
+                let queues = route.queues();
+                assert!(
+                    !queues.is_empty(),
+                    "{kind} to {} is unroutable",
+                    route.exchange
+                );
                 for queue in queues {
-                    operations.insert(
-                        format!("{queue}.receives.{channel_name}"),
-                        json!({
-                            "action": "receive",
-                            "channel": channel,
-                            "summary": format!("On the queue {queue}."),
-                            "bindings": { "amqp": { "ack": true, "bindingVersion": "0.3.0" } },
-                        }),
-                    );
+                    let operation = format!("{queue}.receives.{id}");
+                    operations.insert(operation, receiving(&id, &queue));
                 }
             }
         }
@@ -506,25 +233,7 @@ fn asyncapi() -> Value {
             "description": "Generated from shared/contracts and deploy/rabbitmq/definitions.json by e2e/tests/it/documents.rs.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
-        "servers": {
-            "development": {
-                "host": "rabbitmq:5672",
-                "pathname": format!("/{vhost}"),
-                "protocol": "amqp",
-                "protocolVersion": "0.9.1",
-                "description": "RabbitMQ of docker-compose.yml, in its network.",
-                "security": [{ "$ref": "#/components/securitySchemes/account" }],
-            },
-            "production": {
-                "host": "{host}",
-                "pathname": format!("/{vhost}"),
-                "protocol": "amqps",
-                "protocolVersion": "0.9.1",
-                "description": "The deployed broker. Each consumer has an account of its own, which may read only its own queue: docs/events.md.",
-                "variables": { "host": { "description": "The broker's name and port.", "default": "rabbitmq.example:5671" } },
-                "security": [{ "$ref": "#/components/securitySchemes/account" }],
-            },
-        },
+        "servers": servers(&vhost),
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
@@ -534,6 +243,78 @@ fn asyncapi() -> Value {
             "securitySchemes": {
                 "account": { "type": "userPassword", "description": "An account of the broker (SASL PLAIN)." },
             },
+        },
+    })
+}
+
+/// Returns a message type, whose payload has the schema of the same name.
+fn message(kind: &str, name: &str, summary: &Value) -> Value {
+    json!({
+        "name": kind,
+        "contentType": "application/json",
+        "summary": summary,
+        "headers": { "$ref": "#/components/schemas/CloudEvent" },
+        "payload": { "$ref": format!("#/components/schemas/{name}") },
+    })
+}
+
+/// Returns the channel of a message on one of its routes.
+fn channel(message: &str, route: &Route, vhost: &str) -> Value {
+    let Route { exchange, key } = route;
+    let kind = if exchange == "events" {
+        "topic"
+    } else {
+        "direct"
+    };
+    json!({
+        "address": key,
+        "messages": { message: { "$ref": format!("#/components/messages/{message}") } },
+        "bindings": { "amqp": {
+            "is": "routingKey",
+            "exchange": { "name": exchange, "type": kind, "durable": true, "vhost": vhost },
+            "bindingVersion": "0.3.0",
+        } },
+    })
+}
+
+/// Returns the operation of a publisher on a channel.
+fn sending(channel: &str) -> Value {
+    json!({
+        "action": "send",
+        "channel": { "$ref": format!("#/channels/{channel}") },
+        "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "bindingVersion": "0.3.0" } },
+    })
+}
+
+/// Returns the operation of a consumer of a queue to which a channel leads.
+fn receiving(channel: &str, queue: &str) -> Value {
+    json!({
+        "action": "receive",
+        "channel": { "$ref": format!("#/channels/{channel}") },
+        "summary": format!("On the queue {queue}."),
+        "bindings": { "amqp": { "ack": true, "bindingVersion": "0.3.0" } },
+    })
+}
+
+/// Returns the brokers on which the channels are.
+fn servers(vhost: &str) -> Value {
+    json!({
+        "development": {
+            "host": "rabbitmq:5672",
+            "pathname": format!("/{vhost}"),
+            "protocol": "amqp",
+            "protocolVersion": "0.9.1",
+            "description": "RabbitMQ of docker-compose.yml, in its network.",
+            "security": [{ "$ref": "#/components/securitySchemes/account" }],
+        },
+        "production": {
+            "host": "{host}",
+            "pathname": format!("/{vhost}"),
+            "protocol": "amqps",
+            "protocolVersion": "0.9.1",
+            "description": "The deployed broker. Each consumer has an account of its own, which may read only its own queue: docs/events.md.",
+            "variables": { "host": { "description": "The broker's name and port.", "default": "rabbitmq.example:5671" } },
+            "security": [{ "$ref": "#/components/securitySchemes/account" }],
         },
     })
 }

@@ -69,57 +69,60 @@ pub(super) fn order_table() -> String {
         ),
         ("nothing heard for a while", Input::Sweep),
     ];
-    let name = |state: State| match state {
-        State::Confirmed { committed: true } => "confirmed, at rest".to_owned(),
-        other => word(&other),
-    };
     let rows: Vec<(&str, Vec<String>)> = inputs
         .into_iter()
         .map(|(label, input)| {
-            let cells = states.iter().map(|(_, state, was_confirmed)| {
-                let order = Order {
-                    state: *state,
-                    version: 1,
-                };
-                let Ok(Decision {
-                    order,
-                    reply,
-                    start,
-                    give_up,
-                    ..
-                }) = decide(order, *was_confirmed, input)
-                else {
-                    return "refused".to_owned();
-                };
-                let mut cell = Vec::new();
-                if order.state != *state {
-                    cell.push(format!("→ **{}**", name(order.state)));
-                }
-                if let Some(reply) = reply {
-                    let kind = match reply.answer {
-                        Answer::Confirmed => "confirmed",
-                        Answer::ConfirmRejected(_) => "confirm_rejected",
-                        Answer::Completed => "completed",
-                        Answer::Cancelled { .. } => "cancelled",
-                    };
-                    cell.push(format!("`order.{kind}`"));
-                }
-                if let Some(saga) = start {
-                    let saga = match saga {
-                        Saga::PlaceOrder => "place_order",
-                        Saga::UndoOrder => "undo_order",
-                    };
-                    cell.push(format!("`order.start_saga` ({saga})"));
-                }
-                if give_up.is_some() {
-                    cell.push("`order.cancel_requested`".to_owned());
-                }
-                or_dash(&cell)
-            });
-            (label, cells.collect())
+            let cells = states.map(|(_, state, was_confirmed)| cell(state, was_confirmed, input));
+            (label, cells.to_vec())
         })
         .collect();
     table(&states.map(|(label, ..)| label), &rows)
+}
+
+/// Returns what an input leads to.
+fn cell(state: State, was_confirmed: bool, input: Input) -> String {
+    let order = Order { state, version: 1 };
+    let Ok(Decision {
+        order,
+        reply,
+        start,
+        give_up,
+        ..
+    }) = decide(order, was_confirmed, input)
+    else {
+        return "refused".to_owned();
+    };
+    let mut cell = Vec::new();
+    if order.state != state {
+        cell.push(format!("→ **{}**", name(order.state)));
+    }
+    if let Some(reply) = reply {
+        let kind = match reply.answer {
+            Answer::Confirmed => "confirmed",
+            Answer::ConfirmRejected(_) => "confirm_rejected",
+            Answer::Completed => "completed",
+            Answer::Cancelled { .. } => "cancelled",
+        };
+        cell.push(format!("`order.{kind}`"));
+    }
+    if let Some(saga) = start {
+        let saga = match saga {
+            Saga::PlaceOrder => "place_order",
+            Saga::UndoOrder => "undo_order",
+        };
+        cell.push(format!("`order.start_saga` ({saga})"));
+    }
+    if give_up.is_some() {
+        cell.push("`order.cancel_requested`".to_owned());
+    }
+    or_dash(&cell)
+}
+
+fn name(state: State) -> String {
+    match state {
+        State::Confirmed { committed: true } => "confirmed, at rest".to_owned(),
+        other => word(&other),
+    }
 }
 
 /// Returns a table of every saga's steps, from its definition.
