@@ -300,30 +300,7 @@ async fn knobs(browser: &Browser, preset: &str) -> Result<()> {
 
 /// Parks a malformed message, edits and requeues it, and waits until its order is at rest.
 async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
-    let known = browser
-        .ask(
-            "[...document.querySelectorAll('[data-parked]')].map((item) => item.dataset.parked)",
-            &[],
-        )
-        .await?;
-    browser.click("[data-poison=malformed]").await?;
-    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')].some((item) => !arguments[0].includes(item.dataset.parked))";
-    browser
-        .until(
-            "a message is parked",
-            SOON,
-            fresh,
-            std::slice::from_ref(&known),
-        )
-        .await?;
-    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')]\
-                 .filter((item) => !arguments[0].includes(item.dataset.parked))\
-                 .map((item) => [item.dataset.parked, item.dataset.order])[0]";
-    let fresh = browser.ask(fresh, &[known]).await?;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let (item, order) = text(&fresh[0])
-        .zip(text(&fresh[1]))
-        .context("no parked message")?;
+    let (item, order) = park(browser).await?;
     let item = format!("[data-parked='{item}']");
     // The page learns of the message and of the order from two sources, either one first.
     waits(browser, &order).await?;
@@ -367,4 +344,32 @@ async fn poison(browser: &Browser, pictures: Option<&Path>) -> Result<()> {
         .click(&format!("{item} [data-deed=Requeue]"))
         .await?;
     rests(browser, &order, "confirmed").await
+}
+
+/// Has a malformed message parked. Returns its id in the parking lot, and that of its order.
+async fn park(browser: &Browser) -> Result<(String, String)> {
+    let known = browser
+        .ask(
+            "[...document.querySelectorAll('[data-parked]')].map((item) => item.dataset.parked)",
+            &[],
+        )
+        .await?;
+    browser.click("[data-poison=malformed]").await?;
+    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')].some((item) => !arguments[0].includes(item.dataset.parked))";
+    browser
+        .until(
+            "a message is parked",
+            SOON,
+            fresh,
+            std::slice::from_ref(&known),
+        )
+        .await?;
+    let fresh = "[...document.querySelectorAll('[data-parked][data-order]')]\
+                 .filter((item) => !arguments[0].includes(item.dataset.parked))\
+                 .map((item) => [item.dataset.parked, item.dataset.order])[0]";
+    let fresh = browser.ask(fresh, &[known]).await?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    text(&fresh[0])
+        .zip(text(&fresh[1]))
+        .context("no parked message")
 }

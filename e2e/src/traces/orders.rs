@@ -73,16 +73,7 @@ impl Orders {
             broken["fail_before"] = json!(1.0);
             self.turn(&knobs, &broken).await?;
         }
-        let placed = self
-            .request(
-                Method::POST,
-                format!("{}/orders", self.order),
-                Role::Customer,
-            )?
-            .header("Idempotency-Key", Uuid::now_v7().to_string())
-            .header("traceparent", &header)
-            .json(&case.order());
-        let placed = answer(placed).await.context("placing an order");
+        let placed = self.send(case, &header).await;
         let id = placed
             .as_ref()
             .ok()
@@ -125,6 +116,17 @@ impl Orders {
             caller,
             order,
         })
+    }
+
+    /// Sends an order, in the trace of `traceparent`.
+    async fn send(&self, case: Case, traceparent: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/orders", self.order);
+        let order = self
+            .request(Method::POST, url, Role::Customer)?
+            .header("Idempotency-Key", Uuid::now_v7().to_string())
+            .header("traceparent", traceparent)
+            .json(&case.order());
+        answer(order).await.context("placing an order")
     }
 
     async fn turn(&self, knobs: &str, to: &Value) -> anyhow::Result<()> {

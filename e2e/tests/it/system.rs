@@ -64,13 +64,7 @@ impl System {
         let vhost = Vhost::create().await;
         let broker = Proxy::start(vhost.server()).await;
         let smtp = SmtpSink::start().await;
-        let mut databases = BTreeMap::new();
-        let mut database_lines = BTreeMap::new();
-        for service in SERVICES {
-            let database = Database::create(&database_of(service)).await;
-            database_lines.insert(service, Proxy::start(database.server()).await);
-            databases.insert(service, database);
-        }
+        let (databases, database_lines) = create_databases().await;
         let folder = workspace::root().join("target/test/e2e").join(vhost.name());
         std::fs::create_dir_all(&folder).expect("a writable target folder");
 
@@ -81,79 +75,22 @@ impl System {
             .collect();
         let processor = format!("127.0.0.1:{}", ports["card-processor"]);
         let card = Proxy::start(processor.parse().expect("an address")).await;
-        let brokers = [
-            "order",
-            "payment",
-            "inventory",
-            "notification",
-            "orchestrator",
-            ROOM,
-        ]
-        .map(|service| (service, vhost.url_via(service, broker.address())));
-        let redis = Redis::shared();
-        let mut settings: BTreeMap<String, String> = [
-            ("HTTP_WORKERS", "1"),
-            ("DATABASE_MAX_CONNECTIONS", "5"),
-            // Shorter than by default, and longer than a busy machine may take.
-            ("DATABASE_ACQUIRE_TIMEOUT_MS", "3000"),
-            // Leases are these plus ten seconds.
-            ("CARD_TIMEOUT_MS", "1000"),
-            ("SMTP_TIMEOUT_MS", "1000"),
-            ("CARD_BACKOFF_CAP_MS", "500"),
-            ("MAIL_BACKOFF_CAP_MS", "500"),
-            ("SWEEP_AFTER_MS", "10000"),
-            // Faults are short here, so breakers probe much sooner than by default.
-            ("CARD_BREAKER_OPEN_MS", "200"),
-            ("MAIL_BREAKER_OPEN_MS", "200"),
-            ("PRICE_BREAKER_OPEN_MS", "200"),
-            // A lock that a killed process leaves behind is free again after this.
-            ("ACCOUNT_LOCK_TTL_MS", "2000"),
-            ("ACCOUNT_LOCK_NAME", databases["payment"].name()),
-            ("REDIS_URL", redis.url()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        settings.extend(
-            extra
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
         let wiring = Wiring {
             ports,
             databases: database_lines
                 .iter()
                 .map(|(service, line)| (*service, databases[service].url_via(line.address())))
                 .collect(),
-            brokers: brokers.into(),
+            brokers: broker_urls(&vhost, &broker),
             smtp: format!("smtp://{}", smtp.address()),
             broker_page: None,
             card_processor: Some(format!("http://{}", card.address())),
             token_file: service_token_file("holdfast"),
-            extra: settings.into_iter().collect(),
+            extra: settings(databases["payment"].name(), extra),
         };
-        let url = |service: &str| wiring.url(service);
-        let urls = ServiceUrls {
-            order_url: url("order"),
-            payment_url: url("payment"),
-            inventory_url: url("inventory"),
-            notification_url: url("notification"),
-            orchestrator_url: url("orchestrator"),
-            card_processor_url: url("card-processor"),
-        };
-        let book = |service: &str| databases[service].url_of("auditor");
-        let sources = Sources {
-            order_database_url: book("order"),
-            payment_database_url: book("payment"),
-            inventory_database_url: book("inventory"),
-            notification_database_url: book("notification"),
-            orchestrator_database_url: book("orchestrator"),
-            card_processor_database_url: book("card-processor"),
-            rabbitmq_api: std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("a broker"),
-            rabbitmq_vhost: vhost.name().to_owned(),
-            auditor_password_file: None,
-        };
+        let sources = books(&databases, &vhost);
         let system = Self {
-            api: Api::new(urls).expect("a client"),
+            api: Api::new(places(&wiring)).expect("a client"),
             probe: Probe::attach(&vhost).await,
             vhost,
             broker,
@@ -172,13 +109,18 @@ impl System {
             system.revive(service, &[]);
         }
         system.all_ready().await;
-        for database in system.databases.values() {
+        system.show_auditor().await;
+        seed(&system.api).await.expect("the demo's goods and money");
+        system
+    }
+
+    /// Lets the auditor read the views of every service.
+    async fn show_auditor(&self) {
+        for database in self.databases.values() {
             let shown = "grant usage on schema audit to auditor; grant select on all tables in schema audit to auditor";
             let granted = sqlx::raw_sql(shown).execute(&database.pool()).await;
             granted.expect("the services have made what the auditor is shown");
         }
-        seed(&system.api).await.expect("the demo's goods and money");
-        system
     }
 
     /// Starts a service that does not run, with additional variables.
@@ -512,5 +454,94 @@ impl System {
         self.vhost.delete().await;
         // An error leaves a few logs behind.
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Creates a database for each service, and a proxy before it.
+async fn create_databases() -> (
+    BTreeMap<&'static str, Database>,
+    BTreeMap<&'static str, Proxy>,
+) {
+    let mut databases = BTreeMap::new();
+    let mut lines = BTreeMap::new();
+    for service in SERVICES {
+        let database = Database::create(&database_of(service)).await;
+        lines.insert(service, Proxy::start(database.server()).await);
+        databases.insert(service, database);
+    }
+    (databases, lines)
+}
+
+/// Returns the URL by which each service with messages reaches the broker, through the proxy.
+fn broker_urls(vhost: &Vhost, broker: &Proxy) -> BTreeMap<&'static str, String> {
+    [
+        "order",
+        "payment",
+        "inventory",
+        "notification",
+        "orchestrator",
+        ROOM,
+    ]
+    .map(|service| (service, vhost.url_via(service, broker.address())))
+    .into()
+}
+
+/// Returns the settings of all services: shorter times than by default, as faults are short here, and `extra`.
+fn settings(lock: &str, extra: Extra<'_>) -> Vec<(String, String)> {
+    let redis = Redis::shared();
+    let ours = [
+        ("HTTP_WORKERS", "1"),
+        ("DATABASE_MAX_CONNECTIONS", "5"),
+        // Shorter than by default, and longer than a busy machine may take.
+        ("DATABASE_ACQUIRE_TIMEOUT_MS", "3000"),
+        // Leases are these plus ten seconds.
+        ("CARD_TIMEOUT_MS", "1000"),
+        ("SMTP_TIMEOUT_MS", "1000"),
+        ("CARD_BACKOFF_CAP_MS", "500"),
+        ("MAIL_BACKOFF_CAP_MS", "500"),
+        ("SWEEP_AFTER_MS", "10000"),
+        // Faults are short here, so breakers probe much sooner than by default.
+        ("CARD_BREAKER_OPEN_MS", "200"),
+        ("MAIL_BREAKER_OPEN_MS", "200"),
+        ("PRICE_BREAKER_OPEN_MS", "200"),
+        // A lock that a killed process leaves behind is free again after this.
+        ("ACCOUNT_LOCK_TTL_MS", "2000"),
+        ("ACCOUNT_LOCK_NAME", lock),
+        ("REDIS_URL", redis.url()),
+    ];
+    // A setting that is given twice counts as it is given last.
+    let settings: BTreeMap<&str, &str> = ours.iter().chain(extra).copied().collect();
+    let settings = settings.into_iter();
+    settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Returns the URLs of the services.
+fn places(wiring: &Wiring) -> ServiceUrls {
+    let url = |service: &str| wiring.url(service);
+    ServiceUrls {
+        order_url: url("order"),
+        payment_url: url("payment"),
+        inventory_url: url("inventory"),
+        notification_url: url("notification"),
+        orchestrator_url: url("orchestrator"),
+        card_processor_url: url("card-processor"),
+    }
+}
+
+/// Returns the places where the auditor reads the books.
+fn books(databases: &BTreeMap<&'static str, Database>, vhost: &Vhost) -> Sources {
+    let book = |service: &str| databases[service].url_of("auditor");
+    Sources {
+        order_database_url: book("order"),
+        payment_database_url: book("payment"),
+        inventory_database_url: book("inventory"),
+        notification_database_url: book("notification"),
+        orchestrator_database_url: book("orchestrator"),
+        card_processor_database_url: book("card-processor"),
+        rabbitmq_api: std::env::var("HOLDFAST_TEST_RABBITMQ_API").expect("a broker"),
+        rabbitmq_vhost: vhost.name().to_owned(),
+        auditor_password_file: None,
     }
 }
