@@ -13,7 +13,7 @@ use contracts::{
     order::{CancelReason, Customer, OrderCancelled, OrderConfirmed},
     value::{Currency, Money, OrderId},
 };
-use holdfast::telemetry::TraceContext;
+use holdfast::{outbox::Message, telemetry::TraceContext};
 use serde_json::{Value, json};
 use testkit::{PATIENCE, Probe, Vhost, eventually};
 use tokio::{task::spawn_blocking, time::timeout};
@@ -46,16 +46,8 @@ impl Drop for Running {
     }
 }
 
-/// Publishes two facts of one order, has a consumer read them, and checks what it read.
-async fn reads_what_is_published(mut consumer: Command) {
-    let vhost = Vhost::create().await;
-    let definitions = std::fs::read_to_string(folder().join("broker.json"));
-    let definitions = definitions.expect("the account and the queue");
-    vhost
-        .import(serde_json::from_str(&definitions).expect("JSON"))
-        .await;
-    let probe = Probe::attach(&vhost).await;
-    let order_id = OrderId::new();
+/// Returns two facts of one order as the order service would publish them, in the trace of [`PARENT`].
+fn facts(order_id: OrderId) -> [Message; 2] {
     let customer = Customer {
         id: "alice".parse().expect("an id"),
         email: None,
@@ -84,6 +76,22 @@ async fn reads_what_is_published(mut consumer: Command) {
     let trace = TraceContext::parse(PARENT, Some("rojo=1")).expect("a position in a trace");
     for message in &mut messages {
         trace.put_into(&mut message.headers);
+    }
+    messages
+}
+
+/// Publishes two facts of one order, has a consumer read them, and checks what it read.
+async fn reads_what_is_published(mut consumer: Command) {
+    let vhost = Vhost::create().await;
+    let definitions = std::fs::read_to_string(folder().join("broker.json"));
+    let definitions = definitions.expect("the account and the queue");
+    vhost
+        .import(serde_json::from_str(&definitions).expect("JSON"))
+        .await;
+    let probe = Probe::attach(&vhost).await;
+    let order_id = OrderId::new();
+    let messages = facts(order_id);
+    for message in &messages {
         // Twice, as after a lost confirm.
         probe.send(message.clone()).await;
         probe.send(message.clone()).await;
