@@ -240,8 +240,8 @@ async fn bound(
     }
 }
 
-/// Counts the trouble with the database that a response reports, if any. Returns another response in its place if a look
-/// at the database shows more than the error did.
+/// Counts the trouble with the database that a response reports, if any. Returns another response in its place if a
+/// look at the database shows more than the error did.
 async fn explained(
     response: ServiceResponse<BoxBody>,
     look: Option<&Look>,

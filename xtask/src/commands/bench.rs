@@ -121,8 +121,8 @@ fn start(passed_on: &[OsString], redis: &Redis, results: &Path) -> Result<Child>
         .context("cargo bench")
 }
 
-/// Reads the output of the benchmarks to its end, and shows each time. Returns the allocations per call of each row, and
-/// the ratios that were measured in turns.
+/// Reads the output of the benchmarks to its end, and shows each time. Returns the allocations per call of each row,
+/// and the ratios that were measured in turns.
 fn follow(benches: &mut Child) -> Result<(BTreeMap<String, f64>, Measured)> {
     let (mut allocations, mut in_turns) = (BTreeMap::new(), Measured::new());
     let output = benches.stdout.take().into_iter();

@@ -40,8 +40,8 @@ pub struct Executor<D: 'static, C: 'static> {
 }
 
 impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
-    /// Creates an executor. `definitions` must contain every version that a saga may still run under. `pace`, from 0.001
-    /// to 100, multiplies every timeout; it is 1.0 except in tests.
+    /// Creates an executor. `definitions` must contain every version that a saga may still run under. `pace` multiplies
+    /// every timeout; it is from 0.001 to 100, and 1.0 except in tests.
     pub fn new(definitions: &[&'static Definition<D, C>], pace: f64) -> Result<Self, Invalid> {
         if !PACES.contains(&pace) {
             return Err(Invalid::Pace(pace.to_string()));
