@@ -1,7 +1,8 @@
 //! The use cases, each on the caller's transaction.
 //!
-//! - `place`, `cancel`: a customer's requests; `operator`: operator actions, `by_operator` their author; `sweep`:
-//!   asking again for missing answers. They are the same for every order, and call the module of its coordination:
+//! - `place`, `cancel`: a customer's requests; `idempotency`: requests that come again; `operator`: operator actions,
+//!   `by_operator` their author; `sweep`: asking again for missing answers. They are the same for every order, and call
+//!   the module of its coordination:
 //! - `choreography`, `orchestration`: the two ways to an order's end: what starts it, moves it, cancels it, and asks
 //!   again;
 //! - `batch`: many orders changed at once, and what is counted; `trace`: the attributes of spans.
@@ -10,6 +11,7 @@ mod batch;
 mod by_operator;
 mod cancel;
 mod choreography;
+mod idempotency;
 mod operator;
 mod orchestration;
 mod place;
@@ -22,9 +24,10 @@ pub(crate) use self::{
     by_operator::ByOperator,
     cancel::cancel,
     choreography::{Event, apply_events, give_up_overdue},
+    idempotency::{Keyed, answer, answered},
     operator::{cancel_by_operator, resume, settle},
     orchestration::{Command, apply_commands},
-    place::{Placed, place, placed_before},
+    place::place,
     sweep::sweep,
 };
 

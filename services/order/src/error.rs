@@ -35,9 +35,6 @@ pub(crate) enum Error {
     /// The participants of an orchestrated order answer to its saga, so an operator settles it there.
     #[error("an orchestrated order is settled at its saga: cargo xtask sagas")]
     SettledAtSaga,
-    /// The response cannot be written as JSON: a bug.
-    #[error("the response cannot be written as JSON: {0}")]
-    Response(#[from] serde_json::Error),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -47,7 +44,6 @@ impl From<Error> for messaging::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Database(error) => error.into(),
-            Error::Response(error) => Self::Failed(Box::new(error)),
             Error::UnknownOrder(_)
             | Error::Illegal(_)
             | Error::IllegalCommand(_)
@@ -71,7 +67,6 @@ impl From<Error> for Problem {
             | Error::AtRest
             | Error::SettledAtSaga => Self::conflict(error),
             Error::KeyReused => Self::idempotency_key_reused(error),
-            Error::Response(error) => Self::internal(error),
             Error::Database(error) => error.into(),
         }
     }

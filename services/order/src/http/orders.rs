@@ -11,7 +11,7 @@ use contracts::{
     order::{CancelReason, Customer as OrderCustomer},
     value::{CustomerId, Lines, OrderId, PaymentMethod, Sku},
 };
-use holdfast::{failpoint, telemetry};
+use holdfast::{deadline::Deadline, failpoint, telemetry};
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,9 +24,10 @@ use super::{
     view::{Coordination, EntryView, OrderPage, OrderView},
 };
 use crate::{
-    commands::{self, Placed},
+    client::Prices,
+    commands::{self, Keyed},
     domain::pricing::price,
-    store::{self, Filter, NewOrder, StoredOrder},
+    store::{self, Answered, Filter, NewOrder, StoredOrder},
 };
 
 /// The order to place.
@@ -38,6 +39,38 @@ struct PlaceOrder {
     coordination: Coordination,
     lines: Lines,
     payment: PaymentMethod,
+}
+
+impl PlaceOrder {
+    /// Returns the hash of what was parsed, so that spaces and the order of fields do not make another request.
+    fn hash(&self) -> Result<Vec<u8>, Problem> {
+        let parsed = serde_json::to_vec(self).map_err(Problem::internal)?;
+        Ok(Sha256::digest(parsed).to_vec())
+    }
+
+    /// Returns the customer's order, at inventory's prices.
+    async fn priced(
+        self,
+        customer: &Principal,
+        prices: &Prices,
+        deadline: Deadline,
+    ) -> Result<NewOrder, Problem> {
+        let skus: Vec<&Sku> = self.lines.as_slice().iter().map(|line| &line.sku).collect();
+        let priced = prices.of(&skus, deadline).await?;
+        let (lines, amount) = price(&self.lines, &priced.prices)
+            .map_err(|error| Problem::invalid_field(error.field(), error))?;
+        Ok(NewOrder {
+            id: OrderId::new(),
+            customer: OrderCustomer {
+                id: customer.id.clone(),
+                email: customer.email.clone(),
+            },
+            lines,
+            amount,
+            prices_as_of: priced.as_of,
+            payment: self.payment,
+        })
+    }
 }
 
 /// Places an order. A repetition under the same Idempotency-Key is the same order, and gets the same response.
@@ -63,39 +96,23 @@ pub(super) async fn place(
     JsonBody(order): JsonBody<PlaceOrder>,
 ) -> Result<HttpResponse, Problem> {
     let key = IdempotencyKey::of(&request)?;
-    let key = key.as_str();
-    // Of the parsed request, so that spaces and the order of fields do not make another request.
-    let request_hash =
-        Sha256::digest(serde_json::to_vec(&order).map_err(Problem::internal)?).to_vec();
-    if let Some(before) = commands::placed_before(&state.pool, &principal.id, key, &request_hash)
+    let request_hash = order.hash()?;
+    let keyed = Keyed {
+        customer: &principal.id,
+        key: key.as_str(),
+        request_hash: &request_hash,
+    };
+    if let Some(before) = commands::answered(&state.pool, keyed)
         .instrument(telemetry::sql("SELECT", "idempotency_key"))
         .await?
     {
-        return Ok(accepted(before.order_id, &before.response));
+        return Ok(accepted(&before));
     }
 
-    let skus: Vec<&Sku> = order
-        .lines
-        .as_slice()
-        .iter()
-        .map(|line| &line.sku)
-        .collect();
-    let priced = state.prices.of(&skus, deadline_of(&request)).await?;
-    let (lines, amount) = price(&order.lines, &priced.prices)
-        .map_err(|error| Problem::invalid_field(error.field(), error))?;
     let coordination = order.coordination.into();
-    let order = NewOrder {
-        id: OrderId::new(),
-        customer: OrderCustomer {
-            id: principal.id,
-            email: principal.email,
-        },
-        lines,
-        amount,
-        prices_as_of: priced.as_of,
-        payment: order.payment,
-    };
-
+    let order = order
+        .priced(&principal, &state.prices, deadline_of(&request))
+        .await?;
     OrderFacts::of(order.id)
         .amount(order.amount)
         .items(order.lines.iter().map(|line| line.quantity.get()))
@@ -103,35 +120,27 @@ pub(super) async fn place(
         .describe(&Span::current());
 
     let mut tx = database::begin(&state.pool, "place order").await?;
-    let view = |stored: &StoredOrder| serde_json::to_value(OrderView::from(stored));
-    let placed = commands::place(
-        &mut tx,
-        &order,
-        coordination,
-        key,
-        &request_hash,
-        view,
-        &state.waiting,
-    );
-    match placed.await? {
-        Placed::New(response) => {
-            tx.commit().await?;
-            failpoint!("order.after_commit");
-            state.waker.wake();
-            counter!("orders_accepted_total").increment(1);
-            Ok(accepted(order.id, &response))
-        }
-        Placed::Before(before) => {
-            tx.rollback().await?;
-            Ok(accepted(before.order_id, &before.response))
-        }
+    let stored = commands::place(&mut tx, &order, coordination, &state.waiting).await?;
+    let answer = Answered {
+        request_hash: request_hash.clone(),
+        order_id: order.id,
+        response: serde_json::to_value(OrderView::from(&stored)).map_err(Problem::internal)?,
+    };
+    if let Some(before) = commands::answer(&mut tx, keyed, &answer).await? {
+        tx.rollback().await?;
+        return Ok(accepted(&before));
     }
+    tx.commit().await?;
+    failpoint!("order.after_commit");
+    state.waker.wake();
+    counter!("orders_accepted_total").increment(1);
+    Ok(accepted(&answer))
 }
 
-fn accepted(id: OrderId, view: &serde_json::Value) -> HttpResponse {
+fn accepted(answer: &Answered) -> HttpResponse {
     HttpResponse::Accepted()
-        .insert_header((header::LOCATION, format!("/orders/{id}")))
-        .json(view)
+        .insert_header((header::LOCATION, format!("/orders/{}", answer.order_id)))
+        .json(&answer.response)
 }
 
 /// Returns an order.
