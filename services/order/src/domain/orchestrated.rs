@@ -86,6 +86,97 @@ pub struct Decision {
     pub give_up: Option<CancelReason>,
 }
 
+impl Decision {
+    /// Leaves the order as it is, and tells no service.
+    fn unchanged(order: Order, was_confirmed: bool) -> Self {
+        Self {
+            order,
+            was_confirmed,
+            reply: None,
+            start: None,
+            give_up: None,
+        }
+    }
+
+    /// Changes the state, of which other services are told.
+    fn changed(self, state: State) -> Self {
+        let order = Order {
+            state,
+            version: self.order.version + 1,
+        };
+        Self { order, ..self }
+    }
+
+    fn confirmed(self) -> Self {
+        Self {
+            was_confirmed: true,
+            ..self.changed(State::Confirmed { committed: false })
+        }
+    }
+
+    /// Changes the state, of which only the orchestrator needs to know.
+    fn committed(self) -> Self {
+        let order = Order {
+            state: State::Confirmed { committed: true },
+            ..self.order
+        };
+        Self { order, ..self }
+    }
+
+    fn cancelling(self, reason: CancelReason) -> Self {
+        self.changed(State::Cancelling(Undoing {
+            reason,
+            payment: None,
+            inventory: None,
+        }))
+    }
+
+    fn cancelled(self, reason: CancelReason, payment: Undo, inventory: Undo) -> Self {
+        let undoing = Undoing {
+            reason,
+            payment: Some(payment),
+            inventory: Some(inventory),
+        };
+        self.changed(State::Cancelled(undoing))
+            .replying_cancelled(reason, payment)
+    }
+
+    /// Replies what the first change decided, which no later change alters.
+    fn replying(self, answer: Answer) -> Self {
+        let version = DECIDED;
+        Self {
+            reply: Some(Reply { answer, version }),
+            ..self
+        }
+    }
+
+    /// Replies that the order is cancelled, with its own reason.
+    fn replying_cancelled(self, reason: CancelReason, payment: Undo) -> Self {
+        let version = self.order.version;
+        let answer = Answer::Cancelled { reason, payment };
+        Self {
+            reply: Some(Reply { answer, version }),
+            ..self
+        }
+    }
+
+    /// Asks the orchestrator for a saga.
+    fn starting(self, saga: Saga) -> Self {
+        Self {
+            start: Some(saga),
+            ..self
+        }
+    }
+
+    /// Asks the orchestrator to give the order's saga up.
+    fn giving_up(self, reason: CancelReason) -> Self {
+        Self {
+            give_up: Some(reason),
+            ..self
+        }
+    }
+}
+
 /// An input that is not possible in the order's state. A command contradicts what we know, so it is parked for a person
 /// to look at; a request is answered 409.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,77 +196,24 @@ pub struct Illegal {
 /// Commands come late, twice and in any order, and each gets a reply; only an input that contradicts the order's state
 /// is [`Illegal`].
 pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decision, Illegal> {
+    use Answer as A;
+    use CancelReason as R;
     use Input as I;
     use State as S;
 
-    let same = Decision {
-        order,
-        was_confirmed,
-        reply: None,
-        start: None,
-        give_up: None,
-    };
-    let illegal = Err(Illegal {
+    let unchanged = Decision::unchanged(order, was_confirmed);
+    let illegal = Illegal {
         state: order.state,
         was_confirmed,
         input,
-    });
-    // A change that other services are told of.
-    let change = |state| Decision {
-        order: Order {
-            state,
-            version: order.version + 1,
-        },
-        ..same
     };
-    // A reply about what the first change decided, which no later change alters.
-    let answer = |decision, answer| {
-        let version = DECIDED;
-        Ok(Decision {
-            reply: Some(Reply { answer, version }),
-            ..decision
-        })
-    };
-    // The reply that the order is cancelled, with its reason and outcome.
-    let cancelled = |decision: Decision, undoing: Undoing| match undoing.payment {
-        Some(payment) => Ok(Decision {
-            reply: Some(Reply {
-                answer: Answer::Cancelled {
-                    reason: undoing.reason,
-                    payment,
-                },
-                version: decision.order.version,
-            }),
-            ..decision
-        }),
-        // Only an order with both outcomes is cancelled.
-        None => illegal,
-    };
-    let cancelling = |reason| {
-        change(S::Cancelling(Undoing {
-            reason,
-            payment: None,
-            inventory: None,
-        }))
-    };
-
-    match (order.state, input) {
+    let decision = match (order.state, input) {
         // Pending -> Confirmed
-        (S::Pending, I::Confirm) => {
-            let confirmed = Decision {
-                was_confirmed: true,
-                ..change(S::Confirmed { committed: false })
-            };
-            answer(confirmed, Answer::Confirmed)
-        }
+        (S::Pending, I::Confirm) => unchanged.confirmed().replying(A::Confirmed),
         // Pending -> Cancelling: the saga is told that it need not try any longer.
-        (
-            S::Pending,
-            I::AskedToCancel(reason @ (CancelReason::Customer | CancelReason::Operator)),
-        ) => Ok(Decision {
-            give_up: Some(reason),
-            ..cancelling(reason)
-        }),
+        (S::Pending, I::AskedToCancel(reason @ (R::Customer | R::Operator))) => {
+            unchanged.cancelling(reason).giving_up(reason)
+        }
         // Pending, Cancelling -> Cancelled. The first cancel keeps its reason.
         (
             S::Pending,
@@ -190,70 +228,61 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             I::Cancel {
                 payment, inventory, ..
             },
-        ) => {
-            let undoing = Undoing {
+        ) => unchanged.cancelled(reason, payment, inventory),
+        (
+            S::Cancelled(Undoing {
                 reason,
                 payment: Some(payment),
-                inventory: Some(inventory),
-            };
-            cancelled(change(S::Cancelled(undoing)), undoing)
-        }
-        (S::Cancelled(undoing), I::Cancel { .. }) => cancelled(same, undoing),
+                ..
+            }),
+            I::Cancel { .. },
+        ) => unchanged.replying_cancelled(reason, payment),
+        // Only an order with both outcomes is cancelled.
+        (S::Cancelled(Undoing { payment: None, .. }), I::Cancel { .. }) => return Err(illegal),
         // A saga cannot have given up an order that it was told is confirmed.
-        (S::Confirmed { .. }, I::Cancel { .. }) => illegal,
+        (S::Confirmed { .. }, I::Cancel { .. }) => return Err(illegal),
 
-        (S::Confirmed { .. }, I::Confirm) => answer(same, Answer::Confirmed),
+        (S::Confirmed { .. }, I::Confirm) => unchanged.replying(A::Confirmed),
         // Confirmed -> Confirmed, at rest
         (S::Confirmed { committed: false }, I::Complete) => {
-            let order = Order {
-                state: S::Confirmed { committed: true },
-                ..order
-            };
-            answer(Decision { order, ..same }, Answer::Completed)
+            unchanged.committed().replying(A::Completed)
         }
-        (S::Confirmed { committed: true }, I::Complete) => answer(same, Answer::Completed),
+        (S::Confirmed { committed: true }, I::Complete) => unchanged.replying(A::Completed),
         // Confirmed -> Cancelling: the first saga ended, or will end, well; a second one undoes it.
-        (S::Confirmed { .. }, I::AskedToCancel(CancelReason::Customer)) => Ok(Decision {
-            start: Some(Saga::UndoOrder),
-            ..cancelling(CancelReason::Customer)
-        }),
+        (S::Confirmed { .. }, I::AskedToCancel(R::Customer)) => {
+            unchanged.cancelling(R::Customer).starting(Saga::UndoOrder)
+        }
 
         // A saga that asks about the past of an order gets the reply that it would have got then.
         (S::Cancelling(_) | S::Cancelled(_), I::Confirm) if was_confirmed => {
-            answer(same, Answer::Confirmed)
+            unchanged.replying(A::Confirmed)
         }
         (S::Cancelling(undoing) | S::Cancelled(undoing), I::Confirm) => {
-            answer(same, Answer::ConfirmRejected(undoing.reason))
+            unchanged.replying(A::ConfirmRejected(undoing.reason))
         }
         (S::Cancelling(_) | S::Cancelled(_), I::Complete) if was_confirmed => {
-            answer(same, Answer::Completed)
+            unchanged.replying(A::Completed)
         }
         // An order that was never confirmed cannot be completed.
-        (S::Pending | S::Cancelling(_) | S::Cancelled(_), I::Complete) => illegal,
+        (S::Pending | S::Cancelling(_) | S::Cancelled(_), I::Complete) => return Err(illegal),
 
-        (
-            S::Cancelling(_) | S::Cancelled(_),
-            I::AskedToCancel(CancelReason::Customer | CancelReason::Operator),
-        ) => Ok(same),
+        (S::Cancelling(_) | S::Cancelled(_), I::AskedToCancel(R::Customer | R::Operator)) => {
+            unchanged
+        }
         // Only the customer undoes a confirmed order, and no other reason is requested here.
-        (_, I::AskedToCancel(_)) => illegal,
+        (_, I::AskedToCancel(_)) => return Err(illegal),
 
-        (S::Pending | S::Confirmed { committed: false }, I::Sweep) => Ok(Decision {
-            start: Some(Saga::PlaceOrder),
-            ..same
-        }),
-        (S::Cancelling(_), I::Sweep) if was_confirmed => Ok(Decision {
-            start: Some(Saga::UndoOrder),
-            ..same
-        }),
+        (S::Pending | S::Confirmed { committed: false }, I::Sweep) => {
+            unchanged.starting(Saga::PlaceOrder)
+        }
+        (S::Cancelling(_), I::Sweep) if was_confirmed => unchanged.starting(Saga::UndoOrder),
         // Asks for the saga, too: a saga that was never begun has nothing to undo, and its end is the order's.
-        (S::Cancelling(undoing), I::Sweep) => Ok(Decision {
-            start: Some(Saga::PlaceOrder),
-            give_up: Some(undoing.reason),
-            ..same
-        }),
-        (S::Confirmed { committed: true } | S::Cancelled(_), I::Sweep) => Ok(same),
-    }
+        (S::Cancelling(undoing), I::Sweep) => unchanged
+            .starting(Saga::PlaceOrder)
+            .giving_up(undoing.reason),
+        (S::Confirmed { committed: true } | S::Cancelled(_), I::Sweep) => unchanged,
+    };
+    Ok(decision)
 }
 
 #[cfg(test)]
