@@ -28,7 +28,7 @@ pub(crate) use self::{
     operator::{cancel_by_operator, resume, settle},
     orchestration::{Command, apply_commands},
     place::place,
-    sweep::sweep,
+    sweep::{Swept, sweep},
 };
 
 const PUBLISHING: Publishing<'static> = Publishing {

@@ -9,7 +9,8 @@ mod timeline;
 pub(crate) use idempotency::{Answered, answer, forget_old, lookup};
 pub(crate) use operator::{OperatorAction, actions, counts, record_action};
 pub(crate) use orders::{
-    Filter, Saved, due_for_sweep, find, insert, list, lock, lock_one, overdue, save, swept, unstick,
+    Filter, Saved, asked_again, due_for_sweep, find, insert, list, lock, lock_one, mark_stuck,
+    overdue, save, unstick,
 };
 pub(crate) use row::{NewOrder, StoredOrder, reason_name, undo_name};
 use sqlx::migrate::Migrator;

@@ -14,7 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{commands, config::WaitingSettings, error::Error, store};
+use crate::{
+    commands::{self, Swept},
+    config::WaitingSettings,
+    error::Error,
+    store,
+};
 
 /// The most orders in one transaction.
 const BATCH: u16 = 100;
@@ -72,19 +77,23 @@ impl Sweeper {
     async fn until_none(&self, chore: Chore) -> Result<(), Error> {
         loop {
             let mut tx = database::begin(&self.pool, chore.name()).await?;
-            let done = match chore {
+            let (found, published) = match chore {
                 Chore::GiveUpOverdue => {
-                    commands::give_up_overdue(&mut tx, BATCH.into(), &self.waiting).await?
+                    let given_up =
+                        commands::give_up_overdue(&mut tx, BATCH.into(), &self.waiting).await?;
+                    (given_up, given_up)
                 }
                 Chore::Sweep { heard_for } => {
-                    commands::sweep(&mut tx, BATCH.into(), heard_for, &self.waiting).await?
+                    let Swept { asked_again, stuck } =
+                        commands::sweep(&mut tx, BATCH.into(), heard_for, &self.waiting).await?;
+                    (asked_again + stuck, asked_again)
                 }
             };
             tx.commit().await?;
-            if done > 0 {
+            if published > 0 {
                 self.waker.wake();
             }
-            if done < usize::from(BATCH) {
+            if found < usize::from(BATCH) {
                 return Ok(());
             }
         }

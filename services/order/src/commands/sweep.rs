@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast::outbox;
 use sqlx::PgConnection;
-use tracing::{Instrument, info};
+use tracing::{Instrument, error, info};
 
 use super::{choreography, orchestration, trace::unasked};
 use crate::{
@@ -14,30 +14,43 @@ use crate::{
     store::{self, StoredOrder},
 };
 
-/// Asks again for missing answers, or marks the order as stuck. Returns the number of orders. Leaves out the orders
-/// whose answer could not have arrived: `heard_for` is the time for which messages have come in without a break.
+/// The numbers of orders, by what a sweep did to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Orders whose missing answers were asked for again.
+    pub(crate) asked_again: usize,
+    /// Orders that were asked for often enough before, and wait for an operator now.
+    pub(crate) stuck: usize,
+}
+
+/// Asks again for missing answers, or marks the order as stuck. Leaves out the orders whose answer could not have
+/// arrived: `heard_for` is the time for which messages have come in without a break.
 pub(crate) async fn sweep(
     conn: &mut PgConnection,
     limit: i64,
     heard_for: Duration,
     waiting: &WaitingSettings,
-) -> Result<usize, Error> {
+) -> Result<Swept, Error> {
     let (first, longest) = (waiting.sweep_after(), LONGEST_SWEEP);
     let due = store::due_for_sweep(conn, limit, heard_for, first, longest).await?;
+    let mut swept = Swept::default();
     for stored in &due {
+        let (id, state) = (stored.new.id, stored.order.state);
         let sweeps = u32::try_from(stored.sweeps).unwrap_or(u32::MAX);
-        let next = waiting.sweep_again(sweeps);
-        if next.is_some() {
+        if let Some(next) = waiting.sweep_again(sweeps) {
             let span = unasked(stored, "sweep");
             let messages = span.in_scope(|| resend(stored))?;
             outbox::enqueue(conn, &messages).instrument(span).await?;
-            info!(order.id = %stored.new.id, state = ?stored.order.state, sweeps = sweeps + 1, "asked again");
+            info!(order.id = %id, ?state, sweeps = sweeps + 1, "asked again");
+            store::asked_again(conn, id, next).await?;
+            swept.asked_again += 1;
         } else {
-            tracing::error!(order.id = %stored.new.id, state = ?stored.order.state, "the order is stuck");
+            error!(order.id = %id, ?state, "the order is stuck");
+            store::mark_stuck(conn, id).await?;
+            swept.stuck += 1;
         }
-        store::swept(conn, stored.new.id, next).await?;
     }
-    Ok(due.len())
+    Ok(swept)
 }
 
 /// Returns the messages that ask again for what an order awaits.

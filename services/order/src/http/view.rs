@@ -182,7 +182,7 @@ pub(super) struct OperatorView {
     payment_answer: Option<&'static str>,
     /// The answer of inventory, if it has come: undone, nothing_to_undo, settled.
     inventory_answer: Option<&'static str>,
-    /// The number of sweeps since the last change, including the one that found the order stuck.
+    /// The number of sweeps that have asked for missing answers since the last change.
     sweeps: i32,
     /// The time since which the order waits for an operator.
     #[serde(with = "time::serde::rfc3339::option")]

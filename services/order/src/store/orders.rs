@@ -248,20 +248,27 @@ pub(crate) async fn save(
     Ok(())
 }
 
-/// Records a sweep of an order. The next sweep is `next` from now; `None`: the order is stuck.
-pub(crate) async fn swept(
+/// Records that an order's missing answers were asked for again. The next sweep is `next` from now.
+pub(crate) async fn asked_again(
     conn: &mut PgConnection,
     id: OrderId,
-    next: Option<Duration>,
+    next: Duration,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update orders
-         set sweeps = sweeps + 1,
-             sweep_at = now() + make_interval(secs => $2),
-             stuck_since = case when $2::float8 is null then coalesce(stuck_since, now()) end
-         where id = $1",
+        "update orders set sweeps = sweeps + 1, sweep_at = now() + make_interval(secs => $2) where id = $1",
         id.0,
-        next.map(|next| next.as_secs_f64()),
+        next.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Marks an order as stuck: it waits for an operator, and no sweep finds it.
+pub(crate) async fn mark_stuck(conn: &mut PgConnection, id: OrderId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update orders set sweep_at = null, stuck_since = coalesce(stuck_since, now()) where id = $1",
+        id.0,
     )
     .execute(conn)
     .await?;

@@ -35,7 +35,7 @@ pub(crate) struct StoredOrder {
     pub(crate) updated_at: OffsetDateTime,
     pub(crate) deadline_at: Option<OffsetDateTime>,
     pub(crate) stuck_since: Option<OffsetDateTime>,
-    /// The number of sweeps since the last change, including the one that found the order stuck.
+    /// The number of sweeps that have asked for missing answers since the last change.
     pub(crate) sweeps: i32,
 }
 

@@ -78,6 +78,10 @@ async fn unanswered_order_is_swept_and_then_stuck() {
     })
     .await;
     assert_eq!(view["awaits"], json!(["payment", "inventory"]));
+    assert_eq!(
+        view["sweeps"], 3,
+        "the sweep that gave up asked for nothing"
+    );
     let stuck = answer(orders.app.as_operator(Method::GET, "/operator/orders"))
         .await
         .expect(200);
