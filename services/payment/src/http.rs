@@ -132,7 +132,7 @@ struct PaymentView {
     order_version: u32,
     /// The number of calls of the card processor since the payment entered its state.
     attempts: i32,
-    /// The error of the last call that got no definite answer.
+    /// The error of the last call that got no definite answer, or the reason for which no call can be made.
     last_error: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,

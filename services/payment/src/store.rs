@@ -12,7 +12,7 @@ pub(crate) use payments::{
     update,
 };
 use sqlx::migrate::Migrator;
-pub(crate) use work::{Claimed, Due, claim, in_hand, put_back, put_off};
+pub(crate) use work::{Claimed, Due, claim, in_hand, put_back, put_off, set_aside};
 
 /// Returns the migrations of the service's own schema.
 pub(crate) fn migrator() -> Migrator {

@@ -4,6 +4,8 @@
 //! answer. It may die at any point in between: then the lease ends, and the call is resent under the same idempotency
 //! key.
 
+mod impossible;
+
 use std::time::Duration;
 
 use chassis::database;
@@ -22,6 +24,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, error, field::Empty, info_span, warn};
 
+use self::impossible::{Impossible, Logged};
 use crate::{
     client::{self, Accounts, CardCompany},
     commands::{self, CardAnswer},
@@ -48,6 +51,7 @@ pub(crate) struct CardWorker {
     backoff: Backoff,
     /// The length of a claim's lease: longer than the call and storing its answer can take.
     lease: Duration,
+    logged: Logged,
 }
 
 /// An account's lock that this process holds, and the customer whose account it is.
@@ -125,13 +129,14 @@ impl CardWorker {
                 Duration::from_millis(settings.card_backoff_cap_ms),
             )?,
             lease: Duration::from_millis(settings.card_timeout_ms) + Duration::from_secs(10),
+            logged: Logged::default(),
         })
     }
 
     /// Works on a claimed payment while it holds the lock of the payment's account.
     async fn under_the_lock(&self, claimed: &Claimed) {
         let Some(customer) = &claimed.customer else {
-            return error!("payment without an owner is waiting for the card processor (bug)");
+            return self.set_aside(claimed, Impossible::NoOwner).await;
         };
         let lock = match self.accounts.try_lock(customer).await {
             Ok(Some(lock)) => lock,
@@ -198,12 +203,15 @@ impl CardWorker {
             biased;
             answer = call => answer,
             // Without the lock, another worker may be calling for the same account.
-            () = held.lock.lost() => None,
+            () = held.lock.lost() => {
+                return self
+                    .put_back(claimed, self.busy.delay(0), "the account's lock was lost")
+                    .await;
+            }
         };
-        let Some(answer) = answer else {
-            return self
-                .put_back(claimed, self.busy.delay(0), "the account's lock was lost")
-                .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(why) => return self.set_aside(claimed, why).await,
         };
         failpoint!("payment.after_card_call");
         let outcome = match &answer {
@@ -225,30 +233,26 @@ impl CardWorker {
         }
     }
 
-    /// Makes the call. Returns `None` if the payment lacks what the call needs, which is a bug and logged.
+    /// Makes the call. Fails at once if the payment lacks what the call needs.
     async fn call(
         &self,
         claimed: &Claimed,
         payment: &Payment,
-    ) -> Option<Result<CardAnswer, client::Error>> {
-        Some(match (claimed.due, &payment.terms, payment.charge_id) {
+    ) -> Result<Result<CardAnswer, client::Error>, Impossible> {
+        match (claimed.due, &payment.terms, payment.charge_id) {
             (Due::Charge, Some(terms), _) => match &terms.method {
-                PaymentMethod::Card { token } => {
-                    self.company
-                        .charge(claimed.order_id, token, terms.amount)
-                        .await
-                }
-                PaymentMethod::Wallet => {
-                    error!("wallet payment is waiting for the card processor (bug)");
-                    return None;
-                }
+                PaymentMethod::Card { token } => Ok(self
+                    .company
+                    .charge(claimed.order_id, token, terms.amount)
+                    .await),
+                PaymentMethod::Wallet => Err(Impossible::Wallet),
             },
-            (Due::Refund, _, Some(charge)) => self.company.refund(claimed.order_id, charge).await,
-            _ => {
-                error!("payment without terms or charge is waiting for the card processor (bug)");
-                return None;
+            (Due::Charge, None, _) => Err(Impossible::NoTerms),
+            (Due::Refund, _, Some(charge)) => {
+                Ok(self.company.refund(claimed.order_id, charge).await)
             }
-        })
+            (Due::Refund, _, None) => Err(Impossible::NoCharge),
+        }
     }
 
     /// Stores a definite answer. While the database is unavailable, it tries again until the lease ends; after that the
@@ -328,6 +332,17 @@ impl CardWorker {
     async fn put_back(&self, claimed: &Claimed, delay: Duration, why: &str) {
         debug!(order.id = %claimed.order_id, why, ?delay, "the call was not made");
         if let Err(error) = store::put_back(&self.pool, claimed, delay).await {
+            warn!(%error, "cannot put a payment back; its lease will end");
+        }
+    }
+
+    /// Puts a payment back for which no call can be made, for the longest wait: its row may have been repaired by then.
+    async fn set_aside(&self, claimed: &Claimed, why: Impossible) {
+        if self.logged.add(claimed.order_id) {
+            error!(order.id = %claimed.order_id, %why, "no call can be made for a payment (bug)");
+        }
+        let delay = self.backoff.ceiling(u32::MAX);
+        if let Err(error) = store::set_aside(&self.pool, claimed, delay, &why.to_string()).await {
             warn!(%error, "cannot put a payment back; its lease will end");
         }
     }

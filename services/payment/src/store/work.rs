@@ -112,6 +112,28 @@ pub(crate) async fn put_back(
     Ok(())
 }
 
+/// Makes a payment due again after `delay`, and records the reason for which no call can be made for it. Does not count
+/// the attempt. Changes nothing if another worker has claimed the payment since, or it waits no more.
+pub(crate) async fn set_aside(
+    db: impl PgExecutor<'_>,
+    claimed: &Claimed,
+    delay: Duration,
+    why: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update payment
+         set due_at = now() + make_interval(secs => $3), attempts = greatest(attempts - 1, 0), last_error = $4
+         where order_id = $1 and due_at = $2",
+        claimed.order_id.0,
+        claimed.lease_until,
+        delay.as_secs_f64(),
+        why,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Returns the number of payments that wait for the card processor.
 pub(crate) async fn in_hand(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from payment where due_at is not null"#)

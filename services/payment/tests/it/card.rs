@@ -1,7 +1,8 @@
 //! Cards: the intent is stored before the call, the outcome after it, and only a definite answer is an outcome.
 
-use contracts::value::OrderId;
+use contracts::{order::OrderCreated, value::OrderId};
 use serde_json::json;
+use sqlx::{AssertSqlSafe, PgPool, types::Json};
 use testkit::eventually;
 
 use crate::helpers::{cancelling, card, created, settling, spawn_app, start};
@@ -236,4 +237,83 @@ async fn operator_settles_a_charge_that_is_never_answered() {
         .expect("recorded");
     assert_eq!(settlement, 0, "by the payment's books nothing was taken");
     payment.stop().await;
+}
+
+/// A row that a bug has written, or that is damaged, says why no call can be made for it. Once it is repaired, it is
+/// called for.
+#[tokio::test]
+async fn impossible_call_names_its_reason_until_it_is_repaired() {
+    let payment = spawn_app().await;
+    let (probe, pool) = (&payment.probe, &payment.app.pool);
+    let damaged = OrderId::new();
+    for (order, damage, reason) in [
+        (
+            damaged,
+            "customer_id = 'no valid id'",
+            "the payment has no owner",
+        ),
+        (
+            OrderId::new(),
+            "method = 'wallet', card_token = null",
+            "the payment is to be taken from a wallet",
+        ),
+        (
+            OrderId::new(),
+            "state = 'refunding'",
+            "the payment has no charge to refund",
+        ),
+    ] {
+        insert_damaged(pool, order, damage).await;
+        eventually(reason, || async {
+            let row: (Option<String>, i32) =
+                sqlx::query_as("select last_error, attempts from payment where order_id = $1")
+                    .bind(order.0)
+                    .fetch_one(pool)
+                    .await
+                    .expect("the row");
+            if row == (Some(reason.to_owned()), 0) {
+                Ok(())
+            } else {
+                Err(format!("{row:?}"))
+            }
+        })
+        .await;
+    }
+    // Other payments go on.
+    let order = OrderId::new();
+    probe
+        .publish(&created(order, "alice", 300, &card("tok_visa")))
+        .await;
+    probe.wait_for("payment.completed.v1", order).await;
+
+    change(pool, damaged, "customer_id = 'alice'").await;
+    probe.wait_for("payment.completed.v1", damaged).await;
+    assert_eq!(payment.ledger(damaged).await, ["capture"]);
+    payment.stop().await;
+}
+
+/// Inserts a charge of alice's card that is due, with this damage.
+async fn insert_damaged(pool: &PgPool, order: OrderId, damage: &str) {
+    let OrderCreated { lines, .. } = created(order, "alice", 300, &card("tok_visa"));
+    sqlx::query(
+        "insert into payment (order_id, state, customer_id, amount_minor, currency, method, card_token, lines,
+                              order_version, due_at)
+         values ($1, 'charging', 'alice', 300, 'EUR', 'card', 'tok_visa', $2, 1, now() + interval '1 hour')",
+    )
+    .bind(order.0)
+    .bind(Json(lines))
+    .execute(pool)
+    .await
+    .expect("a row");
+    change(pool, order, &format!("{damage}, due_at = now()")).await;
+}
+
+/// Changes columns of a payment.
+async fn change(pool: &PgPool, order: OrderId, columns: &str) {
+    let update = format!("update payment set {columns} where order_id = $1");
+    sqlx::query(AssertSqlSafe(update))
+        .bind(order.0)
+        .execute(pool)
+        .await
+        .expect("changed");
 }
