@@ -3,8 +3,8 @@
 mod answer;
 mod batch;
 
-use chassis::events::{Answering, Publishing};
-use contracts::value::{OrderId, OrderLine, Sku};
+use chassis::events::{self, Publishing};
+use contracts::value::{OrderLine, Sku};
 use sqlx::PgConnection;
 
 pub(crate) use self::batch::apply;
@@ -16,15 +16,7 @@ const PUBLISHING: Publishing<'static> = Publishing {
 };
 
 /// A message about an order.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) order: OrderId,
-    pub(crate) order_version: u32,
-    /// The request that it makes of the reservation; `None` if it does not concern this service.
-    pub(crate) request: Option<Request>,
-    /// The idempotency key under which a command is answered; `None` in choreography.
-    pub(crate) reply_key: Option<String>,
-}
+pub(crate) type Command = events::Command<Request>;
 
 /// The request that a message makes of a reservation.
 #[derive(Clone, Debug)]
@@ -37,13 +29,6 @@ pub(crate) enum Request {
     Release,
     /// A write-off by an operator.
     Settle { operator: String, note: String },
-}
-
-impl Command {
-    /// Returns the recipient of the answer: every service, or the command's sender.
-    fn answering(&self) -> Answering<'_> {
-        self.reply_key.as_deref().into()
-    }
 }
 
 /// Adds delivered units, once per key. Returns true if this delivery is new, [`Error::UnknownSku`] if there is no such

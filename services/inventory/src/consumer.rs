@@ -63,45 +63,37 @@ impl Handler for Consumer {
 /// Decodes a message. Each queue takes its own types only: a message in the wrong queue would be answered to the wrong
 /// recipient.
 fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
-    fn about<M: Message>(message: &M, request: Option<Request>) -> Command {
-        Command {
-            order: message.order_id(),
-            order_version: message.order_version(),
-            request,
-            reply_key: None,
-        }
-    }
     let decoded = match (queue, event.kind.as_str()) {
         (CHOREOGRAPHY, PaymentCompleted::TYPE) => {
             let message: PaymentCompleted = decode(event)?;
-            about(&message, Some(reserve(&message.lines)))
+            Command::about(&message, Some(reserve(&message.lines)))
         }
         (CHOREOGRAPHY, OrderConfirmed::TYPE) => {
-            about(&decode::<OrderConfirmed>(event)?, Some(Request::Commit))
+            Command::about(&decode::<OrderConfirmed>(event)?, Some(Request::Commit))
         }
         (CHOREOGRAPHY, OrderCancelling::TYPE) => {
-            about(&decode::<OrderCancelling>(event)?, Some(Request::Release))
+            Command::about(&decode::<OrderCancelling>(event)?, Some(Request::Release))
         }
         (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
             let ours = message.participants.contains(&Participant::Inventory);
             let settle = settle(&message.operator, &message.note);
-            about(&message, ours.then_some(settle))
+            Command::about(&message, ours.then_some(settle))
         }
         (COMMANDS, ReserveInventory::TYPE) => {
             let message: ReserveInventory = decode(event)?;
-            about(&message, Some(reserve(&message.lines)))
+            Command::about(&message, Some(reserve(&message.lines)))
         }
         (COMMANDS, CommitInventory::TYPE) => {
-            about(&decode::<CommitInventory>(event)?, Some(Request::Commit))
+            Command::about(&decode::<CommitInventory>(event)?, Some(Request::Commit))
         }
         (COMMANDS, ReleaseInventory::TYPE) => {
-            about(&decode::<ReleaseInventory>(event)?, Some(Request::Release))
+            Command::about(&decode::<ReleaseInventory>(event)?, Some(Request::Release))
         }
         (COMMANDS, SettleInventory::TYPE) => {
             let message: SettleInventory = decode(event)?;
             let settle = settle(&message.operator, &message.note);
-            about(&message, Some(settle))
+            Command::about(&message, Some(settle))
         }
         (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
     };

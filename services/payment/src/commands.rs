@@ -4,7 +4,7 @@ mod answer;
 mod batch;
 
 use chassis::{
-    events::{Answering, Publishing},
+    events::{self, Answering, Publishing},
     tally::Tally,
     trace::OrderFacts,
 };
@@ -28,15 +28,7 @@ const PUBLISHING: Publishing<'static> = Publishing {
 };
 
 /// A message about an order.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) order: OrderId,
-    pub(crate) order_version: u32,
-    /// The request that it makes of the payment; `None` if it does not concern this service.
-    pub(crate) request: Option<Request>,
-    /// The idempotency key under which a command is answered; `None` in choreography.
-    pub(crate) reply_key: Option<String>,
-}
+pub(crate) type Command = events::Command<Request>;
 
 /// The request that a message makes of a payment.
 #[derive(Clone, Debug)]
@@ -47,13 +39,6 @@ pub(crate) enum Request {
     Cancel,
     /// A write-off by an operator.
     Settle { operator: String, note: String },
-}
-
-impl Command {
-    /// Returns the recipient of the answer: every service, or the command's sender.
-    fn answering(&self) -> Answering<'_> {
-        self.reply_key.as_deref().into()
-    }
 }
 
 impl Payment {

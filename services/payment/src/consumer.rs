@@ -73,14 +73,6 @@ impl Handler for Consumer {
 /// Decodes a message. Each queue takes its own types only: a message in the wrong queue would be answered to the wrong
 /// recipient.
 fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
-    fn about<M: Message>(message: &M, request: Option<Request>) -> Command {
-        Command {
-            order: message.order_id(),
-            order_version: message.order_version(),
-            request,
-            reply_key: None,
-        }
-    }
     let decoded = match (queue, event.kind.as_str()) {
         (CHOREOGRAPHY, OrderCreated::TYPE) => {
             let message: OrderCreated = decode(event)?;
@@ -90,16 +82,16 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
                 &message.payment,
                 &message.lines,
             );
-            about(&message, Some(charge))
+            Command::about(&message, Some(charge))
         }
         (CHOREOGRAPHY, OrderCancelling::TYPE) => {
-            about(&decode::<OrderCancelling>(event)?, Some(Request::Cancel))
+            Command::about(&decode::<OrderCancelling>(event)?, Some(Request::Cancel))
         }
         (CHOREOGRAPHY, OrderSettling::TYPE) => {
             let message: OrderSettling = decode(event)?;
             let ours = message.participants.contains(&Participant::Payment);
             let settle = settle(&message.operator, &message.note);
-            about(&message, ours.then_some(settle))
+            Command::about(&message, ours.then_some(settle))
         }
         (COMMANDS, ChargePayment::TYPE) => {
             let message: ChargePayment = decode(event)?;
@@ -109,15 +101,15 @@ fn decoded(queue: &str, event: &Incoming) -> Result<Command, Undecodable> {
                 &message.payment,
                 &message.lines,
             );
-            about(&message, Some(charge))
+            Command::about(&message, Some(charge))
         }
         (COMMANDS, RefundPayment::TYPE) => {
-            about(&decode::<RefundPayment>(event)?, Some(Request::Cancel))
+            Command::about(&decode::<RefundPayment>(event)?, Some(Request::Cancel))
         }
         (COMMANDS, SettlePayment::TYPE) => {
             let message: SettlePayment = decode(event)?;
             let settle = settle(&message.operator, &message.note);
-            about(&message, Some(settle))
+            Command::about(&message, Some(settle))
         }
         (_, other) => return Err(Undecodable::UnknownType(other.to_owned())),
     };

@@ -3,7 +3,7 @@
 pub use contracts::source::source_of;
 use contracts::{Message, value::OrderId};
 use holdfast::{
-    messaging::{Event, Incoming, Undecodable},
+    messaging::{Event, Incoming, Received, Undecodable},
     outbox,
 };
 use uuid::Uuid;
@@ -130,6 +130,48 @@ impl<'a> From<Option<&'a str>> for Answering<'a> {
     fn from(key: Option<&'a str>) -> Self {
         key.map_or(Self::Choreography, Self::Command)
     }
+}
+
+/// A message about an order, and what it asks of the service that gets it. An event of choreography and a command of
+/// the orchestrator are the same to a participant, but for the recipient of the answer.
+#[derive(Debug)]
+pub struct Command<R> {
+    /// The order that the message is about.
+    pub order: OrderId,
+    /// The version of the order that the message names.
+    pub order_version: u32,
+    /// The request that the message makes; `None` if it does not concern this service.
+    pub request: Option<R>,
+    /// The idempotency key under which a command is answered; `None` in choreography.
+    pub reply_key: Option<String>,
+}
+
+impl<R> Command<R> {
+    /// Makes the command in a message. The consumer of commands adds the key under which it replies.
+    pub fn about<M: Message>(message: &M, request: Option<R>) -> Self {
+        Self {
+            order: message.order_id(),
+            order_version: message.order_version(),
+            request,
+            reply_key: None,
+        }
+    }
+
+    /// Returns the recipient of the answer: every service, or the command's sender.
+    pub fn answering(&self) -> Answering<'_> {
+        self.reply_key.as_deref().into()
+    }
+}
+
+/// Returns the messages of a batch that make a request of this service, each with its request.
+pub fn requests<'a, R>(
+    messages: &[&'a Received<Command<R>>],
+) -> Vec<(&'a Received<Command<R>>, &'a R)> {
+    let requests = messages.iter().copied().filter_map(|message| {
+        let request = message.command.request.as_ref()?;
+        Some((message, request))
+    });
+    requests.collect()
 }
 
 /// Returns the permanent name of an effect: the order, the step, and its direction, as in `0198…/payment/undo`.

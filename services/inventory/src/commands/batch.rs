@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::{tally::Tally, trace::OrderFacts};
+use chassis::{events::requests, tally::Tally, trace::OrderFacts};
 use contracts::{
     inventory::RejectReason,
     value::{OrderId, OrderLine, Sku},
@@ -23,13 +23,9 @@ pub(crate) async fn apply(
     conn: &mut PgConnection,
     messages: &[&Received<Command>],
 ) -> Result<Tally, Error> {
-    let ours = messages.iter().filter_map(|message| {
-        let request = message.command.request.as_ref()?;
-        Some((*message, request))
-    });
-    let ours: Vec<(&Received<Command>, &Request)> = ours.collect();
-    let mut batch = Batch::lock(conn, &ours).await?;
-    for (message, request) in ours {
+    let requests = requests(messages);
+    let mut batch = Batch::lock(conn, &requests).await?;
+    for (message, request) in requests {
         batch.apply(message, request)?;
     }
     batch.write(conn).await
