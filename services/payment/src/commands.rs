@@ -8,7 +8,7 @@ use chassis::{
     tally::Tally,
     trace::OrderFacts,
 };
-use contracts::value::{CustomerId, Money, OrderId, PaymentMethod};
+use contracts::value::{CustomerId, Money, OrderId};
 use holdfast::outbox;
 use metrics::counter;
 use sqlx::PgConnection;
@@ -59,10 +59,7 @@ fn moved(tally: &mut Tally, payment: &Payment) {
     };
     // Only a tombstone has no terms, and it has been left out above.
     let Some(terms) = &payment.terms else { return };
-    let method = match terms.method {
-        PaymentMethod::Wallet => "wallet",
-        PaymentMethod::Card { .. } => "card",
-    };
+    let method = store::method_name(&terms.method);
     tally.add(
         counter!("payments_total", "outcome" => outcome, "method" => method, "reason" => reason),
         1,

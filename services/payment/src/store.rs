@@ -8,8 +8,8 @@ mod work;
 pub(crate) use accounts::{AccountKey, balances, deposit, lock_accounts, save_accounts};
 pub(crate) use fence::pass;
 pub(crate) use payments::{
-    Payment, Settlement, Terms, find, insert, lock, lock_one, reason_name, settle, state_name,
-    update,
+    Payment, Settlement, Terms, find, insert, lock, lock_one, method_name, reason_name, settle,
+    state_name, update,
 };
 use sqlx::migrate::Migrator;
 pub(crate) use work::{Claimed, Due, claim, in_hand, put_back, put_off, set_aside};

@@ -130,12 +130,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, payments: &[Payment]) -> sql
         .map(|terms| Some(terms?.amount.currency.to_string()))
         .collect();
     let methods: Vec<Option<String>> = terms()
-        .map(|terms| {
-            Some(match terms?.method {
-                PaymentMethod::Wallet => "wallet".to_owned(),
-                PaymentMethod::Card { .. } => "card".to_owned(),
-            })
-        })
+        .map(|terms| Some(method_name(&terms?.method).to_owned()))
         .collect();
     let tokens: Vec<Option<String>> = terms()
         .map(|terms| match &terms?.method {
@@ -247,11 +242,7 @@ pub(crate) async fn settle(
             0
         },
         terms.amount.currency.as_str(),
-        if terms.method == PaymentMethod::Wallet {
-            "wallet"
-        } else {
-            "card"
-        },
+        method_name(&terms.method),
         settlement.operator,
         settlement.note,
     )
@@ -323,46 +314,52 @@ impl From<&[Payment]> for Columns {
     }
 }
 
-impl TryFrom<Row> for Payment {
-    type Error = sqlx::Error;
-
-    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
-        let method = match (row.method.as_deref(), row.card_token) {
+impl Row {
+    /// Returns the method of the charge; `None` on a tombstone.
+    fn method(&self) -> sqlx::Result<Option<PaymentMethod>> {
+        Ok(match (self.method.as_deref(), self.card_token.as_deref()) {
             (None, _) => None,
             (Some("wallet"), _) => Some(PaymentMethod::Wallet),
             (Some("card"), Some(token)) => Some(PaymentMethod::Card {
                 token: token.parse().map_err(|_| damaged("card_token"))?,
             }),
             _ => return Err(damaged("method")),
-        };
-        let terms = match (
-            row.customer_id,
-            row.amount_minor,
-            row.currency,
+        })
+    }
+
+    /// Takes the terms of the charge; `None` on a tombstone.
+    fn take_terms(&mut self) -> sqlx::Result<Option<Terms>> {
+        let method = self.method()?;
+        let (Some(customer), Some(amount), Some(currency), Some(method), Some(lines)) = (
+            self.customer_id.as_deref(),
+            self.amount_minor,
+            self.currency.as_deref(),
             method,
-            row.lines,
-        ) {
-            (Some(customer), Some(amount), Some(currency), Some(method), Some(lines)) => {
-                Some(Terms {
-                    customer: customer.parse().map_err(|_| damaged("customer_id"))?,
-                    amount: Money::new(amount, currency.parse().map_err(|_| damaged("currency"))?),
-                    method,
-                    lines: lines.0,
-                })
-            }
-            _ => None,
+            self.lines.take(),
+        ) else {
+            return Ok(None);
         };
-        let state = match row.state.as_str() {
+        Ok(Some(Terms {
+            customer: customer.parse().map_err(|_| damaged("customer_id"))?,
+            amount: Money::new(amount, currency.parse().map_err(|_| damaged("currency"))?),
+            method,
+            lines: lines.0,
+        }))
+    }
+
+    /// Returns the state of a payment on these terms.
+    fn state(&self, terms: Option<&Terms>) -> sqlx::Result<State> {
+        Ok(match self.state.as_str() {
             "charging" => State::Charging {
-                cancel_requested: row.cancel_requested,
+                cancel_requested: self.cancel_requested,
             },
-            "captured" => State::Captured(match terms.as_ref().map(|terms| &terms.method) {
+            "captured" => State::Captured(match terms.map(|terms| &terms.method) {
                 Some(PaymentMethod::Wallet) => Method::Wallet,
                 Some(PaymentMethod::Card { .. }) => Method::Card,
                 None => return Err(damaged("method")),
             }),
             "declined" => State::Declined(
-                row.decline_reason
+                self.decline_reason
                     .as_deref()
                     .and_then(reason_named)
                     .ok_or_else(|| damaged("decline_reason"))?,
@@ -372,7 +369,16 @@ impl TryFrom<Row> for Payment {
             "void" => State::Void,
             "settled" => State::Settled,
             _ => return Err(damaged("state")),
-        };
+        })
+    }
+}
+
+impl TryFrom<Row> for Payment {
+    type Error = sqlx::Error;
+
+    fn try_from(mut row: Row) -> sqlx::Result<Self> {
+        let terms = row.take_terms()?;
+        let state = row.state(terms.as_ref())?;
         Ok(Self {
             order_id: OrderId(row.order_id),
             state,
@@ -416,6 +422,13 @@ pub(crate) fn state_name(state: State) -> &'static str {
         State::Refunded => "refunded",
         State::Void => "void",
         State::Settled => "settled",
+    }
+}
+
+pub(crate) fn method_name(method: &PaymentMethod) -> &'static str {
+    match method {
+        PaymentMethod::Wallet => "wallet",
+        PaymentMethod::Card { .. } => "card",
     }
 }
 
