@@ -10,6 +10,7 @@ use contracts::{
 use holdfast::{failpoint, messaging::Received, outbox};
 use metrics::counter;
 use sqlx::PgConnection;
+use tracing::Span;
 
 use super::{Command, PUBLISHING, Request, answer};
 use crate::{
@@ -116,39 +117,29 @@ impl<'a> Batch<'a> {
             self.tally
                 .add(counter!("reservations_total", "outcome" => outcome), 1);
         }
-        let lines = match (current, request) {
-            (Some(current), _) => current.lines.clone(),
-            (None, Request::Reserve(lines)) if state == State::Reserved => lines.clone(),
-            (None, _) => Vec::new(),
-        };
         let order_version = current
             .map_or(0, |current| current.order_version)
             .max(command.order_version);
-        // An undo that came first names no lines.
-        if !lines.is_empty() {
-            OrderFacts::of(command.order)
-                .items(lines.iter().map(|line| line.quantity.get()))
-                .describe(span);
-        }
+        let reservation = Reservation {
+            order_id: command.order,
+            lines: lines(current, request, &state),
+            state,
+            order_version,
+            updated_at: time::OffsetDateTime::UNIX_EPOCH, // set by the database
+        };
+        describe(&reservation, span);
         if let Some((from, to)) = moves {
-            self.move_units(&lines, from, to)?;
+            self.move_units(&reservation.lines, from, to)?;
             if let (Shelf::WrittenOff, Request::Settle { operator, note }) = (to, request) {
                 self.settlements.push(Settling {
                     order: command.order,
-                    lines: lines.clone(),
+                    lines: reservation.lines.clone(),
                     was_sold: from == Shelf::Sold,
                     operator,
                     note,
                 });
             }
         }
-        let reservation = Reservation {
-            order_id: command.order,
-            state,
-            lines,
-            order_version,
-            updated_at: time::OffsetDateTime::UNIX_EPOCH, // set by the database
-        };
         if let Some(answer) = answer {
             let publishing = PUBLISHING.because_of(event);
             let row = || answer::message(&publishing, command.answering(), &reservation, answer);
@@ -198,6 +189,24 @@ impl<'a> Batch<'a> {
         }
         outbox::enqueue(conn, &self.messages).await?;
         Ok(self.tally)
+    }
+}
+
+/// Returns the lines of a reservation: those that it has, or those that it is about to set aside.
+fn lines(current: Option<&Reservation>, request: &Request, state: &State) -> Vec<OrderLine> {
+    match (current, request) {
+        (Some(current), _) => current.lines.clone(),
+        (None, Request::Reserve(lines)) if *state == State::Reserved => lines.clone(),
+        (None, _) => Vec::new(),
+    }
+}
+
+/// Describes a reservation on the span of its message. An undo that came first names no lines.
+fn describe(reservation: &Reservation, span: &Span) {
+    if !reservation.lines.is_empty() {
+        OrderFacts::of(reservation.order_id)
+            .items(reservation.lines.iter().map(|line| line.quantity.get()))
+            .describe(span);
     }
 }
 
