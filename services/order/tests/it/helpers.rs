@@ -35,32 +35,12 @@ pub(crate) async fn spawn_app() -> Orders {
 
 /// Starts the service with additional arguments.
 pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
-    let (database, stock, vhost, elsewhere) = tokio::join!(
+    let (database, vhost, inventory) = tokio::join!(
         Database::create("order"),
-        Database::create("inventory"),
         Vhost::of("order"),
-        ELSEWHERE.get_or_init(|| Vhost::of("inventory"))
+        spawn_inventory()
     );
-    // On another virtual host: here inventory only knows prices, and the tests publish its events.
-    let mut all = arguments("inventory", stock.url());
-    all.extend(broker_arguments(elsewhere, "inventory"));
-    let inventory =
-        inventory::App::build(inventory::Config::parse_from(all)).expect("it is put together");
-    let address = inventory.address().expect("it is bound");
-    let inventory = TestApp::start(address, stock, |shutdown| inventory.run(shutdown)).await;
-    for (sku, price, currency) in [
-        ("TEA", 690, "EUR"),
-        ("CUP", 850, "EUR"),
-        ("CARD", 2500, "USD"),
-    ] {
-        let product = json!({ "name": sku, "price_minor": price, "currency": currency });
-        let path = format!("/operator/products/{sku}");
-        answer(inventory.as_operator(Method::PUT, &path).json(&product))
-            .await
-            .expect(204);
-    }
-
-    let prices = Proxy::start(address).await;
+    let prices = Proxy::start(inventory.address()).await;
     let broker = Proxy::start(vhost.server()).await;
     let line = Proxy::start(database.server()).await;
     let probe = Probe::attach(&vhost).await;
@@ -95,6 +75,32 @@ pub(crate) async fn spawn_app_with(more: &[&str]) -> Orders {
         broker,
         database: line,
     }
+}
+
+/// Starts an inventory that only knows prices: it is on another virtual host, and the tests publish its events.
+async fn spawn_inventory() -> TestApp {
+    let (stock, elsewhere) = tokio::join!(
+        Database::create("inventory"),
+        ELSEWHERE.get_or_init(|| Vhost::of("inventory"))
+    );
+    let mut all = arguments("inventory", stock.url());
+    all.extend(broker_arguments(elsewhere, "inventory"));
+    let inventory =
+        inventory::App::build(inventory::Config::parse_from(all)).expect("it is put together");
+    let address = inventory.address().expect("it is bound");
+    let inventory = TestApp::start(address, stock, |shutdown| inventory.run(shutdown)).await;
+    for (sku, price, currency) in [
+        ("TEA", 690, "EUR"),
+        ("CUP", 850, "EUR"),
+        ("CARD", 2500, "USD"),
+    ] {
+        let product = json!({ "name": sku, "price_minor": price, "currency": currency });
+        let path = format!("/operator/products/{sku}");
+        answer(inventory.as_operator(Method::PUT, &path).json(&product))
+            .await
+            .expect(204);
+    }
+    inventory
 }
 
 /// Returns an order of two teas, paid from the wallet.
