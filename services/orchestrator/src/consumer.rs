@@ -125,12 +125,36 @@ fn request(event: &Incoming) -> Result<Request, Undecodable> {
 
 /// Decodes a reply. It finds its saga and step by the key of the command that it replies to.
 fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
+    let (order, outcome, detail) = said(event)?;
+    let Key {
+        saga,
+        step,
+        direction,
+    } = replied_to(event, order)?;
+    let (kind, _version) = event.kind.rsplit_once('.').unwrap_or((&event.kind, ""));
+    let answer = Answer {
+        kind: kind.to_owned(),
+        detail,
+    };
+    Ok(Reply {
+        saga,
+        heard: Heard::Reply {
+            step,
+            direction,
+            outcome,
+            answer,
+        },
+    })
+}
+
+/// Decodes what a reply says: its order, the outcome, and the reason of a refusal.
+fn said(event: &Incoming) -> Result<(OrderId, Outcome, Option<String>), Undecodable> {
     /// Decodes the payload as `M`. Only the order's id is needed.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {
         decode::<M>(event).map(|message| message.order_id())
     }
     let done = |order| (order, Outcome::Done, None);
-    let (order, outcome, detail) = match event.kind.as_str() {
+    Ok(match event.kind.as_str() {
         PaymentCompleted::TYPE => done(order::<PaymentCompleted>(event)?),
         PaymentDeclined::TYPE => {
             let PaymentDeclined {
@@ -163,44 +187,32 @@ fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
         OrderCancelled::TYPE => done(order::<OrderCancelled>(event)?),
         NotificationQueued::TYPE => done(order::<NotificationQueued>(event)?),
         other => return Err(Undecodable::UnknownType(other.to_owned())),
-    };
+    })
+}
+
+/// Returns the key of the command that a reply about `order` answers. Errors if the command was not about that order,
+/// or went to another service.
+fn replied_to(event: &Incoming, order: OrderId) -> Result<Key, Undecodable> {
     let key = key_of(event)?;
     let malformed =
         |why: String| Undecodable::Malformed(format!("cloudEvents_idempotencykey {key:?}: {why}"));
-    let Key {
-        saga,
-        step,
-        direction,
-    } = key
+    let command: Key = key
         .parse()
         .map_err(|error: holdfast::saga::InvalidKey| malformed(error.to_string()))?;
     if ![Saga::PlaceOrder, Saga::UndoOrder]
         .iter()
-        .any(|of| saga_id(order, *of) == saga)
+        .any(|of| saga_id(order, *of) == command.saga)
     {
         return Err(malformed(format!("its saga is not one of order {order}")));
     }
     // A step that does not exist is reported when the reply is applied to its saga.
-    if participant(&step).is_some_and(|asked| source_of(&event.kind) != Some(asked)) {
+    if participant(&command.step).is_some_and(|asked| source_of(&event.kind) != Some(asked)) {
         return Err(Undecodable::Violation(format!(
-            "cloudEvents_idempotencykey {key:?}: {} does not carry out the step {step}",
-            event.source
+            "cloudEvents_idempotencykey {key:?}: {} does not carry out the step {}",
+            event.source, command.step
         )));
     }
-    let (kind, _version) = event.kind.rsplit_once('.').unwrap_or((&event.kind, ""));
-    let answer = Answer {
-        kind: kind.to_owned(),
-        detail,
-    };
-    Ok(Reply {
-        saga,
-        heard: Heard::Reply {
-            step,
-            direction,
-            outcome,
-            answer,
-        },
-    })
+    Ok(command)
 }
 
 /// Returns a reason as it is on the wire.
