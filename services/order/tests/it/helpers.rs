@@ -159,6 +159,25 @@ impl Orders {
         .await
     }
 
+    /// Acts on an order as an operator.
+    pub(crate) async fn act(&self, id: OrderId, action: &str, body: Value) -> Answer {
+        let path = format!("/operator/orders/{id}/{action}");
+        answer(self.app.as_operator(Method::POST, &path).json(&body)).await
+    }
+
+    /// Waits until an order is stuck, and returns the operator's view of it.
+    pub(crate) async fn wait_until_stuck(&self, id: OrderId) -> Value {
+        eventually(&format!("{id} is stuck"), || async {
+            let view = self.operator_view(id).await;
+            if view["stuck_since"].is_string() {
+                Ok(view)
+            } else {
+                Err(view)
+            }
+        })
+        .await
+    }
+
     /// Waits until an order is in this state, and returns it.
     pub(crate) async fn wait_for(&self, id: OrderId, state: &str, at_rest: bool) -> Value {
         eventually(&format!("{id} is {state}, at rest: {at_rest}"), || async {

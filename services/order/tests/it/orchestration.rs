@@ -11,7 +11,7 @@ use contracts::{
 use holdfast::messaging::Event;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Answer, Seen, answer, eventually};
+use testkit::{Seen, answer, eventually};
 use uuid::Uuid;
 
 use crate::helpers::{Orders, spawn_app, spawn_app_with, tea};
@@ -87,11 +87,6 @@ fn requests(orders: &Orders, id: OrderId, kind: &str) -> Vec<Seen> {
         );
     }
     requests
-}
-
-async fn operator(orders: &Orders, id: OrderId, what: &str, body: Value) -> Answer {
-    let path = format!("/operator/orders/{id}/{what}");
-    answer(orders.app.as_operator(Method::POST, &path).json(&body)).await
 }
 
 /// Checks that an orchestrated order publishes no event: other services would act on it by themselves.
@@ -513,15 +508,7 @@ async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
         orders.cancel("alice", id).await.expect(202);
     }
     for id in [pending, confirmed, cancelled, undone] {
-        let view = eventually("it is stuck", || async {
-            let view = orders.operator_view(id).await;
-            if view["stuck_since"].is_string() {
-                Ok(view)
-            } else {
-                Err(view)
-            }
-        })
-        .await;
+        let view = orders.wait_until_stuck(id).await;
         assert_eq!(view["awaits"], json!(["orchestrator"]));
     }
     // Each was asked for three times after its last change, with the same content and under the same key.
@@ -566,12 +553,13 @@ async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
 
     // The saga knows what its participants did, so it is settled there.
     let settle = json!({ "note": "n", "participants": ["payment"] });
-    let detail = operator(&orders, cancelled, "settle", settle)
+    let detail = orders
+        .act(cancelled, "settle", settle)
         .await
         .expect_problem(409, "conflict", None);
     assert!(detail.contains("cargo xtask sagas"), "{detail}");
     let note = json!({ "note": "the orchestrator is mended" });
-    let resumed = operator(&orders, undone, "resume", note.clone()).await;
+    let resumed = orders.act(undone, "resume", note.clone()).await;
     assert_eq!(resumed.expect(202)["stuck_since"], json!(null));
     all("to be undone at last", &|| starts(undone, "undo_order"), 5).await;
 
@@ -582,7 +570,8 @@ async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
         (&view["at_rest"], &view["stuck_since"]),
         (&json!(true), &json!(null))
     );
-    operator(&orders, confirmed, "resume", note)
+    orders
+        .act(confirmed, "resume", note)
         .await
         .expect_problem(409, "conflict", None);
     orders.stop().await;
@@ -608,7 +597,7 @@ async fn operator_cancels_only_pending_orders() {
     let (pending, confirmed) = (place(&orders).await, place(&orders).await);
     ask(&orders, &confirm(confirmed), "confirm").await;
     let note = json!({ "note": "fraud" });
-    let view = operator(&orders, pending, "cancel", note.clone()).await;
+    let view = orders.act(pending, "cancel", note.clone()).await;
     let view = view.expect(202);
     assert_eq!(
         (&view["state"], &view["reason"], &view["deeds"][0]["note"]),
@@ -619,7 +608,8 @@ async fn operator_cancels_only_pending_orders() {
         .wait_for("order.cancel_requested.v1", pending)
         .await;
     assert_eq!(requested.data["reason"], "operator");
-    operator(&orders, confirmed, "cancel", note)
+    orders
+        .act(confirmed, "cancel", note)
         .await
         .expect_problem(409, "conflict", None);
     assert_eq!(orders.order(confirmed).await["state"], "confirmed");

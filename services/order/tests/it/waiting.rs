@@ -68,15 +68,7 @@ async fn unanswered_order_is_swept_and_then_stuck() {
         .probe
         .wait_for_nth("order.cancelling.v1", id, 4)
         .await;
-    let view = eventually("it is stuck", || async {
-        let view = orders.operator_view(id).await;
-        if view["stuck_since"].is_string() {
-            Ok(view)
-        } else {
-            Err(view)
-        }
-    })
-    .await;
+    let view = orders.wait_until_stuck(id).await;
     assert_eq!(view["awaits"], json!(["payment", "inventory"]));
     assert_eq!(
         view["sweeps"], 3,
@@ -112,40 +104,26 @@ async fn unanswered_order_is_swept_and_then_stuck() {
         }
     })
     .await;
-    eventually("it is stuck again, without payment", || async {
-        let view = orders.operator_view(id).await;
-        if view["stuck_since"].is_string() && view["awaits"] == json!(["payment"]) {
-            Ok(())
-        } else {
-            Err(view)
-        }
-    })
-    .await;
+    let view = orders.wait_until_stuck(id).await;
+    assert_eq!(view["awaits"], json!(["payment"]));
 
-    let act = async |action: &str, body: serde_json::Value| {
-        answer(
-            orders
-                .app
-                .as_operator(Method::POST, &format!("/operator/orders/{id}/{action}"))
-                .json(&body),
-        )
-        .await
+    let settle = async |note: &str, participants: &[&str]| {
+        let body = json!({ "note": note, "participants": participants });
+        orders.act(id, "settle", body).await
     };
-    act("settle", json!({ "note": "n", "participants": [] }))
+    settle("n", &[])
         .await
         .expect_problem(422, "invalid-field", Some("participants"));
-    act("settle", json!({ "note": "", "participants": ["payment"] }))
+    settle("", &["payment"])
         .await
         .expect_problem(422, "invalid-field", Some("note"));
     // Inventory has answered, so it has nothing to settle.
-    act(
-        "settle",
-        json!({ "note": "n", "participants": ["inventory"] }),
-    )
-    .await
-    .expect_problem(409, "conflict", None);
+    settle("n", &["inventory"])
+        .await
+        .expect_problem(409, "conflict", None);
     let before = orders.probe.kinds(id).len();
-    act("resume", json!({ "note": "payment is mended" }))
+    orders
+        .act(id, "resume", json!({ "note": "payment is mended" }))
         .await
         .expect(202);
     eventually("it is asked again", || async {
@@ -157,21 +135,10 @@ async fn unanswered_order_is_swept_and_then_stuck() {
         }
     })
     .await;
-    eventually("it is stuck once more", || async {
-        let view = orders.operator_view(id).await;
-        if view["stuck_since"].is_string() {
-            Ok(())
-        } else {
-            Err(view)
-        }
-    })
-    .await;
-    act(
-        "settle",
-        json!({ "note": "paid by bank transfer", "participants": ["payment"] }),
-    )
-    .await
-    .expect(202);
+    orders.wait_until_stuck(id).await;
+    settle("paid by bank transfer", &["payment"])
+        .await
+        .expect(202);
     let settling = orders.probe.wait_for("order.settling.v1", id).await;
     assert_eq!(
         (
@@ -226,14 +193,7 @@ async fn operator_cancels_only_pending_orders() {
         .await;
     orders.probe.wait_for("order.confirmed.v1", confirmed).await;
     let cancel = async |id: contracts::value::OrderId| {
-        let path = format!("/operator/orders/{id}/cancel");
-        answer(
-            orders
-                .app
-                .as_operator(Method::POST, &path)
-                .json(&json!({ "note": "fraud" })),
-        )
-        .await
+        orders.act(id, "cancel", json!({ "note": "fraud" })).await
     };
     let view = cancel(pending).await.expect(202);
     assert_eq!(
@@ -247,8 +207,8 @@ async fn operator_cancels_only_pending_orders() {
     assert_eq!(orders.operator_view(confirmed).await["deeds"], json!([]));
     // An order that is not stuck is not settled.
     let settle = json!({ "note": "n", "participants": ["payment"] });
-    let path = format!("/operator/orders/{pending}/settle");
-    answer(orders.app.as_operator(Method::POST, &path).json(&settle))
+    orders
+        .act(pending, "settle", settle)
         .await
         .expect_problem(409, "conflict", None);
     orders.stop().await;
