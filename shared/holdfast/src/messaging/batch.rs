@@ -95,7 +95,7 @@ impl<H: Handler> Processor<H> {
         diverted.extend(self.apply(channel, &batch).await?);
         if !diverted.is_empty() {
             let counts = meter::Diverted::of(&self.queue, &diverted);
-            self.divert(channel, diverted).await?;
+            divert(&self.queue, &self.publisher, channel, diverted).await?;
             failpoint!("consumer.after_divert");
             counts.count(&self.queue);
         }
@@ -365,40 +365,45 @@ impl<H: Handler> Processor<H> {
             payload,
         }
     }
+}
 
-    /// Publishes the messages that go elsewhere, and returns only when the broker has all of them: after that their
-    /// originals are acknowledged.
-    async fn divert(&self, channel: &Channel, mut messages: Vec<Message>) -> Result<(), Ended> {
-        let mut delays = Backoff::RECONNECT.delays();
-        let mut paused = None;
-        loop {
-            // A received message may be too large to be sent once it carries its cause, and the publisher would refuse
-            // it for ever.
-            for message in &mut messages {
-                headers::cut(&mut message.headers, self.publisher.room());
-            }
-            let outcomes = self.publisher.publish(&messages).await;
-            let mut outcomes = outcomes.into_iter();
-            messages.retain(|message| match outcomes.next() {
-                Some(Outcome::Confirmed) => false,
-                Some(Outcome::Refused(error)) => {
-                    error!(routing_key = message.routing_key, %error, "the topology lacks a queue: cannot move a message");
-                    paused.get_or_insert_with(|| Paused::now(&self.queue));
-                    true
-                }
-                Some(Outcome::Unknown | Outcome::Nacked) | None => true,
-            });
-            if messages.is_empty() {
-                return Ok(());
-            }
-            delays.wait().await;
-            check_open(channel, &self.queue)?;
+/// Publishes the messages that go elsewhere, and returns only when the broker has all of them: after that their
+/// originals are acknowledged.
+pub(super) async fn divert(
+    queue: &str,
+    publisher: &Publisher,
+    channel: &Channel,
+    mut messages: Vec<Message>,
+) -> Result<(), Ended> {
+    let mut delays = Backoff::RECONNECT.delays();
+    let mut paused = None;
+    loop {
+        // A received message may be too large to be sent once it carries its cause, and the publisher would refuse
+        // it for ever.
+        for message in &mut messages {
+            headers::cut(&mut message.headers, publisher.room());
         }
+        let outcomes = publisher.publish(&messages).await;
+        let mut outcomes = outcomes.into_iter();
+        messages.retain(|message| match outcomes.next() {
+            Some(Outcome::Confirmed) => false,
+            Some(Outcome::Refused(error)) => {
+                error!(routing_key = message.routing_key, %error, "the topology lacks a queue: cannot move a message");
+                paused.get_or_insert_with(|| Paused::now(queue));
+                true
+            }
+            Some(Outcome::Unknown | Outcome::Nacked) | None => true,
+        });
+        if messages.is_empty() {
+            return Ok(());
+        }
+        delays.wait().await;
+        check_open(channel, queue)?;
     }
 }
 
 /// Ends a wait whose channel is gone: its batch is delivered again.
-fn check_open(channel: &Channel, queue: &str) -> Result<(), Ended> {
+pub(super) fn check_open(channel: &Channel, queue: &str) -> Result<(), Ended> {
     if channel.status().connected() {
         Ok(())
     } else {
