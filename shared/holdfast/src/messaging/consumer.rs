@@ -76,7 +76,7 @@ impl Consumers {
         );
         self.consumed
             .push((subscription, Box::new(processor), control));
-        let parking = Drain::new(queue, self.pool.clone());
+        let parking = Drain::new(queue, self.pool.clone(), self.publisher.clone());
         self.consumed
             .push((drain, Box::new(parking), Control::default()));
         self

@@ -21,6 +21,9 @@ pub(super) const PUT_OFF: &str = "holdfast-put-off";
 pub(super) const CAUSE: &str = "holdfast-cause";
 /// The header that explains [`CAUSE`] to people, in at most 500 characters.
 pub(super) const DETAIL: &str = "holdfast-detail";
+/// The header that counts how often a message went back to the end of its dead-letter queue, because the table of
+/// parked messages refused it.
+pub(super) const REFUSED: &str = "holdfast-refused";
 
 const PREFIX: &str = "cloudEvents_";
 /// The header of the message's id.
@@ -227,7 +230,7 @@ pub(super) fn resend(
 ) -> BTreeMap<String, String> {
     let is_retyped = attribute(headers, "type") != Some(kind);
     let mut headers = headers.clone();
-    for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL, CUT] {
+    for ours in [ATTEMPT, PUT_OFF, CAUSE, DETAIL, REFUSED, CUT] {
         headers.remove(ours);
     }
     headers.insert(format!("{PREFIX}specversion"), "1.0".to_owned());

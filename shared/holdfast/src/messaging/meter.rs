@@ -24,6 +24,11 @@ pub(super) fn describe() {
         Unit::Count,
         "Batches that lost a race in the database and ran again"
     );
+    describe_counter!(
+        "parking_refused_total",
+        Unit::Count,
+        "Times that the table of parked messages refused a message, which went back to the end of its dead-letter queue"
+    );
     describe_histogram!(
         "message_batch_size",
         Unit::Count,
@@ -53,6 +58,7 @@ pub(super) fn begin(queue: &str) {
         counter!("messages_total", "queue" => queue.to_owned(), "outcome" => outcome).increment(0);
     }
     counter!("message_conflicts_total", "queue" => queue.to_owned()).increment(0);
+    refused(queue, 0);
     gauge!("consumer_paused", "queue" => queue.to_owned()).set(0.0);
 }
 
@@ -96,6 +102,11 @@ pub(super) fn committed<'a>(
         // Another machine's clock may be ahead of ours.
         lag.record((now - written).as_seconds_f64().max(0.0));
     }
+}
+
+/// Counts messages that the table of parked messages refused, once the broker has them again.
+pub(super) fn refused(queue: &str, messages: usize) {
+    counter!("parking_refused_total", "queue" => queue.to_owned()).increment(messages as u64);
 }
 
 /// The numbers of messages that go elsewhere instead of taking effect.

@@ -2,11 +2,13 @@
 
 use holdfast::{messaging::parking, outbox, transaction};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use testkit::{Probe, Vhost, eventually};
 use uuid::Uuid;
 
-use crate::helpers::{Effects, KIND, Running, consume, database, effects, raw, wait_for_effects};
+use crate::helpers::{
+    Effects, KIND, Running, consume, database, effects, raw, wait_for_effects, wait_for_empty,
+};
 
 /// Returns a service with one parked message, which lacks its label.
 async fn one_parked() -> (PgPool, Vhost, Probe, Running, parking::Parked) {
@@ -169,6 +171,66 @@ async fn dropped_message_stays_listed_as_dropped() {
     );
     let missing = parking::discard(&mut conn, Uuid::now_v7(), "olga", "n").await;
     assert!(matches!(missing, Err(parking::Error::NotFound(_))));
+    running.stop().await;
+    vhost.delete().await;
+}
+
+/// A constraint of the table refuses one message. Until it is dropped, the message waits in its dead-letter queue.
+#[tokio::test]
+async fn message_that_cannot_be_stored_stops_no_other() {
+    let ((_, pool), vhost) = tokio::join!(database("refused"), Vhost::of("payment"));
+    let probe = Probe::attach(&vhost).await;
+    let malformed = || {
+        let order = Uuid::now_v7();
+        let data = json!({ "order_id": order, "amount_minor": 5, "do": "work" });
+        (order.to_string(), raw(KIND, &data))
+    };
+    let [refused, first, second] = [malformed(), malformed(), malformed()];
+    let constraint = format!(
+        "alter table parked_message add constraint not_this_one check (subject <> '{}')",
+        refused.0
+    );
+    sqlx::query(AssertSqlSafe(constraint))
+        .execute(&pool)
+        .await
+        .expect("a constraint");
+    let subjects = async |wanted: &[&String]| {
+        eventually(&format!("{wanted:?} are parked"), || async {
+            let parked = parking::list(&pool, "parked", None, 10)
+                .await
+                .expect("the table is there");
+            let rows = parked.iter();
+            let subjects: Vec<&String> = rows.filter_map(|row| row.subject.as_ref()).collect();
+            if subjects == wanted {
+                Ok(())
+            } else {
+                Err(format!("{subjects:?}"))
+            }
+        })
+        .await;
+    };
+
+    let running = consume(&vhost.url("payment"), &pool, Effects::new()).await;
+    probe.send(refused.1.clone()).await;
+    probe.send(first.1).await;
+    subjects(&[&first.0]).await;
+    // The refused message has been tried by now, and goes round the queue.
+    probe.send(second.1).await;
+    subjects(&[&first.0, &second.0]).await;
+
+    sqlx::query("alter table parked_message drop constraint not_this_one")
+        .execute(&pool)
+        .await
+        .expect("no constraint");
+    subjects(&[&first.0, &second.0, &refused.0]).await;
+    let parked = parking::list(&pool, "parked", None, 10)
+        .await
+        .expect("listed");
+    assert_eq!(
+        (parked[2].message_id, parked[2].cause.as_str()),
+        (refused.1.id, "malformed")
+    );
+    wait_for_empty(&vhost).await;
     running.stop().await;
     vhost.delete().await;
 }

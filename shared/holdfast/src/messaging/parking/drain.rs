@@ -4,19 +4,25 @@ use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use lapin::{Channel, message::Delivery, types::AMQPValue};
 use sqlx::{PgConnection, PgPool, types::Json};
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
+use crate::transaction::{Class, classify};
 use crate::{
     backoff::Backoff,
     failpoint, inbox,
     messaging::{
+        batch::{check_open, divert},
         dead,
-        event::{CAUSE, DETAIL, attribute, text_headers},
+        event::{CAUSE, DETAIL, REFUSED, attribute, text_headers},
         headers::CUT,
+        meter,
+        publisher::Publisher,
+        retry_exchange,
         subscription::{Ended, Item, Process},
         trace,
     },
+    outbox::Message,
     transaction,
 };
 
@@ -24,32 +30,85 @@ use crate::{
 pub(in crate::messaging) struct Drain {
     queue: String,
     pool: PgPool,
+    publisher: Publisher,
 }
 
 impl Drain {
-    pub(in crate::messaging) fn new(queue: String, pool: PgPool) -> Self {
-        Self { queue, pool }
+    pub(in crate::messaging) fn new(queue: String, pool: PgPool, publisher: Publisher) -> Self {
+        Self {
+            queue,
+            pool,
+            publisher,
+        }
     }
 
     async fn process(&self, channel: &Channel, batch: &[Item]) -> Result<(), Ended> {
-        let mut away = Backoff::RECONNECT.delays();
+        let mut refused = Vec::new();
+        let mut fewest = u32::MAX;
         for item in batch {
             let headers = text_headers(&item.delivery);
             let span = trace::of_delivery(&dead(&self.queue), &item.delivery, &headers);
-            // Only the database can fail here, so it is enough to wait for it.
-            while let Err(error) = self.store(item, &headers).instrument(span.clone()).await {
-                if away.failures() == 0 {
-                    warn!(queue = self.queue, %error, "cannot park: the database is unavailable");
+            let parked = self.park(channel, item, &headers).instrument(span);
+            if let Err(error) = parked.await? {
+                let times = times_refused(&headers);
+                if times == 0 {
+                    let id = item.parking_id();
+                    error!(queue = self.queue, message.id = %id, %error, "cannot park: back to the end of the dead-letter queue");
                 }
-                away.wait().await;
-                if !channel.status().connected() {
-                    return Err(Ended::Channel(self.queue.clone()));
-                }
+                fewest = fewest.min(times);
+                refused.push(self.requeued(item, headers, times.saturating_add(1)));
             }
-            away.reset();
+        }
+        if !refused.is_empty() {
+            // The wait is for a batch of nothing else, because others may be behind these.
+            if refused.len() == batch.len() {
+                Backoff::RECONNECT.wait(fewest).await;
+                check_open(channel, &self.queue)?;
+            }
+            let count = refused.len();
+            divert(&self.queue, &self.publisher, channel, refused).await?;
+            meter::refused(&self.queue, count);
         }
         failpoint!("parking.before_ack");
         Ok(())
+    }
+
+    /// Stores a message. Waits for the database for as long as another try may help; returns the error if none can: a
+    /// constraint, say, or a text that the database's encoding lacks.
+    async fn park(
+        &self,
+        channel: &Channel,
+        item: &Item,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<sqlx::Result<()>, Ended> {
+        let mut away = Backoff::RECONNECT.delays();
+        loop {
+            let error = match self.store(item, headers).await {
+                Err(error) if classify(&error) != Class::Other => error,
+                stored => return Ok(stored),
+            };
+            if away.failures() == 0 {
+                warn!(queue = self.queue, %error, "cannot park: the database is unavailable");
+            }
+            away.wait().await;
+            check_open(channel, &self.queue)?;
+        }
+    }
+
+    /// Returns a message that was refused `times`, addressed to the end of its dead-letter queue. It keeps its cause,
+    /// which the broker forgets.
+    fn requeued(&self, item: &Item, mut headers: BTreeMap<String, String>, times: u32) -> Message {
+        let (cause, detail) = cause(item, &headers);
+        headers.insert(CAUSE.to_owned(), cause);
+        headers.insert(DETAIL.to_owned(), detail);
+        headers.insert(REFUSED.to_owned(), times.to_string());
+        Message {
+            id: item.parking_id(),
+            exchange: retry_exchange(&self.queue),
+            routing_key: dead(&self.queue),
+            headers,
+            payload: item.delivery.data.clone(),
+        }
     }
 
     /// Stores a message, in one transaction. Leaves out one that is stored already, or that was handled meanwhile.
@@ -61,10 +120,7 @@ impl Drain {
             info!(queue = self.queue, message.id = %message_id, "not parked: it was handled meanwhile");
             return Ok(());
         }
-        let (cause, mut detail) = match (headers.get(CAUSE), headers.get(DETAIL)) {
-            (Some(cause), detail) => (cause.clone(), detail.cloned().unwrap_or_default()),
-            (None, _) => by_broker(&item.delivery),
-        };
+        let (cause, mut detail) = cause(item, headers);
         if let Some(cut) = headers.get(CUT) {
             detail = format!("{detail} (too large to be kept whole; left out: {cut})");
         }
@@ -137,6 +193,20 @@ impl New<'_> {
         .bind(self.payload)
         .fetch_one(conn)
         .await
+    }
+}
+
+/// Returns how often a message was refused before.
+fn times_refused(headers: &BTreeMap<String, String>) -> u32 {
+    let times = headers.get(REFUSED).and_then(|times| times.parse().ok());
+    times.unwrap_or(0)
+}
+
+/// Returns the cause and the detail of a message: its consumer's, or else the broker's.
+fn cause(item: &Item, headers: &BTreeMap<String, String>) -> (String, String) {
+    match (headers.get(CAUSE), headers.get(DETAIL)) {
+        (Some(cause), detail) => (cause.clone(), detail.cloned().unwrap_or_default()),
+        (None, _) => by_broker(&item.delivery),
     }
 }
 

@@ -25,7 +25,9 @@
 //!
 //! # Failure modes
 //!
-//! The database is unavailable: the dead-letter queue keeps the messages. Two operators act at once: the second is told
+//! The database is unavailable: the dead-letter queue keeps the messages. The table refuses one message by an error
+//! that no other try can help (a constraint, say): it is logged and counted, goes to the end of its dead-letter queue
+//! with its cause, and is tried again in its turn; the others are parked. Two operators act at once: the second is told
 //! the state that the first left.
 //!
 //! # Copying this
