@@ -50,7 +50,13 @@ async fn main() -> anyhow::Result<()> {
              docker run --rm --detach --publish 127.0.0.1:6379:6379 redis:8.0\n"
         );
     }
+    release_wakes_the_waiter(&ours, &theirs).await?;
+    scope_releases(&ours).await?;
+    loss_ends_the_work(&ours, &url).await?;
+    fence_refuses_the_overtaken_holder(&ours, &theirs, &url).await
+}
 
+async fn release_wakes_the_waiter(ours: &Locks, theirs: &Locks) -> anyhow::Result<()> {
     println!("1. One process holds it. Another waits without polling; the release wakes it.");
     let lock = ours.acquire(NAME, TTL, PATIENCE).await?;
     println!("   we hold it with fence {}", lock.fence());
@@ -77,18 +83,24 @@ async fn main() -> anyhow::Result<()> {
         lock.fence()
     );
     drop(lock);
+    Ok(())
+}
 
+async fn scope_releases(ours: &Locks) -> anyhow::Result<()> {
     println!("2. A scope releases whatever happens in it.");
     let answer = ours
         .with(NAME, TTL, PATIENCE, async |lock| lock.is_held())
         .await?;
     println!("   held inside: {answer}");
+    Ok(())
+}
 
+async fn loss_ends_the_work(ours: &Locks, url: &str) -> anyhow::Result<()> {
     println!("3. Redis loses the lock while we work. We are told, and the work is dropped.");
     let begun = Instant::now();
     let outcome = ours
         .with(NAME, TTL, PATIENCE, async |lock| {
-            steal(&url).await?;
+            steal(url).await?;
             println!("   still held, as far as we know: {}", lock.is_held());
             std::future::pending::<anyhow::Result<()>>().await
         })
@@ -97,11 +109,18 @@ async fn main() -> anyhow::Result<()> {
         Err(Error::Lost(name)) => println!("   {name} was lost; told after {:?}", begun.elapsed()),
         other => bail!("that should have been a loss: {other:?}"),
     }
+    Ok(())
+}
 
+async fn fence_refuses_the_overtaken_holder(
+    ours: &Locks,
+    theirs: &Locks,
+    url: &str,
+) -> anyhow::Result<()> {
     println!("4. A holder that was not told in time writes anyway. The account refuses it.");
     let mut account = Account::default();
     let slow = ours.acquire(NAME, TTL, PATIENCE).await?;
-    steal(&url).await?;
+    steal(url).await?;
     let quick = theirs.acquire(NAME, TTL, PATIENCE).await?;
     println!(
         "   two hold it: {} with fence {}, {} with fence {}",

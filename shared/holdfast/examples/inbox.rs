@@ -38,14 +38,26 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
          insert into wallet values (10000)",
     )
     .await?;
+    charged_twice_without_an_inbox(pool).await?;
+    charged_once_with_one(pool).await?;
+    death_before_the_commit(pool).await?;
+    two_processes_at_once(pool).await?;
+    batch_with_repetitions(pool).await?;
+    charge_that_is_sent_again(pool).await?;
+    pruning(pool).await
+}
 
+async fn charged_twice_without_an_inbox(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "1. Without an inbox: the consumer commits, dies before it acknowledges, and gets the message again."
     );
     careless(pool).await?;
     careless(pool).await?;
     println!("   the customer paid twice: {}", balance(pool).await?);
+    Ok(())
+}
 
+async fn charged_once_with_one(pool: &PgPool) -> anyhow::Result<()> {
     println!("\n2. With one: the same crash, the same redelivery.");
     let charge = Charge::new();
     for delivery in ["first", "second"] {
@@ -55,7 +67,10 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
             balance(pool).await?
         );
     }
+    Ok(())
+}
 
+async fn death_before_the_commit(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "\n3. It dies before it commits. Then the id is not recorded either, and the next delivery is the first one."
     );
@@ -64,7 +79,10 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!("   died: {}", balance(pool).await?);
     let new = handle(pool, &[charge], Crash::AfterCommit).await?;
     println!("   again: {new} new, {}", balance(pool).await?);
+    Ok(())
+}
 
+async fn two_processes_at_once(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "\n4. Two processes get it at the same instant (the broker took the first one for dead). One waits for the other."
     );
@@ -75,7 +93,10 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
         handle(pool, batch, Crash::Never),
     );
     println!("   {} + {} new, {}", one?, other?, balance(pool).await?);
+    Ok(())
+}
 
+async fn batch_with_repetitions(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "\n5. A batch is one transaction. Two of its three messages were handled before; one is in it twice."
     );
@@ -84,7 +105,10 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     let again = [batch[2], batch[0], batch[1], batch[2]];
     let new = handle(pool, &again, Crash::Never).await?;
     println!("   {new} new, {}", balance(pool).await?);
+    Ok(())
+}
 
+async fn charge_that_is_sent_again(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "\n6. Not covered: the same charge *sent* again, as a new message, because its sender got no reply."
     );
@@ -99,7 +123,10 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
         "   {new} new to the inbox; the charge's own key (the order) stopped it: {}",
         balance(pool).await?
     );
+    Ok(())
+}
 
+async fn pruning(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "\n7. Ids are kept for longer than the broker can hold a message, then pruned. These are too young:"
     );

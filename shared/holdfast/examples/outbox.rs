@@ -44,7 +44,15 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     };
     let broker = Broker::new();
     let relay = Running::start(&shop, &broker);
+    order_and_message_are_one_commit(&shop, &broker).await?;
+    process_dies_before_its_commit(&shop, &broker).await?;
+    broker_is_unavailable(&shop, &broker).await?;
+    message_cannot_be_routed(&shop, &broker, relay).await?;
+    relay_dies_before_the_confirm(&shop, &broker).await?;
+    two_relays_share_the_rows(&shop, &broker).await
+}
 
+async fn order_and_message_are_one_commit(shop: &Shop, broker: &Broker) -> anyhow::Result<()> {
     println!(
         "1. An order is placed. Its row and its message are committed together, then the relay publishes."
     );
@@ -55,13 +63,19 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
         let ms = begun.elapsed().as_secs_f64() * 1e3;
         println!("   the broker has it after {ms:.1} ms{what}");
     }
+    Ok(())
+}
 
+async fn process_dies_before_its_commit(shop: &Shop, broker: &Broker) -> anyhow::Result<()> {
     println!(
         "\n2. The process dies before it commits. There is no order, and no message about one."
     );
     shop.place("orders", Ending::Crash).await?;
-    println!("   {}", shop.counts(&broker).await?);
+    println!("   {}", shop.counts(broker).await?);
+    Ok(())
+}
 
+async fn broker_is_unavailable(shop: &Shop, broker: &Broker) -> anyhow::Result<()> {
     println!(
         "\n3. The broker is unavailable. Orders are accepted all the same; their messages wait."
     );
@@ -69,12 +83,19 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     for _ in 0..3 {
         shop.place("orders", Ending::Commit).await?;
     }
-    println!("   {}", shop.counts(&broker).await?);
+    println!("   {}", shop.counts(broker).await?);
     broker.is_up.send_replace(true);
     broker.has(5).await;
     shop.is_published().await?;
-    println!("   it is back: {}", shop.counts(&broker).await?);
+    println!("   it is back: {}", shop.counts(broker).await?);
+    Ok(())
+}
 
+async fn message_cannot_be_routed(
+    shop: &Shop,
+    broker: &Broker,
+    relay: Running,
+) -> anyhow::Result<()> {
     println!(
         "\n4. A message that the broker cannot route (no queue is bound to its exchange) is quarantined after two attempts,"
     );
@@ -85,7 +106,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     broker.refused(2).await;
     // The second refusal is stored when the relay's transaction commits; a relay that has stopped has committed.
     relay.stop().await?;
-    for row in outbox::quarantined(pool, 10).await? {
+    for row in outbox::quarantined(&shop.pool, 10).await? {
         let why = row.last_error.unwrap_or_default();
         println!(
             "   quarantined after {} attempts: exchange {:?}: {why}",
@@ -93,13 +114,16 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
         );
         println!("   the binding is repaired, and an operator releases the message");
         broker.knows.send_replace(vec!["orders", "typo"]);
-        outbox::release(pool, row.message_id).await?;
+        outbox::release(&shop.pool, row.message_id).await?;
     }
-    let relay = Running::start(&shop, &broker);
+    let relay = Running::start(shop, broker);
     broker.has(7).await;
     relay.stop().await?;
-    println!("   {}", shop.counts(&broker).await?);
+    println!("   {}", shop.counts(broker).await?);
+    Ok(())
+}
 
+async fn relay_dies_before_the_confirm(shop: &Shop, broker: &Broker) -> anyhow::Result<()> {
     println!(
         "\n5. The relay dies after the broker took a message, and before the confirm. The claim ends with its"
     );
@@ -108,12 +132,12 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     );
     let before = broker.taken.borrow().len();
     broker.answers.send_replace(false);
-    let relay = Running::start(&shop, &broker);
+    let relay = Running::start(shop, broker);
     let id = shop.place("orders", Ending::Commit).await?;
     broker.has(before + 1).await;
     relay.kill().await;
     broker.answers.send_replace(true);
-    let relay = Running::start(&shop, &broker);
+    let relay = Running::start(shop, broker);
     broker.has(before + 2).await;
     relay.stop().await?;
     let times = broker
@@ -125,15 +149,15 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     println!(
         "   the broker has it {times} times. The receiver tells them apart: see the example `inbox`."
     );
+    Ok(())
+}
 
+async fn two_relays_share_the_rows(shop: &Shop, broker: &Broker) -> anyhow::Result<()> {
     println!(
         "\n6. Two relays, 500 messages: each row is claimed by one of them (`for update skip locked`)."
     );
     let before = broker.taken.borrow().len();
-    let relays = [
-        Running::start(&shop, &broker),
-        Running::start(&shop, &broker),
-    ];
+    let relays = [Running::start(shop, broker), Running::start(shop, broker)];
     for _ in 0..500 {
         shop.place("orders", Ending::Commit).await?;
     }
@@ -141,7 +165,7 @@ async fn tell(pool: &PgPool) -> anyhow::Result<()> {
     for relay in relays {
         relay.stop().await?;
     }
-    println!("   {}", shop.counts(&broker).await?);
+    println!("   {}", shop.counts(broker).await?);
     Ok(())
 }
 
