@@ -20,15 +20,15 @@ use std::{sync::Arc, time::Duration};
 use holdfast::{
     inbox,
     messaging::{
-        Consumers, Error, Event, Handler, Incoming, Publisher, Received, Subscription, Undecodable,
-        retry_exchange,
+        Consumers, Controls, Error, Event, Handler, Incoming, Publisher, Received, Subscription,
+        Undecodable, retry_exchange,
     },
     outbox::{self, Config, Message, Publisher as _, Relay, Waker},
     transaction,
 };
 use serde_json::{Value, json};
 use sqlx::{Executor, PgConnection, PgPool};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -50,6 +50,17 @@ async fn with_queues(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
+    create_tables(pool).await?;
+    let services = Services::start(pool, queues).await;
+    services.one_order().await?;
+    services.paused_queue().await?;
+    services.message_five_times().await?;
+    services.message_without_a_queue().await;
+    services.unavailable_ledger().await?;
+    services.stop().await
+}
+
+async fn create_tables(pool: &PgPool) -> anyhow::Result<()> {
     for migrator in [
         outbox::migrator(),
         inbox::migrator(),
@@ -66,125 +77,169 @@ async fn tell(pool: &PgPool, queues: &broker::Queues) -> anyhow::Result<()> {
          )",
     )
     .await?;
-
-    // The shop: a relay publishes what it commits.
-    let shop = Shop {
-        pool: pool.clone(),
-        waker: Waker::default(),
-        queue: queues.queue.clone(),
-    };
-    let publisher = Publisher::new(&queues.url, "example publisher");
-    let relay = Relay::new(
-        pool.clone(),
-        publisher.clone(),
-        shop.waker.clone(),
-        Config::default(),
-    );
-    // Payment: it consumes on a connection of its own.
-    let payment = Payment {
-        account: Arc::new(watch::Sender::new(true)),
-        commits: Arc::default(),
-    };
-    let subscription = Subscription {
-        retries: 1,
-        ..Subscription::new(&queues.queue)
-    };
-    let consumers = Consumers::new(
-        &queues.url,
-        "example consumer",
-        publisher.clone(),
-        pool.clone(),
-    )
-    .consume(subscription, payment.clone());
-    let (consuming, controls) = (consumers.link(), consumers.controls());
-    let shutdown = CancellationToken::new();
-    let running = [
-        tokio::spawn(relay.run(shutdown.clone())),
-        tokio::spawn(consumers.run(shutdown.clone())),
-    ];
-    consuming.up().await;
-
-    println!(
-        "1. From commit to commit: outbox, confirm, delivery, inbox and effect, acknowledgement."
-    );
-    let begun = Instant::now();
-    shop.place(1).await?;
-    payment.has_charged(pool, 1).await?;
-    println!(
-        "   charged {:.0} ms later",
-        begun.elapsed().as_secs_f64() * 1e3
-    );
-
-    println!(
-        "\n2. 300 orders wait in the queue, whose consumer an operator paused. Then it resumes, a batch at a time."
-    );
-    controls.pause(&queues.queue, true);
-    shop.place(300).await?;
-    shop.is_published().await?;
-    let begun = Instant::now();
-    controls.pause(&queues.queue, false);
-    payment.has_charged(pool, 301).await?;
-    let (messages, transactions): (i64, i64) =
-        sqlx::query_as("select count(*), count(distinct transaction) from charge")
-            .fetch_one(pool)
-            .await?;
-    println!(
-        "   {} ms; {messages} messages so far, in {transactions} transactions",
-        begun.elapsed().as_millis()
-    );
-
-    println!(
-        "\n3. One message, published five times under one id, as by a relay that dies at the wrong moment."
-    );
-    let message = shop.message();
-    let five = vec![message; 5];
-    println!("   the broker: {:?}", publisher.publish(&five).await);
-    // Messages of one publisher arrive in order: once a later one is charged, these have been handled.
-    shop.place(1).await?;
-    payment.has_charged(pool, 303).await?;
-    println!(
-        "   {} charges: one more for the five, and one for the order that came after",
-        payment.charges(pool).await?
-    );
-
-    println!(
-        "\n4. A message that no queue is bound to. Without `mandatory` the publisher would get a confirm."
-    );
-    let lost = Message {
-        routing_key: "nobody".to_owned(),
-        ..shop.message()
-    };
-    println!("   {:?}", publisher.publish(&[lost]).await);
-
-    println!(
-        "\n5. Payment's ledger is unavailable for a while. The consumer keeps its batch and waits."
-    );
-    payment.account.send_replace(false);
-    shop.place(3).await?;
-    let asked = *payment.commits.borrow();
-    tokio::time::timeout(Duration::from_secs(1), payment.has_charged(pool, 306))
-        .await
-        .expect_err("it is unavailable");
-    println!(
-        "   after a second: {} commits since",
-        *payment.commits.borrow() - asked
-    );
-    payment.account.send_replace(true);
-    payment.has_charged(pool, 306).await?;
-    let attempts: i32 = sqlx::query_scalar("select max(attempt) from charge")
-        .fetch_one(pool)
-        .await?;
-    println!(
-        "   it is back, all three are charged, at attempt {attempts}: an outage costs no message an attempt"
-    );
-
-    // In order: batches in hand are finished and acknowledged.
-    shutdown.cancel();
-    for task in running {
-        task.await?;
-    }
-    publisher.close().await;
     Ok(())
+}
+
+/// The shop and payment, while they run.
+struct Services {
+    pool: PgPool,
+    shop: Shop,
+    payment: Payment,
+    publisher: Publisher,
+    /// The switches that pause a queue.
+    controls: Controls,
+    shutdown: CancellationToken,
+    running: [JoinHandle<()>; 2],
+}
+
+impl Services {
+    async fn start(pool: &PgPool, queues: &broker::Queues) -> Self {
+        // The shop: a relay publishes what it commits.
+        let shop = Shop {
+            pool: pool.clone(),
+            waker: Waker::default(),
+            queue: queues.queue.clone(),
+        };
+        let publisher = Publisher::new(&queues.url, "example publisher");
+        let relay = Relay::new(
+            pool.clone(),
+            publisher.clone(),
+            shop.waker.clone(),
+            Config::default(),
+        );
+        // Payment: it consumes on a connection of its own.
+        let payment = Payment {
+            account: Arc::new(watch::Sender::new(true)),
+            commits: Arc::default(),
+        };
+        let subscription = Subscription {
+            retries: 1,
+            ..Subscription::new(&queues.queue)
+        };
+        let consumers = Consumers::new(
+            &queues.url,
+            "example consumer",
+            publisher.clone(),
+            pool.clone(),
+        )
+        .consume(subscription, payment.clone());
+        let (consuming, controls) = (consumers.link(), consumers.controls());
+        let shutdown = CancellationToken::new();
+        let running = [
+            tokio::spawn(relay.run(shutdown.clone())),
+            tokio::spawn(consumers.run(shutdown.clone())),
+        ];
+        consuming.up().await;
+        Self {
+            pool: pool.clone(),
+            shop,
+            payment,
+            publisher,
+            controls,
+            shutdown,
+            running,
+        }
+    }
+
+    async fn one_order(&self) -> anyhow::Result<()> {
+        println!(
+            "1. From commit to commit: outbox, confirm, delivery, inbox and effect, acknowledgement."
+        );
+        let begun = Instant::now();
+        self.shop.place(1).await?;
+        self.payment.has_charged(&self.pool, 1).await?;
+        println!(
+            "   charged {:.0} ms later",
+            begun.elapsed().as_secs_f64() * 1e3
+        );
+        Ok(())
+    }
+
+    async fn paused_queue(&self) -> anyhow::Result<()> {
+        println!(
+            "\n2. 300 orders wait in the queue, whose consumer an operator paused. Then it resumes, a batch at a time."
+        );
+        self.controls.pause(&self.shop.queue, true);
+        self.shop.place(300).await?;
+        self.shop.is_published().await?;
+        let begun = Instant::now();
+        self.controls.pause(&self.shop.queue, false);
+        self.payment.has_charged(&self.pool, 301).await?;
+        let (messages, transactions): (i64, i64) =
+            sqlx::query_as("select count(*), count(distinct transaction) from charge")
+                .fetch_one(&self.pool)
+                .await?;
+        println!(
+            "   {} ms; {messages} messages so far, in {transactions} transactions",
+            begun.elapsed().as_millis()
+        );
+        Ok(())
+    }
+
+    async fn message_five_times(&self) -> anyhow::Result<()> {
+        println!(
+            "\n3. One message, published five times under one id, as by a relay that dies at the wrong moment."
+        );
+        let message = self.shop.message();
+        let five = vec![message; 5];
+        println!("   the broker: {:?}", self.publisher.publish(&five).await);
+        // Messages of one publisher arrive in order: once a later one is charged, these have been handled.
+        self.shop.place(1).await?;
+        self.payment.has_charged(&self.pool, 303).await?;
+        println!(
+            "   {} charges: one more for the five, and one for the order that came after",
+            self.payment.charges(&self.pool).await?
+        );
+        Ok(())
+    }
+
+    async fn message_without_a_queue(&self) {
+        println!(
+            "\n4. A message that no queue is bound to. Without `mandatory` the publisher would get a confirm."
+        );
+        let lost = Message {
+            routing_key: "nobody".to_owned(),
+            ..self.shop.message()
+        };
+        println!("   {:?}", self.publisher.publish(&[lost]).await);
+    }
+
+    async fn unavailable_ledger(&self) -> anyhow::Result<()> {
+        println!(
+            "\n5. Payment's ledger is unavailable for a while. The consumer keeps its batch and waits."
+        );
+        let payment = &self.payment;
+        payment.account.send_replace(false);
+        self.shop.place(3).await?;
+        let asked = *payment.commits.borrow();
+        let charged = payment.has_charged(&self.pool, 306);
+        tokio::time::timeout(Duration::from_secs(1), charged)
+            .await
+            .expect_err("it is unavailable");
+        println!(
+            "   after a second: {} commits since",
+            *payment.commits.borrow() - asked
+        );
+        payment.account.send_replace(true);
+        payment.has_charged(&self.pool, 306).await?;
+        let attempts: i32 = sqlx::query_scalar("select max(attempt) from charge")
+            .fetch_one(&self.pool)
+            .await?;
+        println!(
+            "   it is back, all three are charged, at attempt {attempts}: an outage costs no message an attempt"
+        );
+        Ok(())
+    }
+
+    /// Stops in order: batches in hand are finished and acknowledged.
+    async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        for task in self.running {
+            task.await?;
+        }
+        self.publisher.close().await;
+        Ok(())
+    }
 }
 
 /// The service that takes orders.

@@ -32,18 +32,7 @@ pub(crate) struct Queues {
 impl Queues {
     /// Declares the queues on the broker of `AMQP_URL`, with a delay queue for each of `delays`.
     pub(crate) async fn create(example: &str, delays: &[Duration]) -> anyhow::Result<Self> {
-        let url = std::env::var("AMQP_URL").ok().with_context(|| {
-            format!(
-                "this example needs a RabbitMQ. Either\n\n    \
-                 cargo xtask example {example}\n\n\
-                 which starts private servers, or set AMQP_URL to one on which you may declare queues:\n\n    \
-                 docker run --rm --detach --publish 127.0.0.1:5672:5672 rabbitmq:4\n    \
-                 export AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f\n"
-            )
-        })?;
-        let connection = Connection::connect(&url, ConnectionProperties::default())
-            .await
-            .context("no connection to the RabbitMQ of AMQP_URL")?;
+        let (url, connection) = connect(example).await?;
         let queue = format!("holdfast.example.{}", Uuid::now_v7().simple());
         let exchange = retry_exchange(&queue);
         let exchange_is_ours = !exists(&connection, &exchange).await?;
@@ -62,22 +51,28 @@ impl Queues {
             .await?;
         let mut queues = Self {
             url,
-            queue: queue.clone(),
-            exchange: exchange.clone(),
+            queue,
+            exchange,
             connection,
             channel,
             names: Vec::new(),
             exchange_is_ours,
         };
+        queues.declare_all(delays).await?;
+        Ok(queues)
+    }
 
+    /// Declares the queue to consume, its delays and its dead-letter queue.
+    async fn declare_all(&mut self, delays: &[Duration]) -> anyhow::Result<()> {
+        let queue = self.queue.clone();
         // The broker itself dead-letters a message that kills its consumer again and again. The limit is high, so that
         // it affects no other.
         let work = [
             ("x-delivery-limit", AMQPValue::LongInt(100)),
-            ("x-dead-letter-exchange", text(&exchange)),
+            ("x-dead-letter-exchange", text(&self.exchange)),
             ("x-dead-letter-routing-key", text(&format!("{queue}.dead"))),
         ];
-        queues.declare(&queue, &work).await?;
+        self.declare(&queue, &work).await?;
         for (place, delay) in (1..).zip(delays) {
             // Without a consumer: a message that was in it for `delay` goes back to the queue that it came from.
             let wait = [
@@ -88,14 +83,12 @@ impl Queues {
                 ("x-dead-letter-exchange", text("")),
                 ("x-dead-letter-routing-key", text(&queue)),
             ];
-            queues
-                .declare(&format!("{queue}.retry.{place}"), &wait)
+            self.declare(&format!("{queue}.retry.{place}"), &wait)
                 .await?;
         }
         // Without this limit RabbitMQ 4 drops a message after 20 deliveries.
         let dead = [("x-delivery-limit", AMQPValue::LongInt(1_000_000_000))];
-        queues.declare(&format!("{queue}.dead"), &dead).await?;
-        Ok(queues)
+        self.declare(&format!("{queue}.dead"), &dead).await
     }
 
     /// Declares a durable, replicated queue, bound to the delays' exchange by its name.
@@ -147,6 +140,23 @@ impl Queues {
         self.connection.close(200, "bye".into()).await?;
         Ok(())
     }
+}
+
+/// Connects to the broker of `AMQP_URL`, or says how to get one.
+async fn connect(example: &str) -> anyhow::Result<(String, Connection)> {
+    let url = std::env::var("AMQP_URL").ok().with_context(|| {
+        format!(
+            "this example needs a RabbitMQ. Either\n\n    \
+             cargo xtask example {example}\n\n\
+             which starts private servers, or set AMQP_URL to one on which you may declare queues:\n\n    \
+             docker run --rm --detach --publish 127.0.0.1:5672:5672 rabbitmq:4\n    \
+             export AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f\n"
+        )
+    })?;
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .context("no connection to the RabbitMQ of AMQP_URL")?;
+    Ok((url, connection))
 }
 
 /// Returns whether the exchange exists. On a channel of its own, because the broker closes it if not.
