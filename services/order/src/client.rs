@@ -1,5 +1,8 @@
-//! Prices, from inventory. The request has no effect, so it is retried within the customer's deadline. While inventory
-//! is unavailable, the prices that it last named are used for a while.
+//! A client for the prices of products, which inventory decides (`prices` in `services/inventory/src/http.rs`).
+//! `domain/pricing.rs` computes an order's amount from them.
+//!
+//! The request has no effect, so it is retried within the customer's deadline. While inventory is unavailable, the
+//! prices that it last returned are used for a while.
 
 mod cache;
 

@@ -38,7 +38,8 @@
 //!
 //! # Copying this
 //!
-//! This folder, and the crates `sqlx` (PostgreSQL) and `uuid`. Run [`migrator`] on the service's own database.
+//! This folder, and the crates `sqlx` (PostgreSQL) and `uuid`. Run [`migrator`] on the service's own database. Here
+//! `messaging/batch.rs` calls [`admit`] for every batch (`transact`) and handles only the messages that are new.
 //!
 //! Sources: Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns", "Idempotent Receiver"; Chris Richardson,
 //! "Microservices Patterns", 3.3.6.

@@ -1,4 +1,10 @@
 //! All decisions about a saga: [`transition`], pure and total. The executor only carries them out.
+//!
+//! `go_back` begins the compensation. A saga turns around for one of three reasons:
+//!
+//! - a step up to and including the pivot was refused;
+//! - the last attempt of a step before the pivot had no reply;
+//! - the saga was cancelled before the pivot's command was written.
 
 use super::{
     plan::Plan,
