@@ -1,4 +1,4 @@
-//! Leased work: a call that a row asks for is made, although workers die. Needs a PostgreSQL.
+//! Leased work: a call that a row requests is made, even if workers die. Needs a PostgreSQL.
 //!
 //! ```console
 //! $ cargo xtask example leased_work   # starts a private PostgreSQL, or:

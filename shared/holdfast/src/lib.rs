@@ -9,7 +9,7 @@
 //! | [`inbox`] | a message that arrives twice takes effect once |
 //! | [`messaging`] | confirmed publishing, batching consumers, delayed retry, parking, over AMQP 0-9-1 |
 //! | [`saga`] | a long transaction over several services ends, whatever happens |
-//! | [`leased_work`] | a call that a row asks for is made, although workers die |
+//! | [`leased_work`] | a call that a row requests is made, even if workers die |
 //! | [`backoff`] | the wait before the next attempt |
 //! | [`retry`] | repeating a failed call only where that is safe, and within a budget |
 //! | [`deadline`] | one time budget for a call and all the calls below it |

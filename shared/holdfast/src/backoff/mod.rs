@@ -144,7 +144,7 @@ impl Delays {
     }
 }
 
-/// Waits for `delay`. The only place where the project sleeps: to pace itself, never to wait for an event.
+/// Waits for `delay`. The only place where the project sleeps: to pace itself, never to wait for an event. Cancel safe.
 #[expect(
     clippy::disallowed_methods,
     reason = "pacing is what this module is for"

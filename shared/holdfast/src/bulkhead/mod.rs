@@ -66,7 +66,7 @@ mod sync {
         atomic::{AtomicUsize, Ordering},
     };
 
-    /// Returns this thread's number. Numbers are given in turn, whatever the threads' ids.
+    /// Returns this thread's number. Threads are numbered from 0, in the sequence of their first calls.
     #[inline]
     pub(super) fn thread_number() -> usize {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -171,9 +171,9 @@ pub struct Snapshot {
     pub in_use: usize,
     /// The calls that wait for a place.
     pub waiting: usize,
-    /// The limits that it was made with.
+    /// The limits that the bulkhead was made with.
     pub limits: Limits,
-    /// False while it is switched off.
+    /// False while the bulkhead is switched off.
     pub enabled: bool,
 }
 
@@ -226,7 +226,7 @@ impl Bulkhead {
     }
 
     /// Takes a place as [`Self::acquire`] does, but waits no longer than the caller's `time`. `time` is called only if
-    /// no place is free, because it may read the clock.
+    /// no place is free, because it may read the clock. Cancel safe.
     pub async fn acquire_within(&self, time: impl FnOnce() -> Duration) -> Result<Place<'_>, Full> {
         if let Some(place) = self.free_place() {
             return Ok(place);
@@ -247,14 +247,14 @@ impl Bulkhead {
         }
     }
 
-    /// Switches it off, so that every call is admitted, and on again. Calls that wait go on waiting.
+    /// Switches the bulkhead off, so that every call is admitted, or on again. Calls that wait keep waiting.
     ///
     /// For drills, and for the hour in which its limits turn out to be wrong.
     pub fn set_enabled(&self, enabled: bool) {
         self.0.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Returns the counts of now.
+    /// Returns the current counts, the limits and the switch.
     pub fn snapshot(&self) -> Snapshot {
         let (free, waiting) = self.0.places.free_and_waiting();
         Snapshot {

@@ -7,12 +7,12 @@ use crate::failpoint::{NotCompiledIn, compiled_in};
 /// The most messages that may be waiting to be damaged: each costs a search of every payload.
 const MOST: usize = 16;
 
-/// The queues and the texts by which the messages to be damaged are found. A std lock: held for a look, never across an
-/// await.
+/// The queues and the texts by which the messages to be damaged are found. A std lock: held for a search, never across
+/// an await.
 static WANTED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
-/// Asks that the next message of a queue whose payload contains this text be damaged. With more than 16 waiting, the
-/// oldest is forgotten. Fails in a build without failpoints.
+/// Requests damage to the next message of `queue` whose payload contains the text `containing`. At most 16 requests
+/// wait for their message; one more drops the oldest. Fails in a build without failpoints.
 pub fn damage(queue: &str, containing: &str) -> Result<(), NotCompiledIn> {
     compiled_in()?;
     let mut wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -23,8 +23,8 @@ pub fn damage(queue: &str, containing: &str) -> Result<(), NotCompiledIn> {
     Ok(())
 }
 
-/// Returns a damaged payload, in which a number `7` of the object has become the text `7?`, if this message of the
-/// queue is one to be damaged.
+/// Returns the payload with a number of its object, `7`, turned into a text, `"7?"`, if [`damage`] was requested for
+/// this message of `queue`; `None` if not.
 pub fn damaged(queue: &str, payload: &[u8]) -> Option<Vec<u8>> {
     let mut wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
     if wanted.is_empty() {

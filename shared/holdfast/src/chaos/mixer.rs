@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::failpoint::compiled_in;
 
-/// Returns the longest delay that `CONSUMER_CHAOS` asks for, in milliseconds; `None` if it is not set, or in a build
+/// Returns the longest delay, which `CONSUMER_CHAOS` sets in milliseconds; `None` if it is not set, or in a build
 /// without failpoints. Reads the variable once.
 pub fn longest_delay() -> Option<Duration> {
     static DELAY: OnceLock<Option<Duration>> = OnceLock::new();
@@ -36,7 +36,7 @@ pub fn longest_delay() -> Option<Duration> {
 /// The longest delay of all, a day. A point in time far beyond it does not fit the clock.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Things that wait, each until it is due: after a random delay of its own.
+/// Items that wait, each until it is due, after a random delay of its own. So they leave in another order.
 #[derive(Debug)]
 pub struct Mixer<T> {
     longest: Duration,
@@ -44,7 +44,7 @@ pub struct Mixer<T> {
 }
 
 impl<T> Mixer<T> {
-    /// Returns an empty one, with delays of up to `longest`, and at most a day.
+    /// Returns an empty mixer, with delays of up to `longest`, and at most a day.
     pub fn new(longest: Duration) -> Self {
         Self {
             longest: longest.min(DAY),
@@ -52,13 +52,13 @@ impl<T> Mixer<T> {
         }
     }
 
-    /// Adds a thing, which is due after a random delay.
+    /// Adds an item, which is due after a random delay.
     pub fn add(&mut self, thing: T) {
         let due = Instant::now() + self.longest.mul_f64(fastrand::f64());
         self.waiting.push((due, thing));
     }
 
-    /// Waits until the next thing is due, and takes it out; for ever if there is none. Cancel safe.
+    /// Waits until the next item is due, and takes it out. Never returns while there is none. Cancel safe.
     pub async fn next(&mut self) -> T {
         let first = self.waiting.iter().enumerate();
         let Some((index, due)) = first

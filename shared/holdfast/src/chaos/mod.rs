@@ -2,9 +2,9 @@
 //!
 //! # Problem
 //!
-//! A chaos experiment wants a consumer that gets every message twice, a publisher that dies between two messages, and a
-//! dependency that is cut off. Written into the patterns themselves, these switches are what everybody who copies a
-//! pattern has to cut out again.
+//! A chaos experiment needs a consumer that gets every message twice, a publisher that dies between two messages, and a
+//! dependency that is cut off. If these switches were written into the patterns themselves, everyone who copies a
+//! pattern would have to remove them.
 //!
 //! # Guarantee
 //!
@@ -17,11 +17,11 @@
 //! | [`Mixer`] | a stream of deliveries | keeps copies back, and gives them in another order |
 //! | [`damage`] | a payload | makes the next one that contains a text unreadable |
 //!
-//! With the feature `failpoints` they do what a test or an experiment asks for.
+//! With the feature `failpoints` they cause the faults that a test or an experiment requests.
 //!
 //! # Not guaranteed
 //!
-//! Anything without the feature: then nothing can be asked for, and each decorator passes on what it gets.
+//! Anything without the feature: then no fault can be requested, and each decorator passes on what it gets.
 //!
 //! # States
 //!
@@ -30,7 +30,8 @@
 //!
 //! # Failure modes
 //!
-//! A switch that is asked for in a build without failpoints is an error, not a fault that never comes.
+//! A fault that is requested in a build without failpoints is an error: an experiment must not wait for a fault that
+//! cannot happen.
 //!
 //! # Copying this
 //!

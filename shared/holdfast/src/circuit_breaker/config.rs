@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The longest value of every duration: sums must fit the clock, and a breaker that is open for a day is forgotten.
+/// The longest value of every duration: sums must fit the clock, and no breaker has a use for a longer one.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings of one breaker. Start from [`Config::default`] and change what differs.
@@ -32,7 +32,7 @@ pub enum Policy {
     },
     /// Too large a share of failed or slow calls among the latest. Each call takes a short lock.
     Rate {
-        /// The latest calls.
+        /// The calls that count as the latest.
         window: Window,
         /// The number of calls in the window below which the breaker does not open: one failure of one call is not
         /// "100 %". At least 1, and at most the size of a counted window.
@@ -47,11 +47,11 @@ pub enum Policy {
 /// The calls that count as the latest ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The last results, so many: 1 to 100 000, a byte each. Old failures stay until enough calls have pushed them out,
-    /// however long that takes.
+    /// The last results, this many of them: 1 to 100 000, a byte each. Old failures stay until enough calls have pushed
+    /// them out, however long that takes.
     Count(u32),
-    /// The results of the last so much time: 10 ms to a day. The window has ten parts, and a whole part leaves at once,
-    /// so it covers from nine tenths of the time to all of it. Each result reads the clock.
+    /// The results of the last period of this length: 10 ms to a day. The window has ten parts, and a whole part leaves
+    /// at once, so it covers from nine tenths of the time to all of it. Each result reads the clock.
     Time(Duration),
 }
 

@@ -86,7 +86,7 @@ impl Calls {
     }
 }
 
-/// Returns this thread's number. Numbers are given in turn, whatever the threads' ids.
+/// Returns this thread's number. Threads are numbered from 0, in the sequence of their first calls.
 #[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -84,7 +84,7 @@ impl fmt::Display for Event {
 /// The cause of a change of state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reason {
-    /// Closed to open: so many failures in a row.
+    /// Closed to open: this many failures in a row.
     ConsecutiveFailures(u32),
     /// Closed to open: the share of failures in the window, 0 to 1.
     FailureRate(f64),
@@ -123,7 +123,7 @@ impl fmt::Display for Reason {
 pub struct Snapshot {
     /// The state at that moment.
     pub state: State,
-    /// The time since it is in that state.
+    /// The time since the breaker entered that state.
     pub state_for: Duration,
     /// Calls since the breaker was made.
     pub calls: Calls,

@@ -77,7 +77,8 @@ impl Machine {
         }
     }
 
-    /// Admits a call or rejects it. An admitted call belongs to the generation after this.
+    /// Admits a call or rejects it. An admitted call belongs to the generation that is current when this function
+    /// returns.
     pub(super) fn acquire(&mut self, now: Instant) -> Result<(), Refused> {
         self.expire(now);
         match self.mode {
@@ -309,7 +310,7 @@ impl Machine {
         }
     }
 
-    /// Returns the changes since the last call of this, in order.
+    /// Takes the changes since the last call of this function, in order.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }

@@ -143,7 +143,7 @@ struct Inner {
 }
 
 impl Inner {
-    /// Returns the time of now, in nanoseconds since `made`; 0 if the policy does not look at durations.
+    /// Returns the current time, in nanoseconds since `made`; 0 if the policy does not look at durations.
     #[inline]
     fn begin(&self) -> u64 {
         match self.slow_from {
@@ -176,12 +176,12 @@ impl CircuitBreaker {
         self.inner.observer.name()
     }
 
-    /// Returns the settings that it was made with.
+    /// Returns the breaker's settings.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
 
-    /// Requests one call. Its result is recorded with the [`Permit`].
+    /// Requests a permit for one call; never waits. The caller records the call's result with the [`Permit`].
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Rejected> {
         let inner = &*self.inner;
@@ -194,10 +194,10 @@ impl CircuitBreaker {
         }
     }
 
-    /// Requests one call that has too little time to tell anything about the dependency: admitted as by
-    /// [`CircuitBreaker::try_acquire`] while the breaker is closed, and never as a probe.
+    /// Requests a permit for one call that has too little time to show whether the dependency works: it is admitted as
+    /// by [`CircuitBreaker::try_acquire`] while the breaker is closed, and never as a probe.
     ///
-    /// A probe that its caller abandons teaches nothing, and until then it takes the place of one that would. If no
+    /// A probe that its caller abandons shows nothing, and until then it takes the place of one that would. If no
     /// caller has more time, the breaker stays open.
     pub fn try_acquire_in_a_hurry(&self) -> Result<Permit<'_>, Rejected> {
         if !matches!(self.state(), State::Closed | State::ForcedClosed) {
@@ -239,7 +239,7 @@ impl CircuitBreaker {
     }
 
     /// Makes one call as [`CircuitBreaker::call`] does, with `class` to judge its result: for errors of other crates,
-    /// and for clients whose `Ok` may be a 503.
+    /// and for clients whose `Ok` may be a 503. Cancel safe if `op` is.
     pub async fn call_classed<T, E, F: Future<Output = Result<T, E>>>(
         &self,
         class: impl FnOnce(&Result<T, E>) -> Class,
@@ -251,13 +251,13 @@ impl CircuitBreaker {
         result.map_err(Error::Call)
     }
 
-    /// Returns the state as of the last call or command. One atomic load: it takes no notice of a wait that has ended
-    /// since.
+    /// Returns the state as of the last call or command. One atomic load: a wait that has ended since then is not
+    /// considered.
     pub fn state(&self) -> State {
         self.inner.shared.state()
     }
 
-    /// Returns the state, counts and rates of now, for an operator.
+    /// Returns the current state, counts and rates, for an operator.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         self.locked(|machine| {
@@ -292,7 +292,7 @@ impl CircuitBreaker {
         self.locked(|machine| machine.force_closed(Instant::now()));
     }
 
-    /// Closes the breaker and makes it automatic again, with nothing remembered. The calls of [`Snapshot::calls`] stay
+    /// Closes the breaker, makes it automatic again, and forgets all results. The calls of [`Snapshot::calls`] stay
     /// counted.
     pub fn reset(&self) {
         self.locked(|machine| machine.reset(Instant::now()));

@@ -26,8 +26,8 @@
 //! # Failure modes
 //!
 //! The runtime shuts down: its tasks are dropped where they are, so the rest is not run. A future that never ends holds
-//! what it has taken for ever. Abandoned work goes on costing: wrap the one exchange with the server that must not be
-//! cut in half, never a whole request.
+//! what it has taken for ever. Abandoned work still costs resources: wrap the one exchange with the server that must
+//! not be cut in half, never a whole request.
 //!
 //! ```
 //! use holdfast::completion::complete;

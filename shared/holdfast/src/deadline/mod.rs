@@ -61,8 +61,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// The deadline passed before the work ended. It may still have its effect: resolve that by an idempotency key, or ask
-/// again.
+/// The deadline passed before the work ended, and the work may still take effect: repeat it under an idempotency key,
+/// or look up its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline passed before there was an answer")]
 pub struct Exceeded;

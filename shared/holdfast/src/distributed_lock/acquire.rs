@@ -24,7 +24,7 @@ const AWAY: Backoff = match Backoff::new(Duration::from_millis(20), Duration::fr
 pub(super) enum Reply {
     /// The lock was granted.
     Mine(Lock),
-    /// Another holder has it, for so long unless it renews.
+    /// Another holder has the lock, for this time if it does not renew it.
     Taken(Duration),
 }
 
@@ -122,12 +122,13 @@ impl Claim {
                         error => return Err(error),
                     },
                 }
-                // If this call is cancelled from here on, the next in line asks at once.
+                // If this call is cancelled from here on, the next in line requests the lock at once.
                 *taken_until = None;
             }
             match self.note(last).await? {
                 Some(Reply::Mine(lock)) => {
-                    // The next in line asks Redis at that time, unless the release in this process wakes it before.
+                    // The next in line requests the lock at that time, unless a release in this process wakes it
+                    // before.
                     *taken_until = Some(Instant::now() + self.ttl + pause());
                     return Ok(lock);
                 }

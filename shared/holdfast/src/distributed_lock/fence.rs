@@ -1,4 +1,4 @@
-//! The number by which a database tells an old holder from a new one.
+//! The number by which a database distinguishes an old holder from a new one.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

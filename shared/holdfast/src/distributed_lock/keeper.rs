@@ -107,7 +107,7 @@ impl Keeper {
     }
 }
 
-/// Renews one lock, or tells its holder that it is lost.
+/// Renews one lock, or notifies its holder that it is lost.
 async fn renew(locks: Arc<Inner>, held: Arc<Held>) {
     let delays = Backoff::new(held.ttl / 60, held.ttl / 10).expect("a time to live is long");
     let renewed = timeout_at(held.until(), async {
@@ -139,13 +139,14 @@ async fn renew(locks: Arc<Inner>, held: Arc<Held>) {
 }
 
 impl Inner {
-    /// Tells the holder that the lock is lost, unless it was released meanwhile.
+    /// Notifies the holder that the lock is lost, unless it was released meanwhile.
     pub(super) fn lose(&self, held: &Held, why: &str) {
         if self.keeper.forget(held) {
             self.meter.lost.increment(1);
             warn!(lock = %held.name, fence = %held.fence, why, "lost a lock");
             held.lost().cancel();
-            // Another process may hold it now, and its lock has no flag from our waiters: the first in line asks again.
+            // Another process may hold it now, and its lock has no flag from our waiters: the first in line requests it
+            // again.
             self.lines.wake(held.name.key());
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Held {
     pub(super) token: Uuid,
     pub(super) fence: Fence,
     pub(super) ttl: Duration,
-    /// Cancelled when the holder must stop. Made on first use: most locks are released before their holder asks for it.
+    /// Cancelled when the holder must stop. Made on first use: most holders never use it.
     lost: OnceLock<CancellationToken>,
     times: Mutex<Times>,
 }

@@ -49,22 +49,22 @@ impl Lock {
         self.held.fence
     }
 
-    /// Returns the holder's id: new for each acquisition, unique across processes. By it the database also tells apart
-    /// two holders of one fence, which takes a Redis that forgot some of its count, and unlucky timing.
+    /// Returns the holder's id: new for each acquisition, unique across processes. By it the database also
+    /// distinguishes two holders of one fence, which exist only if Redis lost some of its count at an unlucky moment.
     pub fn token(&self) -> Uuid {
         self.held.token
     }
 
-    /// Returns whether no other process can hold it now, as far as this process' clock and Redis' memory can be
+    /// Returns true if no other process can hold the lock now, as far as this process' clock and Redis' memory can be
     /// trusted.
     ///
-    /// Also right in a process that was stopped and resumes. False is final; true may be outdated before the next line
-    /// runs: only the check of the fence is made as late as the write.
+    /// The result is right even in a process that was stopped and resumes. False is final; true may be outdated before
+    /// the next line runs: only the check of the fence is made as late as the write.
     pub fn is_held(&self) -> bool {
         !self.held.is_lost() && !self.remaining().is_zero()
     }
 
-    /// Returns how long it is held if it is not renewed.
+    /// Returns how long the lock is still held if it is not renewed.
     pub fn remaining(&self) -> Duration {
         self.held.until().saturating_duration_since(Instant::now())
     }
@@ -80,7 +80,7 @@ impl Lock {
         self.held.lost().child_token()
     }
 
-    /// Renews it now, for its whole time to live: call it before a long step.
+    /// Renews the lock now, for its whole time to live: call it before a long step.
     ///
     /// [`Error::Lost`] is final. After another error the lock may be renewed or not; the background renewal goes on.
     /// Cancel safe.

@@ -14,7 +14,7 @@
 //! [`Fence`], a number higher than all before it, even after Redis lost its memory (unless its clock was set back as
 //! well). The database compares the fence in the transaction of the write ([below](#the-check)) and accepts nothing
 //! from a holder after it has seen the next: **that** always holds, whatever clocks, Redis or the network do. A holder
-//! is told when its lock is lost ([`Lock::lost`]), by its own clock, counted from before each request was sent. A
+//! is notified when its lock is lost ([`Lock::lost`]), by its own clock, counted from before each request was sent. A
 //! holder that dies blocks others for the time to live at most. Waiters are woken by the release; none of them polls.
 //!
 //! | claim | guaranteed by | as long as |
@@ -31,10 +31,11 @@
 //!
 //! # Not guaranteed
 //!
-//! That two processes never believe at the same time that they hold it: no lock with a time to live can do that. That
-//! an effect without the check (a mail, a call to another company's API) happens once: it needs an idempotency key of
-//! its own. Order between processes: the first to ask once the lock is free gets it. Within one process ([`Locks`] and
-//! its clones) it is first come, first served. Liveness without Redis: while it is unavailable no lock is granted.
+//! That two processes never take themselves for the holder at the same time: no lock with a time to live can guarantee
+//! it. That an effect without the check (a mail, a call to another company's API) happens once: it needs an idempotency
+//! key of its own. Order between processes: the first request after the lock became free gets it. Within one process
+//! ([`Locks`] and its clones) it is first come, first served. Liveness without Redis: while it is unavailable no lock
+//! is granted.
 //!
 //! # States
 //!
@@ -54,11 +55,11 @@
 //! # Failure modes
 //!
 //! - Redis is unavailable: [`Locks::try_acquire`] fails at once, [`Locks::acquire`] retries until its timeout, holders
-//!   continue until their time to live is over and are then told.
+//!   continue until their time to live is over and are then notified.
 //! - Redis is emptied (restart without persistence, `FLUSHALL`), or a replica takes over that had not received the
-//!   lock: another process acquires it while the holder still works. The holder is told at its next renewal; until then
-//!   the check in the database protects the data. Redis forgets the waiters as well: they are woken when the holder is
-//!   told, or look again when the time to live that they know of is over.
+//!   lock: another process acquires it while the holder still works. The holder is notified at its next renewal; until
+//!   then the check in the database protects the data. Redis forgets the waiters as well: they are woken when the
+//!   holder is notified, or request the lock again when the time to live that they know of is over.
 //! - The reply to a request is lost: the request is repeated under the same token. If its caller is gone, or is
 //!   cancelled, the lock is released in the background.
 //! - The process is stopped: [`Lock::is_held`] returns false when it resumes, because it compares clocks at that

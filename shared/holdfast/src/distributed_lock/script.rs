@@ -32,7 +32,7 @@ static RELEASE: LazyLock<Code> = LazyLock::new(|| Code::new(include_str!("releas
 pub(super) enum Outcome {
     /// The lock is ours, with this fence, on this connection.
     Acquired(i64, Generation),
-    /// Another holder has it, for so long unless it renews.
+    /// Another holder has the lock, for this time if it does not renew it.
     Held(Duration),
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn acquire(
 }
 
 /// Acquires a free lock by two plain commands, which are less work for Redis than the script. Requires a connection
-/// whose counter is known to be right. On any other outcome than a grant nothing is decided, and the script is asked:
+/// whose counter is known to be right. After any other outcome than a grant the caller runs the script, which decides:
 /// it finds the same token, or another holder's. Not tried while other requests wait on the connection: two replies are
 /// more work for this process, which is then the bottleneck.
 ///

@@ -1,9 +1,9 @@
 //! The lines of waiters, one line per lock, and the events that wake the first in each.
 //!
-//! Of all waiters for one lock in this process, only the first asks Redis. So a release costs one command per waiting
-//! process, not one per caller, and nothing is sent while the lock is held.
+//! Of all waiters for one lock in this process, only the first sends requests to Redis. So a release costs one command
+//! per waiting process, not one per caller, and nothing is sent while the lock is held.
 //!
-//! A waiter flags the lock when it asks; a release publishes only for flagged locks, as most have no waiters. A process
+//! A waiter's request flags the lock; a release publishes only for flagged locks, as most have no waiters. A process
 //! that acquired the lock for the first in its own line leaves no flag: it wakes the next in line itself.
 
 use std::{

@@ -62,7 +62,7 @@ impl std::fmt::Display for Injected {
 
 impl std::error::Error for Injected {}
 
-/// The reason why a fault cannot be asked for.
+/// The reason why a fault cannot be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotCompiledIn;
 

@@ -58,8 +58,8 @@ pub fn migrator() -> Migrator {
 
 /// Records the ids of a batch, and returns those that were not recorded before.
 ///
-/// Call it on the caller's transaction, before the effects. Not cancel safe by itself; dropping the transaction undoes
-/// it.
+/// Call it on the caller's transaction, before the effects. After an error, or if it is dropped, roll the transaction
+/// back: that undoes it.
 pub async fn admit(
     conn: &mut PgConnection,
     queue: &str,
@@ -83,7 +83,7 @@ pub async fn admit(
     Ok(new.into_iter().collect())
 }
 
-/// Returns whether a message is recorded.
+/// Returns true if the message `id` of `queue` is recorded. Cancel safe: it only reads.
 pub async fn contains(conn: &mut PgConnection, queue: &str, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar("select exists (select from inbox where queue = $1 and message_id = $2)")
         .bind(queue)
@@ -95,7 +95,8 @@ pub async fn contains(conn: &mut PgConnection, queue: &str, id: Uuid) -> sqlx::R
 /// Deletes up to `limit` ids that are older than `retention`; returns how many. Call it until it returns fewer than
 /// `limit`.
 ///
-/// Any number of processes may prune at once: each skips the rows that another one has locked.
+/// Any number of processes may prune at once: each skips the rows that another one has locked. If it is dropped, the
+/// rows may be deleted or not; calling it again is safe.
 pub async fn prune(conn: &mut PgConnection, retention: Duration, limit: i64) -> sqlx::Result<u64> {
     let pruned = sqlx::query(
         "delete from inbox where (queue, message_id) in (

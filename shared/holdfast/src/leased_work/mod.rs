@@ -1,4 +1,4 @@
-//! Leased work: a call that a row asks for is made, although workers die.
+//! Leased work: a call that a row requests is made, even if workers die.
 //!
 //! # Problem
 //!
@@ -14,7 +14,8 @@
 //! panic in [`LeasedWork::work`] ends the work on one row, and a claim that fails is tried again: neither ends the
 //! worker. The worker looks for due rows when it is woken, and after [`Pace::poll`] if it is not. At a shutdown it
 //! claims nothing more, and finishes the rows in hand. [`insist`] tries to store an outcome until that succeeds,
-//! another try cannot help, or the row's lease has ended. Each try is told if an earlier one may have committed.
+//! another try cannot help, or the row's lease has ended. Each try gets a [`Try`], which says if an earlier one may
+//! have committed.
 //!
 //! With a claim and writes as [`LeasedWork`] demands them, a row is leased to one worker at a time; the row of a worker
 //! that died is due again when its lease ends; and a worker that comes late cannot change the future of a row that is
@@ -156,8 +157,8 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// process's, for [`insist`].
     type Claimed: Send + 'static;
 
-    /// Claims up to `limit` rows that are due, for the longest that the work on one can take, and the storing of its
-    /// outcome.
+    /// Claims up to `limit` rows that are due. The lease must be longer than the work on one row and the storing of its
+    /// outcome take together.
     ///
     /// Must make each row due at the end of its lease, on the database's clock, in one statement that skips locked
     /// rows. Must return within a bound of its own: a shutdown waits for it. Fewer rows than `limit` mean that no more
@@ -188,8 +189,8 @@ pub struct Pace {
     pub waker: Arc<Notify>,
 }
 
-/// Stores the outcome of a row's work: calls `store` until that succeeds or the row's lease is over. `store` is told
-/// whether an earlier try may have committed although its reply was lost.
+/// Stores the outcome of a row's work: calls `store` until that succeeds or the row's lease is over. `store` gets
+/// [`Try::Again`] if an earlier try may have committed although its reply was lost.
 ///
 /// Returns the last try's error: at once, if it is of [`Class::Other`], after which another try cannot help. The waits
 /// between tries are those of [`Backoff::RECONNECT`]; the last try begins when the lease ends. A try is not cut short

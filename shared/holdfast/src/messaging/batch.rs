@@ -44,7 +44,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 const MAX_CONFLICTS: u32 = 12;
 /// The same bound as a duration: each try at a held lock costs a whole `lock_timeout`.
 const LOCKED_OUT: Duration = Duration::from_secs(10);
-/// The number of messages in a row, each locked out alone, from which on no single row can be at fault.
+/// The number of messages in a row, each locked out alone, after which a whole table counts as locked, not a single
+/// row.
 const LOCKED_IN_A_ROW: u32 = 3;
 
 /// The consumer of a queue with a [`Handler`].
@@ -58,7 +59,7 @@ pub(super) struct Processor<H: Handler> {
     publisher: Publisher,
     /// The effect of the last run of the handler, with the ids of its messages, until that run is known to have
     /// committed. It outlives the run and the channel: the reply to a COMMIT may be lost with both, and when its
-    /// messages come again nothing of them is new. A std lock: held for a moment, never across an await.
+    /// messages are delivered again none of them is new. A std lock: held for a moment, never across an await.
     effect: Mutex<Option<(Vec<Uuid>, H::Effect)>>,
 }
 

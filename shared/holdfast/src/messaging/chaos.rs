@@ -95,7 +95,7 @@ impl Deliveries {
     }
 }
 
-/// Returns a delivery with its payload damaged, if a demonstration has asked for that.
+/// Returns a delivery with its payload damaged, if a demonstration has requested that.
 fn damaged(queue: &str, mut item: Item) -> Item {
     if let Some(payload) = chaos::damaged(queue, &item.delivery.data) {
         warn!(queue, message.id = ?item.id(), "damaged on request");

@@ -57,7 +57,7 @@ pub(super) async fn connect(url: &str, name: &str) -> Result<Connection, String>
     }
 }
 
-/// Closes the connection in good order, if the broker still responds within a second.
+/// Closes the connection, and waits for the broker's reply for at most a second.
 pub(super) async fn close(connection: &Connection, why: impl Display) {
     if connection.status().connected() {
         let _ = timeout(

@@ -113,7 +113,11 @@ impl Consumers {
         self.receiving.1.clone()
     }
 
-    /// Consumes until `shutdown`, then finishes the batches in hand, acknowledges them and closes.
+    /// Consumes until `shutdown`, then finishes the batches in hand, acknowledges them and closes. Reconnects with
+    /// backoff whenever the connection is lost.
+    ///
+    /// A batch that is not finished 10 s after `shutdown` is abandoned, and delivered again later. So is everything
+    /// unacknowledged if this is dropped; what a transaction had committed is known to the inbox.
     pub async fn run(self, shutdown: CancellationToken) {
         meter::describe();
         let mut delays = Backoff::RECONNECT.delays();
@@ -174,7 +178,8 @@ impl Consumers {
     }
 }
 
-/// Returns 10 s after shutdown began: a batch that waits for its database does not hold up the process for ever.
+/// Waits until 10 s after the shutdown began, so that a batch that waits for its database does not keep the process
+/// from ending.
 async fn grace_after(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     crate::backoff::pause(Duration::from_secs(10)).await;

@@ -1,6 +1,6 @@
 //! The switch that pauses a running consumer.
 //!
-//! A queue that is not consumed keeps its messages while the fault behind it is looked at.
+//! A queue that is not consumed keeps its messages while an operator looks into a fault.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ impl Controls {
         paused.map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// Pauses a queue, or lets it go on; false if there is no such queue. A batch that has begun is finished;
+    /// Pauses a queue, or resumes it; returns false if there is no such queue. A batch that has begun is finished;
     /// deliveries that have not return to the queue.
     pub fn pause(&self, queue: &str, pause: bool) -> bool {
         let all = self.lock();

@@ -76,8 +76,8 @@ impl Deliveries {
         Ok(self.channel.close(200, "bye".into()).await?)
     }
 
-    /// Stops consuming, and requeues everything unacknowledged, in one place in the channel's order: a later
-    /// `basic.get` on it finds those messages in the queue again.
+    /// Stops consuming, and requeues everything unacknowledged by one command on the channel: a later `basic.get` on it
+    /// finds those messages in the queue again.
     pub(super) async fn hand_back(self) -> Result<(), Ended> {
         self.cancel().await?;
         let everything = 0;

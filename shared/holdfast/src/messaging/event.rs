@@ -32,9 +32,11 @@ pub(super) const ID: &str = "cloudEvents_id";
 
 /// A message to be sent.
 ///
-/// Three ids, never mixed up: `id` is new for every send, and the receiver's inbox recognises a redelivery by it;
-/// `idempotency_key` names the effect and stays the same however often it is asked for; `causation_id` is the `id` of
-/// the message that led to this one.
+/// It has three ids:
+///
+/// - `id` is new for every send; the receiver's inbox recognises a redelivery by it;
+/// - `idempotency_key` names the effect, and is the same each time that effect is requested;
+/// - `causation_id` is the `id` of the message that led to this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The message's id, new for every send.
@@ -47,7 +49,7 @@ pub struct Event {
     pub subject: String,
     /// The time at which it was written, by the publisher's clock. For people: no decision depends on it.
     pub time: OffsetDateTime,
-    /// The permanent name of the effect that this message asks for or reports.
+    /// The permanent name of the effect that this message requests or reports.
     pub idempotency_key: Option<String>,
     /// The message that led to this one.
     pub causation_id: Option<Uuid>,

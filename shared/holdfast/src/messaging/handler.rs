@@ -36,8 +36,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Counts a batch and wakes the tasks that wait for its rows. Called after the batch has committed.
     ///
     /// `effect` is what the last run of [`Handler::handle`] on these messages returned; `None` if they were handled
-    /// before, by another run whose commit is known. When the reply to a COMMIT is lost, its messages come again and
-    /// nothing of them is new: the effect of the run that committed is passed on then, unless the process has died.
+    /// before, by another run whose commit is known. When the reply to a COMMIT is lost, its messages are delivered
+    /// again and none of them is new: the effect of the run that committed is passed on then, unless the process has
+    /// died.
     fn committed(&self, effect: Option<Self::Effect>);
 }
 

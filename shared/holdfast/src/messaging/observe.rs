@@ -25,8 +25,8 @@ const MOST: i32 = 10_000;
 /// One thing that an observer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// From now on the observer sees everything, until the next of these. Ask an authority for what was published
-    /// before.
+    /// The observer is attached: from now on it sees the messages, until the next `Attached`. Read what was published
+    /// before from the owner of the state.
     Attached,
     /// A message was published.
     Event {
@@ -48,12 +48,12 @@ pub struct Watch<'a> {
     pub key: &'a str,
 }
 
-/// A watcher of messages that are published to exchanges. The publisher gets no promise of it.
+/// A watcher of messages that are published to exchanges. It may miss some of them.
 ///
 /// Its queue is its own: exclusive, gone with the connection, and bounded; what does not fit is dropped. The broker
-/// counts a delivery as acknowledged when it is sent. So an observer may miss messages: while it is not connected, and
-/// while they come faster than it reads. A program that shows what an observer sees must ask an authority now and then.
-/// No work depends on an observer, and an observer holds up nothing.
+/// counts a delivery as acknowledged when it is sent. So an observer misses messages while it is not connected, and
+/// while they come faster than it reads. A program that shows what an observer sees must read the true state from its
+/// owner now and then. No work depends on an observer, and an observer delays none.
 #[derive(Debug)]
 pub struct Observer {
     url: String,
@@ -83,7 +83,7 @@ impl Observer {
 
     /// Calls `see` for every message that matches `watched`, until `shutdown`; once for a message that matches several
     /// of them on one exchange. Leaves out messages whose envelope cannot be read: the consumer that handles them parks
-    /// them.
+    /// them. Reconnects with backoff. If it is dropped, its queue and the messages in it are deleted.
     pub async fn run(
         self,
         watched: &[Watch<'_>],

@@ -58,8 +58,8 @@ struct Session {
 }
 
 impl Session {
-    /// Returns whether the connection is worth keeping. A blocked one is: it cannot even be closed in good order, and
-    /// it alone hears when the broker takes messages again.
+    /// Returns whether the connection is worth keeping. A blocked one is: the broker does not even reply to its close,
+    /// and announces on it alone that it takes messages again.
     fn is_connected(&self) -> bool {
         self.connection.status().connected()
     }
@@ -130,7 +130,7 @@ impl Publisher {
         self.0.room.load(Ordering::Relaxed)
     }
 
-    /// Closes the connection. A later use opens a new one.
+    /// Closes the connection, once the batch that is under way has ended. A later use opens a new one.
     pub async fn close(&self) {
         if let Some(session) = self.0.session.lock().await.take() {
             connection::close(&session.connection, "shutdown").await;
@@ -248,7 +248,7 @@ impl Inner {
 
     /// Makes sure that there is a session on which a batch can be sent now.
     ///
-    /// A connection from an earlier batch may be broken without having said so: RabbitMQ closes it if it reads a
+    /// A connection from an earlier batch may be broken without a sign of it yet: RabbitMQ closes it if it reads a
     /// publish on a channel that a refused message has closed. Nothing of this batch has been sent by then, so a new
     /// one is made at once.
     async fn ensure(&self, session: &mut Option<Session>) -> Result<(), String> {

@@ -35,7 +35,7 @@ pub(super) struct Consuming<'a> {
 }
 
 impl<'a> Consuming<'a> {
-    /// Counts the open queues of a session that has `wanted`, and tells these links of them.
+    /// Counts the open queues of a session with `wanted` queues, and sets these links by the count.
     pub(super) fn new(
         wanted: usize,
         up: &'a watch::Sender<bool>,
@@ -51,7 +51,7 @@ impl<'a> Consuming<'a> {
         consuming
     }
 
-    /// Counts one queue more, for as long as the returned guard lives.
+    /// Counts one more queue, until the returned guard is dropped.
     fn one(&self, is_paused: bool) -> One<'_> {
         self.add(1, is_paused);
         One {
@@ -259,8 +259,8 @@ impl Opened<'_> {
         }
     }
 
-    /// Takes the deliveries that have arrived; if `company` can be expected, also those that arrive while the batch
-    /// lingers. Stops before a suspect, which stays the first of the arrived.
+    /// Takes the deliveries that have arrived; with `company`, which means that more can be expected, also those that
+    /// arrive while the batch lingers. Stops before a suspect, which stays the first of the arrived.
     async fn fill(&mut self, first: Item, company: bool) -> Result<Vec<Item>, Ended> {
         let until = if company {
             self.queue.subscription.lingers_until()

@@ -96,7 +96,7 @@ impl Item {
     /// Returns the id under which the message is parked: its own, or else one of this delivery alone.
     ///
     /// The latter is never derived from the content. Two messages without an id may be equal in every byte and every
-    /// header, and nothing that the broker says tells the second of them from a redelivery of the first. So a
+    /// header, and nothing that the broker sends distinguishes the second of them from a redelivery of the first. So a
     /// redelivered one may be parked twice, which an operator sees, and none is lost, which no operator would see.
     pub(super) fn parking_id(&self) -> Uuid {
         self.id().unwrap_or(self.unnamed)

@@ -32,9 +32,9 @@
 //! # Failure modes
 //!
 //! The broker is unavailable, or blocks its publishers: rows wait, no attempt is counted, the relay backs off, and its
-//! gauges go on. The broker nacks a row (a full queue, a full disk): the row waits longer each time, and no attempt is
-//! counted. The broker refuses a row: it waits longer each time, then is quarantined with its error, and never holds up
-//! other rows. The process dies anywhere: its claim ends with its connection.
+//! gauges are still sampled. The broker nacks a row (a full queue, a full disk): the row waits longer each time, and no
+//! attempt is counted. The broker refuses a row: it waits longer each time, then is quarantined with its error, and
+//! never holds up other rows. The process dies anywhere: its claim ends with its connection.
 //!
 //! # Reasons
 //!

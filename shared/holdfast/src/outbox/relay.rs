@@ -86,7 +86,8 @@ impl<P: Publisher> Relay<P> {
     /// Publishes until `shutdown`, then once more what is committed by then, for at most 5 s.
     ///
     /// The gauges are sampled beside the loop, never in it: the broker may hold up the loop in any of its states, and
-    /// that is when the gauges are needed.
+    /// that is when the gauges are needed. If this is dropped, an open claim is rolled back, and its rows are published
+    /// again.
     pub async fn run(self, shutdown: CancellationToken) {
         describe();
         let ended = CancellationToken::new();

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::Message;
 
-/// Writes messages on the caller's transaction. They are published after it commits, and only if it does.
+/// Writes messages on the caller's transaction. They are published after it commits, and only if it does. After an
+/// error, or if this is dropped, roll the transaction back.
 pub async fn enqueue(conn: &mut PgConnection, messages: &[Message]) -> sqlx::Result<()> {
     if messages.is_empty() {
         return Ok(());
@@ -157,7 +158,7 @@ pub struct Backlog {
     pub oldest_seconds: f64,
 }
 
-/// Counts the rows of the outbox.
+/// Counts the rows of the outbox. Cancel safe: it only reads.
 pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
     sqlx::query_as(
         "select count(*) filter (where quarantined_at is null) as waiting,
@@ -175,19 +176,19 @@ pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
 pub struct Quarantined {
     /// The message's id.
     pub message_id: Uuid,
-    /// The exchange that it was to be published to.
+    /// The exchange to which the message was to be published.
     pub exchange: String,
-    /// The key that it was to be routed by.
+    /// The routing key of the message.
     pub routing_key: String,
     /// The number of refusals.
     pub attempts: i32,
     /// The broker's last reply.
     pub last_error: Option<String>,
-    /// The time at which it was quarantined.
+    /// The time at which the row was quarantined, by the database's clock.
     pub quarantined_at: OffsetDateTime,
 }
 
-/// Returns the rows in quarantine, oldest first, up to `limit`.
+/// Returns the rows in quarantine, oldest first, up to `limit`. Cancel safe: it only reads.
 pub async fn quarantined(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Quarantined>> {
     sqlx::query_as(
         "select message_id, exchange, routing_key, attempts, last_error, quarantined_at
@@ -198,7 +199,9 @@ pub async fn quarantined(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Ve
     .await
 }
 
-/// Releases a row from quarantine; returns whether there was one. Its last error stays on record until it is published.
+/// Releases a row from quarantine, so that the relay publishes it; returns false if there was none with this id. Its
+/// last error stays on record until it is published. If this is dropped, the row may be released or not; calling it
+/// again is safe.
 pub async fn release(db: impl PgExecutor<'_>, message_id: Uuid) -> sqlx::Result<bool> {
     let released = sqlx::query(
         "update outbox set quarantined_at = null, attempts = 0, available_at = now()

@@ -17,10 +17,10 @@
 //! 4. [`Bulkhead`]: a place, or a bounded wait for one;
 //! 5. the attempt, with a time limit of its own ([`Pipeline::attempt_timeout`]).
 //!
-//! Only the result of the attempt itself tells the breaker about the dependency ([`Classify`]). A full bulkhead, a
-//! caller that was cancelled, and a caller that had less time than an attempt is granted do not count. A caller that
-//! has less than a quarter of that time makes no probe: it is rejected until the breaker is closed. Rejections by an
-//! open breaker or a full bulkhead are returned at once, and never retried: that is their purpose.
+//! Only the result of the attempt itself counts at the breaker ([`Classify`]). A full bulkhead, a caller that was
+//! cancelled, and a caller that had less time than an attempt is granted do not count. A caller that has less than a
+//! quarter of that time makes no probe: it is rejected until the breaker is closed. Rejections by an open breaker or a
+//! full bulkhead are returned at once, and never retried: that is their purpose.
 //!
 //! # Not guaranteed
 //!
@@ -222,7 +222,7 @@ impl Pipeline {
             .is_some_and(|longest| left < longest / 4)
     }
 
-    /// Asks the breaker to permit an attempt; `None` if there is no breaker.
+    /// Requests the breaker's permit for an attempt; `None` if there is no breaker.
     fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, circuit_breaker::Rejected> {
         match &self.breaker {
             Some(breaker) if self.is_in_a_hurry(deadline) => {

@@ -12,7 +12,7 @@ const RETRY: u64 = 1000;
 /// many, while an occasional failure is always retried. The budget has no clock.
 #[derive(Debug)]
 pub struct Budget {
-    /// The retries in hand, in thousandths; at most `most`.
+    /// The retries that are available, in thousandths; at most `most`.
     tokens: AtomicU64,
     most: u64,
     deposit: u64,
@@ -29,7 +29,8 @@ pub enum InvalidBudget {
 }
 
 impl Budget {
-    /// Returns a budget of `ratio` retries per call over time (0.2: one in five), with `reserve` retries in hand.
+    /// Returns a budget of `ratio` retries per call over time (0.2: one in five), with `reserve` retries available at
+    /// the start.
     pub fn new(ratio: f64, reserve: u32) -> Result<Self, InvalidBudget> {
         if !(0.0..=1.0).contains(&ratio) {
             return Err(InvalidBudget::Ratio(ratio));
@@ -49,18 +50,19 @@ impl Budget {
         })
     }
 
-    /// Returns the retries in hand: from 0 to `reserve`.
+    /// Returns the number of retries that are available: from 0 to `reserve`.
     #[expect(clippy::cast_precision_loss, reason = "thousandths of at most 2^32")]
     pub fn available(&self) -> f64 {
         self.tokens.load(Ordering::Relaxed) as f64 / RETRY as f64
     }
 
-    /// Switches it off, so that every retry is granted, and on again. For drills, which show the load without it.
+    /// Switches the budget off, so that every retry is granted, or on again. For drills, which show the load without
+    /// it.
     pub fn set_enabled(&self, enabled: bool) {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Returns whether it is on.
+    /// Returns true while the budget is switched on.
     pub fn is_enabled(&self) -> bool {
         self.enabled.load(Ordering::Relaxed)
     }

@@ -25,7 +25,7 @@
 //! # Failure modes
 //!
 //! With an empty budget each failure is returned at once. A `Retry-After` beyond the deadline also ends the call at
-//! once, as waiting for it would be in vain.
+//! once, because no attempt could follow it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -153,7 +153,7 @@ impl Retry {
         }
     }
 
-    /// Starts no attempt later than `elapsed` after the first.
+    /// Limits the time: no attempt starts later than `elapsed` after the first.
     pub fn within(self, elapsed: Duration) -> Self {
         Self { elapsed, ..self }
     }

@@ -9,7 +9,7 @@ use super::{
 
 /// A function that makes a command from what the saga knows. A plain function can be found by search, and tested alone.
 ///
-/// It must be total, and must return the same command for the same view: a command is made anew each time it is resent.
+/// It must be total, and must return the same command for the same view, because it is called again for each resend.
 pub type Payload<D, C> = fn(&View<'_, D>) -> C;
 
 /// A saga: its steps, in order. `D` is the data that it is started with, `C` the type of its commands.
@@ -60,11 +60,11 @@ pub(super) struct Known<D: 'static, C: 'static> {
 /// The waits for a reply, and the number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The wait after the first attempt, more than zero. It doubles with each further attempt, ...
+    /// The wait after the first attempt, more than zero. It doubles with each further attempt, up to `longest`.
     pub timeout: Duration,
-    /// ... up to this wait, more than zero.
+    /// The longest wait after an attempt, more than zero.
     pub longest: Duration,
-    /// The attempts to make before giving up, at least 1; `None` resends for ever.
+    /// The attempts to make before giving up, at least 1; `None` resends without a limit.
     pub attempts: Option<u32>,
 }
 

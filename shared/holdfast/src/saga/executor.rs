@@ -77,6 +77,9 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
 
     /// Starts sagas, and returns the ids of the new ones with what was decided. Sagas that exist already are left as
     /// they are.
+    ///
+    /// On the caller's transaction, as the other functions: after an error, or if this is dropped, roll it back; wake
+    /// the outbox's relay after the commit.
     pub async fn start(
         &self,
         conn: &mut PgConnection,
@@ -115,7 +118,8 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     }
 
     /// Applies a batch of inputs: locks the sagas in the order of their ids, folds the inputs over them in memory, and
-    /// writes each saga once, together with its log entries and commands.
+    /// writes each saga once, together with its log entries and commands. On the caller's transaction, as
+    /// [`Executor::start`].
     pub async fn apply(
         &self,
         conn: &mut PgConnection,
@@ -178,7 +182,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     /// the step. Returns the number of sagas found, and what was decided.
     ///
     /// `heard_for` is the time for which messages have come in without a break. A saga is skipped if its wait was
-    /// longer: its reply may not have had the chance to arrive.
+    /// longer: its reply may not have had the chance to arrive. On the caller's transaction, as [`Executor::start`].
     pub async fn sweep(
         &self,
         conn: &mut PgConnection,
@@ -210,7 +214,7 @@ impl<D: Serialize + DeserializeOwned + Send + Sync, C: Send> Executor<D, C> {
     }
 
     /// Carries out an operator's action on a stuck saga, and records it in the audit trail. `Resume` also takes up a
-    /// saga that was broken and can be read again.
+    /// saga that was broken and can be read again. On the caller's transaction, as [`Executor::start`].
     pub async fn operate(
         &self,
         conn: &mut PgConnection,

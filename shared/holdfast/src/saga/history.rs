@@ -57,7 +57,7 @@ pub struct History {
     pub steps: Vec<StepHistory>,
     /// The remaining steps and their directions, the current one first.
     pub remaining: Vec<(&'static str, Direction)>,
-    /// The cause of its turning around: the step, and the cause in words.
+    /// The cause for which the saga turned around: the step, and the cause in words.
     pub cause: Option<(&'static str, String)>,
     /// Its log, as stored.
     pub log: Vec<Entry>,
@@ -115,7 +115,7 @@ pub struct Filter {
     pub subject: Option<String>,
     /// The last saga of the previous page; the list continues after it.
     pub before: Option<Uuid>,
-    /// The maximum number of sagas.
+    /// The maximum number of sagas to return.
     pub limit: i64,
 }
 
@@ -140,7 +140,7 @@ impl From<&Row> for Summary {
     }
 }
 
-/// Returns sagas, newest first.
+/// Returns the sagas that the filter selects, newest first. Cancel safe: it only reads.
 pub async fn list(conn: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Summary>> {
     let (phases, subject) = (filter.phases.as_deref(), filter.subject.as_deref());
     let rows = store::list(conn, phases, subject, filter.before, filter.limit).await?;
@@ -153,7 +153,7 @@ where
     C: Serialize + Send,
 {
     /// Returns a saga with its history, or `None` if it does not exist. A saga that cannot be read is returned without
-    /// its steps.
+    /// its steps. Cancel safe: it only reads.
     pub async fn history(
         &self,
         conn: &mut PgConnection,

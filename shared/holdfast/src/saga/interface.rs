@@ -103,7 +103,7 @@ pub struct Applied {
 /// An error of starting a saga or of an operator's action. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No definition has this name. Park the message that asks for it.
+    /// No definition has this name. Park the message that names it.
     #[error("there is no saga definition named {0:?}")]
     UnknownDefinition(String),
     /// The data cannot be written as JSON: a bug.

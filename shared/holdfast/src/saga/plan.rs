@@ -21,9 +21,9 @@ pub struct PlanStep {
     pub compensation: bool,
     /// Set if the step has a settlement.
     pub settlement: bool,
-    /// The attempts of the action before giving up; `None` for ever.
+    /// The attempts of the action before giving up; `None`: no limit.
     pub attempts: Option<u32>,
-    /// The attempts of the compensation, and of the settlement, before giving up; `None` for ever.
+    /// The attempts of the compensation, and of the settlement, before giving up; `None`: no limit.
     pub undo_attempts: Option<u32>,
 }
 

@@ -7,7 +7,7 @@ use super::plan::Plan;
 /// The whole state of a saga. Nothing else decides what it does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct State {
-    /// The phase: whether the saga goes on by itself.
+    /// The phase: whether the saga proceeds without an operator.
     pub phase: Phase,
     /// The index of the current step. One step at a time is in progress.
     #[serde(rename = "at")]
@@ -21,17 +21,17 @@ pub struct State {
     /// The status of each step, by its index.
     #[serde(rename = "marks")]
     pub statuses: Vec<Status>,
-    /// The cause of turning around. `None` exactly while the saga goes forward.
+    /// The cause for which the saga turned around. `None` exactly while the saga goes forward.
     pub cause: Option<Cause>,
     /// The operator who skipped the current step.
     pub skipped_by: Option<By>,
-    /// The operator who abandoned the saga. From then on all that can be written off is.
+    /// The operator who abandoned the saga. From then on every step that has a settlement is written off.
     pub abandoned_by: Option<By>,
     /// The reason why the saga is stuck; `None` exactly while it is not.
     pub error: Option<String>,
 }
 
-/// A saga's phase: whether it goes on by itself.
+/// A saga's phase: whether it proceeds without an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -77,7 +77,7 @@ pub enum Status {
     Sent,
     /// The step is done.
     Done(Answer),
-    /// The step is not done, and never will be: a refusal is a promise.
+    /// The step is not done, and never will be: a refusal is final.
     Refused(Answer),
     /// The step is undone, or there was nothing to undo.
     Undone(Answer),
@@ -97,7 +97,7 @@ pub struct Answer {
     pub detail: Option<String>,
 }
 
-/// The cause of a saga's turning around.
+/// The cause for which a saga turned around.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -111,7 +111,7 @@ pub enum Cause {
         /// The index of the step without a reply.
         step: usize,
     },
-    /// The saga was cancelled by whatever started it.
+    /// The service that started the saga cancelled it.
     Cancelled {
         /// The index of the step that was current then.
         step: usize,
@@ -157,7 +157,7 @@ pub enum Input {
         /// The attempt whose reply is overdue; 1 is the first.
         attempt: u32,
     },
-    /// A cancel by whatever started the saga.
+    /// A cancel by the service that started the saga.
     Cancel {
         /// The reason, kept in the [`Cause`].
         reason: String,
@@ -185,7 +185,7 @@ pub enum Heard {
         /// The reply's content.
         answer: Answer,
     },
-    /// A cancel by whatever started the saga.
+    /// A cancel by the service that started the saga.
     Cancel {
         /// The reason, kept in the [`Cause`].
         reason: String,

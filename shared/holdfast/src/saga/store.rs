@@ -314,11 +314,11 @@ pub struct Counts {
     pub stuck: i64,
     /// Sagas that cannot be read.
     pub broken: i64,
-    /// The age of the oldest of them in seconds; 0 if there are none.
+    /// The age of the oldest of these sagas in seconds; 0 if there are none.
     pub oldest_seconds: f64,
 }
 
-/// Counts the sagas that have not ended.
+/// Counts the sagas that have not ended. Cancel safe: it only reads.
 pub async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Counts> {
     sqlx::query_as(
         "select count(*) filter (where phase = 'running') as running,

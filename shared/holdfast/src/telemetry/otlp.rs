@@ -1,4 +1,4 @@
-//! OTLP over HTTP, in protobuf, which every collector takes, and Jaeger itself.
+//! OTLP over HTTP, in protobuf, which every collector accepts, and so does Jaeger itself.
 
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 

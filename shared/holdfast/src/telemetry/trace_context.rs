@@ -21,8 +21,8 @@ pub const TRACESTATE: &str = "tracestate";
 const LENGTH: usize = 55;
 /// The most members that a `tracestate` may have.
 const MAX_MEMBERS: usize = 32;
-/// The longest `tracestate` that is carried on, in bytes: the specification asks every system for as much, and the
-/// bound keeps a caller's list from crowding out a message's other headers.
+/// The longest `tracestate` that is carried on, in bytes: the specification requires every system to carry at least as
+/// much, and the bound keeps a caller's list from displacing a message's other headers.
 const MAX_STATE: usize = 512;
 /// The length, in bytes, above which members are the first to be removed from a list that is too long.
 const LARGE_MEMBER: usize = 128;

@@ -216,7 +216,7 @@ pub(super) fn keep(provider: SdkTracerProvider) {
 
 /// Sends the spans that are still queued, for `within` at most. Blocks; call it as the last act of the process.
 ///
-/// If the collector is unavailable, which a warning has said before, these spans are lost too.
+/// If the collector is unavailable, which a warning has reported before, these spans are lost too.
 pub fn shutdown(within: Duration) {
     if let Some(spans) = SPANS.get() {
         let _ = spans.shutdown_with_timeout(within);

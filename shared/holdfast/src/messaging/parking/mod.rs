@@ -15,9 +15,9 @@
 //! # Not guaranteed
 //!
 //! One row for a message without an id that is delivered again after a crash: it may be parked twice, because the
-//! broker does not tell it from another one that is equal. That a requeued message succeeds: if it fails again it is
-//! parked again, as a new message. That its order waits for it: a deadline, or a sweep, may have moved the order on
-//! meanwhile.
+//! broker does not distinguish it from another one that is equal. That a requeued message succeeds: if it fails again
+//! it is parked again, as a new message. That its order waits for it: a deadline, or a sweep, may have moved the order
+//! on meanwhile.
 //!
 //! # States
 //!
@@ -27,8 +27,8 @@
 //!
 //! The database is unavailable: the dead-letter queue keeps the messages. The table refuses one message by an error
 //! that no other try can help (a constraint, say): it is logged and counted, goes to the end of its dead-letter queue
-//! with its cause, and is tried again in its turn; the others are parked. Two operators act at once: the second is told
-//! the state that the first left.
+//! with its cause, and is tried again in its turn; the others are parked. Two operators act at once: the second gets an
+//! error with the state that the first left.
 //!
 //! # Copying this
 //!
@@ -121,7 +121,8 @@ const COLUMNS: &str =
     "id, queue, message_id, kind, subject, headers, payload, cause, detail, state, parked_at,
                        resolved_at, requeued_as";
 
-/// Returns parked messages, oldest first: those in `state` that come after the row `after`, up to `limit`.
+/// Returns parked messages, oldest first: those in `state` that come after the row `after`, up to `limit`. Cancel safe:
+/// it only reads.
 pub async fn list(
     db: impl PgExecutor<'_>,
     state: &str,
@@ -143,14 +144,14 @@ pub async fn list(
     .await
 }
 
-/// Returns the number of messages that wait for an operator.
+/// Returns the number of messages that wait for an operator. Cancel safe: it only reads.
 pub async fn open(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar("select count(*) from parked_message where state = 'parked'")
         .fetch_one(db)
         .await
 }
 
-/// Returns one parked message.
+/// Returns one parked message; [`Error::NotFound`] if there is none with this id. Cancel safe: it only reads.
 pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
     sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "select {COLUMNS} from parked_message where id = $1"
@@ -161,7 +162,7 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> Result<Parked, Error> {
     .ok_or(Error::NotFound(id))
 }
 
-/// Returns the operator actions on a parked message, oldest first.
+/// Returns the operator actions on a parked message, oldest first. Cancel safe: it only reads.
 pub async fn actions(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<OperatorAction>> {
     sqlx::query_as(
         "select action, operator, note, at, before, after from parked_message_audit where parked_id = $1 order by id",
@@ -173,8 +174,8 @@ pub async fn actions(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Vec<Oper
 
 /// Replaces the type and the payload of a parked message.
 ///
-/// On the caller's transaction. The handler of the queue must be able to decode the new content, and every id and
-/// amount must stay.
+/// On the caller's transaction: after an error, or if this is dropped, roll it back. The handler of the queue must be
+/// able to decode the new content, and every id and amount must stay.
 pub async fn edit(
     conn: &mut PgConnection,
     decoders: &Decoders,
@@ -205,8 +206,9 @@ pub async fn edit(
 
 /// Requeues a parked message to the queue that could not handle it; returns its new id.
 ///
-/// On the caller's transaction; wake the outbox's relay after the commit. Refused if the handler of its queue cannot
-/// decode the message, or if the service does not consume that queue any more.
+/// On the caller's transaction: after an error, or if this is dropped, roll it back; wake the outbox's relay after the
+/// commit. Refused if the handler of its queue cannot decode the message, or if the service does not consume that queue
+/// any more.
 pub async fn requeue(
     conn: &mut PgConnection,
     decoders: &Decoders,
@@ -217,7 +219,7 @@ pub async fn requeue(
     let parked = lock(conn, id).await?;
     let new = Uuid::now_v7();
     let kind = parked.kind.as_deref().unwrap_or_default();
-    // A message that still cannot be read would be parked again at once: the operator is told now.
+    // A message that still cannot be read would be parked again at once, so the operator gets the error now.
     let event =
         edit::candidate(decoders, &parked, new, kind, &parked.payload).map_err(Error::Edit)?;
     let mut headers = event.headers;
@@ -241,7 +243,7 @@ pub async fn requeue(
 
 /// Drops a parked message without handling it.
 ///
-/// On the caller's transaction.
+/// On the caller's transaction: after an error, or if this is dropped, roll it back.
 pub async fn discard(
     conn: &mut PgConnection,
     id: Uuid,
