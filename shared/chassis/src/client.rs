@@ -39,7 +39,8 @@ impl TokenFile {
         Self(path.into())
     }
 
-    /// Reads the token, anew for each call: the file is small, and its token is renewed while we run.
+    /// Reads the token from the file, again for each call: the file is small, and its token is renewed while we run.
+    /// Fails with [`Error::Token`]. Cancel safe.
     pub async fn read(&self) -> Result<String, Error> {
         let token = tokio::fs::read_to_string(&self.0)
             .await
@@ -61,8 +62,8 @@ pub enum Error {
         /// The body of its response.
         body: String,
     },
-    /// The service cannot serve the request now; `retry_after` is the wait that it asks for. Try again, if the call is
-    /// safe to repeat.
+    /// The service cannot serve the request now; `retry_after` is the wait that its response names. Try again, if the
+    /// call is safe to repeat.
     #[error("{service} is not available ({status})")]
     Unavailable {
         /// The service that was called.
@@ -108,7 +109,7 @@ impl Retryable for Error {
 }
 
 impl Client {
-    /// Makes a client for the service of that name at `base` (`http://host:port`), one of ours: no proxy is used.
+    /// Makes a client for one of our own services, called `service`, at `base` (`http://host:port`). It uses no proxy.
     pub fn new(
         service: &'static str,
         base: &str,
@@ -208,8 +209,8 @@ impl Client {
     }
 }
 
-/// Returns the wait that a response asks for: in seconds, or until a date (RFC 9110, 10.2.3), which is by the server's
-/// clock and so is compared with the response's own `Date`.
+/// Returns the wait that a response's `Retry-After` names: in seconds, or until a date (RFC 9110, 10.2.3), which is by
+/// the server's clock and so is compared with the response's own `Date`.
 pub fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
     let text = |name: header::HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let asked = text(header::RETRY_AFTER)?;
@@ -222,7 +223,7 @@ pub fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
 }
 
 impl Error {
-    /// Returns the wait that the other service asked for, if it did.
+    /// Returns the wait that the service's response named, if it named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => *retry_after,

@@ -110,7 +110,7 @@ impl Transaction {
         committed
     }
 
-    /// Rolls back, and waits for that; dropping the transaction rolls back without waiting.
+    /// Rolls back, and waits for the end of it; dropping the transaction rolls back without waiting. Cancel safe.
     pub async fn rollback(self) -> sqlx::Result<()> {
         self.transaction.rollback().await
     }

@@ -93,7 +93,7 @@ pub(crate) fn routes(routes: &mut Routes) {
         .service(turn);
 }
 
-/// The faults that can be caused in a service, and those that are.
+/// The faults that can be caused in a service, and those that are active.
 #[derive(Debug, Serialize, ToSchema)]
 struct Broken {
     /// The id of the process that answers: faults are of this process alone.
@@ -172,7 +172,7 @@ struct Poisoned {
     message_id: Uuid,
 }
 
-/// Shows the faults that can be caused in this service, and those that are.
+/// Shows the faults that can be caused in this service, and those that are active.
 #[utoipa::path(tag = "demo", operation_id = "show_broken", responses((status = 200, body = Broken)))]
 #[get("/demo")]
 async fn show(_: Operator, state: web::Data<DemoState>) -> HttpResponse {

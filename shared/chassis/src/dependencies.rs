@@ -73,8 +73,8 @@ impl Dependency {
         }
     }
 
-    /// Calls it as [`Pipeline::run`] does. While a drill has cut it off, each attempt fails at once, as if its time
-    /// were over. Cancel safe if `op` is.
+    /// Calls the dependency as [`Pipeline::run`] does. While a drill has cut it off, each attempt fails at once, as if
+    /// its time were over. Cancel safe if `op` is.
     pub async fn run<T, E, F>(
         &self,
         deadline: Deadline,
@@ -88,7 +88,7 @@ impl Dependency {
         self.pipeline.run(deadline, op).await
     }
 
-    /// Returns whether the service may respond without it.
+    /// Returns true if the service may respond without the dependency.
     pub fn may_fall_back(&self) -> bool {
         self.fallback.load(Ordering::Relaxed)
     }

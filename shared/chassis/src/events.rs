@@ -60,7 +60,7 @@ impl<'a> Publishing<'a> {
     }
 
     /// Returns the outbox row for `message`, an event of choreography, in the current trace. `step` names the effect
-    /// that the message asks for or reports; with the order it makes the idempotency key.
+    /// that the message requests or reports; with the order it makes the idempotency key.
     pub fn message<M: Message>(&self, message: &M, step: &str) -> outbox::Message {
         let key = idempotency_key(message.order_id(), step);
         self.event(message, key)
@@ -132,8 +132,8 @@ impl<'a> From<Option<&'a str>> for Answering<'a> {
     }
 }
 
-/// A message about an order, and what it asks of the service that gets it. An event of choreography and a command of
-/// the orchestrator are the same to a participant, but for the recipient of the answer.
+/// A message about an order, and the request that it makes of the service that gets it. An event of choreography and a
+/// command of the orchestrator are the same to a participant, but for the recipient of the answer.
 #[derive(Debug)]
 pub struct Command<R> {
     /// The order that the message is about.

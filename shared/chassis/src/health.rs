@@ -14,20 +14,23 @@ use utoipa::ToSchema;
 
 use crate::{database::Look, openapi::Routes};
 
-/// The time for which a look at everything is good. Readiness needs no token, so frequent requests must not make work.
+/// The time for which the result of all checks is valid. Readiness needs no token, so frequent requests must not make
+/// work.
 const FRESH: Duration = Duration::from_secs(1);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// The dependencies that a service needs to do its work, and a check for each.
 ///
-/// Concurrent requests share one look: it is good for a second, and requests during it wait for its result.
+/// Concurrent requests share one run of the checks: its result is valid for a second, and requests during the run wait
+/// for it.
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Vec<(&'static str, Check)>,
-    /// The database, if there is one; also used to tell a busy pool from an unavailable server.
+    /// The database, if there is one; also used to distinguish a busy pool from an unavailable server.
     database: Option<Look>,
-    /// The last look. A tokio Mutex, held during a look: requests meanwhile wait for its result.
+    /// The time and the result of the last run. A tokio Mutex, held during a run: requests meanwhile wait for its
+    /// result.
     last: Arc<Mutex<Option<(Instant, Readiness)>>>,
 }
 
@@ -74,9 +77,9 @@ impl Health {
         self.with(name, move || std::future::ready(*flag.borrow()))
     }
 
-    /// Returns the state of all checks: that of the last look, if it is fresh.
+    /// Returns the state of all checks: that of the last run, if it is fresh.
     ///
-    /// Cancel safe: the next caller looks.
+    /// Cancel safe: the next caller runs the checks.
     async fn check(&self) -> Readiness {
         let mut last = self.last.lock().await;
         if let Some((at, readiness)) = &*last

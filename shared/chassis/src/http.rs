@@ -13,5 +13,5 @@ pub(crate) use problem::CONTENT_TYPE as PROBLEM;
 pub use problem::{FieldError, Problem};
 
 /// The header that names the service for which a request is meant. An address may get another owner while caches still
-/// hold it: a service that gets a request for another one says so, instead of answering in its place.
+/// hold it: a service rejects a request for another one, instead of answering in its place.
 pub const DESTINATION: &str = "x-destination-service";

@@ -74,7 +74,7 @@ pub struct Chassis {
     pages: &'static [&'static str],
     /// Set in demo mode.
     demo: bool,
-    /// The failpoints at which it can be made to crash.
+    /// The failpoints at which a demonstration may make the process crash.
     failpoints: Vec<&'static str>,
     dependencies: Vec<Dependency>,
     /// The faults that a demonstration has set.
@@ -180,14 +180,14 @@ impl Chassis {
             .expect("a service that was made with a database")
     }
 
-    /// Adds a link to the checks of [`Health`]: the service is ready while it is up.
+    /// Adds a link to the checks of [`Health`]: the service is ready only while the link is up.
     #[must_use]
     pub fn ready_while(mut self, name: &'static str, link: Link) -> Self {
         self.health = self.health.with_link(name, link);
         self
     }
 
-    /// Adds failpoints at which a demonstration may make it crash.
+    /// Adds failpoints at which a demonstration may make the process crash.
     #[must_use]
     pub fn failpoints(mut self, names: &[&'static str]) -> Self {
         self.failpoints.extend(names);
@@ -381,8 +381,8 @@ impl Chassis {
         self
     }
 
-    /// Runs until `shutdown`; returns when everything has stopped in good order. Fails if it cannot start, or if a part
-    /// ends early.
+    /// Runs until `shutdown`, then stops the parts in order, and returns once all of them have stopped. Fails if the
+    /// service cannot start, or if a part ends early. Not cancel safe: if it is dropped, nothing stops in order.
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         if failpoint::ENABLED {
             self.environment.refuse("a build with failpoints")?;

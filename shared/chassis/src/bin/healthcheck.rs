@@ -1,4 +1,4 @@
-//! Asks the service in this container whether it is ready: for images that have no shell and no curl.
+//! Requests the readiness of the service in this container: for images that have no shell and no curl.
 
 use std::{
     io::{Read, Write},

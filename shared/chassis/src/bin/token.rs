@@ -10,7 +10,7 @@ use chassis::{
 use clap::Parser;
 use contracts::value::{CustomerId, Email};
 
-/// Prints a development token for NAME: a customer's, unless told otherwise
+/// Prints a development token for NAME: by default a customer's
 #[derive(Parser)]
 #[command(name = "token")]
 struct Arguments {

@@ -52,7 +52,7 @@ impl Trouble {
     /// Returns the trouble that an error shows, unless it is the query's own fault or a conflict.
     ///
     /// A pool that timed out counts as [`Busy`](Self::Busy) here, although it may have waited for an unavailable
-    /// server: [`Look::explain`] tells the two apart.
+    /// server: [`Look::explain`] distinguishes the two.
     pub fn of(error: &sqlx::Error) -> Option<Self> {
         match classify(error) {
             Class::Unavailable => {}
@@ -113,7 +113,7 @@ struct State {
 const FRESH: Duration = Duration::from_secs(1);
 /// The time for which a caller waits for a look.
 const WAIT: Duration = Duration::from_secs(1);
-/// The time limit of a look. After it the connection is dropped, and the next look begins anew.
+/// The time limit of a look. After it the connection is dropped, and the next look starts again.
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Look {
@@ -156,7 +156,8 @@ impl Look {
         well
     }
 
-    /// Returns the trouble behind an error that [`Trouble::of`] took for a busy pool; any other trouble as it is.
+    /// Returns the trouble behind an error that [`Trouble::of`] took for a busy pool; any other trouble as it is. Waits
+    /// for a look at the database if the pool was busy. Cancel safe.
     pub async fn explain(&self, trouble: Trouble) -> Trouble {
         if trouble == Trouble::Busy && !self.is_well().await {
             Trouble::Refused
@@ -165,7 +166,7 @@ impl Look {
         }
     }
 
-    /// Closes the look's own connection.
+    /// Closes the look's own connection, once no caller waits for a look. A later look opens a new one.
     pub async fn close(&self) {
         let mut state = self.state.lock().await;
         if let Some(running) = state.running.take() {

@@ -117,7 +117,8 @@ impl<T: DeserializeOwned> FromRequest for QueryString<T> {
     }
 }
 
-/// Returns the number of entries that a list request asks for: 1 to 200, or 50 by default.
+/// Returns the number of entries of a page: what a list request names, from 1 to 200, or 50 if it names none. Fails
+/// with a 422.
 pub fn page_size(limit: Option<i64>) -> Result<i64, Problem> {
     let limit = limit.unwrap_or(50);
     if (1..=200).contains(&limit) {

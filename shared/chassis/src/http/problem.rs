@@ -149,7 +149,7 @@ impl Problem {
         )
     }
 
-    /// Makes a 404: the thing does not exist, or not for this token.
+    /// Makes a 404: the resource does not exist, or this token may not see it.
     pub fn not_found(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -179,7 +179,7 @@ impl Problem {
         )
     }
 
-    /// Makes a 409: the thing's present state does not allow the operation.
+    /// Makes a 409: the current state of the resource does not allow the operation.
     pub fn conflict(detail: impl ToString) -> Self {
         Self::new(
             StatusCode::CONFLICT,
@@ -209,8 +209,8 @@ impl Problem {
         )
     }
 
-    /// Makes a 415 for a body that is compressed, say. The response names the one encoding that is taken (RFC 9110,
-    /// 15.5.16).
+    /// Makes a 415 for a body with an encoding, such as `gzip`. The response names the one encoding that is taken (RFC
+    /// 9110, 15.5.16).
     pub fn unsupported_encoding(detail: impl ToString) -> Self {
         Self {
             plain_only: true,
@@ -253,8 +253,8 @@ impl Problem {
         )
     }
 
-    /// Makes a 503 with Retry-After: not now. Nothing is known to have happened; repeat it under the same
-    /// Idempotency-Key.
+    /// Makes a 503 with Retry-After: the service cannot serve the request now. Whether it took effect is unknown; the
+    /// client may repeat it under the same Idempotency-Key.
     pub fn unavailable(detail: impl ToString) -> Self {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -68,7 +68,8 @@ impl Verifier {
         self.0.keys.have_the_development_key()
     }
 
-    /// Returns the bearer of a token; a [`Problem`] if the token is not valid, or the keys cannot be loaded.
+    /// Returns the bearer of a token; a [`Problem`] if the token is not valid (401), or the keys cannot be loaded
+    /// (503). Waits for a load of the keys if the token's key is unknown. Cancel safe.
     pub async fn verify(&self, token: &str) -> Result<Principal, Problem> {
         let untrusted = |why: &str| Problem::invalid_token(why);
         let header = jsonwebtoken::decode_header(token)

@@ -95,8 +95,8 @@ fn name(response: &mut HttpResponse, allowed: &[&str]) {
     }
 }
 
-/// Turns a `HEAD` request into the `GET` that it asks about, so that it takes the same route; returns whether it was
-/// one.
+/// Turns a `HEAD` request into the `GET` that it stands for, so that it takes the same route; returns true if it was a
+/// `HEAD`.
 pub(super) fn head_as_get(request: &mut ServiceRequest) -> bool {
     let is_head = request.method() == Method::HEAD;
     if is_head {

@@ -18,7 +18,7 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 use super::methods;
 use crate::http::{PROBLEM, Problem};
 
-/// Returns whether a path must be answered always, even by a busy server, and costs nothing to answer.
+/// Returns true for health and metrics, which are answered even by a busy server and cost next to nothing.
 pub(super) fn is_ours(path: &str) -> bool {
     path.starts_with("/health/") || path == "/metrics"
 }

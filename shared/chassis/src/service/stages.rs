@@ -41,8 +41,8 @@ impl Stages {
         });
     }
 
-    /// Waits for `shutdown`. Returns the reason if a part ends before it: a part ends only when it is told to, and a
-    /// panic in one must not leave half a service running.
+    /// Waits for `shutdown`. Returns the reason if a part ends before that: a panic in one part must not leave half a
+    /// service running.
     pub(super) async fn first_end(&mut self, shutdown: &CancellationToken) -> Option<String> {
         tokio::select! {
             () = shutdown.cancelled() => None,
@@ -60,7 +60,7 @@ impl Stages {
     }
 }
 
-/// Parts that are told to end together.
+/// Parts that are stopped together.
 pub(super) struct Stage<T> {
     name: &'static str,
     token: CancellationToken,
@@ -84,7 +84,7 @@ impl<T: Send + 'static> Stage<T> {
         self.tasks.spawn(part(self.token.clone()));
     }
 
-    /// Tells the parts to end, and waits for them.
+    /// Cancels the parts' token, and waits for them; aborts them after [`LIMIT`].
     async fn stop(&mut self) {
         self.token.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };

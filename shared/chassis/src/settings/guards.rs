@@ -19,7 +19,7 @@ const DEVELOPMENT: &str = "development-";
 pub enum Environment {
     /// A developer's machine, a test, a demonstration.
     Development,
-    /// Any place with data that matter.
+    /// Any place with data that must not be lost or seen.
     Production,
 }
 
