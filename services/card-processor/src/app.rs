@@ -38,7 +38,7 @@ impl App {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, then finishes what is in hand.
+    /// Runs until `shutdown`, then finishes the work in progress.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }

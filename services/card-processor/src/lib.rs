@@ -1,7 +1,7 @@
 //! The card processor: a stand-in for the external company that charges cards, as unreliable as its knobs make it.
 //!
-//! It promises that a charge under one idempotency key happens once, and that money which moved is in a durable ledger.
-//! It does not promise an answer: it may fail before or after the money moved, and it may be slow.
+//! It guarantees that a charge under one idempotency key happens once, and that money which moved is in a durable
+//! ledger. It does not guarantee an answer: it may fail before or after the money moved, and it may be slow.
 //!
 //! Where to look:
 //!

@@ -99,7 +99,7 @@ impl App {
         self.chassis.document()
     }
 
-    /// Runs until `shutdown`, then finishes what is in hand.
+    /// Runs until `shutdown`, then finishes the work in progress.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { chassis, closing } = self;
         // A stream has no end of its own: without this, the shutdown would wait for it.

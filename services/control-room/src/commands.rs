@@ -1,4 +1,5 @@
-//! The room: the board, and the feed to its watchers.
+//! The state of the control room: the board of recent orders, and the feed of its changes to the watchers, which are
+//! the clients of the stream.
 
 mod drills;
 
@@ -22,11 +23,11 @@ pub(crate) use drills::DrillBox;
 
 use crate::domain::{Board, Change, Entry, Step, View};
 
-/// The number of orders that a watcher is shown.
+/// The number of orders that a snapshot has.
 pub(crate) const SHOWN: usize = 50;
 /// The number of frames by which a watcher may fall behind. A slower one gets a new snapshot.
 const BEHIND: usize = 256;
-/// The time without a message about an order in flight after which the order service is asked for it.
+/// The time without a message about an order in flight after which the order is read from the order service.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A server-sent event for the watchers: its name, and its data as JSON.
@@ -53,7 +54,7 @@ pub(crate) struct Room {
     standing: Mutex<BTreeMap<&'static str, Frame>>,
     /// Ends the workers' pauses early: a visitor changed something, a watcher came, or messages were missed.
     attention: Notify,
-    /// Set when the board may have missed messages. Cleared when a worker begins to fill it anew.
+    /// Set when the board may have missed messages. Cleared when a worker begins to fill the board again.
     stale: AtomicBool,
 }
 
@@ -159,7 +160,7 @@ impl Room {
         self.stale.swap(false, Ordering::AcqRel)
     }
 
-    /// Sends a snapshot of the board, which was filled anew, to every watcher.
+    /// Sends a snapshot of the board, which was filled again, to every watcher.
     pub(crate) fn filled(&self) {
         self.board().take_changed(SHOWN);
         let _ = self.feed.send(self.snapshot());
@@ -184,12 +185,12 @@ impl Room {
         self.board().read(view, timeline, OffsetDateTime::now_utc());
     }
 
-    /// Records that the order service was asked for this order without success.
+    /// Records that this order could not be read from the order service.
     pub(crate) fn asked(&self, order: Uuid) {
         self.board().asked(order, OffsetDateTime::now_utc());
     }
 
-    /// Returns the orders that the order service should be asked for, at most `most`.
+    /// Returns the orders to read from the order service, at most `most`.
     pub(crate) fn wants(&self, most: usize) -> Vec<Uuid> {
         self.board()
             .wants(OffsetDateTime::now_utc(), PATIENCE, most)

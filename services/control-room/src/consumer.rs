@@ -83,7 +83,7 @@ pub(crate) fn take(room: &Room, sighting: Sighting) {
     room.hear(order, coordination, step, trace_id, change);
 }
 
-/// Returns what a message tells of its order's state. A message that cannot be decoded tells nothing.
+/// Returns the change of its order's state that a message reports; none if the message cannot be decoded.
 fn change(event: &Incoming, coordination: &str) -> Change {
     let read = match event.kind.as_str() {
         OrderCreated::TYPE => decode(event).map(|created: OrderCreated| {

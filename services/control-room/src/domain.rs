@@ -1,8 +1,8 @@
 //! The board: the last few hundred orders, as far as the room knows them. No I/O.
 //!
 //! The room observes messages late, and may miss some. So nothing goes backwards (a state of an older version is
-//! ignored, a step is recognised by its message id), and [`Board::wants`] returns the orders that the order service
-//! should be asked for.
+//! ignored, a step is recognised by its message id), and [`Board::wants`] returns the orders to read from the order
+//! service.
 
 mod order;
 mod step;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 /// The most orders that are kept: those with the highest ids, which are the newest because ids are ordered by time.
 const ORDERS: usize = 300;
-/// The most unknown orders that are remembered until the order service is asked for them.
+/// The most unknown orders that are remembered until they are read from the order service.
 const MISSING: usize = 100;
 
 /// The last few hundred orders.
@@ -120,9 +120,9 @@ impl Board {
         self.bound();
     }
 
-    /// Returns the orders that the order service should be asked for, at most `most`: the unknown ones, then those that
-    /// are in flight or have no steps, and that neither a message nor a request has touched for longer than `patience`.
-    /// Each group is ordered newest first.
+    /// Returns the orders to read from the order service, at most `most`: the unknown ones, then those that are in
+    /// flight or have no steps, and that neither a message nor a request has touched for longer than `patience`. Each
+    /// group is ordered newest first.
     pub fn wants(&self, now: OffsetDateTime, patience: Duration, most: usize) -> Vec<Uuid> {
         let quiet = self.orders.iter().rev().filter(|(_, order)| {
             (!order.is_at_rest() || order.steps.is_empty()) && now - order.touched > patience
@@ -131,7 +131,7 @@ impl Board {
         missing.chain(quiet.map(|(id, _)| *id)).take(most).collect()
     }
 
-    /// Records a request for an order that failed: a known order is asked for again later, an unknown one is forgotten.
+    /// Records that an order could not be read: a known order is read again later, an unknown one is forgotten.
     pub fn asked(&mut self, id: Uuid, now: OffsetDateTime) {
         self.missing.remove(&id);
         if let Some(order) = self.orders.get_mut(&id) {

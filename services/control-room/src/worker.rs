@@ -26,9 +26,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// The pause between two rounds of requests for orders that may have been missed, and after a failed one.
 const HEAL: Duration = Duration::from_secs(1);
-/// The most orders that are asked for at a time.
+/// The most orders that are read at a time.
 const AT_ONCE: usize = 4;
-/// The most orders that are asked for in one round.
+/// The most orders that are read in one round.
 const MOST: usize = 20;
 /// The pause between two polls of the services.
 const STANDING: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ pub(crate) async fn tell(room: Arc<Room>, shutdown: CancellationToken) {
     }
 }
 
-/// Fills the board when it is stale, and asks for single orders while there is a watcher.
+/// Fills the board when it is stale, and reads single orders while there is a watcher.
 pub(crate) async fn fill(room: Arc<Room>, services: Arc<Services>, shutdown: CancellationToken) {
     let filling = async {
         let mut failing = false;
@@ -87,7 +87,7 @@ async fn begin(room: &Room, services: &Services) -> Result<usize, Error> {
 }
 
 async fn read(room: &Room, services: &Services, view: View) {
-    // Without its timeline the order has no steps, and is asked for again.
+    // Without its timeline the order has no steps, and is read again.
     let timeline = services.timeline(view.id).await.unwrap_or_default();
     room.read(view, timeline);
 }

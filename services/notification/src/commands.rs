@@ -1,4 +1,4 @@
-//! The use case, on the caller's transaction: telling customers.
+//! The use case, on the caller's transaction: notifying customers of the ends of their orders.
 
 mod batch;
 

@@ -19,7 +19,7 @@ use crate::{
     template::Templates,
 };
 
-/// The queue of the events that customers are told of.
+/// The queue of the events of which customers are notified.
 pub(crate) const CHOREOGRAPHY: &str = "notification.choreography";
 /// The queue of the orchestrator's commands.
 pub(crate) const COMMANDS: &str = "notification.commands";

@@ -1,11 +1,11 @@
-//! The news that a customer is told, and the rule by which late news is dropped. No I/O.
+//! The news for a customer, and the rule by which late news is dropped. No I/O.
 
 use contracts::{
     order::{CancelReason, Customer},
     value::{Money, OrderId},
 };
 
-/// The end of an order, which its customer is told.
+/// The end of an order, as news for its customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) order_id: OrderId,
@@ -50,10 +50,10 @@ impl What {
     }
 }
 
-/// Returns true if the order's `version` is newer than the one that the customer was told of, if any.
+/// Returns true if the order's `version` is newer than the one of the customer's last news, if there was any.
 ///
-/// Messages come late, twice and in any order. A customer who was told that an order is cancelled must not be told
-/// later that it is confirmed.
+/// Messages come late, twice and in any order. A customer with the news that an order is cancelled must not get a later
+/// mail that it is confirmed.
 pub(crate) fn is_news(told: Option<u32>, version: u32) -> bool {
     told.is_none_or(|told| version > told)
 }

@@ -19,8 +19,8 @@ pub(crate) fn audit() -> Migrator {
     migrator
 }
 
-/// Locks the rows of what customers were told of these orders, by ascending id. Returns the versions they were told of.
-/// A row that does not exist yet cannot be locked: see [`tell_first`].
+/// Locks these orders' rows in `told`, by ascending id. Returns the versions of the last news, by order. A row that
+/// does not exist yet cannot be locked: see [`tell_first`].
 pub(crate) async fn lock_told(
     conn: &mut PgConnection,
     ids: &[OrderId],
@@ -48,9 +48,8 @@ fn columns(told: &[(OrderId, u32)]) -> (Vec<Uuid>, Vec<i32>) {
         .unzip()
 }
 
-/// Inserts the versions of orders that customers are told of for the first time, and returns how many. If they are
-/// fewer than were given, another transaction has inserted one meanwhile, and the caller must roll back: it decided
-/// without that row.
+/// Inserts the versions of the first news about orders into `told`, and returns how many. If they are fewer than were
+/// given, another transaction has inserted one meanwhile, and the caller must roll back: it decided without that row.
 pub(crate) async fn tell_first(
     conn: &mut PgConnection,
     told: &[(OrderId, u32)],
@@ -66,7 +65,7 @@ pub(crate) async fn tell_first(
     Ok(usize::try_from(inserted.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// Updates the versions of orders that customers are told of again, in locked rows.
+/// Updates the versions in locked rows of `told`, for further news about their orders.
 pub(crate) async fn tell_again(
     conn: &mut PgConnection,
     told: &[(OrderId, u32)],

@@ -71,12 +71,12 @@ impl App {
         self.0.address()
     }
 
-    /// Returns the description of the API.
+    /// Returns the OpenAPI document of the service, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, then stops in good order.
+    /// Runs until `shutdown`, then finishes the work in progress.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }

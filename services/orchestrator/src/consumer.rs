@@ -147,7 +147,7 @@ fn reply(event: &Incoming) -> Result<Reply, Undecodable> {
     })
 }
 
-/// Decodes what a reply says: its order, the outcome, and the reason of a refusal.
+/// Decodes a reply's order, its outcome, and the reason of a refusal.
 fn said(event: &Incoming) -> Result<(OrderId, Outcome, Option<String>), Undecodable> {
     /// Decodes the payload as `M`. Only the order's id is needed.
     fn order<M: Message>(event: &Incoming) -> Result<OrderId, Undecodable> {

@@ -120,7 +120,7 @@ fn undoing(status: &Status) -> Undoing {
         .answer()
         .and_then(|answer| answer.kind.rsplit('.').next());
     match (status, word) {
-        // The command was not sent, or was refused: a refusal is a promise.
+        // The command was not sent, or was refused, and a refusal is final.
         (Status::Waiting | Status::Refused(_), _) => Undoing::NothingToUndo,
         (_, Some("refunded" | "released")) => Undoing::Undone,
         (_, Some("nothing_to_undo")) => Undoing::NothingToUndo,
@@ -187,7 +187,7 @@ fn cancel_order(
     })
 }
 
-/// Returns the command that tells the customer. Its version is the order's next one, which the news is about.
+/// Returns the command that notifies the customer. Its version is the order's next one, which the news is about.
 fn send_notification(saga: &View<'_, Data>, news: News) -> Command {
     let Data {
         order_id,

@@ -260,7 +260,7 @@ async fn connection(state: &State) -> Result<sqlx::pool::PoolConnection<sqlx::Po
 }
 
 impl SagaPage {
-    /// Makes a page of one saga more than it holds: the extra one tells that there is a next page.
+    /// Makes a page of at most `limit` sagas. `found` has one more if there is a next page.
     fn new(found: Vec<Summary>, limit: i64) -> Self {
         let (found, next) = page_of(found, limit, |last| last.id);
         Self {

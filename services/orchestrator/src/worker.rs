@@ -1,8 +1,8 @@
 //! The sweep: resends commands whose reply is overdue.
 //!
 //! It runs only while messages come in, and only for sagas whose whole wait lies in such a time: time in which no reply
-//! could arrive does not count. So an outage of the broker, or of the orchestrator's own database, neither gives up a
-//! saga nor calls an operator.
+//! could arrive does not count. So an outage of the broker, or of the orchestrator's own database, neither turns a saga
+//! around nor makes it wait for an operator.
 
 use std::{sync::Arc, time::Duration};
 

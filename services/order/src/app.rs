@@ -65,17 +65,17 @@ impl App {
         Ok(Self(chassis))
     }
 
-    /// Returns the address on which it listens.
+    /// Returns the address that the service listens on.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.0.address()
     }
 
-    /// Describes the API that it would serve.
+    /// Returns the OpenAPI document of the service, without running it.
     pub fn document(self) -> utoipa::openapi::OpenApi {
         self.0.document()
     }
 
-    /// Runs until `shutdown`, and stops in good order.
+    /// Runs until `shutdown`, then finishes the work in progress.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.0.run(shutdown).await
     }

@@ -42,10 +42,10 @@ pub(crate) struct Prices {
     age: Duration,
 }
 
-/// Prices, and their time if inventory did not name them just now.
+/// Prices, and their time if inventory did not return them just now.
 #[derive(Debug)]
 pub(crate) struct Priced {
-    /// A product that is not in it does not exist.
+    /// The prices by product. A product that is missing here does not exist.
     pub(crate) prices: HashMap<Sku, Money>,
     /// The time of the oldest price, if inventory was unavailable.
     pub(crate) as_of: Option<OffsetDateTime>,
@@ -83,13 +83,13 @@ impl Prices {
         })
     }
 
-    /// Returns the dependency that it calls.
+    /// Returns the dependency that every call goes to.
     pub(crate) fn inventory(&self) -> &Dependency {
         &self.inventory
     }
 
     /// Returns the prices of those of `skus` that exist. While inventory is unavailable, returns the prices that it
-    /// last named, or, if those are unknown or too old, the problem 503.
+    /// last returned, or, if those are unknown or too old, the problem 503. Cancel safe.
     pub(crate) async fn of(&self, skus: &[&Sku], deadline: Deadline) -> Result<Priced, Problem> {
         let asked = Instant::now();
         let ask = |attempt: Attempt| async move {
@@ -114,13 +114,13 @@ impl Prices {
         }
     }
 
-    /// Returns the prices that inventory last named, if none of them is too old.
+    /// Returns the prices that inventory last returned, if none of them is too old.
     fn without_inventory(
         &self,
         skus: &[&Sku],
         error: GaveUp<Error<client::Error>>,
     ) -> Result<Priced, Problem> {
-        // Inventory refused the request. Then the prices that it named before do not count any more, either.
+        // Inventory refused the request. Then the prices that it returned before are not valid any more, either.
         let refused = matches!(error.last, Error::Call(client::Error::Refused { .. }));
         let may = !refused && self.inventory.may_fall_back();
         let known = may.then(|| self.cache.recall(skus, self.age)).flatten();
@@ -143,7 +143,7 @@ impl Prices {
     }
 }
 
-/// Returns how long to wait until asking again has a chance: as the breaker or inventory says.
+/// Returns the wait after which another attempt may succeed, if the breaker or inventory names one.
 fn when_again(error: &Error<client::Error>) -> Option<Duration> {
     match error {
         Error::Open(rejected) => rejected.retry_after,

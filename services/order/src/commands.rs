@@ -1,10 +1,10 @@
 //! The use cases, each on the caller's transaction.
 //!
 //! - `place`, `cancel`: a customer's requests; `idempotency`: requests that come again; `operator`: operator actions,
-//!   `by_operator` their author; `sweep`: asking again for missing answers. They are the same for every order, and call
-//!   the module of its coordination:
-//! - `choreography`, `orchestration`: the two ways to an order's end: what starts it, moves it, cancels it, and asks
-//!   again;
+//!   `by_operator` their author; `sweep`: resends of messages without an answer. They are the same for every order, and
+//!   call the module of its coordination:
+//! - `choreography`, `orchestration`: the two ways to an order's end: the messages that start it, move it on and cancel
+//!   it, and their resends;
 //! - `batch`: many orders changed at once, and what is counted; `trace`: the attributes of spans.
 
 mod batch;

@@ -22,7 +22,7 @@ use contracts::order::{CancelReason, Participant};
 pub enum Coordination {
     /// Each service reacts to the events of the others: [`decide`].
     Choreography,
-    /// A saga orchestrator asks each service in turn: [`orchestrated::decide`].
+    /// A saga orchestrator sends commands to each service in turn: [`orchestrated::decide`].
     Orchestration,
 }
 
@@ -33,7 +33,7 @@ pub enum State {
     Pending,
     /// Paid and reserved. At rest once inventory has committed the reservation.
     Confirmed {
-        /// Set once it has.
+        /// True once inventory has committed it.
         committed: bool,
     },
     /// Being undone. Ends only when both participants have answered.
@@ -145,7 +145,7 @@ impl Decision {
         }
     }
 
-    /// A pending order whose other services have heard of it.
+    /// A pending order whose event other services can have received.
     fn starting_the_deadline(order: Order) -> Self {
         Self {
             order,
@@ -215,7 +215,7 @@ impl Order {
         version: 1,
     };
 
-    /// Returns whether nothing more will happen to the order by itself.
+    /// Returns true if the order changes no more without a customer or an operator.
     pub fn is_at_rest(&self) -> bool {
         matches!(
             self.state,
@@ -250,7 +250,7 @@ pub fn decide(order: Order, input: Input) -> Result<Decision, Illegal> {
         (S::Pending, I::PaymentDeclined) => D::cancelling(order, CancelReason::PaymentDeclined),
         (S::Pending, I::Rejected) => D::cancelling(order, CancelReason::OutOfStock),
         (S::Pending, I::Cancel(reason)) => D::cancelling(order, reason),
-        // No participant was asked to commit or to undo anything yet.
+        // No participant was sent a commit or an undo yet.
         (S::Pending, I::Committed | I::PaymentUndo(_) | I::InventoryUndo(_) | I::Settle(_)) => {
             return Err(illegal);
         }

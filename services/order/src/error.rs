@@ -16,7 +16,7 @@ pub(crate) enum Error {
     /// The input is not possible in the order's state. A message is parked for a person to look at.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-    /// The same, for an orchestrated order.
+    /// The same as [`Error::Illegal`], for an orchestrated order.
     #[error(transparent)]
     IllegalCommand(#[from] orchestrated::Illegal),
     /// A message of choreography about an orchestrated order, or a command about a choreographed one. It is parked: a

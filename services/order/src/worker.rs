@@ -1,8 +1,8 @@
 //! Work that no message causes: deadlines and sweeps.
 //!
 //! Both need messages to come in, for as long as the wait itself: time in which an answer could not have arrived does
-//! not count. So an outage of the broker or of our database, or a queue that an operator paused, cancels no order and
-//! calls no operator.
+//! not count. So an outage of the broker or of our database, or a queue that an operator paused, cancels no order, and
+//! makes none wait for an operator.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Sweeper {
                 () = pause(poll) => {
                     if let Err(error) = self.look(hearing_since.map(|since| since.elapsed())).await {
                         warn!(%error, "cannot look for deadlines and sweeps");
-                        // Answers could not be handled, either: the wait begins anew.
+                        // Answers could not be handled, either: the wait starts again.
                         hearing_since = hearing_since.map(|_| Instant::now());
                     }
                 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::step::{Detail, Step, StepLine, lines, plain};
 
-/// The most messages that are kept of an order. Without a bound, resends would grow an order that waits for ever.
+/// The most messages that are kept of an order. Without a bound, resends would grow an order that never comes to rest.
 pub(super) const STEPS: usize = 60;
 
 /// The state of an order.
@@ -20,7 +20,7 @@ pub enum State {
     Cancelled,
 }
 
-/// The change of an order's state that a message tells of.
+/// The change of an order's state that a message reports.
 #[derive(Clone, Debug)]
 pub enum Change {
     Created(Box<Opening>),

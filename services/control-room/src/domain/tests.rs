@@ -239,7 +239,7 @@ fn missed_order_is_asked_for_and_filled_in() {
     board.read(view(7, "pending", 1, false), Vec::new(), at(1));
     let line = board.newest(10).remove(0);
     assert_eq!((line.customer.as_str(), line.items), ("bob", 3));
-    // In flight without a message: it is asked for again once the patience is over.
+    // In flight without a message: the order is read again once the patience is over.
     assert!(board.wants(at(3), Duration::from_secs(3), 10).is_empty());
     assert_eq!(board.wants(at(5), Duration::from_secs(3), 10), [id(7)]);
     let entry = format!(

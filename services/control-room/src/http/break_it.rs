@@ -179,7 +179,7 @@ fn is_name(name: &str) -> Result<(), Problem> {
 
 /// Sends a message that cannot be handled.
 ///
-/// `malformed`: payment is told to damage the next message that contains a new customer's name; then that customer
+/// `malformed`: payment is set to damage the next message that contains a new customer's name; then that customer
 /// places an order, by card. The event is damaged only where payment reads it, so only payment parks it, and the order
 /// waits. `unmendable`: bytes that are not a message are sent to notification.
 #[utoipa::path(tag = "demo", request_body = Poison, responses(Guarded, (status = 202, body = Poisoned)))]

@@ -1,8 +1,8 @@
-//! Tells requests that are meant for the room from those that another site made a browser send.
+//! Distinguishes requests that are meant for the room from those that another site made a browser send.
 //!
 //! In demo mode anyone who reaches the room may use it: it listens on the loopback interface, or behind a front door
-//! that does. The visitor's browser reaches it as well, and also runs pages of other sites. Three headers tell their
-//! requests apart, and a page can set none of them:
+//! that does. The visitor's browser reaches it as well, and also runs pages of other sites. Three headers distinguish
+//! their requests, and a page can set none of them:
 //!
 //! - `Host` must be one of the room's names. A page whose own name was made to resolve to the room (DNS rebinding) is
 //!   of the same origin for its browser, but its requests carry its own name. A host in the request's target must be

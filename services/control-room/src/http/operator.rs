@@ -221,7 +221,7 @@ pub(super) async fn stuck(
     Ok(HttpResponse::Ok().json(&page["orders"]))
 }
 
-/// Ends an order's wait: resends what it asked for (`resume`), writes that off (`settle`), or cancels it (`cancel`).
+/// Ends an order's wait: resends its messages (`resume`), writes parts off (`settle`), or cancels it (`cancel`).
 #[utoipa::path(
     tag = "operator",
     params(

@@ -1,4 +1,4 @@
-//! The messages that answer.
+//! The messages that answer events and commands.
 
 use chassis::events::{Answering, Publishing};
 use contracts::inventory::{

@@ -1,4 +1,4 @@
-//! Many orders' news at once: what their customers were told is locked in one order, and each row is written once.
+//! Many orders' news at once: their rows in `told` are locked in one order, and each row is written once.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Handles a batch of news: queues one mail to the customer, and one webhook to each endpoint that wants it, for each
-/// message that is news. Every command is answered: after the commit its customer will be told, or was told something
-/// newer, or has left no address.
+/// message that is news. Every command is answered: after the commit its customer will get a mail, has got newer news,
+/// or has left no address.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
     templates: &Templates,
@@ -36,7 +36,7 @@ pub(crate) async fn tell(
 /// The orders of a batch, with what is to be written at its end.
 #[derive(Default)]
 struct Batch {
-    /// The newest version of each order that its customer was told of.
+    /// The version of the last news about each order.
     versions: BTreeMap<OrderId, u32>,
     /// The orders that have a row.
     known: HashSet<OrderId>,
@@ -98,7 +98,7 @@ impl Batch {
             body: text.body,
             traceparent: span.in_scope(telemetry::traceparent),
         });
-        // The time is for people, as in all messages: nothing is decided by it.
+        // The time is for people, as in all messages: no decision depends on it.
         let at = event.time.unwrap_or_else(OffsetDateTime::now_utc);
         let traceparent = span.in_scope(telemetry::traceparent);
         self.webhooks.add(news, at, traceparent)?;

@@ -18,8 +18,8 @@ pub static PLACE_ORDER: Definition<Data, Command> = Definition {
     name: "place_order",
     version: 1,
     steps: &[
-        // Undone last, so that customers hear of a cancel once it is complete. Resent for ever: an operator cannot
-        // write off that an order ends, or that its customer is told.
+        // Undone last, so that a customer is notified of a cancel once it is complete. Resent without a limit: an
+        // operator cannot write off the end of an order, or the news for its customer.
         Step {
             name: "tell_customer",
             action: None,
@@ -159,7 +159,7 @@ fn tell_cancelled(saga: &View<'_, Data>) -> Command {
     send_notification(saga, News::Cancelled { reason, payment })
 }
 
-/// Returns the reason of the cancel, as the customer is told.
+/// Returns the reason of the cancel, for the order's row and for the customer.
 fn reason(saga: &View<'_, Data>) -> CancelReason {
     match saga.cause() {
         Some(("charge_payment", Cause::Refused { .. })) => CancelReason::PaymentDeclined,

@@ -1,4 +1,4 @@
-//! The prices that inventory last named, for the time while it is unavailable.
+//! The prices that inventory last returned, for the time while it is unavailable.
 
 use std::{
     collections::HashMap,

@@ -117,7 +117,7 @@ pub(crate) async fn give_up_overdue(
     Ok(count)
 }
 
-/// Returns the messages that ask again for missing answers.
+/// Returns the messages that are resent because their answers are missing.
 pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     published(stored, Input::Sweep, None)
 }

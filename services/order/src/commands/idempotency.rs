@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Keyed<'a> {
     pub(crate) customer: &'a CustomerId,
     pub(crate) key: &'a str,
-    /// The hash that tells the same request from another one under its key.
+    /// The hash by which a repeated request is distinguished from another one under its key.
     pub(crate) request_hash: &'a [u8],
 }
 

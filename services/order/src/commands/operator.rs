@@ -33,7 +33,7 @@ pub(crate) async fn cancel_by_operator(
     Ok(stored)
 }
 
-/// Asks at once for the answers that an order awaits, and starts its wait anew.
+/// Resends at once the messages whose answers an order awaits, and starts its wait again.
 pub(crate) async fn resume(
     conn: &mut PgConnection,
     id: OrderId,

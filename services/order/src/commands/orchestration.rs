@@ -1,4 +1,4 @@
-//! Orders whose services are asked in turn by the orchestrator, this service among them.
+//! Orders that the orchestrator carries out: it sends commands to each service in turn, this service among them.
 
 use chassis::{
     events::{ORCHESTRATOR, Publishing, idempotency_key},
@@ -94,7 +94,7 @@ pub(super) async fn cancel(
     Ok(())
 }
 
-/// Returns the messages that ask the orchestrator again.
+/// Returns the messages that are resent to the orchestrator.
 pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     let decision = decide(stored.order, stored.was_confirmed, Input::Sweep)?;
     Ok(requests(stored, &decision))
@@ -126,7 +126,7 @@ fn requests(stored: &StoredOrder, decision: &Decision) -> Vec<outbox::Message> {
     start.into_iter().chain(give_up).collect()
 }
 
-/// Returns the outbox row that asks for a saga.
+/// Returns the outbox row that requests a saga.
 fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
     let NewOrder {
         id: order_id,
@@ -136,7 +136,7 @@ fn start(stored: &StoredOrder, order: Order, saga: Saga) -> outbox::Message {
         payment,
         ..
     } = stored.new.clone();
-    // The version that led to the saga, also if the order has changed when the saga is asked for again.
+    // The version that led to the saga, also if the order has changed when the saga is requested again.
     let (step, order_version) = match saga {
         Saga::PlaceOrder => ("place_order", Order::NEW.version),
         Saga::UndoOrder => ("undo_order", order.version),

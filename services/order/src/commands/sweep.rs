@@ -1,4 +1,4 @@
-//! Sweeps: asking again for answers that have not come.
+//! Sweeps: resending the messages whose answers have not come.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::{
 /// The numbers of orders, by what a sweep did to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
-    /// Orders whose missing answers were asked for again.
+    /// Orders whose messages were resent.
     pub(crate) asked_again: usize,
-    /// Orders that were asked for often enough before, and wait for an operator now.
+    /// Orders whose messages were resent often enough before; they wait for an operator now.
     pub(crate) stuck: usize,
 }
 
-/// Asks again for missing answers, or marks the order as stuck. Leaves out the orders whose answer could not have
-/// arrived: `heard_for` is the time for which messages have come in without a break.
+/// Resends the messages whose answers are missing, or marks the order as stuck. Leaves out the orders whose answer
+/// could not have arrived: `heard_for` is the time for which messages have come in without a break.
 pub(crate) async fn sweep(
     conn: &mut PgConnection,
     limit: i64,
@@ -53,7 +53,7 @@ pub(crate) async fn sweep(
     Ok(swept)
 }
 
-/// Returns the messages that ask again for what an order awaits.
+/// Returns the messages that are resent for an order.
 pub(super) fn resend(stored: &StoredOrder) -> Result<Vec<outbox::Message>, Error> {
     match stored.coordination {
         Coordination::Choreography => choreography::resend(stored),

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The states are those of [`choreography`](super), but what happens between them is the orchestrator's work: its saga
-//! asks payment and inventory, and asks this service to confirm, to complete or to cancel. The order's row arbitrates
-//! between confirming and cancelling: the first one wins. Each command gets a reply, and the same reply however often
-//! and however late it comes again; `was_confirmed` remembers what that needs once the order has moved on.
+//! sends commands to payment and inventory, and commands this service to confirm, to complete or to cancel. The order's
+//! row arbitrates between confirming and cancelling: the first one wins. Each command gets a reply, and the same reply
+//! however often and however late it comes again; `was_confirmed` keeps what these replies need once the order has
+//! changed further.
 
 use contracts::order::{CancelReason, Saga};
 
@@ -80,14 +81,14 @@ pub struct Decision {
     pub was_confirmed: bool,
     /// The reply, if the input was a command.
     pub reply: Option<Reply>,
-    /// The saga that the orchestrator is asked to start, unless it has before: `order.start_saga`.
+    /// The saga that the orchestrator is requested to start, unless it was started before: `order.start_saga`.
     pub start: Option<Saga>,
-    /// The reason for which the orchestrator is then asked to give the saga up: `order.cancel_requested`.
+    /// The reason for which the orchestrator is then requested to give the saga up: `order.cancel_requested`.
     pub give_up: Option<CancelReason>,
 }
 
 impl Decision {
-    /// Leaves the order as it is, and tells no service.
+    /// Leaves the order as it is, and sends nothing.
     fn unchanged(order: Order, was_confirmed: bool) -> Self {
         Self {
             order,
@@ -98,7 +99,7 @@ impl Decision {
         }
     }
 
-    /// Changes the state, of which other services are told.
+    /// Changes the state under a new version, which other services learn of.
     fn changed(self, state: State) -> Self {
         let order = Order {
             state,
@@ -114,7 +115,7 @@ impl Decision {
         }
     }
 
-    /// Changes the state, of which only the orchestrator needs to know.
+    /// Changes the state under the same version, because only the orchestrator needs to know.
     fn committed(self) -> Self {
         let order = Order {
             state: State::Confirmed { committed: true },
@@ -160,7 +161,7 @@ impl Decision {
         }
     }
 
-    /// Asks the orchestrator for a saga.
+    /// Requests a saga of the orchestrator.
     fn starting(self, saga: Saga) -> Self {
         Self {
             start: Some(saga),
@@ -168,7 +169,7 @@ impl Decision {
         }
     }
 
-    /// Asks the orchestrator to give the order's saga up.
+    /// Requests of the orchestrator that it give the order's saga up.
     fn giving_up(self, reason: CancelReason) -> Self {
         Self {
             give_up: Some(reason),
@@ -210,7 +211,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
     let decision = match (order.state, input) {
         // Pending -> Confirmed
         (S::Pending, I::Confirm) => unchanged.confirmed().replying(A::Confirmed),
-        // Pending -> Cancelling: the saga is told that it need not try any longer.
+        // Pending -> Cancelling: the saga gets a hint that it need not try any longer.
         (S::Pending, I::AskedToCancel(reason @ (R::Customer | R::Operator))) => {
             unchanged.cancelling(reason).giving_up(reason)
         }
@@ -239,7 +240,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
         ) => unchanged.replying_cancelled(reason, payment),
         // Only an order with both outcomes is cancelled.
         (S::Cancelled(Undoing { payment: None, .. }), I::Cancel { .. }) => return Err(illegal),
-        // A saga cannot have given up an order that it was told is confirmed.
+        // A saga that got the reply `order.confirmed` cannot have given the order up.
         (S::Confirmed { .. }, I::Cancel { .. }) => return Err(illegal),
 
         (S::Confirmed { .. }, I::Confirm) => unchanged.replying(A::Confirmed),
@@ -253,7 +254,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             unchanged.cancelling(R::Customer).starting(Saga::UndoOrder)
         }
 
-        // A saga that asks about the past of an order gets the reply that it would have got then.
+        // A command about the past of an order gets the reply that it would have got then.
         (S::Cancelling(_) | S::Cancelled(_), I::Confirm) if was_confirmed => {
             unchanged.replying(A::Confirmed)
         }
@@ -276,7 +277,7 @@ pub fn decide(order: Order, was_confirmed: bool, input: Input) -> Result<Decisio
             unchanged.starting(Saga::PlaceOrder)
         }
         (S::Cancelling(_), I::Sweep) if was_confirmed => unchanged.starting(Saga::UndoOrder),
-        // Asks for the saga, too: a saga that was never begun has nothing to undo, and its end is the order's.
+        // Requests the saga, too: a saga that was never begun has nothing to undo, and its end is the order's.
         (S::Cancelling(undoing), I::Sweep) => unchanged
             .starting(Saga::PlaceOrder)
             .giving_up(undoing.reason),

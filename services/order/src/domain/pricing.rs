@@ -7,7 +7,7 @@ use contracts::value::{Lines, Money, MoneyError, PricedLine, Sku};
 /// The reason for which a line has no price, with the line's index.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPrice {
-    /// Inventory has named no price for it.
+    /// Inventory has no price for the product.
     #[error("there is no product {sku}")]
     UnknownSku { index: usize, sku: Sku },
     /// The line, or the sum up to it, is too large, or in another currency than the lines before.

@@ -114,7 +114,7 @@ pub(super) async fn cancel(
     done(&state, id).await
 }
 
-/// Asks again for the answers that the order awaits, and starts its wait anew.
+/// Resends the messages whose answers the order awaits, and starts its wait again.
 #[utoipa::path(
     tag = "operator", operation_id = "resume_order", params(("id" = Uuid, Path, description = "The order's id.")), request_body = Reason,
     responses((status = 202, body = OperatorView), (status = 409, description = "Not possible in the order's state.")),

@@ -240,7 +240,7 @@ pub(super) async fn cancel(
     Ok(HttpResponse::Accepted().json(OrderView::from(&stored)))
 }
 
-/// Returns what happened to an order, in the sequence in which this service heard of it.
+/// Returns the messages about an order, in the sequence in which this service received them.
 #[utoipa::path(tag = "orders", operation_id = "show_timeline", params(("id" = Uuid, Path, description = "The order's id.")), responses(
     (status = 200, body = Vec<EntryView>), (status = 404, description = "There is no such order, or it is not yours."),
 ))]

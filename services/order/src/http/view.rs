@@ -22,7 +22,7 @@ pub(super) enum Coordination {
     /// Each service reacts to the events of the others.
     #[default]
     Choreography,
-    /// A saga orchestrator asks each service in turn.
+    /// A saga orchestrator sends commands to each service in turn.
     Orchestration,
 }
 
@@ -49,8 +49,8 @@ impl From<domain::Coordination> for Coordination {
 pub(super) struct OrderView {
     id: OrderId,
     customer: CustomerId,
-    /// `choreography`: each service reacts to the events of the others. `orchestration`: a saga orchestrator asks each
-    /// service in turn.
+    /// `choreography`: each service reacts to the events of the others. `orchestration`: a saga orchestrator
+    /// sends commands to each service in turn.
     coordination: Coordination,
     state: StateName,
     /// The reason of the cancel, if the order is or was being undone.
@@ -182,7 +182,7 @@ pub(super) struct OperatorView {
     payment_answer: Option<&'static str>,
     /// The answer of inventory, if it has come: undone, nothing_to_undo, settled.
     inventory_answer: Option<&'static str>,
-    /// The number of sweeps that have asked for missing answers since the last change.
+    /// The number of sweeps that have resent messages since the last change.
     sweeps: i32,
     /// The time since which the order waits for an operator.
     #[serde(with = "time::serde::rfc3339::option")]

@@ -248,7 +248,7 @@ pub(crate) async fn save(
     Ok(())
 }
 
-/// Records that an order's missing answers were asked for again. The next sweep is `next` from now.
+/// Records that a sweep has resent an order's messages. The next sweep is `next` from now.
 pub(crate) async fn asked_again(
     conn: &mut PgConnection,
     id: OrderId,
@@ -275,7 +275,7 @@ pub(crate) async fn mark_stuck(conn: &mut PgConnection, id: OrderId) -> sqlx::Re
     Ok(())
 }
 
-/// Starts the wait for an answer anew, for an operator.
+/// Starts the wait for an answer again, for an operator.
 pub(crate) async fn unstick(
     conn: &mut PgConnection,
     id: OrderId,

@@ -35,7 +35,7 @@ pub(crate) struct StoredOrder {
     pub(crate) updated_at: OffsetDateTime,
     pub(crate) deadline_at: Option<OffsetDateTime>,
     pub(crate) stuck_since: Option<OffsetDateTime>,
-    /// The number of sweeps that have asked for missing answers since the last change.
+    /// The number of sweeps that have resent messages since the last change.
     pub(crate) sweeps: i32,
 }
 

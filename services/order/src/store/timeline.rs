@@ -1,4 +1,4 @@
-//! The timeline of orders: what happened, as this service heard of it.
+//! The timeline of orders: the messages about each, in the sequence in which this service received them.
 
 use contracts::value::OrderId;
 use sqlx::{PgConnection, PgExecutor};

@@ -32,7 +32,7 @@ pub(super) enum Impossible {
 pub(super) struct Logged(Mutex<HashSet<OrderId>>);
 
 impl Logged {
-    /// Adds a payment; returns false if it is in it already.
+    /// Adds a payment; returns false if it was added before.
     pub(super) fn add(&self, order: OrderId) -> bool {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logged.insert(order)
