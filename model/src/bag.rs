@@ -1,6 +1,6 @@
-//! A multiset of things on their way.
+//! A multiset of items on their way.
 
-/// Things on their way, each maybe more than once. They arrive in any order, so the bag has none.
+/// Items on their way, each maybe more than once. They arrive in any order, so the bag has none.
 ///
 /// A sorted list, so that equal bags are equal, and short, because a search clones millions of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ impl<T: Copy + Ord> Bag<T> {
         self.0.is_empty()
     }
 
-    /// Returns each thing, once.
+    /// Returns each item, once.
     pub fn each(&self) -> impl Iterator<Item = T> + '_ {
         self.0.iter().map(|(item, _)| *item)
     }

@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Commits a message with the change that it tells of.
+    /// Commits a message with the change that it reports.
     fn commit(&mut self, fact: Fact, without: Without) {
         // Without an outbox a crash after the commit loses the message. Here the first possible crash happens.
         if without == Without::Outbox && self.budget.repeats > 0 {

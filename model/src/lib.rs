@@ -12,7 +12,7 @@
 //!   twice (the inbox would recognise a redelivery; the models do without it, as a message that was sent again has a
 //!   new id);
 //! - the card processor answers late, twice, or not at all; it decides once per idempotency key;
-//! - the customer cancels, at any moment; a sweep asks again;
+//! - the customer cancels, at any moment; a sweep resends messages;
 //! - choreography: the deadline passes, once the order service has handled its own event; an operator settles a part
 //!   that is not answered;
 //! - orchestration: messages are lost, or dropped by an operator; a saga's timeout comes at any moment; an operator

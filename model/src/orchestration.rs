@@ -67,7 +67,7 @@ pub struct World {
     pub books: Books,
     /// The command to which payment replies once the card processor has answered.
     pub asked_by: Option<Key>,
-    /// The newest news that the customer was told.
+    /// The newest news that the customer got.
     pub told: Option<News>,
     pub on_the_way: Bag<Message>,
     pub budget: Budget,
@@ -76,7 +76,7 @@ pub struct World {
 }
 
 impl Scenario {
-    /// Returns a scenario in which a saga asks at most `attempts` times, except where it asks for ever.
+    /// Returns a scenario in which a saga sends a command at most `attempts` times, except where there is no limit.
     pub fn new(terms: Terms, budget: Budget, attempts: u32, without: Without) -> Self {
         Self {
             terms,
@@ -161,7 +161,7 @@ impl World {
                 self.order_hears(Some(key), cancel, scenario);
             }
             Command::Tell(news) => {
-                // A customer who was told newer news is not told older news.
+                // A customer who got newer news does not get older news.
                 self.told = self.told.max(Some(news));
                 let queued = Fact::NotificationQueued;
                 self.on_the_way.add(Message::Answer(key, queued));
@@ -193,8 +193,8 @@ impl World {
     fn payment_hears(&mut self, key: Key, input: money::Input, scenario: &Scenario) {
         let was = self.books.payment;
         let heard = self.books.payment_hears(input, scenario.without);
-        // As in `payment::commands`: the reply goes to the last command that changed something, or that asked again for
-        // an undo under way.
+        // As in `payment::commands`: the reply goes to the last command that changed something, or that requested an
+        // undo under way again.
         let undoes = input == money::Input::Cancel && heard == Ok(None);
         if self.books.payment != was || undoes {
             self.asked_by = Some(key);

@@ -18,7 +18,7 @@ pub enum Queue {
 
 /// Returns the queues to which the exchange `events` routes a fact of choreography.
 pub(super) fn route(fact: Fact) -> &'static [Queue] {
-    /// The queues by fact, computed once: a search asks millions of times.
+    /// The queues by fact, computed once: a search looks them up millions of times.
     static ROUTES: LazyLock<BTreeMap<Fact, Vec<Queue>>> = LazyLock::new(|| {
         let bindings = topology::bindings("events");
         let queues = |fact: Fact| {

@@ -1,8 +1,8 @@
-//! An exhaustive search that can tell whether everything *ends*.
+//! An exhaustive search that shows whether everything *ends*.
 //!
 //! stateright checks what always holds, and what sometimes does. That is enough where every step uses something up, as
 //! in choreography: whatever happens, a state is reached in which nothing has to happen any more, and only that state
-//! has to be right. But a saga asks until it gets a reply, so its graph may have cycles, and no state of a cycle is
+//! has to be right. But a saga resends until it gets a reply, so its graph may have cycles, and no state of a cycle is
 //! final. (stateright's `eventually` does not see cycles either, as its documentation says.)
 //!
 //! So this search keeps the steps that *have to* happen, and follows them backwards from the states in which none has
@@ -20,7 +20,7 @@ use stateright::{Expectation, Model};
 /// The name of the property that every search checks.
 pub const ENDS: &str = "what has to happen comes to an end";
 
-/// A model that says which of its steps have to happen, sooner or later. The others may.
+/// A model that knows which of its steps have to happen, sooner or later. The others may.
 pub trait Driven: Model<State: Hash, Action: Clone> {
     /// Returns whether this step has to happen.
     fn has_to_happen(&self, state: &Self::State, action: &Self::Action) -> bool;

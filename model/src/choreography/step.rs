@@ -33,7 +33,7 @@ pub enum Step {
     Cancel,
     /// The deadline passes.
     Deadline,
-    /// The order service asks again for missing answers.
+    /// The order service resends the messages whose answers are missing.
     Sweep,
     /// An operator settles a participant's part.
     Settle(Participant),

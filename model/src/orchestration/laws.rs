@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// Returns whether everything is undone, or never was begun, as the order says.
+    /// Returns true if everything is undone, or never was begun, as the order's row has it.
     fn is_undone(&self, undoing: Undoing) -> bool {
         use money::State as M;
         use stock::State as S;
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Returns whether everything has ended well: no saga goes on, the order is at rest, the money agrees, and the
-    /// customer was told.
+    /// customer has the news.
     fn is_at_rest(&self, scenario: &Scenario) -> bool {
         let told = match self.order.state {
             OrderState::Confirmed { .. } => News::Confirmed,

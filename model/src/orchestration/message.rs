@@ -142,7 +142,7 @@ pub(super) fn command(plan: &Plan, state: &State, step: usize, direction: Direct
     }
 }
 
-/// Returns the meaning of a reply for the saga: done, or refused, which promises that it will not be done.
+/// Returns the meaning of a reply for the saga: done, or refused, which means that it never will be done.
 pub(super) fn outcome(answer: Fact) -> Outcome {
     match answer {
         Fact::PaymentDeclined | Fact::InventoryRejected | Fact::OrderConfirmRejected => {
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// Checks that the model says what the saga has just sent, and replies with `fact`.
+    /// Checks that the model sends what the saga has just sent, and replies with `fact`.
     #[track_caller]
     fn sends(plan: &Plan, saga: Started, fact: Fact) -> Started {
         let (step, direction, sent) = saga.sent().expect("something is sent");

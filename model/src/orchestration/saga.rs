@@ -25,8 +25,8 @@ pub struct Sagas {
 }
 
 impl Plans {
-    /// Returns the plans of the definitions. A step that is not asked for without a limit is asked for at most
-    /// `attempts` times, so that giving up happens within a search.
+    /// Returns the plans of the definitions. A step that has a limit of attempts gets at most `attempts` of them, so
+    /// that giving up happens within a search.
     pub(super) fn new(attempts: u32, without: Without) -> Self {
         let within = |plan: Plan| {
             let mut plan = without.plan(plan);

@@ -28,7 +28,7 @@ pub enum Step {
     AnswerLost(CardAnswer),
     /// A saga has waited for too long.
     TimeOut(Saga),
-    /// The order service asks the orchestrator again.
+    /// The order service resends its requests to the orchestrator.
     Sweep,
     /// An operator decides about a stuck saga.
     Operate(Saga, Action),
@@ -130,8 +130,8 @@ impl World {
 /// Returns the actions of an operator on a stuck saga.
 ///
 /// An operator whose settlement gets no reply can go on all the same. Then only the operator knows the outcome: the
-/// order says that the part is settled, and `reconcile` reports it, because its participant says something else. This
-/// search leaves that out, except as a missing guard.
+/// order's row has the part as settled, and `reconcile` reports it, because its participant's row has something else.
+/// This search leaves that out, except as a missing guard.
 fn actions(state: &State, without: Without) -> &'static [Action] {
     if state.direction == Direction::Settle && without != Without::AnsweredSettlement {
         &[Action::Resume]
