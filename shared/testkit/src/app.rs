@@ -13,7 +13,7 @@ use crate::{Database, Vhost, client, eventually, token};
 
 /// A service under test.
 pub struct TestApp {
-    /// The URL at which it answers.
+    /// The base URL of the service.
     pub url: String,
     address: SocketAddr,
     /// The service's own database.
@@ -23,7 +23,7 @@ pub struct TestApp {
     http: reqwest::Client,
     shutdown: CancellationToken,
     task: Option<JoinHandle<anyhow::Result<()>>>,
-    /// Set if the end of the test is to check that it left nothing undone.
+    /// Set if the end of the test is to check that the service left nothing undone.
     expects_calm: bool,
 }
 
@@ -166,12 +166,12 @@ impl TestApp {
             .bearer_auth(token("tester", Role::Service))
     }
 
-    /// Allows parked messages and rows in the outbox at the end.
+    /// Allows parked messages and rows in the outbox at the end of the test.
     pub fn expect_trouble(&mut self) {
         self.expects_calm = false;
     }
 
-    /// Stops it in good order, and checks that its outbox is empty and nothing is parked.
+    /// Stops the service as SIGTERM does, and checks that its outbox is empty and nothing is parked.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         if let Some(task) = self.task.take() {

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = match option_env!("HOLDFAST_SHORT_PATIENCE") {
 ///
 /// # Panics
 ///
-/// With the last `Err`, which says what was seen, when [`PATIENCE`] is over.
+/// With the last `Err`, which shows what was seen, when [`PATIENCE`] is over.
 pub async fn eventually<T, E: Display, F: Future<Output = Result<T, E>>>(
     what: &str,
     mut condition: impl FnMut() -> F,

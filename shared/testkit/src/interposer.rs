@@ -38,7 +38,7 @@ pub enum Passage {
 ///
 /// - Its subject: the message waits until the test has [admitted](Self::admit) that. A test learns an order's id only
 ///   when its first message is on the way.
-/// - Its idempotency key: a [rule](Self::rule) says what to do with the message; without one it is forwarded.
+/// - Its idempotency key: a [rule](Self::rule) sets the fate of the message; without one it is forwarded.
 ///
 /// A message that is forwarded keeps all of its properties.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct Book {
     admitted: HashSet<String>,
     /// The messages about subjects that are not admitted yet.
     waiting: HashMap<String, Vec<Passing>>,
-    /// The rules, by family of exchanges (`commands`, say) and idempotency key.
+    /// The rules, by family of exchanges (such as `commands`) and idempotency key.
     rules: HashMap<(String, String), Rule>,
 }
 

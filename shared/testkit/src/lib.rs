@@ -3,12 +3,12 @@
 //! - [`TestApp`]: a service under test, in the test's process;
 //! - [`Database`], [`Vhost`]: of their own for each test, on the servers that `cargo xtask test` started;
 //! - [`Probe`]: sees every event, command and reply on a vhost, and publishes messages that a test makes up;
-//! - [`Interposer`]: is bound between exchanges and queues, and loses, holds or repeats messages as a test says;
+//! - [`Interposer`]: is bound between exchanges and queues, and loses, holds or repeats messages by a test's rules;
 //! - [`Redis`], [`RedisServer`]: names of its own on the shared Redis, or a Redis that may be killed and emptied;
 //! - [`Proxy`]: a TCP proxy that can be cut, paused and slowed;
 //! - [`SmtpSink`]: a mail server that keeps the mails that it gets, and can refuse them;
 //! - [`cut`]: drops a call at each place where it waits;
-//! - [`relay`]: a service that makes the calls that it is told to, for tests of the headers that are sent along;
+//! - [`relay`]: a service that makes the calls that a request lists, for tests of the headers that are sent along;
 //! - [`eventually`]: waits for a condition, and panics with the last state that it saw;
 //! - [`token`]: a token for any caller that a test needs.
 

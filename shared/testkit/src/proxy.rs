@@ -21,18 +21,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 enum Mode {
     /// Passes them on, after this long.
     Open(Duration),
-    /// Keeps them: neither side hears anything, and no connection is closed.
+    /// Keeps them: neither side receives anything, and no connection is closed.
     Paused,
     /// Closes every connection, and each new one.
     Cut,
 }
 
-/// What follows when the server's next reply is lost.
+/// The connections that are closed when the server's next reply is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     /// Nothing is to be lost.
     None,
-    /// Its connection is closed, and new ones are not.
+    /// The connection of the reply is closed, and new ones are not.
     OneConnection,
     /// Every connection is closed, and each new one.
     Server,
@@ -141,7 +141,7 @@ impl Proxy {
     }
 
     /// Keeps the server's next reply to itself, and closes every connection then, and each new one, until
-    /// [`Proxy::restore`]: the server has carried out a request, and nobody hears of it.
+    /// [`Proxy::restore`]: the server has carried out a request, and no client gets its reply.
     pub fn lose_reply(&self) {
         self.loss.send_replace(Loss::Server);
     }

@@ -1,4 +1,4 @@
-//! A service that makes the calls that it is told to: the test service that W3C's trace-context harness needs.
+//! A service that makes the calls that a request lists: the test service that W3C's trace-context harness needs.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use chassis::{
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-/// Posts the bodies that it is told to, to the URLs that it is told to, in the trace of the request
+/// Posts the bodies that a request lists to the URLs that it lists, in the trace of the request
 #[derive(Clone, Debug, Parser)]
 #[command(name = "trace-relay")]
 pub struct RelayConfig {

@@ -256,7 +256,7 @@ impl Vhost {
     /// [`Self::restore_queue`] needs.
     ///
     /// Restore the queue only after its consumer has noticed: RabbitMQ 3.10 takes a queue that is back at once for the
-    /// same one, and delivers to a consumer that it never told.
+    /// same one, and delivers to a consumer that it has not notified.
     pub async fn delete_queue(&self, queue: &str) -> DeletedQueue {
         let url = format!("{}/queues/{}/{queue}", self.api, self.name);
         let get = async |url: String| -> Value {
