@@ -126,7 +126,7 @@ pub struct Recipe {
     pub log: PathBuf,
     /// The stack that it belongs to.
     pub stack: PathBuf,
-    /// The signal that asks it to stop.
+    /// The signal by which it is stopped.
     pub stop: i32,
 }
 
@@ -238,7 +238,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to stop, and kills it if it has not ended within `patience`.
+    /// Sends the signal by which it is stopped, and kills it if it has not ended within `patience`.
     pub fn stop(&mut self, patience: Duration) -> Result {
         self.signal(self.recipe.stop);
         let begun = Instant::now();

@@ -290,7 +290,7 @@ impl Stack {
         process.kill()
     }
 
-    /// Asks a server or service to stop, and leaves it stopped until [`Self::revive`].
+    /// Sends a server or service its signal to stop, and leaves it stopped until [`Self::revive`].
     pub fn stop(&mut self, name: &str) -> Result {
         let mut process = self
             .running
@@ -469,7 +469,7 @@ impl Stack {
     /// Stops the services, then the servers, and removes the servers' data.
     pub fn shut_down(mut self) -> Result {
         let services: Vec<String> = self.recipes.keys().cloned().collect();
-        // All at once: each finishes its work in hand.
+        // All at once: each finishes its work in progress.
         for name in &services {
             if let Some(process) = self.running.get(name) {
                 process.signal(process.recipe.stop);

@@ -29,7 +29,7 @@ pub(super) fn settings() -> Result<Vec<(String, String)>> {
         ("DEMO_MODE", "true".to_owned()),
         ("SWEEP_AFTER_MS", "10000".to_owned()),
         ("SWEEPS", "2".to_owned()),
-        // A saga asks for a quarter of an hour before it waits for an operator; with this pace, for two minutes.
+        // A saga resends for a quarter of an hour before it waits for an operator; with this pace, for two minutes.
         ("SAGA_PACE", "12".to_owned()),
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         (collector::ADDRESS, collector),

@@ -29,7 +29,8 @@ use crate::{
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- what `UPDATE_DOCS=1 cargo xtask bench` printed -->\n";
 const END: &str = "<!-- end -->\n";
-/// The most that other programs may use of the processors, in per cent, for figures that are kept.
+/// The largest share of the processors that other programs may use while figures that are kept are measured, in per
+/// cent.
 const MOST_BUSY: f64 = 10.0;
 
 pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {

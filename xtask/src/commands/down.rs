@@ -9,7 +9,7 @@ use crate::{
     workspace::{self, Claim},
 };
 
-/// The longest time for a stack to shut down: its services have 45 s to finish their work in hand.
+/// The longest time for a stack to shut down: its services have 45 s to finish their work in progress.
 const GOOD_ORDER: Duration = Duration::from_secs(120);
 
 pub(super) fn run() -> Result<ExitCode> {
@@ -26,8 +26,8 @@ pub(super) fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the `cargo xtask` that runs a stack to end it, and waits until it has. Killing its servers would only make it
-/// start them again.
+/// Stops the `cargo xtask` that runs a stack, and waits until it has ended the stack. Killing its servers would only
+/// make it start them again.
 fn stop_its_owner(stack: &str) -> Result<bool> {
     let Some(owner) = Claim::holder(stack)? else {
         return Ok(false);

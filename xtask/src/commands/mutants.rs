@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: breaks each guarantee of a pattern on purpose, and checks that the test of `holdfast` for it
 //! fails.
 //!
-//! Patterns are copied alone, so a module's promises are proved beside it. A mutant is a small change that takes one
+//! Patterns are copied alone, so a module's guarantees are proved beside it. A mutant is a small change that takes one
 //! sentence under "Guarantee" away; it is stored as data in `shared/holdfast/mutants`, with the test that must fail.
 //! Mutants are applied in a copy of the workspace. `cargo test -p xtask` checks that the data still fits the code. With
 //! `--generated` cargo-mutants makes the changes.
@@ -197,7 +197,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Tries every mutant, and says its fate. Returns the fates in the mutants' order.
+    /// Tries every mutant, and prints its fate. Returns the fates in the mutants' order.
     fn try_each(&mut self, mutants: &[(&Book, &Mutant)]) -> Result<Vec<Fate>> {
         let mut fates = vec![Fate::Survived; mutants.len()];
         for round in rounds(mutants) {

@@ -107,7 +107,7 @@ fn write_queries(postgres: &Postgres, service: &str, folder: &Path) -> Result {
             "-p",
             workspace::FEATURES,
         ])
-        // A setting with a new value makes cargo compile this crate alone anew: the macros must run.
+        // A setting with a new value makes cargo compile this crate again, and no other: the macros must run.
         .arg(format!(
             "--config=profile.dev.package.{service}.codegen-units={}",
             std::process::id()

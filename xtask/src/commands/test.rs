@@ -41,7 +41,7 @@ pub(super) fn run(mut arguments: Parser) -> Result<ExitCode> {
 
     let servers = TestServers::start(&claim, install(no_install))
         .and_then(|mut servers| servers.wait().map(|()| servers));
-    // A build that nobody waits for any more would go on after this command.
+    // Without this, the build would go on after this command has failed.
     let mut servers = servers.inspect_err(|_| drop(binaries.kill()))?;
     say("PostgreSQL, RabbitMQ and Redis are ready");
 

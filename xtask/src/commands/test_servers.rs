@@ -94,7 +94,7 @@ impl TestServers {
             .env(process::MARK, &self.folder)
             // The temporary files of tests are removed with the rest.
             .env("TMPDIR", &temporary)
-            // A failing test says what it saw; a backtrace adds only noise.
+            // A failing test prints what it saw; a backtrace adds only noise.
             .env("RUST_BACKTRACE", "0");
         Ok(())
     }

@@ -219,7 +219,7 @@ fn row(fault: &Fault, plan: &Plan, no_install: bool) -> Result<(bool, String)> {
     ))
 }
 
-/// Puts a fault on a stack of its own, under traffic, and compares the books. Returns the result in words.
+/// Starts a stack, causes a fault on it under traffic, and compares the books. Returns the result in words.
 fn on_stack(fault: &Fault, plan: &Plan, no_install: bool) -> Result<String> {
     let mut extra: Vec<(String, String)> = fault
         .chaos

@@ -20,7 +20,7 @@ const PASSWORD: &str = "development";
 /// The failures that a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Its server being killed, but not the machine's crash: for stacks whose processes are killed.
+    /// The server being killed, but not a crash of the machine: for stacks whose processes are killed.
     Process,
     /// None: for tests.
     None,

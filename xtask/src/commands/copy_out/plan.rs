@@ -30,8 +30,8 @@ pub(super) struct Plan<'a> {
     pub(super) dependencies: BTreeMap<String, Dependency>,
     /// The crates that only doc tests and unit tests use.
     pub(super) dev_dependencies: BTreeMap<String, Dependency>,
-    /// The features of the copy: those that the sources ask about with `cfg(feature = "…")`. The pattern's own needs
-    /// are no feature.
+    /// The features of the copy: those that the sources name in `cfg(feature = "…")`. The pattern's own needs are no
+    /// feature.
     pub(super) options: BTreeMap<String, Vec<String>>,
     /// The features that the pattern's feature names itself.
     pub(super) default: BTreeSet<String>,

@@ -76,7 +76,7 @@ impl Source {
             .is_some_and(|extension| extension == "rs")
     }
 
-    /// Returns the features that the file asks about with `cfg(feature = "…")`.
+    /// Returns the features that the file names in `cfg(feature = "…")`.
     pub(super) fn features(&self) -> Vec<String> {
         let after = self.text.split("feature = \"").skip(1);
         after
@@ -93,7 +93,8 @@ impl Source {
                 .is_some()
     }
 
-    /// Returns the text for a crate of another name: examples name their crate from outside.
+    /// Returns the text with the crate's name replaced by `name`: doc examples use their crate from outside, by its
+    /// name.
     pub(super) fn within(&self, name: &str) -> String {
         if !self.is_rust() {
             return self.text.clone();

@@ -23,7 +23,7 @@ pub(super) struct Mutant {
     pub(super) file: String,
     /// The target and the name of the test that must fail: `it inbox::…` or `lib saga::tests::…`.
     pub(super) test: String,
-    /// The text that is replaced. It must stand in the file exactly once.
+    /// The text that is replaced. It must occur in the file exactly once.
     pub(super) from: String,
     pub(super) to: String,
 }
@@ -34,7 +34,7 @@ impl Mutant {
         self.test.split_once(' ').unwrap_or(("it", &self.test))
     }
 
-    /// Returns the file's text with the change in it. Fails unless `from` stands in it exactly once.
+    /// Returns the file's text with the change in it. Fails unless `from` occurs in it exactly once.
     pub(super) fn applied_to(&self, text: &str) -> Result<String> {
         match text.matches(&self.from).count() {
             1 => Ok(text.replacen(&self.from, &self.to, 1)),

@@ -213,7 +213,7 @@ fn tested_by(
     }
 }
 
-/// Tells changes of one name apart: the second is listed as such.
+/// Numbers changes of one name, to distinguish them: the second is listed as such.
 pub(super) fn numbered(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = BTreeMap::new();
     names
