@@ -1,7 +1,7 @@
 //! Tests across services.
 //!
-//! [`traces`] says what the trace of an order must look like; `tests/it/traces.rs` asks the services' consoles, and the
-//! binary `jaeger-traces` asks the Jaeger of a running stack.
+//! [`traces`] defines the trace that an order must have; `tests/it/traces.rs` checks it on the services' consoles, and
+//! the binary `jaeger-traces` in the Jaeger of a running stack.
 
 #[cfg(feature = "page")]
 pub mod page;

@@ -33,7 +33,7 @@ pub struct Placed {
     pub case: Case,
     /// The trace id, 32 hexadecimal digits.
     pub trace: String,
-    /// The id of the span of the customer's app, which no one records.
+    /// The id of the span of the customer's app, which no service records.
     pub caller: String,
     /// The order service's last response.
     pub order: Value,

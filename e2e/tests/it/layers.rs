@@ -186,7 +186,7 @@ type Layers<'a> = BTreeSet<(Option<&'a str>, &'a str)>;
 /// A source file of a service.
 struct Source {
     service: &'static str,
-    /// The component that it belongs to.
+    /// The component that the file belongs to; `None` outside of every component.
     component: Option<String>,
     /// The first module of its path, below the component: `http` for `src/http/orders.rs`. The component's own name for
     /// its root.

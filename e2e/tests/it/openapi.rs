@@ -1,7 +1,7 @@
 //! The OpenAPI documents: they are valid, and those written in `docs/openapi` and those that are served are the same.
 //!
 //! No server is needed: a service describes itself before it connects to anything, and rejects a request without a
-//! token before it asks its database.
+//! token before it queries its database.
 
 use std::{collections::BTreeSet, time::Duration};
 

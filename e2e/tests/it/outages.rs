@@ -107,7 +107,7 @@ async fn orders_wait_for_each_unavailable_database() {
         line.cut();
         says_that_it_lacks_something(&system, service).await;
         if service == "inventory" {
-            // The order gets the price that inventory last named, and says so.
+            // The order gets the price that inventory last returned, and shows the price's time.
             let placed = system.api.place("alice", "without-inventory", &order).await;
             let placed = placed.expect("the price is known");
             assert!(placed["prices_as_of"].is_string(), "{placed}");
@@ -115,7 +115,7 @@ async fn orders_wait_for_each_unavailable_database() {
             system.accept(id.parse().expect("a UUID"));
         }
         if service == "order" {
-            // The order cannot be stored. The response says so, with the time after which to retry.
+            // The order cannot be stored. The response has the time after which to retry.
             let refused = system.api.place("alice", "while-it-is-away", &order).await;
             assert!(
                 matches!(refused, Err(load_tests::api::ApiError::Later(after)) if !after.is_zero()),
@@ -232,8 +232,8 @@ async fn a_dead_proxy_affects_only_card_processor_calls() {
     const DEAD: &str = "http://127.0.0.1:9";
     let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].map(|name| (name, DEAD));
     let system = System::start_with(&proxies).await;
-    // The order service must ask inventory for prices that it does not know. Through the proxy that would fail with
-    // 503.
+    // The order service must request prices that it does not know from inventory. Through the proxy that would fail
+    // with 503.
     let order = json!({
         "lines": [{ "sku": "TEA-ASSAM", "quantity": 1 }],
         "payment": { "method": "wallet" },

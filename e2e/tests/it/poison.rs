@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::system::System;
 
-/// A sweep would ask again by itself, which an operator is to do in these tests.
+/// A sweep would resend the messages by itself, which an operator is to do in these tests.
 const NO_SWEEPS: &[(&str, &str)] = &[("SWEEP_AFTER_MS", "600000")];
 
 /// Waits until `n` messages are parked at a service.

@@ -77,7 +77,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until an order is told as wanted.
+    /// Waits until the stream reports an order as wanted.
     async fn order(&mut self, id: OrderId, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let id = id.to_string();
         self.until(what, |event, data| {
@@ -150,7 +150,7 @@ async fn open_with(extra: &[(&str, &str)]) -> System {
 #[tokio::test]
 async fn an_order_is_placed_and_seen_to_come_to_rest() {
     let system = System::start_with(DEMO).await;
-    // An order that ended before the room started: the room asks for it.
+    // An order that ended before the room started: the room reads it from the order service.
     let before = system
         .place_this(
             "alice",

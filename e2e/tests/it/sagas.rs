@@ -3,8 +3,8 @@
 //!
 //! A cell is a step, or a compensation, and a fault ([`cell`]). Most cells are an order each, all of them on their way
 //! at once in one system ([`crowd`]): an [`Interposer`](testkit::Interposer) loses, holds and repeats the commands and
-//! the replies of each as its cell says, and [`table`] says how it must end. Where processes have to fail or to abort,
-//! one order at a time walks through all steps ([`walk`]). In the end the books of all services must agree.
+//! the replies of each by its cell's rules, and [`table`] defines how it must end. Where processes have to fail or to
+//! abort, one order at a time walks through all steps ([`walk`]). In the end the books of all services must agree.
 
 mod broken;
 mod cell;

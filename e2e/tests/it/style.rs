@@ -395,7 +395,7 @@ fn pattern_modules_have_their_sections() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// The pages of the patterns say how long each file is.
+/// The pages of the patterns have the length of each file.
 #[test]
 fn pattern_pages_count_the_lines_of_files() {
     let root = xtask::workspace::root();

@@ -281,7 +281,7 @@ impl System {
             .bearer_auth(testkit::token("olga", chassis::identity::Role::Operator))
     }
 
-    /// Returns a service's metrics, or the error of asking for them.
+    /// Returns a service's metrics, or the error of the request for them.
     pub(crate) async fn metrics(&self, service: &str) -> String {
         let url = format!("{}/metrics", self.wiring.url(service));
         match self.http.get(url).send().await {

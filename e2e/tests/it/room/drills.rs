@@ -1,4 +1,4 @@
-//! Drills begun from the page: told as they happen, one at a time, with every fault removed after them.
+//! Drills begun from the page: reported as they happen, one at a time, with every fault removed after them.
 
 use reqwest::Method;
 use serde_json::{Value, json};

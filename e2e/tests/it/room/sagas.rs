@@ -9,7 +9,7 @@ use testkit::{answer, eventually};
 use super::{DEMO, ROOM, Watcher, ask, get, open, place_by};
 use crate::system::System;
 
-/// Returns an order's steps as the room tells them: the message's type, its participant, and the type of the reply. Ids
+/// Returns an order's steps as the room shows them: the message's type, its participant, and the type of the reply. Ids
 /// and times are left out.
 fn asks(order: &Value) -> Vec<(String, String, Option<String>)> {
     let steps = order["steps"].as_array().expect("steps");
@@ -196,7 +196,7 @@ async fn an_orchestrated_order_is_seen_step_by_step() {
     let none = get(&system, &format!("/room/orders/{other}/sagas")).await;
     assert_eq!(none["sagas"], json!([]));
 
-    // A restarted room asks for the order's timeline, and shows the same steps.
+    // A restarted room reads the order's timeline, and shows the same steps.
     system.stop(ROOM).await;
     system.open_room().await;
     let mut watcher = Watcher::watch(&system).await;
@@ -243,7 +243,7 @@ async fn drop_parked(system: &System) -> Result<(), Value> {
 
 #[tokio::test]
 async fn stuck_sagas_are_listed_skipped_and_resumed() {
-    // A hundredth of the default patience: a saga asks ten times within ten seconds, and is then stuck.
+    // A hundredth of the default patience: a saga sends a command ten times within ten seconds, and is then stuck.
     let hasty = [("SAGA_PACE", "1"), ("SAGA_POLL_MS", "50")];
     let settings: Vec<_> = DEMO.iter().copied().chain(hasty).collect();
     let system = System::start_with(&settings).await;
@@ -275,7 +275,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
             (&saga["phase"], &saga["step"], &saga["direction"]),
             (&json!("stuck"), &json!("charge_payment"), &json!("undo"))
         );
-        // Its order is shown as stuck, with the number of times that the refund was asked for.
+        // Its order is shown as stuck, with the number of times that the refund was requested.
         let id = order.to_string();
         let is_it = |order: &Value| {
             let steps = order["steps"].as_array().expect("steps");
@@ -324,7 +324,7 @@ async fn stuck_sagas_are_listed_skipped_and_resumed() {
     assert_eq!(over[0]["deeds"][0]["note"], "paid back by bank transfer");
     decide(skipped, "resume", "once more").await.expect(409);
 
-    // Resumed, the saga asks again, now that payment is repaired.
+    // Resumed, the saga resends its command, now that payment is repaired.
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;

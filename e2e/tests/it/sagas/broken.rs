@@ -43,7 +43,7 @@ async fn unreadable_rows_do_not_delay_other_sagas() {
     write(&pool, unknown, "definition_version", &json!(99)).await;
     write(&pool, no_data, "data", &json!({ "order": "gone" })).await;
     write(&pool, no_state, "state", &json!(["who", "knows"])).await;
-    // An operator is told what is wrong, even before a message or a sweep has reached the saga.
+    // An operator is shown what is wrong, even before a message or a sweep has reached the saga.
     let told = told::ask(&system, unknown, Saga::PlaceOrder).await;
     assert_eq!(told.phase, "running");
     assert!(
@@ -89,7 +89,7 @@ async fn unreadable_rows_do_not_delay_other_sagas() {
     })
     .await;
 
-    // Repaired, the sagas go on where they were: the step that was answered meanwhile is asked for again.
+    // Repaired, the sagas go on where they were: the command that was answered meanwhile is sent again.
     write(&pool, unknown, "definition_version", &json!(1)).await;
     write(&pool, no_data, "data", &data).await;
     for order in [unknown, no_data] {

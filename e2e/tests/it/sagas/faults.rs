@@ -140,7 +140,7 @@ impl One<'_> {
     }
 
     /// Loses the commands of a compensation: the saga is stuck, is shown as stuck, and is skipped by an operator. A
-    /// compensation without a settlement is asked for until it is done, here more often than any other.
+    /// compensation without a settlement is resent until it is done, here more often than any other.
     async fn undo_fails_always(&self) {
         let Self { cell, order, .. } = self;
         let (saga, system) = (saga_id(*order, self.saga), self.crowd.system);
@@ -182,7 +182,8 @@ impl One<'_> {
     /// Undoes a step whose outcome is unknown, and whose command arrives after that.
     ///
     /// Two compensations undo what no command of the saga did. The order was accepted by the order service: the saga
-    /// does not know what happened to it since. And the customer is told the outcome of a charge that was not answered.
+    /// does not know what happened to it since. And the customer gets a mail about the outcome of a charge that was not
+    /// answered.
     async fn undo_of_unknown(&self) {
         let probe = &self.crowd.system.probe;
         match self.cell.step {

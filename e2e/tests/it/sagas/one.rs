@@ -93,7 +93,7 @@ impl<'a> One<'a> {
         )
     }
 
-    /// Waits until the order's saga has ended, and returns what is told of it.
+    /// Waits until the order's saga has ended, and returns an operator's view of it.
     pub(super) async fn ends(&self, saga: Saga) -> Told {
         self.comes_to(saga, &["completed", "compensated", "abandoned"])
             .await;

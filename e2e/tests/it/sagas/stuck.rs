@@ -87,7 +87,7 @@ async fn a_refund_that_always_fails_is_ended_by_an_operator() {
     assert_eq!((&*told.marks, &*told.log[3]), ("uutrwwww", "skip"));
     let told = come_to(&system, abandoned, "abandoned").await;
     assert_eq!((&*told.marks, &*told.log[3]), ("uutrwwww", "abandon"));
-    // The third saga asks again, when payment can refund again.
+    // The third saga resends its command, when payment can refund again.
     system.stop("payment").await;
     system.revive("payment", &[]);
     system.ready("payment").await;

@@ -176,7 +176,7 @@ fn in_full(cell: Cell, saga_ends: &str, log: &str) -> Vec<String> {
 }
 
 impl Row {
-    /// Checks that the saga and the order ended as this line says.
+    /// Checks that the saga and the order ended as in this line.
     #[track_caller]
     pub(super) fn check(&self, told: &Told, order: &Value) {
         let Self { cell, .. } = self;
