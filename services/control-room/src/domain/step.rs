@@ -89,7 +89,7 @@ pub struct Said {
 pub struct Ask {
     /// The service that the command is sent to.
     pub of: &'static str,
-    /// The saga to start, or the news to tell; `None` for other commands.
+    /// The saga to start, or the news to send; `None` for other commands.
     pub about: Option<&'static str>,
     /// True for a compensation: the command undoes something, or starts or announces that.
     pub undoes: bool,

@@ -70,7 +70,7 @@ fn reserved() -> Given<Data, Command> {
     )
 }
 
-/// Checks how the order is cancelled, and what its customer is told.
+/// Checks the command that cancels the order, and the news for its customer.
 #[track_caller]
 fn cancelled(
     saga: Given<Data, Command>,
@@ -314,7 +314,7 @@ fn failing_refund_is_left_to_an_operator() {
         .expect_end(end);
     }
 
-    // Payment had made the refund when it was asked to write it off.
+    // Payment had made the refund when the request to write it off came.
     let saga = stuck()
         .operator(Action::Skip, "olga", "paid back by hand")
         .does("payment.refunded");

@@ -1,4 +1,4 @@
-//! Every state with every input: the domain is small enough to test it whole.
+//! Tests of every input in every state: the domain is small enough to test all of it.
 
 use super::*;
 

@@ -255,7 +255,7 @@ async fn contradicting_messages_are_parked() {
     let mut orders = spawn_app().await;
     let id = orders.place("alice", &tea()).await;
     let stranger = OrderId::new();
-    // No commit was asked for, and the other order does not exist.
+    // No commit was requested, and the other order does not exist.
     orders
         .probe
         .publish(&InventoryCommitted {

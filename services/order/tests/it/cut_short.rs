@@ -26,7 +26,7 @@ fn cuts() -> usize {
         .map_or(400, |cuts| cuts.parse().expect("HOLDFAST_CUTS is a number"))
 }
 
-/// The effects that a 2xx response promised.
+/// The effects that a 2xx response reported.
 #[derive(Default)]
 struct Promised {
     placed: Mutex<Vec<(OrderId, &'static str)>>,
@@ -146,7 +146,7 @@ fn server_log() -> Vec<u8> {
     std::fs::read(&log).unwrap_or_else(|error| panic!("{log}: {error}"))
 }
 
-/// Returns the lines about a transaction that was not where its session believed it to be.
+/// Returns the lines about a transaction that was not where its session took it to be.
 fn misplaced_transactions(log: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(log)
         .lines()
@@ -156,7 +156,7 @@ fn misplaced_transactions(log: &[u8]) -> Vec<String> {
 }
 
 /// Deadlines and clients that hang up drop requests at every wait. Rows that other requests write meanwhile on the same
-/// connections stay, and each success that a client was told of is true.
+/// connections stay, and each success that a client got is true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_requests_undo_nothing_for_others() {
     let mut orders = spawn_app().await;

@@ -1,4 +1,5 @@
-//! Orders while inventory is unavailable: the prices that it last named are used for a while, and the order says so.
+//! Orders while inventory is unavailable: the prices that it last returned are used for a while, and the order shows
+//! their time.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ async fn order_gets_the_last_known_prices_with_their_time() {
         degraded["prices_as_of"]
     );
 
-    // Nothing is known of a product whose price was never asked for, not even that it does not exist.
+    // Nothing is known of a product whose price was never requested, not even that it does not exist.
     let unknown =
         json!({ "lines": [{ "sku": "CUP", "quantity": 1 }], "payment": { "method": "wallet" } });
     orders
@@ -45,8 +46,8 @@ async fn order_gets_the_last_known_prices_with_their_time() {
         .await
         .expect_problem(503, "unavailable", None);
 
-    // Another service has inventory's address meanwhile, and says that it is not inventory. The order is accepted all
-    // the same.
+    // Another service has inventory's address meanwhile, and refuses the request as not its own. The order is accepted
+    // all the same.
     orders.prices.restore();
     orders.prices.lead_to(orders.app.address());
     let degraded = orders.try_place("alice", &tea()).await.expect(202);

@@ -393,7 +393,7 @@ async fn requests_for_another_service_are_answered_503() {
     answer(nowhere.header(chassis::http::DESTINATION, "card-processor"))
         .await
         .expect_problem(503, "unavailable", None);
-    // Liveness is asked of the address, whichever service has it.
+    // Liveness is a question to the address, whichever service has it.
     let live = orders.app.request(Method::GET, "/health/live");
     answer(live.header(chassis::http::DESTINATION, "payment"))
         .await

@@ -23,7 +23,7 @@ fn orchestrated_tea() -> Value {
     order
 }
 
-/// Places an orchestrated order, and returns its id once its saga was asked for.
+/// Places an orchestrated order, and returns its id once its saga was requested.
 async fn place(orders: &Orders) -> OrderId {
     let placed = orders.try_place("alice", &orchestrated_tea()).await;
     let id = placed.expect(202)["id"]
@@ -319,7 +319,7 @@ async fn confirmed_order_is_undone_by_a_second_saga() {
         );
         assert_eq!(start.data["lines"][0]["sku"], "TEA");
 
-        // The first saga ends well all the same: what it was told stays true.
+        // The first saga ends well all the same: the replies that it got stay true.
         let completed = ask(&orders, &complete(id), &key("complete")).await;
         assert_eq!(completed.kind, "order.completed.v1");
         assert_eq!(completed.data["order_version"], 2);
@@ -511,7 +511,7 @@ async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
         let view = orders.wait_until_stuck(id).await;
         assert_eq!(view["awaits"], json!(["orchestrator"]));
     }
-    // Each was asked for three times after its last change, with the same content and under the same key.
+    // Each was requested three times after its last change, with the same content and under the same key.
     let starts = |id: OrderId, saga: &str| {
         let mut starts = requests(&orders, id, "order.start_saga.v1");
         starts.retain(|start| start.data["saga"] == saga);
@@ -538,7 +538,7 @@ async fn orchestrator_is_asked_again_until_the_order_is_stuck() {
     };
     let asks = all("pending", &|| starts(pending, "place_order"), 4).await;
     assert_eq!(asks, 4);
-    // Before it was confirmed or cancelled, a sweep may have asked for it, too.
+    // Before it was confirmed or cancelled, a sweep may have requested it, too.
     for id in [confirmed, cancelled] {
         all("to be placed", &|| starts(id, "place_order"), 4).await;
     }

@@ -244,7 +244,7 @@ async fn no_sweep_comes_before_an_answer_could_have_come() {
         .await;
     let asked = orders.probe.kinds(long);
     let asked = asked.iter().filter(|kind| *kind == "order.cancelling.v1");
-    // Before the update it may have been asked for again once or twice.
+    // Before the update its messages may have been resent once or twice.
     assert!(asked.count() <= 3);
     let sweeps: i32 = sqlx::query_scalar("select sweeps from orders where id = $1")
         .bind(long.0)

@@ -239,8 +239,8 @@ async fn operator_settles_a_charge_that_is_never_answered() {
     payment.stop().await;
 }
 
-/// A row that a bug has written, or that is damaged, says why no call can be made for it. Once it is repaired, it is
-/// called for.
+/// The reason why no call can be made for a row that a bug has written, or that is damaged, is stored in it. Once the
+/// row is repaired, the call is made.
 #[tokio::test]
 async fn impossible_call_names_its_reason_until_it_is_repaired() {
     let payment = spawn_app().await;

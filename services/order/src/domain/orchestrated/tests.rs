@@ -1,4 +1,4 @@
-//! Every input in every state that inputs can lead to.
+//! Tests of every input in every state that an order can reach.
 
 use std::collections::HashSet;
 
