@@ -83,9 +83,9 @@ async fn main() -> anyhow::Result<()> {
 #[derive(Default)]
 struct Outcome {
     charged: u32,
-    /// The customer waited in vain.
+    /// The customer waited for a call that failed.
     timed_out: u32,
-    /// The customer was told at once that it takes longer today, and the order waits. The processor got no call.
+    /// The customer got an answer at once, that it takes longer today, and the order waits. The processor got no call.
     put_off: u32,
     last: Option<Rejected>,
 }

@@ -4,8 +4,8 @@
 //! $ cargo run -p holdfast --example deadline
 //! ```
 //!
-//! A customer asks the order service, which asks the inventory service, which asks a slow warehouse. Each service is a
-//! TCP server that reads one line (the header with the remaining budget, or nothing) and answers one. It runs twice:
+//! A customer calls the order service, which calls the inventory service, which calls a slow warehouse. Each service is
+//! a TCP server that reads one line (the header with the remaining budget, or nothing) and answers one. It runs twice:
 //! once with a timeout per hop, each reasonable where it stands, and once with a deadline that travels.
 
 #![expect(clippy::print_stdout, reason = "an example talks")]
@@ -146,7 +146,7 @@ async fn serve(
 /// Makes a call, with the remaining budget if that travels.
 async fn call(to: SocketAddr, deadline: Option<Deadline>) -> io::Result<String> {
     let header = match deadline {
-        // Without any time left a connection would be in vain.
+        // Without any time left a connection would be of no use.
         Some(deadline) => deadline.header_value().map_err(io::Error::other)?,
         None => String::new(),
     };

@@ -1,4 +1,4 @@
-//! One holder at a time, a holder that is told of a loss, and a fence for one that is not. Needs a Redis.
+//! One holder at a time, a holder that is notified of a loss, and a fence for one that is not. Needs a Redis.
 //!
 //! ```console
 //! $ cargo xtask example distributed_lock        # starts a private Redis, or:

@@ -283,7 +283,7 @@ impl Broker {
         }
     }
 
-    /// Waits until it has taken `wanted` messages.
+    /// Waits until the broker has taken `wanted` messages.
     async fn has(&self, wanted: usize) {
         let _ = self
             .taken
@@ -292,7 +292,7 @@ impl Broker {
             .await;
     }
 
-    /// Waits until it has refused `wanted` messages.
+    /// Waits until the broker has refused `wanted` messages.
     async fn refused(&self, wanted: usize) {
         let _ = self
             .refused

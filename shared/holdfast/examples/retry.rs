@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     // Short waits, so that the example is short. The count does not depend on them.
     let quick = Backoff::new(Duration::from_micros(10), Duration::from_micros(20))?;
     let without = Retry::new(4, quick);
-    // Over time one call in ten may be a retry, and ten retries are in hand at the start. A program makes one budget
+    // Over time one call in ten may be a retry, and ten retries are available at the start. A program makes one budget
     // for each dependency, shared by all calls to it.
     let with = without.clone().with_budget(Budget::new(0.1, 10)?.into());
     for (what, retry) in [("without a budget", without), ("with a budget", with)] {
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
 enum Error {
     /// The service is too busy.
     Busy,
-    /// The service is too busy, and said for how long.
+    /// The service is too busy, and its response names the wait.
     Later(Duration),
     /// The service will never have that price.
     Refused(String),

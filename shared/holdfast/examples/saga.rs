@@ -5,7 +5,7 @@
 //! $ DATABASE_URL=postgres://… cargo run -p holdfast --example saga
 //! ```
 //!
-//! An order is charged, reserved, confirmed, and the customer is told. Payment, inventory and the others are one
+//! An order is charged, reserved, confirmed, and the customer is notified. Payment, inventory and the others are one
 //! struct, [`Participants`] in `support/participants.rs`, and the broker is a channel; the saga, its row and its outbox
 //! are the real ones.
 

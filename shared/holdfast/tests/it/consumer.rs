@@ -540,7 +540,7 @@ async fn a_suspect_in_company_holds_back_no_neighbour() {
     vhost.delete().await;
 }
 
-/// Dies as a consumer that has the first message of the queue in hand, so many times.
+/// Takes the first message of the queue, and closes the channel without an acknowledgement, this many times.
 async fn die_with_the_first_message(vhost: &Vhost, times: usize) {
     let url = vhost.url("payment");
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default())

@@ -41,7 +41,7 @@ pub(crate) async fn database(label: &str) -> (Database, PgPool) {
     (database, pool)
 }
 
-/// Returns a message for the queue that tells its handler what to do.
+/// Returns a message for the queue, with the action that the handler takes.
 pub(crate) fn message(label: &str, behave: &str) -> Message {
     let data = json!({ "order_id": Uuid::now_v7(), "label": label, "do": behave });
     raw(KIND, &data)
@@ -54,7 +54,7 @@ pub(crate) fn raw(kind: &str, data: &Value) -> Message {
     event.into_message("events", format!("choreography.{kind}"))
 }
 
-/// A handler that writes an effect for each message, or does what the message says.
+/// A handler that writes an effect for each message, or takes the action in the message.
 #[derive(Clone)]
 pub(crate) struct Effects {
     /// The number of times that a message with a counted behaviour was handled.

@@ -217,9 +217,9 @@ fn connection_method(method: u8, arguments: &[u8]) -> Vec<u8> {
     [&[1, 0, 0], &length.to_be_bytes()[..], &payload, &[0xce]].concat()
 }
 
-/// RabbitMQ blocks a publishing connection while memory or disk are short: it says so, and reads nothing more from it.
-/// An alarm would affect the whole broker, and with it other tests, so the proxy sends the frames in the broker's
-/// place.
+/// RabbitMQ blocks a publishing connection while memory or disk are short: it announces that, and reads nothing more
+/// from it. An alarm would affect the whole broker, and with it other tests, so the proxy sends the frames in the
+/// broker's place.
 #[tokio::test]
 async fn publisher_that_the_broker_blocks_says_so_and_goes_on_after() {
     let recorder = PrometheusBuilder::new().build_recorder();

@@ -41,7 +41,7 @@ async fn one_holds_it_at_a_time() {
         .await
         .expect("Redis answers");
     assert!(second.is_some());
-    // The first process asks again on a connection that is not new, so by plain commands.
+    // The first process requests the lock again on a connection that is not new, so by plain commands.
     let none = ours.try_acquire(&name, LONG).await.expect("Redis answers");
     assert!(none.is_none(), "{none:?}");
 }

@@ -186,7 +186,7 @@ async fn fence_grows_after_the_clock_is_set_back() {
     assert!(others.expect("a lock").fence() > next.fence());
 }
 
-/// Redis loses its memory after its clock was set back, and the asking process has seen no fence before.
+/// Redis loses its memory after its clock was set back, and the requesting process has seen no fence before.
 #[tokio::test]
 async fn low_fence_is_refused_and_raised_for_the_next_attempt() {
     let server = RedisServer::start().await;
@@ -224,7 +224,7 @@ async fn low_fence_is_refused_and_raised_for_the_next_attempt() {
     // If two holders ever had one fence, only the first one's writes would pass.
     let twin = register.write(NAME, high.fence(), Uuid::now_v7(), 3).await;
     assert_eq!(twin, Err(high.fence()));
-    // Later holders in other processes get higher fences without being told.
+    // Later holders in other processes get higher fences without a call of their own.
     let others = locks(&server.url())
         .acquire_forever("account/8", LONG)
         .await;

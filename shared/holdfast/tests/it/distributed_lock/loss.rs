@@ -1,4 +1,4 @@
-//! The holder of a lost lock is told, and in time.
+//! The holder of a lost lock is notified, and in time.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use super::fixture::{LONG, Register, SHORT, locks, write};
 /// The variable that makes this test binary a holder: the URLs of Redis and of the database, and the lock's name, with
 /// spaces between.
 const HOLDER: &str = "HOLDFAST_TEST_LOCK_HOLDER";
-/// The prefix of a holder's output, which tells it from the test runner's.
+/// The prefix of a holder's output, which distinguishes it from the test runner's.
 const SAYS: &str = "holder: ";
 
 /// A process that holds a lock.

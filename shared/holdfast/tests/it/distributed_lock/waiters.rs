@@ -183,7 +183,7 @@ async fn release_is_published_only_if_somebody_waits() {
             .expect("a lock")
     };
 
-    // A process asks, and does not wait.
+    // A process requests the lock, and does not wait.
     let lock = hold().await;
     let refused = other.try_acquire("account/7", LONG).await;
     assert!(refused.expect("Redis answers").is_none());
@@ -239,7 +239,7 @@ async fn waiter_is_woken_after_its_connection_is_replaced() {
     let error = far.ping().await.expect_err("no reply");
     assert!(error.is_temporary(), "{error:?}");
     proxy.restore();
-    // The waiter asks on a new connection.
+    // The waiter requests the lock on a new connection.
     lock.release().await.expect("Redis answers");
     let _lock = waiting.await.expect("no panic").expect("a lock");
 }
@@ -286,7 +286,7 @@ async fn waiter_follows_the_new_holder_after_a_loss() {
     });
     until_heard(&server, "account/7", 1).await;
     first.release().await.expect("Redis answers");
-    // The third knows from the second until when the lock is taken, and has not asked Redis.
+    // The third knows from the second until when the lock is taken, and has sent no request to Redis.
     let second = second.await.expect("no panic").expect("a lock");
     server.ask("FLUSHALL").await.expect("Redis answers");
     let other = theirs
@@ -295,7 +295,8 @@ async fn waiter_follows_the_new_holder_after_a_loss() {
         .expect("a lock");
     let prolonged = second.extend().await;
     assert!(matches!(prolonged, Err(Error::Lost(_))), "{prolonged:?}");
-    // By now the third has asked and the other holder's lock is flagged; only its release can wake the third.
+    // By now the third has sent its request and the other holder's lock is flagged; only its release can wake the
+    // third.
     until_marked(&server, "account/7").await;
     other.release().await.expect("Redis answers");
     let third = third.await.expect("no panic").expect("a lock");
