@@ -9,6 +9,7 @@ use holdfast::{
     },
     outbox::Message,
     telemetry::TraceContext,
+    transaction,
 };
 use serde_json::json;
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
@@ -513,7 +514,7 @@ async fn a_suspect_in_company_holds_back_no_neighbour() {
     // A first message ends the careful start. Then three are in hand, and none gets on.
     probe.send(message("0", "work")).await;
     wait_for_effects(&pool, &["0"]).await;
-    let mut held = pool.begin().await.expect("a transaction");
+    let mut held = transaction::begin(&pool).await.expect("a transaction");
     sqlx::query("lock table effect in exclusive mode")
         .execute(&mut *held)
         .await

@@ -40,7 +40,8 @@ async fn row_is_leased_to_one_worker_at_a_time() {
     }
     let mut begun = workers.each_ref().map(Worker::begun).concat();
     begun.sort_unstable();
-    assert_eq!(begun, Vec::from_iter(1..=12));
+    let all: Vec<_> = (1..=12).collect();
+    assert_eq!(begun, all);
 }
 
 #[tokio::test]
